@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of CG-DMER (Niu et al., ICASSP 2026, arXiv 2602.21154)."""
+
+import difflib
+from typing import Any, ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import CONFIG_MAPPING, AutoConfig, BertConfig, PreTrainedConfig
+
+from .errors import ConfigurationError
+
+MASK_STRATEGIES = ("uniform", "time", "lead", "dual")
+
+# What transformers itself hands to a configuration beside the declared fields.
+_KEYS_OF_TRANSFORMERS = {
+    "_commit_hash",
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "experts_implementation",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "tie_word_embeddings",
+    "torch_dtype",
+}
+
+
+def _refuse_unknown_keys(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
+    """transformers keeps any unknown key silently, so that a misspelt option would have no effect at all."""
+    for key in kwargs:
+        if key in _KEYS_OF_TRANSFORMERS or key.startswith("_") or hasattr(type(config), key):
+            continue
+        close = difflib.get_close_matches(key, list(type(config).__dataclass_fields__), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError(f"{type(config).__name__} has no option {key!r}.{hint}")
+
+
+@strict
+class CGDMERECGConfig(PreTrainedConfig):
+    r"""The ECG branch: tokens, masking, encoder and the decoder that reconstructs masked patches.
+
+    The defaults are the paper's, or the nearest prior work's where the paper is silent: 10 s at 500 Hz in 12 x 100
+    patches of 50 samples, 75 % masked, 8 layers, 768 wide.
+
+    Args:
+        sampling_rate (`int`): rate of the model's input in Hz.
+        num_samples (`int`): samples a lead in the model's window; the window lasts `num_samples / sampling_rate` s.
+        patch_length (`int`): samples a patch; must divide `num_samples`.
+        tokenizer_channels (`int`): channels of the three convolutions that see one patch each; a multiple of 4.
+        patch_statistics (`bool`): also give the linear map each patch's mean and log standard deviation. Group
+            normalisation removes the amplitude of a patch, which hypertrophy and low voltage are defined by. Ours.
+        hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act: the encoder.
+        hidden_dropout, attention_dropout (`float`): dropout in the encoder and the decoder.
+        mask_strategy (`str`): `"uniform"` (the same number in every lead, positions independent: the paper),
+            `"time"` (whole columns), `"lead"` (whole leads), `"dual"` (columns and leads).
+        mask_ratio (`float`): share of a lead's patches (`uniform`), of the columns (`time`, `dual`) or of the leads
+            (`lead`) that is masked.
+        lead_mask_ratio (`float`): share of the leads masked by `dual`, beside the columns.
+        decoder_hidden_size, decoder_num_hidden_layers, decoder_num_attention_heads, decoder_intermediate_size: the
+            decoder, joint over leads and time.
+        normalize_patches (`bool`): reconstruct each patch with its own mean removed and its own standard deviation
+            set to one (as in masked autoencoders). Ours; eq. 2 is silent.
+    """
+
+    model_type = "cgdmer_ecg"
+    base_config_key = "ecg_config"
+
+    num_leads: int = 12
+    sampling_rate: int = 500
+    num_samples: int = 5000
+    patch_length: int = 50
+    tokenizer_channels: int = 8
+    patch_statistics: bool = True
+    hidden_size: int = 768
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout: float | int = 0.1
+    attention_dropout: float | int = 0.1
+    layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    mask_strategy: str = "uniform"
+    mask_ratio: float | int = 0.75
+    lead_mask_ratio: float | int = 0.2
+    decoder_hidden_size: int = 256
+    decoder_num_hidden_layers: int = 4
+    decoder_num_attention_heads: int = 4
+    decoder_intermediate_size: int = 1024
+    normalize_patches: bool = True
+
+    def __post_init__(self, **kwargs):
+        _refuse_unknown_keys(self, kwargs)
+        drop_registered_pipelines(kwargs)
+        if self.num_leads != 12:
+            raise ConfigurationError(
+                f"num_leads is {self.num_leads}; the input always has the twelve standard leads (`lead_mask` says "
+                "which of them are there)."
+            )
+        if self.patch_length < 1 or self.num_samples % self.patch_length:
+            raise ConfigurationError(
+                f"patch_length ({self.patch_length}) must divide num_samples ({self.num_samples})."
+            )
+        for width, heads in (
+            ("hidden_size", "num_attention_heads"),
+            ("decoder_hidden_size", "decoder_num_attention_heads"),
+        ):
+            if getattr(self, width) % getattr(self, heads):
+                raise ConfigurationError(f"{width} ({getattr(self, width)}) must be a multiple of {heads}.")
+        if self.tokenizer_channels % 4:
+            raise ConfigurationError(f"tokenizer_channels ({self.tokenizer_channels}) must be a multiple of 4.")
+        if self.mask_strategy not in MASK_STRATEGIES:
+            raise ConfigurationError(
+                f"mask_strategy is {self.mask_strategy!r}; expected one of {', '.join(MASK_STRATEGIES)}."
+            )
+        for name in ("mask_ratio", "lead_mask_ratio"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; expected at least 0 and less than 1.")
+        super().__post_init__(**kwargs)
+
+    @property
+    def num_patches(self) -> int:
+        """Patches a lead."""
+        return self.num_samples // self.patch_length
+
+
+@strict
+class CGDMERConfig(PreTrainedConfig):
+    r"""The whole of CG-DMER: an ECG branch, a BERT-like text branch, heads and losses.
+
+    Every loss weight of 0 switches its branch and its cost off; the five variants of the paper's Table 3 are five
+    configurations. Weights are ours where the paper gives none (eq. 10 names them without values).
+
+    Args:
+        ecg_config (`CGDMERECGConfig` or `dict`): the ECG branch.
+        text_config (`PreTrainedConfig` or `dict` with a `model_type`): any BERT-like encoder. Default: the shape of
+            `ncbi/MedCPT-Query-Encoder` (BERT base).
+        text_model_name (`str`): Hub id or folder of the tokenizer, for a preset that does not carry one.
+        text_pooling (`str`): `"pooler"` (the encoder's `pooler_output`, as in MERL) or `"mean"` over the tokens.
+        mask_token_id (`int`): id of the tokenizer's mask token.
+        text_mask_ratio (`float`): share of a report's tokens that is masked (15 % in the paper).
+        text_objective (`str`): `"causal"` (a small decoder predicts the masked tokens in order: the paper's wording)
+            or `"mlm"` (a masked-language head on the encoder).
+        text_decoder_num_hidden_layers (`int`): layers of that causal decoder.
+        projection_hidden_size, projection_size (`int`): the four two-layer heads of eq. 4.
+        contrastive_loss_weight, ecg_reconstruction_loss_weight, text_reconstruction_loss_weight,
+        orthogonality_loss_weight, siglip_loss_weight (`float`): weights of eqs. 7-9, 2, 3, 5 and 6.
+        temperature (`float`): fixed temperature of the contrastive loss (0.07 in the paper).
+        siglip_initial_scale, siglip_initial_bias (`float`): where the sigmoid loss's learnable scale and bias start.
+        contrast_view (`str`): `"masked"` (embeddings come from the masked pass that is reconstructed) or `"full"`
+            (a second pass without masks, at its own cost).
+        score_scale, score_bias (`float`): a score is sigmoid(score_scale * cosine + score_bias). `cgdmer.pretrain`
+            fits both on the validation records.
+    """
+
+    model_type = "cgdmer"
+    sub_configs: ClassVar = {"ecg_config": CGDMERECGConfig, "text_config": AutoConfig}
+
+    ecg_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    text_model_name: str | None = None
+    text_pooling: str = "pooler"
+    mask_token_id: int = 103
+    text_mask_ratio: float = 0.15
+    text_objective: str = "causal"
+    text_decoder_num_hidden_layers: int = 2
+    projection_hidden_size: int = 256
+    projection_size: int = 256
+    projection_dropout: float | int = 0.0
+    contrastive_loss_weight: float | int = 1.0
+    ecg_reconstruction_loss_weight: float | int = 1.0
+    text_reconstruction_loss_weight: float | int = 1.0
+    orthogonality_loss_weight: float | int = 1.0
+    siglip_loss_weight: float | int = 1.0
+    temperature: float | int = 0.07
+    siglip_initial_scale: float | int = 10.0
+    siglip_initial_bias: float | int = -10.0
+    contrast_view: str = "masked"
+    score_scale: float | int = 10.0
+    score_bias: float | int = 0.0
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        _refuse_unknown_keys(self, kwargs)
+        drop_registered_pipelines(kwargs)
+        if self.ecg_config is None:
+            self.ecg_config = CGDMERECGConfig()
+        elif isinstance(self.ecg_config, dict):
+            self.ecg_config = CGDMERECGConfig(**self.ecg_config)
+        if self.text_config is None:
+            self.text_config = BertConfig()
+        elif isinstance(self.text_config, dict):
+            text_config = dict(self.text_config)
+            model_type = text_config.pop("model_type", None)
+            if model_type not in CONFIG_MAPPING:
+                raise ConfigurationError(
+                    f"text_config has model_type {model_type!r}, which transformers does not know. "
+                    "Name a BERT-like encoder, for example 'bert'."
+                )
+            self.text_config = CONFIG_MAPPING[model_type](**text_config)
+        for name, choices in (
+            ("text_pooling", ("pooler", "mean")),
+            ("text_objective", ("causal", "mlm")),
+            ("contrast_view", ("masked", "full")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
+        if self.temperature <= 0:
+            raise ConfigurationError(f"temperature is {self.temperature}; expected a positive number.")
+        for name in ("contrastive", "ecg_reconstruction", "text_reconstruction", "orthogonality", "siglip"):
+            if getattr(self, f"{name}_loss_weight") < 0:
+                raise ConfigurationError(f"{name}_loss_weight is negative. Use 0 to switch that loss off.")
+        super().__post_init__(**kwargs)
+
+    @property
+    def aligns(self) -> bool:
+        """Whether any loss pulls ECG and text embeddings together."""
+        return self.contrastive_loss_weight > 0 or self.siglip_loss_weight > 0
+
+
+def drop_registered_pipelines(kwargs: dict[str, Any]) -> None:
+    """Forget `custom_pipelines` where this package has registered the tasks already.
+
+    With that entry in config.json `transformers.pipeline` demands `trust_remote_code=True` even though it would run
+    the installed class. A machine without the package keeps the entry, and needs it.
+    """
+    if kwargs.get("custom_pipelines"):
+        from transformers.pipelines import PIPELINE_REGISTRY
+
+        if all(task in PIPELINE_REGISTRY.supported_tasks for task in kwargs["custom_pipelines"]):
+            del kwargs["custom_pipelines"]
+
+
+__all__ = ["CGDMERConfig", "CGDMERECGConfig"]

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one record type that flows from a corpus to the feature extractor."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ECGRecord:
+    """One recording with what is known about it.
+
+    Attributes:
+        signal: float32 millivolts, shape (leads, time); NaN where a sample is missing.
+        sampling_rate: samples a second (Hz).
+        lead_names: one name a row of `signal`, as the source spells them.
+        record_id: unique within its corpus.
+        patient_id: the same for all records of one person; None where the source does not say.
+        text: the report as it was written; None without one.
+        statements: the findings as separate English sentences, where the corpus has them in that form.
+        labels: label names in the corpus's own vocabulary (for PTB-XL its SCP codes).
+        fold: the corpus's own cross-validation fold; None without one.
+        age: years. None if unknown.
+        sex: "female", "male" or None.
+        gain: analogue-to-digital units per millivolt, one a lead, when `signal` came from integers.
+        baseline: the integer that stands for 0 mV, one a lead. With `gain` it gives the integers back exactly.
+    """
+
+    signal: np.ndarray
+    sampling_rate: float
+    lead_names: tuple[str, ...]
+    record_id: str = ""
+    patient_id: str | None = None
+    text: str | None = None
+    statements: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    fold: int | None = None
+    age: float | None = None
+    sex: str | None = None
+    gain: tuple[float, ...] | None = field(default=None, repr=False)
+    baseline: tuple[int, ...] | None = field(default=None, repr=False)
+
+
+__all__ = ["ECGRecord"]

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a recording as a hospital stores it to the tensor that the model takes.
+
+It travels with the weights, so that the preprocessing of a model is never a matter of guessing.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from scipy import signal as scipy_signal
+from transformers import BatchFeature, FeatureExtractionMixin
+
+from .ecg_record import ECGRecord
+from .errors import ConfigurationError, ECGInputError
+from .leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
+
+NORMALIZATIONS = ("fixed", "minmax_record", "zscore_lead", "zscore_record")
+FILTERS = ("none", "lowpass_40hz", "bandpass_0.67_40hz")
+MILLIVOLTS_PER_UNIT = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "μV": 1e-3, "V": 1e3}
+
+LOWEST_RATE, HIGHEST_RATE = 50.0, 10_000.0
+# Median over leads of the peak-to-peak amplitude. Living hearts lie between 0.3 and 6 mV; artefacts may reach further.
+LOWEST_PEAK_TO_PEAK_MV, HIGHEST_PEAK_TO_PEAK_MV = 0.005, 50.0
+
+
+class ECGFeatureExtractor(FeatureExtractionMixin):
+    r"""Orders leads by name, converts units, repairs short gaps, filters, resamples, cuts or pads, and normalises.
+
+    Deterministic. Nothing is guessed: rate, lead names and unit must be given, and values that cannot be
+    physiological in the stated unit are refused.
+
+    Args:
+        sampling_rate (`int`): the model's rate in Hz; other rates are resampled with a polyphase filter.
+        num_samples (`int`): samples a lead in the model's window.
+        patch_length (`int`): samples a patch, for `patch_mask`.
+        normalization (`str`): `"fixed"` (millivolts, amplitude kept), `"minmax_record"` (all leads together to 0..1,
+            as MERL does), `"zscore_lead"` or `"zscore_record"`.
+        filter (`str`): `"none"`, `"lowpass_40hz"` or `"bandpass_0.67_40hz"`: Butterworth filters of order 5, run
+            forwards and backwards.
+        derive_limb_leads (`bool`): compute absent limb leads from any two that are there (Einthoven, Goldberger).
+        longest_gap_seconds (`float`): longer runs of missing samples make a lead absent; shorter ones are
+            interpolated linearly.
+        shortest_seconds (`float`): shorter recordings are refused.
+    """
+
+    model_input_names = ["ecg_values", "lead_mask", "patch_mask"]  # noqa: RUF012 (transformers' own spelling)
+
+    def __init__(
+        self,
+        sampling_rate: int = 500,
+        num_samples: int = 5000,
+        patch_length: int = 50,
+        normalization: str = "fixed",
+        filter: str = "none",
+        derive_limb_leads: bool = True,
+        longest_gap_seconds: float = 1.0,
+        shortest_seconds: float = 2.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if normalization not in NORMALIZATIONS:
+            raise ConfigurationError(f"normalization is {normalization!r}; expected one of {', '.join(NORMALIZATIONS)}")
+        if filter not in FILTERS:
+            raise ConfigurationError(f"filter is {filter!r}; expected one of {', '.join(FILTERS)}")
+        if num_samples % patch_length:
+            raise ConfigurationError(f"patch_length ({patch_length}) must divide num_samples ({num_samples})")
+        self.sampling_rate = sampling_rate
+        self.num_samples = num_samples
+        self.patch_length = patch_length
+        self.normalization = normalization
+        self.filter = filter
+        self.derive_limb_leads = derive_limb_leads
+        self.longest_gap_seconds = longest_gap_seconds
+        self.shortest_seconds = shortest_seconds
+
+    def __call__(
+        self,
+        ecg: "np.ndarray | ECGRecord | Sequence[np.ndarray | ECGRecord]",
+        sampling_rate: float | Sequence[float] | None = None,
+        lead_names: Sequence[str] | Sequence[Sequence[str]] | None = None,
+        unit: str | Sequence[str] | None = None,
+        gain: float | Sequence[float] | None = None,
+        windows: bool = False,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        r"""Turn one recording, or several, into a batch.
+
+        Args:
+            ecg: a signal of shape (leads, time), a list of such, or `ECGRecord`s, which bring their own rate, leads
+                and unit.
+            sampling_rate (`float`): in Hz. One for all, or a list with one a recording.
+            lead_names (`list[str]`): one name a row. One list for all, or a list of lists.
+            unit (`str`): `"mV"`, `"uV"`, `"V"`, or `"adu"` for the converter's integers, which needs `gain`.
+            gain (`float`): converter units a millivolt, for `unit="adu"`; one number, or one a lead.
+            windows (`bool`): cut a recording longer than the model's window in several windows (the last one ends
+                with the recording) instead of taking its beginning. `record_index` then says whose each row is.
+            return_tensors (`str`): `"pt"` or `"np"`.
+
+        Returns:
+            `ecg_values` (rows, 12, num_samples) float32; `lead_mask` (rows, 12) and `patch_mask` (rows, patches),
+            int64, 1 where there is signal; with `windows`, `record_index` (rows,).
+
+        Raises:
+            ECGInputError: something is missing, contradictory or not physiological. The message says what to do.
+        """
+        recordings = self._as_list(ecg)
+        values, lead_masks, patch_masks, record_index = [], [], [], []
+        for number, recording in enumerate(recordings):
+            try:
+                signal_mv, rate, names = self._in_millivolts(
+                    recording,
+                    _for_record(sampling_rate, number, len(recordings), "sampling_rate"),
+                    _names_for_record(lead_names, number, len(recordings)),
+                    _for_record(unit, number, len(recordings), "unit"),
+                    gain,
+                )
+                signal_LT, present_L = self._twelve_leads(signal_mv, rate, names)
+            except ECGInputError as error:
+                if len(recordings) == 1:
+                    raise
+                raise ECGInputError(f"recording {number} of {len(recordings)}: {error}") from error
+            signal_LT = self._resample(self._filtered(signal_LT, rate), rate)
+            for start in self._window_starts(signal_LT.shape[1], windows):
+                window_LT, patch_mask = self._window(signal_LT[:, start : start + self.num_samples], present_L)
+                values.append(window_LT)
+                lead_masks.append(present_L)
+                patch_masks.append(patch_mask)
+                record_index.append(number)
+        batch = {
+            "ecg_values": np.stack(values),
+            "lead_mask": np.stack(lead_masks).astype(np.int64),
+            "patch_mask": np.stack(patch_masks).astype(np.int64),
+        }
+        if windows:
+            batch["record_index"] = np.array(record_index)
+        return BatchFeature(batch, tensor_type=return_tensors)
+
+    # The steps, in the order in which they run.
+
+    @staticmethod
+    def _as_list(ecg) -> list:
+        if isinstance(ecg, ECGRecord):
+            return [ecg]
+        if isinstance(ecg, (list, tuple)) and ecg and isinstance(ecg[0], ECGRecord):
+            return list(ecg)
+        if isinstance(ecg, (list, tuple)) and len(ecg) and np.ndim(ecg[0]) >= 2:
+            return list(ecg)
+        array = np.asarray(ecg)
+        if array.ndim == 3:
+            return list(array)
+        if array.ndim == 2:
+            return [array]
+        raise ECGInputError(
+            f"ecg has {array.ndim} dimension(s) and shape {array.shape}; expected (leads, time) or a list of such "
+            "arrays. A single lead is (1, time)."
+        )
+
+    def _in_millivolts(self, recording, rate, names, unit, gain) -> tuple[np.ndarray, float, list[str]]:
+        """(leads, time) float64 in millivolts, its rate, and its standard lead names; checked, not yet changed."""
+        if isinstance(recording, ECGRecord):
+            if not (rate is None and names is None and unit is None and gain is None):
+                raise ECGInputError(
+                    "an ECGRecord brings its own sampling rate, lead names and unit: leave those arguments out."
+                )
+            array, rate, names, unit = recording.signal, recording.sampling_rate, recording.lead_names, "mV"
+        else:
+            array = recording
+        try:
+            array = np.asarray(array, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ECGInputError(f"ecg is not numeric: {error}") from error
+        if rate is None:
+            raise ECGInputError("sampling_rate is missing. Pass the recording's rate in Hz, e.g. sampling_rate=500.")
+        rate = float(rate)
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # catches NaN as well
+            raise ECGInputError(
+                f"sampling_rate is {rate} Hz; expected {LOWEST_RATE:.0f} to {HIGHEST_RATE:.0f}. "
+                "It is the number of samples a second of one lead."
+            )
+        if names is None:
+            raise ECGInputError(
+                'lead_names is missing. Name every row of the signal, e.g. lead_names=["I", "II", "V1"].'
+            )
+        if unit is None:
+            raise ECGInputError('unit is missing. Pass "mV", "uV", "V", or "adu" together with gain.')
+        if unit != "adu" and unit not in MILLIVOLTS_PER_UNIT:
+            raise ECGInputError(f'unit is {unit!r}; expected "mV", "uV", "V" or "adu".')
+        names = standard_lead_names(names)
+        if array.ndim != 2:
+            raise ECGInputError(f"ecg has shape {array.shape}; expected (leads, time).")
+        if array.shape[0] != len(names):
+            turned = " It looks like (time, leads): pass ecg.T." if array.shape[1] == len(names) else ""
+            raise ECGInputError(f"ecg has {array.shape[0]} rows but {len(names)} lead names were given.{turned}")
+        if array.shape[1] < self.shortest_seconds * rate:
+            raise ECGInputError(
+                f"the recording lasts {array.shape[1] / rate:.2f} s ({array.shape[1]} samples at {rate:g} Hz); "
+                f"at least {self.shortest_seconds:g} s are needed."
+            )
+        if np.isinf(array).any():
+            raise ECGInputError("ecg contains infinite values. Mark missing samples with NaN.")
+        if unit == "adu":
+            if gain is None:
+                raise ECGInputError('unit="adu" needs gain, the converter units a millivolt (often 200 or 1000).')
+            gains = np.broadcast_to(np.asarray(gain, dtype=np.float64).reshape(-1), (len(names),))
+            if not (np.isfinite(gains) & (gains > 0)).all():
+                raise ECGInputError(f"gain is {gain}; expected positive numbers.")
+            array = array / gains[:, None]
+        else:
+            if gain is not None:
+                raise ECGInputError(f'gain is only for unit="adu", not for unit={unit!r}.')
+            array = array * MILLIVOLTS_PER_UNIT[unit]
+        self._check_amplitude(array, unit)
+        return array, rate, names
+
+    @staticmethod
+    def _check_amplitude(signal_mv: np.ndarray, unit: str) -> None:
+        peak_to_peak = [np.ptp(lead[~np.isnan(lead)]) for lead in signal_mv if not np.isnan(lead).all()]
+        moving = [height for height in peak_to_peak if height > 0]
+        if not moving:
+            raise ECGInputError("every lead is flat or missing: nothing is left of the recording.")
+        median = float(np.median(moving))
+        if median > HIGHEST_PEAK_TO_PEAK_MV:
+            raise ECGInputError(
+                f"half of the leads swing by more than {median:.4g} mV, which no heart does. Are the values said to "
+                f'be in "{unit}" in a smaller unit (microvolts, or converter units: unit="adu" with a gain)?'
+            )
+        if median < LOWEST_PEAK_TO_PEAK_MV:
+            raise ECGInputError(
+                f"half of the leads swing by less than {median:.4g} mV, which is noise, not a heart. Are the values "
+                f'said to be in "{unit}" in a larger unit (volts or millivolts)?'
+            )
+
+    def _twelve_leads(self, signal_mv: np.ndarray, rate: float, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(12, time) in standard order without NaN, and which leads are there; absent ones are zero."""
+        recorded = ~np.isnan(signal_mv).all(axis=0)
+        first, last = int(recorded.argmax()), len(recorded) - int(recorded[::-1].argmax())
+        signal_mv = signal_mv[:, first:last]
+        if signal_mv.shape[1] < self.shortest_seconds * rate:
+            raise ECGInputError(
+                f"only {signal_mv.shape[1] / rate:.2f} s of the recording are not missing; at least "
+                f"{self.shortest_seconds:g} s are needed."
+            )
+        signal_LT = np.zeros((len(STANDARD_LEADS), signal_mv.shape[1]))
+        present_L = np.zeros(len(STANDARD_LEADS), dtype=bool)
+        for name, lead in zip(names, signal_mv, strict=True):
+            repaired = _without_gaps(lead, round(self.longest_gap_seconds * rate))
+            if repaired is not None and np.ptp(repaired) >= LOWEST_PEAK_TO_PEAK_MV:
+                signal_LT[STANDARD_LEADS.index(name)] = repaired
+                present_L[STANDARD_LEADS.index(name)] = True
+        if not present_L.any():
+            raise ECGInputError("every lead is flat or has long gaps: nothing is left of the recording.")
+        if self.derive_limb_leads:
+            signal_LT, present_L = derive_limb_leads(signal_LT, present_L)
+        return signal_LT, present_L
+
+    def _filtered(self, signal_LT: np.ndarray, rate: float) -> np.ndarray:
+        if self.filter == "none":
+            return signal_LT
+        # A recording at 80 Hz or less holds nothing above 40 Hz.
+        upper = 40.0 if rate > 80 else None
+        lower = 0.67 if self.filter == "bandpass_0.67_40hz" else None
+        if upper is None and lower is None:
+            return signal_LT
+        kind, edges = (
+            ("bandpass", [lower, upper])
+            if lower and upper
+            else (("highpass", lower) if lower else ("lowpass", upper))
+        )
+        sections = scipy_signal.butter(5, edges, btype=kind, fs=rate, output="sos")
+        return scipy_signal.sosfiltfilt(sections, signal_LT, axis=-1)
+
+    def _resample(self, signal_LT: np.ndarray, rate: float) -> np.ndarray:
+        ratio = (Fraction(self.sampling_rate) / Fraction(str(rate))).limit_denominator(1000)
+        if ratio == 1:
+            return signal_LT
+        # Padding with the edge value: zeros would ring wherever the baseline is not at zero.
+        return scipy_signal.resample_poly(signal_LT, ratio.numerator, ratio.denominator, axis=-1, padtype="edge")
+
+    def _window_starts(self, length: int, windows: bool) -> list[int]:
+        if not windows or length <= self.num_samples:
+            return [0]
+        starts = list(range(0, length - self.num_samples + 1, self.num_samples))
+        if starts[-1] + self.num_samples < length:
+            starts.append(length - self.num_samples)
+        return starts
+
+    def _window(self, signal_LT: np.ndarray, present_L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Normalise and pad one window; a patch counts as present when the recording fills all of it."""
+        length = signal_LT.shape[1]
+        normalized = self._normalized(signal_LT, present_L)
+        window_LT = np.zeros((len(STANDARD_LEADS), self.num_samples), dtype=np.float32)
+        window_LT[present_L, :length] = normalized[present_L]
+        patch_mask = np.zeros(self.num_samples // self.patch_length, dtype=bool)
+        patch_mask[: length // self.patch_length] = True
+        return window_LT, patch_mask
+
+    def _normalized(self, signal_LT: np.ndarray, present_L: np.ndarray) -> np.ndarray:
+        recorded = signal_LT[present_L]
+        if self.normalization == "fixed":
+            return signal_LT
+        if self.normalization == "minmax_record":
+            lowest, highest = recorded.min(), recorded.max()
+            return (signal_LT - lowest) / max(highest - lowest, 1e-6)
+        if self.normalization == "zscore_record":
+            return (signal_LT - recorded.mean()) / max(recorded.std(), 1e-6)
+        deviation = np.maximum(signal_LT.std(axis=-1, keepdims=True), 1e-6)
+        return (signal_LT - signal_LT.mean(axis=-1, keepdims=True)) / deviation
+
+
+def _without_gaps(lead_T: np.ndarray, longest_gap: int) -> np.ndarray | None:
+    """The lead with gaps interpolated; None when a gap is too long or most of the lead is missing."""
+    missing = np.isnan(lead_T)
+    if not missing.any():
+        return lead_T
+    if missing.mean() > 0.5:
+        return None
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.astype(np.int8), [0]])))
+    if (edges[1::2] - edges[::2]).max() > longest_gap:
+        return None
+    times = np.arange(len(lead_T))
+    return np.interp(times, times[~missing], lead_T[~missing])
+
+
+def _for_record(value, number: int, count: int, name: str):
+    """One value for all recordings, or the one of this recording from a list."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        if len(value) != count:
+            raise ECGInputError(f"{name} has {len(value)} entries for {count} recordings.")
+        return value[number]
+    return value
+
+
+def _names_for_record(lead_names, number: int, count: int):
+    if isinstance(lead_names, str):
+        raise ECGInputError(f"lead_names is the string {lead_names!r}; expected a list with one name a row.")
+    if lead_names is not None and len(lead_names) and not isinstance(lead_names[0], str):
+        return _for_record(lead_names, number, count, "lead_names")
+    return lead_names
+
+
+__all__ = ["ECGFeatureExtractor"]

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The twelve standard leads: their order, the spellings they come in, and the four that two others determine."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .errors import ECGInputError
+
+STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+# Every spelling is compared in upper case with spaces, dots, hyphens and underscores removed, and with one of these
+# prefixes taken off. "MLII" and the like are modified leads with other electrode positions: not the same, not listed.
+_PREFIXES = ("LEAD", "ECGLEAD", "ECG")
+_ALIASES = {
+    **{name.upper(): name for name in STANDARD_LEADS},
+    "1": "I",
+    "2": "II",
+    "3": "III",
+    "L1": "I",
+    "L2": "II",
+    "L3": "III",
+    "LI": "I",
+    "LII": "II",
+    "LIII": "III",
+    "DI": "I",
+    "DII": "II",
+    "DIII": "III",
+    "D1": "I",
+    "D2": "II",
+    "D3": "III",
+    "VR": "aVR",
+    "VL": "aVL",
+    "VF": "aVF",
+    **{f"C{number}": f"V{number}" for number in range(1, 7)},
+}
+
+# Einthoven: I + III = II. Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. Any two limb leads fix all
+# six: each lead as a combination a*I + b*II.
+_LIMB_LEADS = {
+    "I": (1.0, 0.0),
+    "II": (0.0, 1.0),
+    "III": (-1.0, 1.0),
+    "aVR": (-0.5, -0.5),
+    "aVL": (1.0, -0.5),
+    "aVF": (-0.5, 1.0),
+}
+
+
+def standard_lead_name(name: str) -> str:
+    """The standard spelling of a lead name (`"avf"`, `"Lead AVF"`, `"aVF"` -> `"aVF"`).
+
+    Raises:
+        ECGInputError: the name is not one of the twelve standard leads.
+    """
+    squeezed = "".join(character for character in str(name).upper() if character not in " .-_")
+    candidates = [squeezed] + [squeezed.removeprefix(prefix) for prefix in _PREFIXES if squeezed.startswith(prefix)]
+    for candidate in candidates:
+        if candidate in _ALIASES:
+            return _ALIASES[candidate]
+    raise ECGInputError(
+        f"lead name {name!r} is not one of the twelve standard leads ({', '.join(STANDARD_LEADS)}). "
+        "Rename it, or leave that channel out."
+    )
+
+
+def standard_lead_names(names: Sequence[str]) -> list[str]:
+    """Standard spellings of several lead names, in the order given.
+
+    Raises:
+        ECGInputError: a name is unknown, or two names mean the same lead.
+    """
+    standard = [standard_lead_name(name) for name in names]
+    for name in standard:
+        if standard.count(name) > 1:
+            spellings = [given for given, meant in zip(names, standard, strict=True) if meant == name]
+            raise ECGInputError(f"lead {name} is given more than once, as {spellings}. Keep one of them.")
+    return standard
+
+
+def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fill in the limb leads that two present limb leads determine.
+
+    Args:
+        signal: (12, time) in the order of `STANDARD_LEADS`; rows of absent leads are ignored.
+        present: (12,) bool, which rows hold a recorded lead.
+
+    Returns:
+        The signal with derived rows written and the enlarged `present`, both new arrays. With fewer than two limb
+        leads nothing can be derived and copies come back unchanged.
+    """
+    signal, present = signal.copy(), present.copy()
+    recorded = [row for row, name in enumerate(STANDARD_LEADS) if name in _LIMB_LEADS and present[row]]
+    if len(recorded) < 2:
+        return signal, present
+    first, second = recorded[:2]
+    mixing = np.array([_LIMB_LEADS[STANDARD_LEADS[first]], _LIMB_LEADS[STANDARD_LEADS[second]]])
+    lead_i_and_ii = np.linalg.solve(mixing, signal[[first, second]].astype(np.float64))
+    for row, name in enumerate(STANDARD_LEADS):
+        if name in _LIMB_LEADS and not present[row]:
+            signal[row] = np.asarray(_LIMB_LEADS[name]) @ lead_i_and_ii
+            present[row] = True
+    return signal, present
+
+
+__all__ = ["STANDARD_LEADS", "derive_limb_leads", "standard_lead_name", "standard_lead_names"]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which patches and which report tokens are hidden during pretraining.
+
+Masks come from uniform noise that the caller may pass in, so that a run on any number of processes can draw the same
+ones. Shapes: B batch, L leads, N patches a lead, S tokens of a report, K selected.
+"""
+
+import math
+
+import torch
+
+
+def _share(ratio: float, count: torch.Tensor) -> torch.Tensor:
+    """floor(ratio * count), safe from 0.29 * 100 = 28.999..."""
+    return torch.floor(count * ratio + 1e-4).long()
+
+
+def _lowest(noise: torch.Tensor, eligible: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Along the last axis: floor(ratio * number eligible) of the eligible places, those with the lowest noise."""
+    ranks = noise.masked_fill(~eligible, torch.inf).argsort(dim=-1).argsort(dim=-1)
+    return (ranks < _share(ratio, eligible.sum(dim=-1, keepdim=True))) & eligible
+
+
+def mask_patches(
+    noise_BLN: torch.Tensor,
+    present_BLN: torch.Tensor,
+    strategy: str,
+    mask_ratio: float,
+    lead_mask_ratio: float = 0.0,
+) -> torch.Tensor:
+    """Choose the patches to mask.
+
+    Args:
+        noise_BLN: uniform numbers in [0, 1).
+        present_BLN: bool, the patches that exist (lead recorded, time not padded).
+        strategy: `"uniform"`: in every lead the same share, positions independent. `"time"`: whole columns.
+            `"lead"`: whole leads. `"dual"`: columns by `mask_ratio` and leads by `lead_mask_ratio`.
+
+    Returns:
+        (B, L, N) bool, True where masked; never True where a patch is absent. Counts are exact: the floor of ratio
+        times what is present, so that something always stays visible.
+    """
+    if strategy == "uniform":
+        return _lowest(noise_BLN, present_BLN, mask_ratio)
+    # A sum of uniform numbers modulo one is uniform again: one number a column and one a lead from the same noise.
+    columns_BN = _lowest(noise_BLN.sum(dim=1) % 1, present_BLN.any(dim=1), mask_ratio)
+    lead_ratio = mask_ratio if strategy == "lead" else lead_mask_ratio
+    leads_BL = _lowest(noise_BLN.sum(dim=2) % 1, present_BLN.any(dim=2), lead_ratio)
+    if strategy == "time":
+        masked_BLN = columns_BN[:, None, :].expand_as(present_BLN)
+    elif strategy == "lead":
+        masked_BLN = leads_BL[:, :, None].expand_as(present_BLN)
+    else:
+        masked_BLN = columns_BN[:, None, :] | leads_BL[:, :, None]
+    return masked_BLN & present_BLN
+
+
+def most_visible(num_leads: int, num_patches: int, strategy: str, mask_ratio: float, lead_mask_ratio: float) -> int:
+    """The most tokens that any record keeps visible: known beforehand, so that no step waits for the device."""
+
+    def kept(count: int, ratio: float) -> int:
+        return count - math.floor(count * ratio + 1e-4)
+
+    if strategy == "lead":
+        return kept(num_leads, mask_ratio) * num_patches
+    leads = kept(num_leads, lead_mask_ratio) if strategy == "dual" else num_leads
+    return leads * kept(num_patches, mask_ratio)
+
+
+def gather_visible(visible_BM: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the visible tokens in ascending order.
+
+    Args:
+        visible_BM: bool over all M tokens.
+        count: how many indices to return; at least the largest number visible in a record.
+
+    Returns:
+        indices (B, count) and a bool (B, count) that is False where a record has fewer visible tokens than `count`.
+    """
+    order = torch.argsort((~visible_BM).to(torch.uint8), dim=1, stable=True)[:, :count]
+    return order, visible_BM.gather(1, order)
+
+
+def mask_report_tokens(
+    noise_BS: torch.Tensor, maskable_BS: torch.Tensor, ratio: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Choose the report tokens to mask: `ratio` of the maskable ones, rounded, at least one where there is any.
+
+    Returns:
+        masked (B, S) bool; positions (B, K) of the masked tokens in reading order; valid (B, K) bool, False where a
+        report has fewer than K masked tokens. K depends on S alone.
+    """
+    ranks = noise_BS.masked_fill(~maskable_BS, torch.inf).argsort(dim=-1).argsort(dim=-1)
+    count = torch.round(maskable_BS.sum(dim=-1, keepdim=True) * ratio).clamp(min=1)
+    masked_BS = (ranks < count) & maskable_BS
+    positions_BK, valid_BK = gather_visible(masked_BS, max(1, math.ceil(noise_BS.shape[1] * ratio)))
+    return masked_BS, positions_BK, valid_BK
+
+
+__all__ = ["gather_visible", "mask_patches", "mask_report_tokens", "most_visible"]

@@ -1,0 +1,708 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CG-DMER (Niu et al., ICASSP 2026, arXiv 2602.21154) in PyTorch.
+
+Shapes: B batch, L leads, T samples, N patches a lead, K visible tokens, D encoder width, E embedding width,
+S tokens of a report, H text width.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
+from .ecg_decoder import ECGDecoder
+from .errors import ConfigurationError, ECGInputError, ModelFolderError
+from .hub_folder import HubFolderMixin
+from .lead_time_tokenizer import LeadTimeTokenizer
+from .masking import gather_visible, mask_patches, mask_report_tokens, most_visible
+from .objectives import (
+    contrastive_loss,
+    masked_token_loss,
+    orthogonality_loss,
+    paired_rows,
+    reconstruction_loss,
+    siglip_loss,
+)
+from .text_decoder import MaskedTokenDecoder, VocabularyHead
+from .transformer_layers import ECGAttention, ECGLayer
+
+
+@dataclass
+class CGDMERECGModelOutput(ModelOutput):
+    """Output of the ECG encoder.
+
+    Args:
+        last_hidden_state: (B, K, D), tokens of the visible patches after the encoder's norm.
+        pooler_output: (B, D), their mean; the feature for linear probes.
+        visible_indices: (B, K), which of the L * N patches (lead-major) each token stands for.
+        visible_mask: (B, K) bool, False for filling in records with fewer visible patches than others.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    visible_indices: torch.Tensor | None = None
+    visible_mask: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class _NestedOutput(ModelOutput):
+    def to_tuple(self) -> tuple[Any, ...]:
+        return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
+
+
+@dataclass
+class CGDMEROutput(_NestedOutput):
+    """Output of both towers.
+
+    Args:
+        logits_per_ecg: (ECGs, texts), `score_scale` * cosine + `score_bias`; its sigmoid is the score.
+        logits_per_text: its transpose.
+        ecg_embeds, text_embeds: (.., E) unit vectors, the shared parts.
+        ecg_model_output, text_model_output: the towers' own outputs.
+    """
+
+    logits_per_ecg: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    ecg_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    ecg_model_output: CGDMERECGModelOutput | None = None
+    text_model_output: BaseModelOutputWithPooling | None = None
+
+
+@dataclass
+class CGDMERZeroShotOutput(_NestedOutput):
+    """Scores of prompts.
+
+    Args:
+        scores: (ECGs, prompts) in 0..1.
+        logits_per_ecg: (ECGs, prompts), before the sigmoid or softmax.
+        cosine_per_ecg: (ECGs, prompts), for ranking measures such as AUROC.
+        ecg_embeds, text_embeds: (.., E) unit vectors.
+    """
+
+    scores: torch.Tensor | None = None
+    logits_per_ecg: torch.Tensor | None = None
+    cosine_per_ecg: torch.Tensor | None = None
+    ecg_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+
+
+@dataclass
+class CGDMERForPreTrainingOutput(_NestedOutput):
+    """Every loss by itself, unweighted, and their weighted sum.
+
+    Args:
+        loss: weighted sum over the branches that are switched on.
+        contrastive_loss, siglip_loss, ecg_reconstruction_loss, text_reconstruction_loss, orthogonality_loss: None
+            when the weight is 0.
+        reconstructed_patches: (B, L, N, P), with the ECG decoder only.
+        bool_masked_pos: (B, L, N) bool, the patches that were masked.
+        ecg_embeds, text_embeds: (B, E) unit vectors.
+    """
+
+    loss: torch.Tensor | None = None
+    contrastive_loss: torch.Tensor | None = None
+    siglip_loss: torch.Tensor | None = None
+    ecg_reconstruction_loss: torch.Tensor | None = None
+    text_reconstruction_loss: torch.Tensor | None = None
+    orthogonality_loss: torch.Tensor | None = None
+    reconstructed_patches: torch.Tensor | None = None
+    bool_masked_pos: torch.Tensor | None = None
+    ecg_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+
+
+class ProjectionHead(nn.Module):
+    """One of the four two-layer networks f_sh, f_sp of eq. 4."""
+
+    def __init__(self, config: CGDMERConfig, input_size: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(input_size)
+        self.fc1 = nn.Linear(input_size, config.projection_hidden_size)
+        self.dropout = nn.Dropout(config.projection_dropout)
+        self.fc2 = nn.Linear(config.projection_hidden_size, config.projection_size)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.dropout(F.gelu(self.fc1(self.norm(features)))))
+
+
+class CGDMERPreTrainedModel(HubFolderMixin, PreTrainedModel):
+    """Loading, saving and initialisation for all CG-DMER classes.
+
+    All classes keep the ECG encoder under `ecg_model`, so that each of them loads from a checkpoint of any other.
+    """
+
+    config: CGDMERConfig
+    base_model_prefix = "ecg_model"
+    main_input_name = "ecg_values"
+    input_modalities = ("ecg", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules: ClassVar = ["ECGLayer", "LeadTimeTokenizer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_record_outputs: ClassVar = {"hidden_states": ECGLayer, "attentions": ECGAttention}
+    # Parts that a checkpoint may hold and a class may not want: each class takes what it has.
+    _keys_to_ignore_on_load_unexpected: ClassVar = [
+        r"^(ecg|text)_decoder\.",
+        r"^vocabulary_head\.",
+        r"^siglip_(log_scale|bias)$",
+        r"^(ecg|text)_(shared|specific)_head\.",
+        r"^text_model\.",
+        r"^classifier\.",
+    ]
+    # Parts that may start at random when they are missing from a checkpoint; anything else missing is an error.
+    _may_be_missing: ClassVar[tuple[str, ...]] = ()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        std = self.config.initializer_range
+        if isinstance(module, (nn.Linear, nn.Conv1d)):
+            init.trunc_normal_(module.weight, std=std) if isinstance(module, nn.Linear) else init.kaiming_normal_(
+                module.weight
+            )
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.trunc_normal_(module.weight, std=std)
+        elif isinstance(module, LeadTimeTokenizer):
+            init.trunc_normal_(module.lead_embedding, std=std)
+            init.trunc_normal_(module.time_embedding, std=std)
+        elif isinstance(module, ECGDecoder):
+            init.trunc_normal_(module.lead_embedding, std=std)
+            init.trunc_normal_(module.time_embedding, std=std)
+            init.trunc_normal_(module.mask_token, std=std)
+        elif isinstance(module, MaskedTokenDecoder):
+            init.trunc_normal_(module.start, std=std)
+        elif isinstance(module, VocabularyHead):
+            init.zeros_(module.bias)
+        elif isinstance(module, CGDMERForPreTraining) and hasattr(module, "siglip_log_scale"):
+            init.constant_(module.siglip_log_scale, math.log(self.config.siglip_initial_scale))
+            init.constant_(module.siglip_bias, self.config.siglip_initial_bias)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
+        """As in transformers, with two differences: safetensors only, and missing weights raise.
+
+        transformers prints a table and returns random weights in their place. Parts that are meant to be trained
+        from scratch (a new `classifier`) may be missing.
+
+        Raises:
+            ModelFolderError: no weights in the folder, weights of other sizes than the configuration says, or parts
+                missing.
+        """
+        path = pretrained_model_name_or_path
+        if path is not None and os.path.isdir(path):
+            folder = os.path.join(path, kwargs.get("subfolder", ""))
+            if not any(name.endswith((".safetensors", ".safetensors.index.json")) for name in os.listdir(folder)):
+                raise ModelFolderError(
+                    f"{folder} holds no weights (no .safetensors file). Is it a preset of hub_configs, or a run that "
+                    "has not finished? To start from random weights use the class's constructor with its config."
+                )
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
+        except RuntimeError as error:
+            if "mismatch" not in str(error):
+                raise
+            raise ModelFolderError(
+                f"the weights in {path} do not have the sizes that its configuration says: they belong to another "
+                f"configuration. {error}"
+            ) from error
+        missing = [key for key in info["missing_keys"] if not key.startswith(cls._may_be_missing)]
+        if missing and path is not None:
+            raise ModelFolderError(
+                f"{path} lacks {len(missing)} weights that {cls.__name__} needs (the first: {sorted(missing)[0]}). "
+                "They would be random. Load it with the class that saved it, or one with fewer parts."
+            )
+        return (model, info) if output_loading_info else model
+
+
+class CGDMERECGModel(CGDMERPreTrainedModel):
+    """The ECG branch without heads: a transformer over the visible lead-time tokens.
+
+    Loads from its own checkpoint and from any other CG-DMER checkpoint.
+    """
+
+    config: CGDMERECGConfig
+    input_modalities = ("ecg",)
+    auto_classes: ClassVar = {"AutoModel": "CGDMERECGModel", "AutoModelForAudioClassification": "CGDMERForECGClassification"}
+
+    def __init__(self, config: CGDMERECGConfig):
+        super().__init__(config)
+        self.tokenizer = LeadTimeTokenizer(config)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList(
+            ECGLayer(
+                config,
+                config.hidden_size,
+                config.num_attention_heads,
+                config.intermediate_size,
+                config.hidden_act,
+                config.hidden_dropout,
+                config.attention_dropout,
+            )
+            for _ in range(config.num_hidden_layers)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.tokenizer.projection
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        bool_masked_pos: torch.Tensor | None = None,
+        num_visible: int | None = None,
+        **kwargs,
+    ) -> CGDMERECGModelOutput:
+        r"""
+        Args:
+            ecg_values: (B, 12, T) as the feature extractor returns it.
+            lead_mask: (B, 12), 0 for a lead that was not recorded.
+            patch_mask: (B, N), 0 for a patch beyond the recording's end.
+            bool_masked_pos: (B, 12, N) bool, True for patches to hide; hidden and absent patches get no token.
+            num_visible: number of tokens to keep a record, when the caller knows it: saves a wait for the device.
+        """
+        check_ecg_values(ecg_values, self.config)
+        hidden = self.tokenizer(ecg_values).flatten(1, 2)
+        everything_visible = lead_mask is None and patch_mask is None and bool_masked_pos is None
+        visible_BM = present_patches(ecg_values, lead_mask, patch_mask, self.config.num_patches)
+        if bool_masked_pos is not None:
+            visible_BM = visible_BM & ~bool_masked_pos
+        visible_BM = visible_BM.flatten(1)
+        if num_visible is None:
+            num_visible = visible_BM.shape[1] if everything_visible else int(visible_BM.sum(dim=1).max())
+        indices_BK, valid_BK = gather_visible(visible_BM, num_visible)
+        if num_visible < hidden.shape[1]:
+            hidden = hidden.gather(1, indices_BK[..., None].expand(-1, -1, hidden.shape[-1]))
+        else:
+            indices_BK = torch.arange(num_visible, device=hidden.device).expand(len(hidden), -1)
+            valid_BK = visible_BM
+        hidden = self.dropout(hidden)
+        attention_mask = None
+        if not everything_visible:
+            attention_mask = create_bidirectional_mask(self.config, hidden, valid_BK)
+        for layer in self.layers:
+            hidden = layer(hidden, attention_mask)
+        hidden = self.norm(hidden)
+        weights_BK1 = valid_BK[..., None].to(hidden.dtype)
+        pooled = (hidden * weights_BK1).sum(dim=1) / weights_BK1.sum(dim=1).clamp(min=1)
+        return CGDMERECGModelOutput(
+            last_hidden_state=hidden, pooler_output=pooled, visible_indices=indices_BK, visible_mask=valid_BK
+        )
+
+
+def check_ecg_values(ecg_values: torch.Tensor, config: CGDMERECGConfig) -> None:
+    expected = (config.num_leads, config.num_samples)
+    if ecg_values.ndim != 3 or tuple(ecg_values.shape[1:]) != expected:
+        raise ECGInputError(
+            f"ecg_values has shape {tuple(ecg_values.shape)}; expected (batch, {expected[0]}, {expected[1]}). "
+            "The model's feature extractor returns that shape for any recording."
+        )
+
+
+def present_patches(
+    ecg_values: torch.Tensor, lead_mask: torch.Tensor | None, patch_mask: torch.Tensor | None, num_patches: int
+) -> torch.Tensor:
+    """(B, L, N) bool: the lead was recorded and the patch lies within the recording."""
+    batch, leads, _ = ecg_values.shape
+    present = torch.ones(batch, leads, num_patches, dtype=torch.bool, device=ecg_values.device)
+    if lead_mask is not None:
+        present = present & lead_mask.bool()[:, :, None]
+    if patch_mask is not None:
+        present = present & patch_mask.bool()[:, None, :]
+    return present
+
+
+class CGDMERModel(CGDMERPreTrainedModel):
+    """Both towers and the heads: ECGs and texts to unit vectors in one space."""
+
+    auto_classes: ClassVar = {
+        "AutoModel": "CGDMERModel",
+        "AutoModelForPreTraining": "CGDMERForPreTraining",
+        "AutoModelForZeroShotImageClassification": "CGDMERForZeroShot",
+    }
+    pipelines: ClassVar = {"zero-shot-ecg-classification"}
+
+    def __init__(self, config: CGDMERConfig):
+        super().__init__(config)
+        self.ecg_model = CGDMERECGModel._from_config(config.ecg_config)
+        self.text_model = AutoModel.from_config(config.text_config)
+        if config.text_pooling == "mean" and getattr(self.text_model, "pooler", None) is not None:
+            self.text_model.pooler = None  # else its weights would be saved, loaded and never used
+        text_width = config.text_config.hidden_size
+        self.ecg_shared_head = ProjectionHead(config, config.ecg_config.hidden_size)
+        self.text_shared_head = ProjectionHead(config, text_width)
+        if config.orthogonality_loss_weight > 0:
+            self.ecg_specific_head = ProjectionHead(config, config.ecg_config.hidden_size)
+            self.text_specific_head = ProjectionHead(config, text_width)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_model.get_input_embeddings()
+
+    def encode_text(self, input_ids, attention_mask=None, token_type_ids=None, **kwargs) -> BaseModelOutputWithPooling:
+        """The text tower alone; `pooler_output` (B, H) is what the heads take."""
+        if token_type_ids is not None:
+            kwargs["token_type_ids"] = token_type_ids
+        outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
+        if self.config.text_pooling == "pooler":
+            pooled = getattr(outputs, "pooler_output", None)
+            if pooled is None:
+                raise ConfigurationError(
+                    f"{type(self.text_model).__name__} has no pooler. Set text_pooling to 'mean'."
+                )
+        else:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            weights = mask[..., None].to(outputs.last_hidden_state.dtype)
+            pooled = (outputs.last_hidden_state * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=pooled,
+            hidden_states=outputs.get("hidden_states"),
+            attentions=outputs.get("attentions"),
+        )
+
+    @can_return_tuple
+    def get_ecg_features(self, ecg_values, lead_mask=None, patch_mask=None, **kwargs) -> BaseModelOutputWithPooling:
+        """ECG embeddings: `pooler_output` (B, E) holds unit vectors, the shared part of eq. 4."""
+        outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, **kwargs)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=F.normalize(self.ecg_shared_head(outputs.pooler_output), dim=-1),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    @can_return_tuple
+    def get_text_features(
+        self, input_ids, attention_mask=None, token_type_ids=None, **kwargs
+    ) -> BaseModelOutputWithPooling:
+        """Text embeddings: `pooler_output` (B, E) holds unit vectors, the shared part of eq. 4."""
+        outputs = self.encode_text(input_ids, attention_mask, token_type_ids, **kwargs)
+        outputs["pooler_output"] = F.normalize(self.text_shared_head(outputs.pooler_output), dim=-1)
+        return outputs
+
+    @can_return_tuple
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        **kwargs,
+    ) -> CGDMEROutput:
+        r"""Compare every ECG with every text.
+
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
+            input_ids, attention_mask, token_type_ids: from the tokenizer.
+        """
+        ecg_outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, **kwargs)
+        text_outputs = self.encode_text(input_ids, attention_mask, token_type_ids, **kwargs)
+        ecg_embeds = F.normalize(self.ecg_shared_head(ecg_outputs.pooler_output), dim=-1)
+        text_embeds = F.normalize(self.text_shared_head(text_outputs.pooler_output), dim=-1)
+        logits_per_ecg = self.score_logits(ecg_embeds @ text_embeds.T)
+        return CGDMEROutput(
+            logits_per_ecg=logits_per_ecg,
+            logits_per_text=logits_per_ecg.T,
+            ecg_embeds=ecg_embeds,
+            text_embeds=text_embeds,
+            ecg_model_output=ecg_outputs,
+            text_model_output=text_outputs,
+        )
+
+    def score_logits(self, cosines: torch.Tensor) -> torch.Tensor:
+        return self.config.score_scale * cosines + self.config.score_bias
+
+
+class CGDMERForZeroShot(CGDMERModel):
+    """Prompts in, one score a prompt out."""
+
+    @can_return_tuple
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        text_embeds: torch.Tensor | None = None,
+        multi_label: bool = True,
+        **kwargs,
+    ) -> CGDMERZeroShotOutput:
+        r"""Score every prompt for every ECG.
+
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
+            input_ids, attention_mask, token_type_ids: the tokenized prompts.
+            text_embeds: (prompts, E), instead of the above, prompts that are embedded already.
+            multi_label: True: each prompt by itself, sigmoid(score_scale * cosine + score_bias). False: the prompts
+                exclude each other, softmax over them.
+        """
+        if (input_ids is None) == (text_embeds is None):
+            raise ValueError("pass either input_ids or text_embeds")
+        if text_embeds is None:
+            text_embeds = self.get_text_features(input_ids, attention_mask, token_type_ids).pooler_output
+        ecg_embeds = self.get_ecg_features(ecg_values, lead_mask, patch_mask, **kwargs).pooler_output
+        cosines = ecg_embeds @ text_embeds.T
+        logits = self.score_logits(cosines)
+        scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
+        return CGDMERZeroShotOutput(
+            scores=scores,
+            logits_per_ecg=logits,
+            cosine_per_ecg=cosines,
+            ecg_embeds=ecg_embeds,
+            text_embeds=text_embeds,
+        )
+
+
+class CGDMERForPreTraining(CGDMERModel):
+    """CG-DMER with its decoders and all losses (eq. 10, with the reconstruction of eq. 2 added).
+
+    A loss weight of 0 in the configuration leaves out the branch: no weights, no computation. What a configuration
+    leaves unused is frozen, so that DDP needs no search for unused parameters.
+    """
+
+    def __init__(self, config: CGDMERConfig):
+        super().__init__(config)
+        if config.ecg_reconstruction_loss_weight > 0:
+            self.ecg_decoder = ECGDecoder(self.ecg_model.config)
+        if config.text_reconstruction_loss_weight > 0:
+            if config.text_objective == "causal":
+                self.text_decoder = MaskedTokenDecoder(config, self.text_model.config)
+            self.vocabulary_head = VocabularyHead(config.text_config.hidden_size, config.text_config.vocab_size)
+        if config.siglip_loss_weight > 0:
+            self.siglip_log_scale = nn.Parameter(torch.zeros(()))
+            self.siglip_bias = nn.Parameter(torch.zeros(()))
+        self.post_init()
+        self.freeze_unused_parameters()
+
+    def freeze_unused_parameters(self) -> None:
+        """Switch off gradients of parts that no loss of this configuration reaches."""
+        config = self.config
+        if not config.aligns and config.orthogonality_loss_weight == 0:
+            self.ecg_shared_head.requires_grad_(False)
+            self.text_shared_head.requires_grad_(False)
+            pooler = getattr(self.text_model, "pooler", None)
+            if pooler is not None:
+                pooler.requires_grad_(False)
+            if config.text_reconstruction_loss_weight == 0:
+                self.text_model.requires_grad_(False)
+            if config.ecg_reconstruction_loss_weight == 0:
+                self.ecg_model.requires_grad_(False)
+
+    @can_return_tuple
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        special_tokens_mask: torch.Tensor | None = None,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+        text_noise: torch.Tensor | None = None,
+        ecg_statement_ids: torch.Tensor | None = None,
+        text_statement_ids: torch.Tensor | None = None,
+        **kwargs,
+    ) -> CGDMERForPreTrainingOutput:
+        r"""All losses of one batch; in several processes, over the global batch.
+
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
+            input_ids, attention_mask, token_type_ids, special_tokens_mask: the tokenized reports; special tokens are
+                never masked.
+            noise: (B, 12, N) uniform numbers that decide which patches are masked; drawn when None.
+            text_noise: (B, S) likewise for report tokens.
+            ecg_statement_ids, text_statement_ids: (B, M) int64, what holds for each ECG and what each text states; an
+                ECG that satisfies another record's text is not its negative. See `objectives.satisfied_pairs`.
+        """
+        config = self.config
+        ecg_config = config.ecg_config
+        check_ecg_values(ecg_values, ecg_config)
+        present = present_patches(ecg_values, lead_mask, patch_mask, ecg_config.num_patches)
+        if noise is None:
+            noise = torch.rand(present.shape, device=ecg_values.device)
+        masked = mask_patches(
+            noise, present, ecg_config.mask_strategy, ecg_config.mask_ratio, ecg_config.lead_mask_ratio
+        )
+        ecg_outputs = self.ecg_model(
+            ecg_values,
+            lead_mask=lead_mask,
+            patch_mask=patch_mask,
+            bool_masked_pos=masked,
+            num_visible=most_visible(
+                ecg_config.num_leads,
+                ecg_config.num_patches,
+                ecg_config.mask_strategy,
+                ecg_config.mask_ratio,
+                ecg_config.lead_mask_ratio,
+            ),
+            **kwargs,
+        )
+        losses: dict[str, torch.Tensor] = {}
+        output = CGDMERForPreTrainingOutput(bool_masked_pos=masked)
+
+        if config.ecg_reconstruction_loss_weight > 0:
+            output["reconstructed_patches"] = self.ecg_decoder(
+                ecg_outputs.last_hidden_state, ecg_outputs.visible_indices, ecg_outputs.visible_mask, present
+            )
+            losses["ecg_reconstruction"] = reconstruction_loss(
+                output["reconstructed_patches"], ecg_values, masked, ecg_config.normalize_patches
+            )
+
+        uses_text = config.aligns or config.text_reconstruction_loss_weight > 0 or config.orthogonality_loss_weight > 0
+        if uses_text:
+            if input_ids is None:
+                raise ConfigurationError(
+                    "input_ids is missing: this configuration trains on reports. Set the contrastive, siglip, "
+                    "text_reconstruction and orthogonality loss weights to 0 to train on signals alone."
+                )
+            text_pooled, text_loss = self._text_branch(
+                input_ids, attention_mask, token_type_ids, special_tokens_mask, text_noise
+            )
+            if text_loss is not None:
+                losses["text_reconstruction"] = text_loss
+            ecg_pooled = ecg_outputs.pooler_output
+            if config.contrast_view == "full":
+                ecg_pooled = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask).pooler_output
+            losses.update(
+                self._alignment_losses(ecg_pooled, text_pooled, ecg_statement_ids, text_statement_ids, output)
+            )
+
+        for name, value in losses.items():
+            output[f"{name}_loss"] = value
+        if losses:
+            output["loss"] = sum(getattr(config, f"{name}_loss_weight") * value for name, value in losses.items())
+        return output
+
+    def _text_branch(self, input_ids, attention_mask, token_type_ids, special_tokens_mask, text_noise):
+        """The pooled text (B, H) for alignment, and the loss of masked report reconstruction or None."""
+        config = self.config
+        if config.text_reconstruction_loss_weight == 0:
+            return self.encode_text(input_ids, attention_mask, token_type_ids).pooler_output, None
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        maskable = attention_mask.bool()
+        if special_tokens_mask is not None:
+            maskable = maskable & ~special_tokens_mask.bool()
+        if text_noise is None:
+            text_noise = torch.rand(input_ids.shape, device=input_ids.device)
+        masked_BS, positions_BK, valid_BK = mask_report_tokens(text_noise, maskable, config.text_mask_ratio)
+        corrupted = input_ids.masked_fill(masked_BS, config.mask_token_id)
+        outputs = self.encode_text(corrupted, attention_mask, token_type_ids)
+        tokens_BK = input_ids.gather(1, positions_BK)
+        word_embeddings = self.text_model.get_input_embeddings()
+        if config.text_objective == "causal":
+            predicted = self.text_decoder(
+                word_embeddings(tokens_BK), positions_BK, valid_BK, outputs.last_hidden_state, attention_mask
+            )
+        else:
+            width = outputs.last_hidden_state.shape[-1]
+            predicted = outputs.last_hidden_state.gather(1, positions_BK[..., None].expand(-1, -1, width))
+        logits = self.vocabulary_head(predicted, word_embeddings.weight)
+        pooled = outputs.pooler_output
+        if config.contrast_view == "full":
+            pooled = self.encode_text(input_ids, attention_mask, token_type_ids).pooler_output
+        return pooled, masked_token_loss(logits, tokens_BK, valid_BK)
+
+    def _alignment_losses(self, ecg_pooled, text_pooled, ecg_statement_ids, text_statement_ids, output) -> dict[str, torch.Tensor]:
+        config = self.config
+        losses = {}
+        ecg_shared, text_shared = self.ecg_shared_head(ecg_pooled), self.text_shared_head(text_pooled)
+        if config.orthogonality_loss_weight > 0:
+            losses["orthogonality"] = orthogonality_loss(
+                self.ecg_specific_head(ecg_pooled), ecg_shared, self.text_specific_head(text_pooled), text_shared
+            )
+        output["ecg_embeds"] = F.normalize(ecg_shared.float(), dim=-1)
+        output["text_embeds"] = F.normalize(text_shared.float(), dim=-1)
+        if config.aligns:
+            rows = paired_rows(
+                output["ecg_embeds"], output["text_embeds"], ecg_statement_ids, text_statement_ids
+            )
+            if config.contrastive_loss_weight > 0:
+                losses["contrastive"] = contrastive_loss(rows, config.temperature)
+            if config.siglip_loss_weight > 0:
+                losses["siglip"] = siglip_loss(rows, self.siglip_log_scale.exp(), self.siglip_bias)
+        return losses
+
+
+class CGDMERForECGClassification(CGDMERPreTrainedModel):
+    """The ECG encoder with a linear classifier on its mean token: fine-tuning, or a linear probe when frozen."""
+
+    config: CGDMERECGConfig
+    input_modalities = ("ecg",)
+    auto_classes = CGDMERECGModel.auto_classes
+    pipelines: ClassVar = {"ecg-classification"}
+    _may_be_missing = ("classifier.",)
+
+    def __init__(self, config: CGDMERECGConfig):
+        super().__init__(config)
+        self.ecg_model = CGDMERECGModel._from_config(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        r"""
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
+            labels: (B, labels) float for several labels a record (binary cross-entropy), or (B,) int64 for one
+                (cross-entropy). `config.problem_type` records which.
+        """
+        outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, **kwargs)
+        logits = self.classifier(outputs.pooler_output)
+        loss = None
+        if labels is not None:
+            if labels.ndim == 2:
+                loss = F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+            else:
+                loss = F.cross_entropy(logits.float(), labels)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+__all__ = [
+    "CGDMERECGModel",
+    "CGDMERForECGClassification",
+    "CGDMERForPreTraining",
+    "CGDMERForZeroShot",
+    "CGDMERModel",
+    "CGDMERPreTrainedModel",
+]

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline `ecg-classification`: recordings in, the fine-tuned model's own labels out."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from transformers.pipelines.base import ChunkPipeline
+
+from .ecg_record import ECGRecord
+from .errors import ECGInputError
+from .reading_wfdb import read_wfdb
+
+_SIGNAL_ARGUMENTS = ("sampling_rate", "lead_names", "unit", "gain")
+_RECORDING_HELP = (
+    "Pass the path of a WFDB record, an ECGRecord, an array of shape (leads, time) with sampling_rate, lead_names and "
+    'unit, or a dict {"ecg": array, "sampling_rate": ..., "lead_names": ..., "unit": ...}.'
+)
+
+
+class ECGPipeline(ChunkPipeline):
+    """What the pipelines of this package share: any recording becomes windows, whose outputs are averaged."""
+
+    def _signal_parameters(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {name: kwargs[name] for name in _SIGNAL_ARGUMENTS if name in kwargs}
+
+    def _extractor(self):
+        return self.feature_extractor if self.processor is None else self.processor.feature_extractor
+
+    def preprocess(self, inputs, **signal_arguments) -> Iterator[dict[str, Any]]:
+        recording = inputs
+        if isinstance(recording, (str, os.PathLike)):
+            recording = read_wfdb(recording)
+        elif isinstance(recording, dict):
+            unknown = set(recording) - {"ecg", *_SIGNAL_ARGUMENTS}
+            if unknown or "ecg" not in recording:
+                raise ECGInputError(f"cannot read a recording from a dict with keys {sorted(inputs)}. {_RECORDING_HELP}")
+            signal_arguments = {**signal_arguments, **recording}
+            recording = signal_arguments.pop("ecg")
+        if isinstance(recording, ECGRecord):
+            signal_arguments = {}
+        elif not hasattr(recording, "__array__"):
+            raise ECGInputError(f"cannot read a recording from a {type(inputs).__name__}. {_RECORDING_HELP}")
+        batch = self._extractor()(recording, windows=True, return_tensors="pt", **signal_arguments)
+        names = ("ecg_values", "lead_mask", "patch_mask")
+        count = len(batch["ecg_values"])
+        for row in range(count):
+            yield {**{name: batch[name][row : row + 1] for name in names}, "is_last": row == count - 1}
+
+    def _forward(self, model_inputs, **forward_parameters):
+        is_last = model_inputs.pop("is_last")
+        model_inputs["ecg_values"] = model_inputs["ecg_values"].to(self.model.dtype)
+        return {"is_last": is_last, "logits": self.model_logits(model_inputs, **forward_parameters)}
+
+    def model_logits(self, model_inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        raise NotImplementedError
+
+    @staticmethod
+    def mean_logits(model_outputs: list[dict[str, Any]]) -> torch.Tensor:
+        """Average over the windows of one recording: (labels,)."""
+        return torch.cat([outputs["logits"].float() for outputs in model_outputs]).mean(dim=0)
+
+    @staticmethod
+    def ranked(labels: list[str], scores: torch.Tensor) -> list[dict[str, Any]]:
+        pairs = sorted(zip(labels, scores.tolist(), strict=True), key=lambda pair: -pair[1])
+        return [{"label": label, "score": score} for label, score in pairs]
+
+
+class ECGClassificationPipeline(ECGPipeline):
+    """Classify recordings with a fine-tuned `CGDMERForECGClassification`.
+
+    ```python
+    classify = pipeline("ecg-classification", model="my-finetuned-model")
+    classify("records500/00000/00001_hr")
+    ```
+
+    Returns, for each recording, a list of `{"label", "score"}`, highest first: a sigmoid for each label when the
+    model was trained with several labels a record, else a softmax. Not a medical device.
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = True
+    _load_tokenizer = False
+
+    def _sanitize_parameters(self, **kwargs):
+        return self._signal_parameters(kwargs), {}, {}
+
+    def model_logits(self, model_inputs):
+        return self.model(**model_inputs).logits
+
+    def postprocess(self, model_outputs):
+        logits = self.mean_logits(model_outputs)
+        single = self.model.config.problem_type == "single_label_classification"
+        labels = [self.model.config.id2label[index] for index in range(len(logits))]
+        return self.ranked(labels, logits.softmax(dim=0) if single else logits.sigmoid())
+
+
+__all__ = ["ECGClassificationPipeline", "ECGPipeline"]

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline `zero-shot-ecg-classification`: recordings and prompts in, a score for each prompt out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .errors import ECGInputError
+from .pipeline_ecg_classification import ECGPipeline
+
+
+def check_prompts(prompts: Sequence[str]) -> list[str]:
+    """The prompts as a list.
+
+    Raises:
+        ECGInputError: none, an empty one, one twice, or something that is no text.
+    """
+    if isinstance(prompts, str):
+        prompts = [prompts]
+    prompts = list(prompts) if prompts is not None else []
+    if not prompts:
+        raise ECGInputError('no candidate_labels: pass at least one, e.g. ["atrial fibrillation", "normal ECG"].')
+    for prompt in prompts:
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ECGInputError(f"candidate label {prompt!r} is empty or not a text.")
+        if prompts.count(prompt) > 1:
+            raise ECGInputError(f"candidate label {prompt!r} is given more than once.")
+    return prompts
+
+
+class ZeroShotECGClassificationPipeline(ECGPipeline):
+    """Score free-text findings for recordings.
+
+    ```python
+    classify = pipeline("zero-shot-ecg-classification", model="org/model")
+    classify("records500/00000/00001_hr", candidate_labels=["atrial fibrillation", "normal ECG"])
+    ```
+
+    Arguments of a call: `candidate_labels`; `multi_label` (True: every label by itself, a probability each; False:
+    the labels exclude each other and the scores add to one); for arrays `sampling_rate`, `lead_names`, `unit` and
+    `gain`. Returns, for each recording, a list of `{"label", "score"}`, highest first. Not a medical device.
+    """
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __call__(self, inputs, candidate_labels=None, **kwargs):
+        labels = check_prompts(candidate_labels)
+        return super().__call__(inputs, candidate_labels=labels, **kwargs)
+
+    def _sanitize_parameters(self, **kwargs):
+        forward: dict[str, Any] = {}
+        postprocess = {name: kwargs[name] for name in ("multi_label",) if name in kwargs}
+        if "candidate_labels" in kwargs:
+            labels = check_prompts(kwargs["candidate_labels"])
+            forward["text_embeds"] = self.embed_prompts(labels)  # once a call, not once a recording
+            postprocess["candidate_labels"] = labels
+        return self._signal_parameters(kwargs), forward, postprocess
+
+    @torch.no_grad()
+    def embed_prompts(self, prompts: list[str]) -> torch.Tensor:
+        """(prompts, width) unit vectors."""
+        inputs = self.processor(text=prompts, return_tensors="pt").to(self.device)
+        return self.model.get_text_features(**inputs).pooler_output
+
+    def model_logits(self, model_inputs, text_embeds):
+        return self.model(**model_inputs, text_embeds=text_embeds).logits_per_ecg
+
+    def postprocess(self, model_outputs, candidate_labels, multi_label=True):
+        logits = self.mean_logits(model_outputs)
+        return self.ranked(candidate_labels, logits.sigmoid() if multi_label else logits.softmax(dim=0))
+
+
+__all__ = ["ZeroShotECGClassificationPipeline", "check_prompts"]

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One object for both inputs of an ECG-text model: the feature extractor for signals, a tokenizer for reports."""
+
+from transformers import BatchFeature, ProcessorMixin
+
+
+class ECGProcessor(ProcessorMixin):
+    r"""Calls the feature extractor on `ecg` and the tokenizer on `text`; either may be left out.
+
+    Args:
+        feature_extractor ([`ECGFeatureExtractor`]): see there for `sampling_rate`, `lead_names`, `unit` and `gain`.
+        tokenizer: any tokenizer of transformers. Texts are padded to the longest and cut at its `model_max_length`.
+    """
+
+    feature_extractor_class = "AutoFeatureExtractor"
+    tokenizer_class = "AutoTokenizer"
+
+    def __init__(self, feature_extractor, tokenizer):
+        super().__init__(feature_extractor, tokenizer)
+
+    def __call__(
+        self,
+        ecg=None,
+        text=None,
+        sampling_rate=None,
+        lead_names=None,
+        unit=None,
+        gain=None,
+        windows=False,
+        return_tensors=None,
+        **text_kwargs,
+    ) -> BatchFeature:
+        """Returns what the feature extractor and the tokenizer return, in one `BatchFeature`."""
+        if ecg is None and text is None:
+            raise ValueError("ECGProcessor needs ecg, text or both.")
+        batch = {}
+        if ecg is not None:
+            batch.update(
+                self.feature_extractor(
+                    ecg,
+                    sampling_rate=sampling_rate,
+                    lead_names=lead_names,
+                    unit=unit,
+                    gain=gain,
+                    windows=windows,
+                    return_tensors=return_tensors,
+                )
+            )
+        if text is not None:
+            options = {"padding": True, "truncation": True, **text_kwargs}
+            batch.update(self.tokenizer(text, return_tensors=return_tensors, **options))
+        return BatchFeature(batch)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return [*self.feature_extractor.model_input_names, *self.tokenizer.model_input_names]
+
+
+__all__ = ["ECGProcessor"]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command-line arguments of `cgdmer.pretrain`, named as in transformers' no_trainer scripts."""
+
+import argparse
+
+from cgdmer.models.errors import ConfigurationError
+from cgdmer.training.pairs import TEXT_SOURCES
+
+
+def build_parser(description: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cgdmer.pretrain", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
+    data.add_argument(
+        "--text_source",
+        choices=TEXT_SOURCES,
+        default="report",
+        help="what an ECG is paired with: its report, or a random part of its findings, afresh every epoch",
+    )
+    data.add_argument("--max_train_samples", type=int, help="use only the first N training records")
+    data.add_argument("--dataloader_num_workers", type=int, default=0)
+
+    model = parser.add_argument_group("model")
+    start = model.add_mutually_exclusive_group(required=True)
+    start.add_argument(
+        "--config_name", help="start from random weights: a preset's folder, or cgdmer-tiny, cgdmer-small, cgdmer-base"
+    )
+    start.add_argument("--model_name_or_path", help="go on from a pretrained model, with a new schedule")
+    model.add_argument("--text_model_name_or_path", help="load the text tower and its tokenizer from here")
+    model.add_argument(
+        "--freeze_text_layers",
+        type=int,
+        help="keep the embeddings and the lowest N layers of the text tower as they are "
+        "(default: half of the layers of a pretrained text tower, else none)",
+    )
+    model.add_argument("--gradient_checkpointing", action="store_true")
+
+    optimisation = parser.add_argument_group("optimisation")
+    optimisation.add_argument("--per_device_train_batch_size", type=int, default=64)
+    optimisation.add_argument("--gradient_accumulation_steps", type=int, default=1)
+    optimisation.add_argument("--learning_rate", type=float, default=2e-4)
+    optimisation.add_argument("--weight_decay", type=float, default=1e-5)
+    optimisation.add_argument("--num_train_epochs", type=int, default=50)
+    optimisation.add_argument("--max_train_steps", type=int, help="overrides --num_train_epochs")
+    optimisation.add_argument("--lr_scheduler_type", default="cosine")
+    optimisation.add_argument("--num_warmup_steps", type=int, default=0)
+    optimisation.add_argument("--max_grad_norm", type=float, default=1.0)
+    optimisation.add_argument("--seed", type=int, default=0)
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--output_dir", required=True, help="the trained model, metrics.jsonl and checkpoints go here")
+    output.add_argument(
+        "--checkpointing_steps", help='save everything every N steps, or "epoch"; without it, nothing is saved midway'
+    )
+    output.add_argument("--resume_from_checkpoint", help="a step_N or epoch_N folder of the same run")
+    output.add_argument("--logging_steps", type=int, default=10, help="write a line of metrics.jsonl every N steps")
+    output.add_argument("--with_tracking", action="store_true", help="also log to the trackers of --report_to")
+    output.add_argument("--report_to", default="all", help="trackers as Accelerate names them, e.g. tensorboard")
+    return parser
+
+
+def parse_arguments(arguments: list[str] | None = None, description: str | None = None) -> argparse.Namespace:
+    """Parse and check.
+
+    Raises:
+        ConfigurationError: values that contradict each other.
+    """
+    options = build_parser(description).parse_args(arguments)
+    if options.checkpointing_steps not in (None, "epoch"):
+        if not options.checkpointing_steps.isdigit() or int(options.checkpointing_steps) == 0:
+            raise ConfigurationError(
+                f"--checkpointing_steps is {options.checkpointing_steps!r}; expected a positive number or 'epoch'."
+            )
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "logging_steps"):
+        if getattr(options, name) < 1:
+            raise ConfigurationError(f"--{name} is {getattr(options, name)}; expected at least 1.")
+    return options
+
+
+__all__ = ["build_parser", "parse_arguments"]

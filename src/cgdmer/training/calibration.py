@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a cosine to a probability: the two numbers of Platt scaling, fitted on validation records (ours)."""
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from cgdmer.models.modeling_cgdmer import CGDMERModel
+from cgdmer.models.processing_ecg import ECGProcessor
+from cgdmer.training.pairs import PairDataset
+
+MOST_RECORDS = 1000
+MOST_TEXTS = 500
+
+
+@torch.no_grad()
+def fit_score(model: CGDMERModel, processor: ECGProcessor, validation: PairDataset, batch_size: int = 32) -> None:
+    """Set `config.score_scale` and `config.score_bias`: score = sigmoid(scale * cosine + bias).
+
+    Every text (each distinct finding where the corpus has them, else each distinct report) against every validation
+    record; a pair is positive when the record has that finding or report. With findings, the score of a finding is
+    its probability among such records; with reports, where a text fits hardly any record but its own, both classes
+    are weighted alike.
+    """
+    model.eval()
+    split = validation.split.select(range(min(MOST_RECORDS, len(validation.split))))
+    rows = split.select_columns(["text", "statements"])
+    held = [set(row["statements"]) or {row["text"]} for row in rows]
+    has_findings = any(row["statements"] for row in rows)
+    texts = sorted(set().union(*held))[:MOST_TEXTS]
+    text_embeds = torch.cat(
+        [
+            model.get_text_features(
+                **processor(text=texts[start : start + batch_size], return_tensors="pt").to(model.device)
+            ).pooler_output
+            for start in range(0, len(texts), batch_size)
+        ]
+    )
+    cosines = []
+    for start in range(0, len(split), batch_size):
+        samples = [validation[index] for index in range(start, min(start + batch_size, len(split)))]
+        inputs = {
+            name: torch.from_numpy(np.stack([sample[name] for sample in samples])).to(model.device)
+            for name in ("ecg_values", "lead_mask", "patch_mask")
+        }
+        cosines.append((model.get_ecg_features(**inputs).pooler_output @ text_embeds.T).float().cpu())
+    matches = np.array([[text in own for text in texts] for own in held])
+    regression = LogisticRegression(C=1e6, class_weight=None if has_findings else "balanced")
+    regression.fit(torch.cat(cosines).numpy().reshape(-1, 1), matches.reshape(-1))
+    model.config.score_scale = float(regression.coef_[0, 0])
+    model.config.score_bias = float(regression.intercept_[0])
+
+
+__all__ = ["fit_score"]

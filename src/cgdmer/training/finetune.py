@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a classifier on a user's own labels: the whole encoder, or a linear layer on the frozen one."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from transformers import AutoFeatureExtractor, get_scheduler
+
+from cgdmer.data.storage import load_dataset_folder, row_to_record
+from cgdmer.evaluation.embeddings import embed_records
+from cgdmer.evaluation.linear_probe import fit_linear_probe
+from cgdmer.evaluation.statistics import macro_auroc
+from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+from cgdmer.models.modeling_cgdmer import CGDMERForECGClassification
+from cgdmer.training.pairs import EpochSampler
+
+FEWEST_TRAINING_RECORDS = 10
+
+
+class LabelledDataset(Dataset):
+    """Rows of one split as model inputs with a row of zeros and ones for their labels."""
+
+    def __init__(self, split: datasets.Dataset, feature_extractor: ECGFeatureExtractor, label_names: Sequence[str]):
+        self.split, self.feature_extractor = split, feature_extractor
+        rows = list(split.select_columns(["labels", "patient_id", "record_id"]))
+        self.labels = np.array([[name in row["labels"] for name in label_names] for row in rows], dtype=bool)
+        self.patients = [row["patient_id"] or row["record_id"] for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        inputs = self.feature_extractor(row_to_record(self.split[int(index)]))
+        return {**{name: value[0] for name, value in inputs.items()}, "labels": self.labels[index].astype(np.float32)}
+
+
+def _stack(samples: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+
+
+def choose_labels(split: datasets.Dataset, wanted: Iterable[str] | None) -> list[str]:
+    """The labels to train on: those asked for, else all with at least ten training records.
+
+    Raises:
+        CorpusError: a label asked for is in no training record, or no label is frequent enough.
+    """
+    counts = Counter(label for row in split.select_columns(["labels"]) for label in row["labels"])
+    if wanted:
+        wanted = list(wanted)
+        for label in wanted:
+            if not counts[label]:
+                known = ", ".join(name for name, _ in counts.most_common(20))
+                raise CorpusError(f"no training record has the label {label!r}. The most frequent labels: {known}.")
+        return wanted
+    frequent = sorted(label for label, count in counts.items() if count >= FEWEST_TRAINING_RECORDS)
+    if not frequent:
+        raise CorpusError(f"no label has {FEWEST_TRAINING_RECORDS} training records; name the labels with --labels.")
+    return frequent
+
+
+def finetune(
+    model_name_or_path: str,
+    dataset: str,
+    output_dir: str,
+    labels: Sequence[str] | None = None,
+    freeze_encoder: bool = False,
+    num_train_epochs: int = 10,
+    learning_rate: float = 3e-4,
+    per_device_train_batch_size: int = 64,
+    weight_decay: float = 0.01,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Train, save a folder that the pipeline `ecg-classification` loads, and measure on validation and test.
+
+    With `freeze_encoder` the classifier is the linear probe of the evaluation, its regularisation chosen on held-out
+    training patients; else everything is trained with AdamW on binary cross-entropy, one sigmoid a label.
+
+    Returns:
+        `labels`, and for `validation` and `test` what `macro_auroc` returns; also written to results.json.
+    """
+    set_seed(seed)
+    splits = load_dataset_folder(dataset)
+    label_names = choose_labels(splits["train"], labels)
+    extractor = AutoFeatureExtractor.from_pretrained(model_name_or_path)
+    parts = {name: LabelledDataset(splits[name], extractor, label_names) for name in splits}
+    model = CGDMERForECGClassification.from_pretrained(
+        model_name_or_path,
+        id2label=dict(enumerate(label_names)),
+        label2id={name: index for index, name in enumerate(label_names)},
+        problem_type="multi_label_classification",
+        ignore_mismatched_sizes=True,  # a classifier for other labels is replaced
+    )
+    accelerator = Accelerator()
+    model.to(accelerator.device)
+    if freeze_encoder:
+        _fit_classifier(model, extractor, parts["train"], seed)
+    else:
+        model = _train(
+            accelerator,
+            model,
+            parts["train"],
+            num_train_epochs,
+            learning_rate,
+            per_device_train_batch_size,
+            weight_decay,
+            seed,
+        )
+    results: dict[str, Any] = {"labels": label_names}
+    if accelerator.is_main_process:
+        model.save_pretrained(output_dir)
+        extractor.save_pretrained(output_dir)
+        for name in ("validation", "test"):
+            part = parts[name]
+            if (part.labels.any(axis=0) & ~part.labels.all(axis=0)).any():
+                logits = predict(model, part)
+                results[name] = macro_auroc(part.labels, logits, label_names, part.patients, seed=seed)
+        (Path(output_dir) / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def _fit_classifier(
+    model: CGDMERForECGClassification, extractor: ECGFeatureExtractor, train: LabelledDataset, seed: int
+) -> None:
+    """Write the linear probe's weights into the classifier."""
+    records = (row_to_record(row) for row in train.split)
+    features = embed_records(model, extractor, records, total=len(train), description="training records").pooled
+    probe = fit_linear_probe(features, train.labels, train.patients, seed)
+    with torch.no_grad():
+        model.classifier.weight.copy_(torch.from_numpy(probe.weights))
+        model.classifier.bias.copy_(torch.from_numpy(probe.biases))
+
+
+def _train(accelerator, model, train, num_train_epochs, learning_rate, batch_size, weight_decay, seed):
+    loader = DataLoader(
+        train,
+        batch_size=min(batch_size, len(train)),
+        sampler=EpochSampler(len(train), seed),
+        collate_fn=_stack,
+        drop_last=True,
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    steps_an_epoch = len(loader) // accelerator.num_processes
+    if not steps_an_epoch:
+        raise ConfigurationError(f"{len(train)} training records do not fill a batch of {batch_size} on each process.")
+    steps = num_train_epochs * steps_an_epoch
+    scheduler = get_scheduler(
+        "cosine",
+        optimizer,
+        num_warmup_steps=steps // 20 * accelerator.num_processes,
+        num_training_steps=steps * accelerator.num_processes,
+    )
+    model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, loader, scheduler)
+    progress = tqdm(total=steps, desc="finetuning", unit="step", disable=not accelerator.is_main_process)
+    model.train()
+    for epoch in range(num_train_epochs):
+        loader.set_epoch(epoch)
+        for batch in loader:
+            loss = model(**batch).loss
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            progress.update(1)
+            progress.set_postfix(loss=f"{loss.item():.3f}")
+    progress.close()
+    return accelerator.unwrap_model(model)
+
+
+@torch.no_grad()
+def predict(model: CGDMERForECGClassification, part: LabelledDataset, batch_size: int = 64) -> np.ndarray:
+    """(records, labels) logits."""
+    model.eval()
+    logits = []
+    for batch in DataLoader(part, batch_size=batch_size, collate_fn=_stack):
+        batch.pop("labels")
+        logits.append(model(**{name: value.to(model.device) for name, value in batch.items()}).logits.float().cpu())
+    return torch.cat(logits).numpy()
+
+
+__all__ = ["LabelledDataset", "choose_labels", "finetune", "predict"]

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of ECG and text for pretraining: from rows of a prepared dataset to batches.
+
+All randomness of a sample (which findings its text states, which patches and tokens are masked) comes from
+(seed, epoch, index of the record): any number of processes, workers or restarts draws the same.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from cgdmer.data.storage import row_to_record
+from cgdmer.models.errors import CorpusError
+
+TEXT_SOURCES = ("report", "statements")
+MOST_STATEMENTS = 16  # a fixed number, so that all processes hold tensors of the same shape
+
+
+def statement_id(statement: str) -> int:
+    """A number for a text, the same on every machine; never 0, which stands for filling."""
+    digest = hashlib.blake2b(statement.strip().lower().encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True) or 1
+
+
+def _padded_ids(statements: list[str]) -> np.ndarray:
+    ids = np.zeros(MOST_STATEMENTS, dtype=np.int64)
+    ids[: len(statements)] = [statement_id(statement) for statement in statements]
+    return ids
+
+
+class PairDataset(Dataset):
+    """Records of one split as model inputs.
+
+    Args:
+        split: rows as `cgdmer.data.storage` writes them.
+        feature_extractor: the model's own.
+        text_source: `"report"`: the report as it stands. `"statements"`: a random part of the record's findings, in
+            random order, afresh every epoch; an ECG then satisfies every text whose findings it has.
+        seed: of all draws.
+        fixed_epoch: draw as in this epoch for ever (for validation).
+
+    Raises:
+        CorpusError: no row has a text of that kind.
+    """
+
+    def __init__(
+        self,
+        split: datasets.Dataset,
+        feature_extractor,
+        text_source: str = "report",
+        seed: int = 0,
+        fixed_epoch: int | None = None,
+    ):
+        column = "text" if text_source == "report" else "statements"
+        usable = [index for index, value in enumerate(split.select_columns([column])) if value[column]]
+        if not usable:
+            raise CorpusError(
+                f"no record of the split has a {column!r}, which text_source={text_source!r} needs. "
+                f"Choose the other text source, or prepare a corpus that has it."
+            )
+        self.num_without_text = len(split) - len(usable)
+        self.split = split if not self.num_without_text else split.select(usable)
+        self.feature_extractor = feature_extractor
+        self.text_source = text_source
+        self.seed = seed
+        self.epoch = 0 if fixed_epoch is None else fixed_epoch
+        self.is_fixed = fixed_epoch is not None
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def set_epoch(self, epoch: int) -> None:
+        if not self.is_fixed:
+            self.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        random = np.random.default_rng((self.seed, self.epoch, index))
+        record = row_to_record(self.split[int(index)])
+        sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
+        leads, patches = len(sample["lead_mask"]), len(sample["patch_mask"])
+        sample["noise"] = random.random((leads, patches), dtype=np.float32)
+        sample["text_seed"] = int(random.integers(2**62))
+        if self.text_source == "report":
+            stated = held = [record.text or ""]
+            sample["text"] = record.text
+        else:
+            held = list(record.statements)[:MOST_STATEMENTS]
+            stated = list(random.permutation(held)[: random.integers(1, len(held) + 1)])
+            sample["text"] = ". ".join(stated)
+        sample["ecg_statement_ids"] = _padded_ids(held)
+        sample["text_statement_ids"] = _padded_ids(stated)
+        return sample
+
+
+class PairCollator:
+    """Stack samples, tokenize their texts, and draw the noise that decides which tokens are masked."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    def __call__(self, samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = dict(
+            self.tokenizer(
+                [sample["text"] for sample in samples],
+                padding=True,
+                truncation=True,
+                return_special_tokens_mask=True,
+                return_tensors="pt",
+            )
+        )
+        length = batch["input_ids"].shape[1]
+        text_noise = np.stack(
+            [np.random.default_rng(sample["text_seed"]).random(length, dtype=np.float32) for sample in samples]
+        )
+        batch["text_noise"] = torch.from_numpy(text_noise)
+        for name in (
+            "ecg_values",
+            "lead_mask",
+            "patch_mask",
+            "noise",
+            "ecg_statement_ids",
+            "text_statement_ids",
+        ):
+            batch[name] = torch.from_numpy(np.stack([sample[name] for sample in samples]))
+        return batch
+
+
+class EpochSampler(Sampler[int]):
+    """A new order every epoch, from (seed, epoch) alone."""
+
+    def __init__(self, count: int, seed: int):
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.random.default_rng((self.seed, self.epoch)).permutation(self.count).tolist())
+
+
+__all__ = ["MOST_STATEMENTS", "TEXT_SOURCES", "EpochSampler", "PairCollator", "PairDataset", "statement_id"]

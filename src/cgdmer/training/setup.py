@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pretraining run starts from: the model with its text tower, and the processor."""
+
+import logging
+from argparse import Namespace
+from pathlib import Path
+
+from torch import nn
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokenizer
+
+from cgdmer.models.configuration_cgdmer import CGDMERConfig
+from cgdmer.models.errors import ConfigurationError, ModelFolderError
+from cgdmer.models.modeling_cgdmer import CGDMERForPreTraining
+from cgdmer.models.processing_ecg import ECGProcessor
+from cgdmer.presets import preset_folder
+
+logger = logging.getLogger(__name__)
+
+
+def model_and_processor(options: Namespace) -> tuple[CGDMERForPreTraining, ECGProcessor]:
+    """The model to train, and the processor that is saved beside it."""
+    if options.model_name_or_path:
+        model = CGDMERForPreTraining.from_pretrained(options.model_name_or_path)
+        processor = _processor(options.model_name_or_path, options.text_model_name_or_path, model.config)
+    else:
+        folder = preset_folder(options.config_name)
+        config = CGDMERConfig.from_pretrained(folder)
+        if options.text_model_name_or_path:
+            config.text_config = AutoConfig.from_pretrained(options.text_model_name_or_path)
+        processor = _processor(folder, options.text_model_name_or_path, config)
+        config.mask_token_id = _mask_token_id(processor.tokenizer)
+        model = CGDMERForPreTraining(config)
+        if options.text_model_name_or_path:
+            load_text_tower(model, options.text_model_name_or_path)
+    vocabulary = model.config.text_config.vocab_size
+    if len(processor.tokenizer) > vocabulary:
+        raise ConfigurationError(
+            f"the tokenizer has {len(processor.tokenizer)} tokens but the text tower knows {vocabulary}: they do not "
+            "belong together. Pass the folder or Hub id that holds both as --text_model_name_or_path."
+        )
+    frozen = options.freeze_text_layers
+    if frozen is None:
+        frozen = model.config.text_config.num_hidden_layers // 2 if options.text_model_name_or_path else 0
+    freeze_text_layers(model, frozen)
+    return model, processor
+
+
+def _processor(folder: str | Path, text_model: str | None, config: CGDMERConfig) -> ECGProcessor:
+    feature_extractor = AutoFeatureExtractor.from_pretrained(folder)
+    source = text_model or folder
+    if not text_model and Path(folder).is_dir() and not (Path(folder) / "tokenizer.json").is_file():
+        source = config.text_model_name or folder
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    if tokenizer.model_max_length > config.text_config.max_position_embeddings:
+        tokenizer.model_max_length = min(256, config.text_config.max_position_embeddings)
+    return ECGProcessor(feature_extractor, tokenizer)
+
+
+def _mask_token_id(tokenizer) -> int:
+    if tokenizer.mask_token_id is None:
+        raise ConfigurationError("the tokenizer has no mask token; masked report reconstruction needs one.")
+    return tokenizer.mask_token_id
+
+
+def load_text_tower(model: CGDMERForPreTraining, name_or_path: str) -> None:
+    """Replace the weights of the text tower by pretrained ones.
+
+    Raises:
+        ModelFolderError: the weights are incomplete.
+    """
+    pretrained, info = AutoModel.from_pretrained(name_or_path, output_loading_info=True, use_safetensors=None)
+    wanted = model.text_model.state_dict()
+    missing = [key for key in info["missing_keys"] if key in wanted]
+    if missing:
+        raise ModelFolderError(
+            f"{name_or_path} lacks {len(missing)} weights of the text tower (the first: {sorted(missing)[0]})."
+        )
+    model.text_model.load_state_dict({key: pretrained.state_dict()[key] for key in wanted})
+
+
+def freeze_text_layers(model: CGDMERForPreTraining, count: int) -> None:
+    """Keep the word embeddings and the lowest `count` layers of the text tower as they are; 0 freezes nothing.
+
+    Raises:
+        ConfigurationError: the text tower has no such layers.
+    """
+    if count == 0:
+        return
+    stacks = [module for module in model.text_model.modules() if isinstance(module, nn.ModuleList)]
+    layers = max(stacks, key=len, default=[])
+    if count > len(layers):
+        raise ConfigurationError(f"--freeze_text_layers is {count}, but the text tower has {len(layers)} layers.")
+    embeddings = getattr(model.text_model, "embeddings", model.text_model.get_input_embeddings())
+    for module in (embeddings, *layers[:count]):
+        module.requires_grad_(False)
+
+
+__all__ = ["freeze_text_layers", "load_text_tower", "model_and_processor"]

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that several test folders share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real recordings: `CGDMER_DATA`, or `shared/data` beside the project. Skips where it is absent."""
+    project = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("CGDMER_DATA", project.parent / "shared" / "data"))
+    if not (folder / "ptb-xl-subset").is_dir():
+        pytest.skip(f"real recordings not found at {folder}; set CGDMER_DATA to the folder that holds ptb-xl-subset")
+    return folder

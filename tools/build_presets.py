@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write hub_configs/: one folder a preset, a real Hub folder without weights.
+
+    python tools/build_presets.py
+
+The tokenizer of tiny and small is learnt from the words of this package: simulated reports, and a list of ECG terms.
+Single characters are always in it, so that any English prompt can be written in sub-words.
+"""
+
+import json
+import shutil
+import string
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, PreTrainedTokenizerFast
+
+from cgdmer import CGDMERConfig, ECGFeatureExtractor, ECGProcessor
+from cgdmer.data.simulation import CONDITIONS, simulate_cohort
+
+ROOT = Path(__file__).resolve().parent.parent
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCABULARY_SIZE = 1500
+LONGEST_TEXT = 256
+
+# Words of ECG reports beyond those of the simulated cohort, so that a corpus of real reports is not cut in letters.
+TERMS = """
+aberrant abnormal abnormality abnormalities accelerated accessory acute age amplitude aneurysm angle anterior
+anterolateral anteroseptal apical arm arrest arrhythmia artefact artifact artificial ascending asystole atrial atrium
+atrioventricular axis baseline beat beats biatrial bifascicular bigeminal bigeminy biphasic biventricular block borderline bradycardia brugada
+branch bundle capture cardiac cardiomyopathy chronic clockwise complete complex complexes conduction consider consistent
+contraction contractions coronary coupled couplet criteria degree delay delta depression deviation diagnostic
+digitalis disease disturbance dissociation drug dual early ecg ectopic effect elevated elevation electrolyte
+enlargement escape evidence extrasystole extreme fascicular fibrillation flat flattened flattening flutter former frequent frontal
+high horizontal hypercalcemia hyperkalemia hypertrophy hypocalcemia hypokalemia hypothermia idioventricular incomplete
+indeterminate infarct infarction inferior inferolateral inferoposterior inferoposterolateral inferoseptal injury
+intermittent interval intraatrial intraventricular inverted inversion ischemia ischemic ischaemia ischaemic isolated
+junctional lateral lead leads left limb long low malposition marked mild minor mobitz mitrale monomorphic multifocal multiple myocardial
+myocarditis narrow negative nodal nonspecific normal notched occasional old origin overload pacemaker paced pacing pattern paroxysmal
+partial pathological pathology pause peaked pericarditis poor positive possible posterior postinfarction preexcitation
+precordial premature probable progression prolonged pulmonary pulmonale qrs qt qtc qwave rapid rate reciprocal
+regular repolarization repolarisation response reversal rhythm right rotation secondary segment segments septal severe sharp short
+shortened sick sinoatrial sinus slight slow specific st standstill strain subendocardial supraventricular suspected symmetric
+tachycardia tachycardic tall terminal torsade transmural trigeminal trigeminy u undetermined unifocal unknown unspecific upright
+upsloping variable vector ventricle ventricular voltage voltages wandering wave waves wenckebach wide widened wolff parkinson white
+first second third one two three and or not no with without of the in to is are be may suggest suggests due cannot ruled out
+male female year old patient recorded compared previous tracing unchanged new possible likely unlikely
+"""
+
+
+def report_tokenizer() -> PreTrainedTokenizerFast:
+    """A lower-case WordPiece tokenizer in which every printable ASCII character has its own piece."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    texts = [record.text or "" for record in simulate_cohort(3000, seed=0, sampling_rate=100)]
+    texts += [condition.name for condition in CONDITIONS.values()]
+    texts += TERMS.split() * 20
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=VOCABULARY_SIZE, special_tokens=SPECIAL_TOKENS, show_progress=False, min_frequency=5
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    pieces = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    characters = string.ascii_lowercase + string.digits + string.punctuation
+    for piece in [*characters, *(f"##{character}" for character in string.ascii_lowercase + string.digits)]:
+        if piece not in pieces:
+            pieces.append(piece)
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]")
+    tokenizer.post_processor = processors.BertProcessing(
+        ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=LONGEST_TEXT,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: int, heads: int) -> CGDMERConfig:
+    """A configuration for a few thousand to a hundred thousand pairs: 10 s at 100 Hz, 12 x 25 patches of 0.4 s."""
+    return CGDMERConfig(
+        ecg_config={
+            "sampling_rate": 100,
+            "num_samples": 1000,
+            "patch_length": 40,
+            "hidden_size": width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "intermediate_size": 2 * width,
+            "hidden_dropout": 0.0,
+            "attention_dropout": 0.0,
+            "mask_ratio": 0.5,
+            "decoder_hidden_size": width // 2,
+            "decoder_num_hidden_layers": 1,
+            "decoder_num_attention_heads": heads,
+            "decoder_intermediate_size": width,
+        },
+        text_config=BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            num_hidden_layers=2,
+            num_attention_heads=heads,
+            intermediate_size=2 * width,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            max_position_embeddings=LONGEST_TEXT,
+            pad_token_id=tokenizer.pad_token_id,
+        ).to_dict(),
+        text_pooling="mean",
+        mask_token_id=tokenizer.mask_token_id,
+        text_decoder_num_hidden_layers=1,
+        projection_hidden_size=width,
+        projection_size=width,
+    )
+
+
+def write_preset(name: str, config: CGDMERConfig, processor: ECGProcessor | None, **extractor_options) -> None:
+    folder = ROOT / "hub_configs" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    config.save_pretrained(folder)
+    extractor = ECGFeatureExtractor(
+        sampling_rate=config.ecg_config.sampling_rate,
+        num_samples=config.ecg_config.num_samples,
+        patch_length=config.ecg_config.patch_length,
+        **extractor_options,
+    )
+    if processor is not None:
+        ECGProcessor(extractor, processor).save_pretrained(folder)
+    else:
+        extractor.save_pretrained(folder)
+    for path in folder.glob("*.py"):  # a preset has no weights, and so no need of the code that loads them
+        path.unlink()
+
+
+def main() -> None:
+    tokenizer = report_tokenizer()
+    write_preset("cgdmer-tiny", small_configuration(tokenizer, width=128, layers=4, heads=4), tokenizer)
+    write_preset("cgdmer-small", small_configuration(tokenizer, width=256, layers=6, heads=4), tokenizer)
+    write_preset("cgdmer-base", CGDMERConfig(text_model_name="ncbi/MedCPT-Query-Encoder"), None)
+    for name in ("cgdmer-tiny", "cgdmer-small", "cgdmer-base"):
+        print(name, json.dumps(sorted(path.name for path in (ROOT / "hub_configs" / name).iterdir())))
+
+
+if __name__ == "__main__":
+    main()
