@@ -134,8 +134,14 @@ def write_preset(name: str, config: CGDMERConfig, processor: ECGProcessor | None
         ECGProcessor(extractor, processor).save_pretrained(folder)
     else:
         extractor.save_pretrained(folder)
-    for path in folder.glob("*.py"):  # a preset has no weights, and so no need of the code that loads them
+    # A preset has no weights, and so no need of the code that loads them without this package.
+    for path in folder.glob("*.py"):
         path.unlink()
+    for path in folder.glob("*_config.json"):
+        entries = json.loads(path.read_text())
+        for part in (entries, entries.get("feature_extractor", {})):
+            part.pop("auto_map", None)
+        path.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 
 def main() -> None:

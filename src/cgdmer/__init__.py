@@ -22,12 +22,12 @@ from .models.feature_extraction_ecg import ECGFeatureExtractor
 from .models.modeling_cgdmer import (
     CGDMERECGModel,
     CGDMERForECGClassification,
-    CGDMERForPreTraining,
     CGDMERForZeroShot,
     CGDMERModel,
 )
 from .models.pipeline_ecg_classification import ECGClassificationPipeline
 from .models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
+from .models.pretraining_cgdmer import CGDMERForPreTraining
 from .models.processing_ecg import ECGProcessor
 from .models.reading_wfdb import read_wfdb
 

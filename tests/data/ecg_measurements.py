@@ -5,7 +5,7 @@ It sees the samples and nothing else: no parameter, time or shape of the simulat
 AHA/ACCF/HRS recommendations of 2009 and the fourth universal definition of myocardial infarction of 2018.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Measurements:
     p_share: float  # share of what precedes the QRS complex that is the same in each beat
     p_peak: float  # lead II
     pr_interval: float | None
-    isoelectric: float  # longest flat stretch in lead II outside the QRS complexes
+    isoelectric: float  # longest flat stretch in leads II and V1 outside the QRS complexes
     early_wide: int  # beats that come early, are wide, differ in shape, have no P wave and are followed by a pause
     fibrillatory_frequency: float  # strongest frequency of V1 without QRS-T
     fibrillatory_share: float  # share of the power of V1 without QRS-T (1-25 Hz) that lies within 4-9 Hz
@@ -75,7 +75,9 @@ def find_beats(eight: np.ndarray, rate: float) -> np.ndarray:
     """
     sharp, broad = _sharpness(eight, rate, 0.02), _sharpness(eight, rate, 0.06)
     level = np.median([piece.max() for piece in np.array_split(sharp, max(1, round(len(sharp) / rate / 2)))])
-    mask = sharp > 0.1 * level
+    # Half of the samples lie between the complexes: there the median is what atrial waves do by themselves.
+    atrial = min(float(np.median(sharp)), 0.12 * level)
+    mask = sharp > max(0.1 * level, 2.2 * atrial)
     for begin, end in _runs(~mask):  # join what lies within one complex
         if end - begin < 0.08 * rate and begin > 0 and end < len(mask):
             mask[begin:end] = True
@@ -83,7 +85,7 @@ def find_beats(eight: np.ndarray, rate: float) -> np.ndarray:
     for begin, end in _runs(mask):
         peak, weight = sharp[begin:end].max(), sharp[begin:end] ** 2
         centre = float((np.arange(begin, end) * weight).sum() / weight.sum())
-        if peak > 0.15 * level:
+        if peak > max(0.15 * level, 3 * atrial):
             found.append((centre / rate, peak, peak / broad[begin:end].max()))
     centres = []
     for index, (time, peak, ratio) in enumerate(found):
@@ -103,8 +105,8 @@ def _quiet_edge(velocity: np.ndarray, start: int, step: int, level: float, hold:
     return position - step * quiet
 
 
-def measure(signal: np.ndarray, rate: float) -> Measurements:
-    """All measurements of one record, (12, time) mV without noise."""
+def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measurements:
+    """All measurements of one record, (12, time) mV without noise; `cleaned` of flutter waves already or not."""
     signal = signal.astype(np.float64)
     eight = signal[INDEPENDENT]
     length = signal.shape[1]
@@ -142,8 +144,9 @@ def measure(signal: np.ndarray, rate: float) -> Measurements:
     velocity = _velocity(beat[INDEPENDENT], rate)
     centre = before
     top = velocity[near].max()
-    onset = _quiet_edge(velocity, centre, -1, 0.06 * top, round(0.016 * rate))
-    offset = _quiet_edge(velocity, centre, 1, 0.06 * top, round(0.016 * rate))
+    level = min(max(0.06 * top, 2 * float(np.median(velocity))), 0.12 * top)  # above what atrial waves leave behind
+    onset = _quiet_edge(velocity, centre, -1, level, round(0.016 * rate))
+    offset = _quiet_edge(velocity, centre, 1, level, round(0.016 * rate))
     baseline = beat[:, onset - round(0.012 * rate) : onset - round(0.002 * rate)].mean(axis=1)
     beat = beat - baseline[:, None]
     complex_ = beat[:, onset : offset + 1]
@@ -194,12 +197,12 @@ def measure(signal: np.ndarray, rate: float) -> Measurements:
         pr_interval = (onset - start) / rate
         p_peak = float(beat[1, start:end].max())
 
-    # Flat stretches in lead II.
+    # Flat stretches in leads II and V1 at once.
     mask = np.ones(length, dtype=bool)
     left, right = centre - onset + round(0.01 * rate), offset - centre + round(0.01 * rate)
     for position in centres:
         mask[max(0, position - left) : position + right] = False
-    slope = _velocity(signal[1:2], rate)
+    slope = _velocity(signal[[1, 6]], rate)
     flat = [(b - a) / rate for a, b in _runs(mask & (slope < 0.12))]
     isoelectric = max(flat, default=0.0)
 
@@ -213,12 +216,13 @@ def measure(signal: np.ndarray, rate: float) -> Measurements:
         level = 0.08 * speed[centre - 30 : centre + 30].max()
         first = _quiet_edge(speed, centre, -1, level, round(0.016 * rate))
         last = _quiet_edge(speed, centre, 1, level, round(0.016 * rate))
-        lead_ii = piece[1, max(0, first - round(0.2 * rate)) : first]
-        p_like = lead_ii[-round(0.16 * rate) :].max() - lead_ii[-5:].mean() if p_peak else 0.0
-        # A T wave may still be falling before the beat, a P wave may not rise and fall there.
-        rises = np.diff(lead_ii[-round(0.12 * rate) :]).clip(min=0).sum()
+        # A P wave before it would look as it does before the other beats.
+        reach = min(round((pr_interval or 0.16) * rate), first, onset)
+        own, usual = piece[1, first - reach : first], beat[1, onset - reach : onset]
+        own, usual = own - own.mean(), usual - usual.mean()
+        has_p = ((own - usual) ** 2).sum() < 0.4 * (usual**2).sum()
         is_early = rr[index - 1] < 0.88 * typical and rr[index] > 1.1 * typical
-        if is_early and (last - first) / rate >= 0.12 and (rises < 0.03 or p_like < 0.03):
+        if is_early and (last - first) / rate >= 0.12 and not has_p:
             early_wide += 1
 
     # V1 without QRS-T.
@@ -238,11 +242,27 @@ def measure(signal: np.ndarray, rate: float) -> Measurements:
     fibrillatory_share = float(spectrum[band].sum() / spectrum[wide_band].sum())
     strongest = float(frequencies[wide_band][np.argmax(spectrum[wide_band])])
 
-    flutter_frequency, flutter_size = (None, 0.0)
+    flutter_frequency, flutter_size = None, 0.0
     if isoelectric <= 0.02:
-        flutter_frequency, flutter_size = _periodic_atrial_wave(
-            signal[1], mask, centres + (offset - centre), usual_qt - duration, rate
+        flutter_frequency, wave = _periodic_atrial_wave(
+            signal, mask, centres + (offset - centre), usual_qt - duration, rate
         )
+        flutter_size = float(np.ptp(wave[1]))
+        if flutter_frequency and not cleaned and typical > 0.5:
+            # Wave by wave the flutter is known now: read the QRS complex without it.
+            without = measure(signal - wave, rate, cleaned=True)
+            return replace(
+                without,
+                p_share=p_share,
+                p_peak=p_peak,
+                pr_interval=pr_interval,
+                isoelectric=isoelectric,
+                early_wide=early_wide,
+                fibrillatory_frequency=strongest,
+                fibrillatory_share=fibrillatory_share,
+                flutter_frequency=flutter_frequency,
+                flutter_size=flutter_size,
+            )
     return Measurements(
         rr=rr,
         rate=60 / float(rr.mean()),
@@ -266,12 +286,13 @@ def measure(signal: np.ndarray, rate: float) -> Measurements:
 
 
 def _periodic_atrial_wave(
-    lead_ii: np.ndarray, mask: np.ndarray, j_points: np.ndarray, t_length: float, rate: float
-) -> tuple[float | None, float]:
-    """Frequency (Hz) and size (mV) of an atrial wave of fixed period that explains lead II between QRS complexes.
+    signal: np.ndarray, mask: np.ndarray, j_points: np.ndarray, t_length: float, rate: float
+) -> tuple[float | None, np.ndarray]:
+    """Frequency (Hz) and (12, time) mV of an atrial wave of fixed period that explains lead II between QRS complexes.
 
     The T wave is free: whatever follows each J point in the same shape is fitted beside the periodic wave.
     """
+    lead_ii = signal[1]
     step = max(1, round(rate / 100))
     rows = np.flatnonzero(mask)[::step]
     target = lead_ii[rows]
@@ -288,21 +309,28 @@ def _periodic_atrial_wave(
     basis, _ = np.linalg.qr(np.stack(columns, axis=1))
     rest = target - basis @ (basis.T @ target)
 
-    def fit(frequency: float, harmonics: int) -> tuple[float, np.ndarray]:
-        turn = 2 * np.pi * frequency * rows / rate
-        waves = np.concatenate(
-            [[np.sin(number * turn), np.cos(number * turn)] for number in range(1, harmonics + 1)]
-        ).T
+    def harmonics(frequency: float, highest: int, samples: np.ndarray) -> np.ndarray:
+        turn = 2 * np.pi * frequency * samples / rate
+        return np.stack([wave(n * turn) for n in range(1, highest + 1) for wave in (np.sin, np.cos)], axis=1)
+
+    def error(frequency: float, highest: int) -> float:
+        waves = harmonics(frequency, highest, rows)
         free = waves - basis @ (basis.T @ waves)
         weights, *_ = np.linalg.lstsq(free, rest, rcond=1e-6)
-        return float(np.sqrt(((rest - free @ weights) ** 2).mean())), waves @ weights
+        return float(np.sqrt(((rest - free @ weights) ** 2).mean()))
 
     coarse = np.arange(3.9, 5.9, 0.02)
-    start = coarse[np.argmin([fit(frequency, 2)[0] for frequency in coarse])]
+    start = coarse[np.argmin([error(frequency, 2) for frequency in coarse])]
     fine = np.arange(start - 0.03, start + 0.03, 0.003)
-    best = fine[np.argmin([fit(frequency, 5)[0] for frequency in fine])]
-    error, wave = fit(best, 5)
-    return (float(best), float(np.ptp(wave))) if error < 0.16 * np.ptp(wave) else (None, 0.0)
+    best = fine[np.argmin([error(frequency, 4) for frequency in fine])]
+    waves = harmonics(best, 4, rows)
+    free = waves - basis @ (basis.T @ waves)
+    every_lead = signal[:, rows].T
+    weights, *_ = np.linalg.lstsq(free, every_lead - basis @ (basis.T @ every_lead), rcond=1e-6)
+    wave = (harmonics(best, 4, np.arange(signal.shape[1])) @ weights).T
+    if error(best, 4) > 0.16 * np.ptp(wave[1]):
+        return None, np.zeros_like(signal)
+    return float(best), wave
 
 
 def _signs(waves: list[Deflection]) -> list[int]:

@@ -82,8 +82,10 @@ class Waves:
     def shape(self, time: np.ndarray) -> np.ndarray:
         """(waves, time) values in [0, 1] at the given times."""
         start, rise, plateau, fall = self.timing.T[:, :, None]
-        distance = np.maximum((start - time) / rise, (time - start - plateau) / fall)
-        return 0.5 + 0.5 * np.cos(np.pi * np.clip(distance, 0.0, 1.0))
+        distance = np.maximum((start - time) / rise, (time - (start + plateau)) / fall)
+        np.minimum(np.maximum(distance, 0.0, out=distance), 1.0, out=distance)
+        distance *= np.pi
+        return 0.5 + 0.5 * np.cos(distance, out=distance)
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -199,8 +201,8 @@ def _narrow_start(
     if fascicular:
         # The posterior fascicle fires first (down and right), the anterior wall last (up and left).
         axis = _direction(_between(anatomy.axis, -80, -52))
-        septal = np.array([-0.14, 0.24, 0.25])
-        peak["main"], basal = 0.52, 0.1
+        septal = np.array([-0.05 - 0.13 * axis[0], 0.24, 0.25])
+        peak["main"], basal = 0.5, 0.1
     else:
         axis = _direction(_between(anatomy.axis, -18, 76))
         if wall == "inferior":
@@ -384,7 +386,7 @@ def ventricular_waves(
     if "left_ventricular_hypertrophy" in conditions:
         limb, precordial = _between(anatomy.limb_voltage, 0.9, 2.6), _between(anatomy.precordial_voltage, 3.7, 5.6)
     elif "low_voltage" in conditions:
-        limb, precordial = _between(anatomy.limb_voltage, 0.24, 0.46), _between(anatomy.precordial_voltage, 0.9, 2.4)
+        limb, precordial = _between(anatomy.limb_voltage, 0.24, 0.44), _between(anatomy.precordial_voltage, 0.9, 2.4)
     elif "right_bundle_branch_block" in conditions:
         precordial = _between(anatomy.precordial_voltage, 1.1, 2.3)
     complex_waves = _scale_voltages(complex_waves, limb, precordial, anatomy.local_gain)
@@ -394,8 +396,10 @@ def ventricular_waves(
     complex_ = (0.5 * (rise + fall) + plateau) @ complex_waves.amplitude / (0.5 * duration)
     st_shift = _st_shift(conditions, complex_, rng)
     t_wave = _t_amplitude(conditions, anatomy, st_shift, complex_, rng)
-    # A wide complex lengthens the QT interval; what is left for ST and T is never less than 0.2 s.
-    t_end = max(usual_qt(anatomy, rate) + max(0.0, duration - 0.1), duration + 0.2)
+    # A wide complex lengthens the QT interval. At a fast rate that must leave room for the next P wave, but ST and T
+    # together last 0.2 s at least.
+    t_end = min(usual_qt(anatomy, rate) + max(0.0, duration - 0.1), 0.95 * 60.0 / rate - 0.16)
+    t_end = max(t_end, duration + 0.2)
     t_rise, t_fall = 0.57 * (t_end - duration), 0.31 * (t_end - duration)
     t_peak = t_end - t_fall
     j_rise = min(0.04, 0.35 * duration)
@@ -429,9 +433,9 @@ def ectopic_waves(
     axis = _direction(rng.uniform(60, 100) if from_right else rng.uniform(-140, -70))
     depth = (-1.0 if from_right else 1.0) * rng.uniform(0.5, 0.9)
     sideways = 0.35 if from_right else -0.2
-    size = _between(anatomy.limb_voltage, 1.2, 1.9) * rng.uniform(0.9, 1.2)
+    size = _between(anatomy.limb_voltage, 1.3, 2.0) * rng.uniform(0.9, 1.2)
     if "left_ventricular_hypertrophy" in conditions:
-        size *= 1.4
+        size *= 1.6
     first = size * np.array([0.5 * axis[0] + sideways, 0.6 * axis[1], 0.5 * depth]) @ anatomy.lead_vectors
     main = size * np.array([0.8 * axis[0] + sideways, 0.8 * axis[1], depth]) @ anatomy.lead_vectors
     last = size * np.array([0.4 * axis[0], 0.5 * axis[1], 0.4 * depth]) @ anatomy.lead_vectors
@@ -441,7 +445,7 @@ def ectopic_waves(
     return _waves(
         [
             ((0.25 * duration, 0.25 * duration, 0.0, 0.25 * duration), first),
-            ((0.45 * duration, 0.27 * duration, 0.0, 0.29 * duration), main),
+            ((0.45 * duration, 0.24 * duration, 0.0, 0.26 * duration), main),
             ((0.75 * duration, 0.25 * duration, 0.0, 0.25 * duration), last),
             ((duration, 0.3 * duration, 0.06, t_end - duration - 0.06), 0.3 * t_wave),
             ((0.78 * t_end, 0.78 * t_end - duration, 0.0, 0.22 * t_end), t_wave),
@@ -513,7 +517,7 @@ def flutter_waves(time: np.ndarray, frequency: float, phase: float, rng: np.rand
     turn = 2 * np.pi * (frequency * time + phase)
     tooth = sum(np.sin(number * turn) * 0.65 ** (number - 1) / number for number in range(1, 5))
     round_wave = np.sin(turn + 0.6)
-    size = rng.uniform(0.09, 0.17)
+    size = rng.uniform(0.11, 0.18)
     weight = np.array([0.12, 1.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.1]) * rng.uniform(0.8, 1.2, 8)
     front = np.array([0.0, 0.0, -0.6, -0.35, -0.1, 0.0, 0.0, 0.0]) * rng.uniform(0.8, 1.2, 8)
     return size * (weight[:, None] * tooth + front[:, None] * round_wave)

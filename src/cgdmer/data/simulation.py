@@ -191,11 +191,13 @@ def _regular_onsets(interval: float, duration: float, rng: np.random.Generator) 
     return np.cumsum(intervals) - intervals[0] - interval * rng.uniform(0.0, 1.0)
 
 
-def _fibrillation_onsets(interval: float, duration: float, rng: np.random.Generator) -> np.ndarray:
+def _fibrillation_onsets(
+    interval: float, refractory: float, duration: float, rng: np.random.Generator
+) -> np.ndarray:
     """(beats,) seconds: intervals without memory, bounded below by the refractory period of the AV node."""
     count = int(2.2 * duration / interval) + 6
     spread = rng.uniform(0.16, 0.3)
-    intervals = np.maximum(interval * np.exp(rng.normal(-0.5 * spread**2, spread, count)), max(0.34, 0.62 * interval))
+    intervals = np.maximum(interval * np.exp(rng.normal(-0.5 * spread**2, spread, count)), max(refractory, 0.62 * interval))
     onsets = np.cumsum(intervals * interval / intervals.mean()) - interval * (1 + rng.random())
     return onsets[onsets < duration + interval]
 
@@ -247,7 +249,7 @@ def _simulate_clean(
     # A wide complex with its long QT interval leaves no room for a T and a P wave at the fastest rates.
     wide = bool({"left_bundle_branch_block", "right_bundle_branch_block"} & set(conditions))
     if "atrial_fibrillation" in conditions:
-        onsets = _fibrillation_onsets(60.0 / rng.uniform(55, 105 if wide else 130), duration, rng)
+        onsets = _fibrillation_onsets(60.0 / rng.uniform(55, 95 if wide else 130), 0.46 if wide else 0.34, duration, rng)
         signal += fibrillatory_waves(time, rng)
     elif "atrial_flutter" in conditions:
         frequency, phase = rng.uniform(4.2, 5.4), rng.random()

@@ -41,4 +41,12 @@ class ECGRecord:
     baseline: tuple[int, ...] | None = field(default=None, repr=False)
 
 
-__all__ = ["ECGRecord"]
+def is_record(value: object) -> bool:
+    """Whether a value is an `ECGRecord`, from whichever copy of this file.
+
+    Loaded as remote code, the pipeline and the feature extractor each bring a copy of their own: `isinstance` fails.
+    """
+    return all(hasattr(value, name) for name in ("signal", "sampling_rate", "lead_names"))
+
+
+__all__ = ["ECGRecord", "is_record"]

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import signal as scipy_signal
 from transformers import BatchFeature, FeatureExtractionMixin
 
-from .ecg_record import ECGRecord
+from .ecg_record import ECGRecord, is_record
 from .errors import ConfigurationError, ECGInputError
 from .leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
 
@@ -141,9 +141,9 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
     @staticmethod
     def _as_list(ecg) -> list:
-        if isinstance(ecg, ECGRecord):
+        if is_record(ecg):
             return [ecg]
-        if isinstance(ecg, (list, tuple)) and ecg and isinstance(ecg[0], ECGRecord):
+        if isinstance(ecg, (list, tuple)) and ecg and is_record(ecg[0]):
             return list(ecg)
         if isinstance(ecg, (list, tuple)) and len(ecg) and np.ndim(ecg[0]) >= 2:
             return list(ecg)
@@ -159,7 +159,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
     def _in_millivolts(self, recording, rate, names, unit, gain) -> tuple[np.ndarray, float, list[str]]:
         """(leads, time) float64 in millivolts, its rate, and its standard lead names; checked, not yet changed."""
-        if isinstance(recording, ECGRecord):
+        if is_record(recording):
             if not (rate is None and names is None and unit is None and gain is None):
                 raise ECGInputError(
                     "an ECGRecord brings its own sampling rate, lead names and unit: leave those arguments out."
@@ -339,5 +339,8 @@ def _names_for_record(lead_names, number: int, count: int):
         return _for_record(lead_names, number, count, "lead_names")
     return lead_names
 
+
+# Saved with it: where remote code finds the class.
+ECGFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
 
 __all__ = ["ECGFeatureExtractor"]

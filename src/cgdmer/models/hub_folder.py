@@ -10,20 +10,14 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
-# Unused here, imported so that transformers, which follows relative imports from the modeling file, brings the whole
-# folder along when it loads remote code: a model loaded that way can be saved again, complete.
-from .pipeline_ecg_classification import ECGClassificationPipeline
-from .pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
-from .processing_ecg import ECGProcessor
-
 PIPELINES = {
     "zero-shot-ecg-classification": {
-        "impl": f"pipeline_zero_shot_ecg.{ZeroShotECGClassificationPipeline.__name__}",
+        "impl": "pipeline_zero_shot_ecg.ZeroShotECGClassificationPipeline",
         "pt": ["AutoModelForZeroShotImageClassification"],
         "type": "multimodal",
     },
     "ecg-classification": {
-        "impl": f"pipeline_ecg_classification.{ECGClassificationPipeline.__name__}",
+        "impl": "pipeline_ecg_classification.ECGClassificationPipeline",
         "pt": ["AutoModelForAudioClassification"],
         "type": "multimodal",
     },
@@ -32,6 +26,12 @@ PIPELINES = {
 
 def copy_model_code(folder: str | os.PathLike) -> None:
     """Copy every Python file of this folder but `__init__.py`, which only the installed package has a use for."""
+    # transformers brings along what the modeling file imports with a relative import, wherever that stands. These make
+    # it bring the rest of the folder too: a model that was loaded as remote code can be saved again, complete.
+    from .pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline  # noqa: F401
+    from .pretraining_cgdmer import CGDMERForPreTraining  # noqa: F401
+    from .processing_ecg import ECGProcessor  # noqa: F401
+
     for source in sorted(Path(__file__).parent.glob("*.py")):
         if source.name != "__init__.py":
             shutil.copyfile(source, Path(folder) / source.name)
@@ -45,13 +45,12 @@ class HubFolderMixin:
 
     def save_pretrained(self, save_directory, is_main_process: bool = True, **kwargs):
         """As in transformers, and the folder also holds the code that loads it."""
-        modeling = type(self).__module__.split(".")[-1]
-        configuration = type(self.config).__module__.split(".")[-1]
-        auto_map = {name: f"{modeling}.{target}" for name, target in self.auto_classes.items()}
-        auto_map["AutoConfig"] = f"{configuration}.{type(self.config).__name__}"
-        auto_map["AutoFeatureExtractor"] = "feature_extraction_ecg.ECGFeatureExtractor"
-        auto_map["AutoProcessor"] = f"processing_ecg.{ECGProcessor.__name__}"
-        self.config.auto_map = auto_map
+        self.config.auto_map = {
+            "AutoConfig": f"{type(self.config).__module__.split('.')[-1]}.{type(self.config).__name__}",
+            "AutoFeatureExtractor": "feature_extraction_ecg.ECGFeatureExtractor",
+            "AutoProcessor": "processing_ecg.ECGProcessor",
+            **self.auto_classes,
+        }
         self.config.custom_pipelines = {task: PIPELINES[task] for task in sorted(self.pipelines)}
         try:
             if is_main_process:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
-from .ecg_record import ECGRecord
+from .ecg_record import is_record
 from .errors import ECGInputError
 from .reading_wfdb import read_wfdb
 
@@ -38,7 +38,7 @@ class ECGPipeline(ChunkPipeline):
                 raise ECGInputError(f"cannot read a recording from a dict with keys {sorted(inputs)}. {_RECORDING_HELP}")
             signal_arguments = {**signal_arguments, **recording}
             recording = signal_arguments.pop("ecg")
-        if isinstance(recording, ECGRecord):
+        if is_record(recording):
             signal_arguments = {}
         elif not hasattr(recording, "__array__"):
             raise ECGInputError(f"cannot read a recording from a {type(inputs).__name__}. {_RECORDING_HELP}")

@@ -12,9 +12,6 @@ class ECGProcessor(ProcessorMixin):
         tokenizer: any tokenizer of transformers. Texts are padded to the longest and cut at its `model_max_length`.
     """
 
-    feature_extractor_class = "AutoFeatureExtractor"
-    tokenizer_class = "AutoTokenizer"
-
     def __init__(self, feature_extractor, tokenizer):
         super().__init__(feature_extractor, tokenizer)
 
@@ -55,5 +52,8 @@ class ECGProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         return [*self.feature_extractor.model_input_names, *self.tokenizer.model_input_names]
 
+
+# Saved with it: where remote code finds the class.
+ECGProcessor.register_for_auto_class("AutoProcessor")
 
 __all__ = ["ECGProcessor"]

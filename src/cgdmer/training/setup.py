@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokeni
 
 from cgdmer.models.configuration_cgdmer import CGDMERConfig
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
-from cgdmer.models.modeling_cgdmer import CGDMERForPreTraining
+from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.presets import preset_folder
 

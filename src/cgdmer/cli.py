@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `cgdmer`: reads arguments, calls, prints. What it calls lives elsewhere."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cgdmer.models.errors import CGDMERError
+
+EXAMPLES = """\
+examples:
+  cgdmer demo --output_dir demo
+  cgdmer prepare ptb-xl RAW_DIR ptbxl
+  cgdmer evaluate MODEL --dataset ptbxl --tasks ptbxl-super
+  cgdmer classify RECORD --model MODEL --labels "atrial fibrillation" "normal ECG"
+  cgdmer plot RECORD ecg.png
+pretraining has its own door:
+  accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cgdmer",
+        description="ECG foundation models: pretrain, evaluate, classify. Research use only. Not a medical device.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], dict[str, Any] | None], help: str, description: str):
+        one = commands.add_parser(
+            name, help=help, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        one.set_defaults(run=run)
+        one.add_argument("--json", action="store_true", help="print the answer as JSON, for another program")
+        return one
+
+    demo = command(
+        "demo",
+        _demo,
+        "the whole story on simulated patients, in a few minutes",
+        "Simulates patients, pretrains the tiny preset on their ECGs and reports, measures zero-shot classification\n"
+        "on unseen patients beside an untrained model, saves, loads again, classifies one record and draws it.",
+    )
+    demo.add_argument("--output_dir", required=True, help="a new or empty folder")
+    demo.add_argument("--num_patients", type=int, default=None, help="simulated patients (default: %(default)s)")
+    demo.add_argument("--num_train_epochs", type=int, default=None)
+    demo.add_argument("--seed", type=int, default=0)
+
+    prepare = command(
+        "prepare",
+        _prepare,
+        "turn a raw corpus into a dataset folder",
+        "Reads every record of a corpus, checks it, and writes a `datasets` folder with the splits train, validation\n"
+        "and test. Records that cannot be read are left out and listed with the reason in skipped.csv.",
+    )
+    prepare.add_argument("corpus", choices=["ptb-xl"])
+    prepare.add_argument("raw_dir", help="the corpus as downloaded (for PTB-XL: the folder of ptbxl_database.csv)")
+    prepare.add_argument("output_dir", help="a new or empty folder")
+    prepare.add_argument("--sampling_rate", type=int, choices=[100, 500], default=100, help="which PTB-XL files to read")
+
+    finetune = command(
+        "finetune",
+        _finetune,
+        "train a classifier on the labels of a dataset",
+        "Trains the ECG encoder of MODEL with a linear classifier, one sigmoid a label, and saves a folder that\n"
+        'pipeline("ecg-classification", model=OUTPUT_DIR) loads.',
+    )
+    finetune.add_argument("model", help="a pretrained model's folder or Hub id")
+    finetune.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
+    finetune.add_argument("--output_dir", required=True)
+    finetune.add_argument("--labels", nargs="+", help="labels to train on (default: all with ten training records)")
+    finetune.add_argument("--freeze_encoder", action="store_true", help="train the classifier alone: a linear probe")
+    finetune.add_argument("--num_train_epochs", type=int, default=10)
+    finetune.add_argument("--learning_rate", type=float, default=3e-4)
+    finetune.add_argument("--per_device_train_batch_size", type=int, default=64)
+    finetune.add_argument("--weight_decay", type=float, default=0.01)
+    finetune.add_argument("--seed", type=int, default=0)
+
+    evaluate = command(
+        "evaluate",
+        _evaluate,
+        "zero-shot classification and linear probing, with confidence intervals",
+        "Measures MODEL on the test split, beside the same model with random weights. Nothing is chosen on the test\n"
+        "records. In-domain when the model was pretrained on the same corpus: say so when you quote the figures.",
+    )
+    evaluate.add_argument("model", help="a pretrained model's folder or Hub id")
+    evaluate.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
+    evaluate.add_argument("--tasks", nargs="+", default=["ptbxl-super"], help="ptbxl-super, simulated")
+    evaluate.add_argument("--test_splits", nargs="+", default=["test"], help="splits to test on, pooled")
+    evaluate.add_argument("--skip_linear_probe", action="store_true", help="zero-shot alone")
+    evaluate.add_argument("--output_dir", help="write results.json there")
+    evaluate.add_argument("--seed", type=int, default=0)
+
+    classify = command(
+        "classify",
+        _classify,
+        "score findings in free text for one recording",
+        "Scores every label for the recording, each by itself. Research use only. Not a medical device.",
+    )
+    classify.add_argument("record", help="a WFDB record, with or without .hea")
+    classify.add_argument("--model", required=True, help="a pretrained model's folder or Hub id")
+    classify.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
+    classify.add_argument("--exclusive", action="store_true", help="the labels exclude each other: scores add to one")
+    classify.add_argument("--plot", metavar="PNG", help="also draw the recording with the scores")
+
+    plot = command(
+        "plot",
+        _plot,
+        "draw twelve leads on ECG paper",
+        "25 mm/s, 10 mm/mV, with a calibration pulse, to scale when printed at 100 %.",
+    )
+    plot.add_argument("record", help="a WFDB record, with or without .hea")
+    plot.add_argument("output", nargs="?", default="ecg.png", help="picture to write (default: %(default)s)")
+    return parser
+
+
+# Imports stand inside the functions: `cgdmer plot --help` should not wait for torch.
+
+
+def _demo(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.demo import demo
+
+    chosen = {
+        name: getattr(options, name)
+        for name in ("num_patients", "num_train_epochs")
+        if getattr(options, name) is not None
+    }
+    return demo(options.output_dir, seed=options.seed, **chosen)
+
+
+def _prepare(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.data.ptbxl import prepare_ptbxl
+
+    counts = prepare_ptbxl(options.raw_dir, options.output_dir, sampling_rate=options.sampling_rate)
+    if not options.json:
+        print(f"{counts['written']} records written to {options.output_dir}, {counts['skipped']} skipped", end="")
+        print(f" (see {options.output_dir}/skipped.csv)" if counts["skipped"] else "")
+    return counts
+
+
+def _finetune(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.training.finetune import finetune
+
+    results = finetune(
+        options.model,
+        options.dataset,
+        options.output_dir,
+        labels=options.labels,
+        freeze_encoder=options.freeze_encoder,
+        num_train_epochs=options.num_train_epochs,
+        learning_rate=options.learning_rate,
+        per_device_train_batch_size=options.per_device_train_batch_size,
+        weight_decay=options.weight_decay,
+        seed=options.seed,
+    )
+    if not options.json:
+        print(f"saved to {options.output_dir}: {len(results['labels'])} labels")
+        for split in ("validation", "test"):
+            if split in results:
+                low, high = results[split]["interval"]
+                print(f"{split}: macro AUROC {results[split]['macro_auroc']:.3f} (95 % interval {low:.3f} to {high:.3f})")
+    return results
+
+
+def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    from pathlib import Path
+
+    from transformers import AutoProcessor
+
+    from cgdmer import CGDMERModel
+    from cgdmer.data.storage import load_dataset_folder
+    from cgdmer.evaluation.evaluate import evaluate, results_table
+    from cgdmer.evaluation.tasks import get_task
+
+    tasks = [get_task(name) for name in options.tasks]
+    splits = load_dataset_folder(options.dataset)
+    model = CGDMERModel.from_pretrained(options.model)
+    processor = AutoProcessor.from_pretrained(options.model)
+    results = {}
+    for task in tasks:
+        results[task.name] = evaluate(
+            model,
+            processor,
+            splits,
+            task,
+            test_splits=options.test_splits,
+            linear_probe=not options.skip_linear_probe,
+            seed=options.seed,
+        )
+        if not options.json:
+            print(results_table(results[task.name]), end="\n\n")
+    if options.output_dir:
+        Path(options.output_dir).mkdir(parents=True, exist_ok=True)
+        (Path(options.output_dir) / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def _classify(options: argparse.Namespace) -> dict[str, Any]:
+    from transformers import pipeline
+
+    from cgdmer import read_wfdb
+    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, save_ecg_plot
+
+    record = read_wfdb(options.record)
+    classifier = pipeline("zero-shot-ecg-classification", model=options.model)
+    scores = classifier(record, candidate_labels=options.labels, multi_label=not options.exclusive)
+    if options.plot:
+        save_ecg_plot(record, options.plot, scores=scores)
+    if not options.json:
+        for row in scores:
+            print(f"{row['score']:7.1%}  {row['label']}")
+        print(RESEARCH_USE_ONLY)
+    return {"record": options.record, "scores": scores, "note": RESEARCH_USE_ONLY}
+
+
+def _plot(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.evaluation.ecg_paper import save_ecg_plot
+    from cgdmer.models.reading_wfdb import read_wfdb
+
+    save_ecg_plot(read_wfdb(options.record), options.output)
+    if not options.json:
+        print(f"drawn to {options.output}")
+    return {"record": options.record, "picture": options.output}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it did what was asked, 1 with a message on stderr when it could not."""
+    options = build_parser().parse_args(arguments)
+    try:
+        answer = options.run(options)
+    except (CGDMERError, OSError) as error:
+        print(f"cgdmer {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"cgdmer {options.command}: stopped", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
