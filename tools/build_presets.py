@@ -26,25 +26,27 @@ LONGEST_TEXT = 256
 # Words of ECG reports beyond those of the simulated cohort, so that a corpus of real reports is not cut in letters.
 TERMS = """
 aberrant abnormal abnormality abnormalities accelerated accessory acute age amplitude aneurysm angle anterior
-anterolateral anteroseptal apical arm arrest arrhythmia artefact artifact artificial ascending asystole atrial atrium
-atrioventricular axis baseline beat beats biatrial bifascicular bigeminal bigeminy biphasic biventricular block borderline bradycardia brugada
-branch bundle capture cardiac cardiomyopathy chronic clockwise complete complex complexes conduction consider consistent
-contraction contractions coronary coupled couplet criteria degree delay delta depression deviation diagnostic
-digitalis disease disturbance dissociation drug dual early ecg ectopic effect elevated elevation electrolyte
-enlargement escape evidence extrasystole extreme fascicular fibrillation flat flattened flattening flutter former frequent frontal
-high horizontal hypercalcemia hyperkalemia hypertrophy hypocalcemia hypokalemia hypothermia idioventricular incomplete
-indeterminate infarct infarction inferior inferolateral inferoposterior inferoposterolateral inferoseptal injury
-intermittent interval intraatrial intraventricular inverted inversion ischemia ischemic ischaemia ischaemic isolated
-junctional lateral lead leads left limb long low malposition marked mild minor mobitz mitrale monomorphic multifocal multiple myocardial
-myocarditis narrow negative nodal nonspecific normal notched occasional old origin overload pacemaker paced pacing pattern paroxysmal
-partial pathological pathology pause peaked pericarditis poor positive possible posterior postinfarction preexcitation
-precordial premature probable progression prolonged pulmonary pulmonale qrs qt qtc qwave rapid rate reciprocal
-regular repolarization repolarisation response reversal rhythm right rotation secondary segment segments septal severe sharp short
-shortened sick sinoatrial sinus slight slow specific st standstill strain subendocardial supraventricular suspected symmetric
-tachycardia tachycardic tall terminal torsade transmural trigeminal trigeminy u undetermined unifocal unknown unspecific upright
-upsloping variable vector ventricle ventricular voltage voltages wandering wave waves wenckebach wide widened wolff parkinson white
-first second third one two three and or not no with without of the in to is are be may suggest suggests due cannot ruled out
-male female year old patient recorded compared previous tracing unchanged new possible likely unlikely
+anterolateral anteroseptal apical arm arrest arrhythmia artefact artifact artificial ascending asystole atrial
+atrium atrioventricular axis baseline beat beats biatrial bifascicular bigeminal bigeminy biphasic biventricular
+block borderline bradycardia brugada branch bundle capture cardiac cardiomyopathy chronic clockwise complete
+complex complexes conduction consider consistent contraction contractions coronary coupled couplet criteria degree
+delay delta depression deviation diagnostic digitalis disease disturbance dissociation drug dual early ecg ectopic
+effect elevated elevation electrolyte enlargement escape evidence extrasystole extreme fascicular fibrillation flat
+flattened flattening flutter former frequent frontal high horizontal hypercalcemia hyperkalemia hypertrophy
+hypocalcemia hypokalemia hypothermia idioventricular incomplete indeterminate infarct infarction inferior
+inferolateral inferoposterior inferoposterolateral inferoseptal injury intermittent interval intraatrial
+intraventricular inverted inversion ischemia ischemic ischaemia ischaemic isolated junctional lateral lead leads
+left limb long low malposition marked mild minor mobitz mitrale monomorphic multifocal multiple myocardial
+myocarditis narrow negative nodal nonspecific normal notched occasional old origin overload pacemaker paced pacing
+pattern paroxysmal partial pathological pathology pause peaked pericarditis poor positive possible posterior
+postinfarction preexcitation precordial premature probable progression prolonged pulmonary pulmonale qrs qt qtc
+qwave rapid rate reciprocal regular repolarization repolarisation response reversal rhythm right rotation secondary
+segment segments septal severe sharp short shortened sick sinoatrial sinus slight slow specific st standstill
+strain subendocardial supraventricular suspected symmetric tachycardia tachycardic tall terminal torsade transmural
+trigeminal trigeminy u undetermined unifocal unknown unspecific upright upsloping variable vector ventricle
+ventricular voltage voltages wandering wave waves wenckebach wide widened wolff parkinson white first second third
+one two three and or not no with without of the in to is are be may suggest suggests due cannot ruled out male
+female year patient recorded compared previous tracing unchanged new likely unlikely
 """
 
 
@@ -60,7 +62,8 @@ def report_tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=VOCABULARY_SIZE, special_tokens=SPECIAL_TOKENS, show_progress=False, min_frequency=5
     )
     tokenizer.train_from_iterator(texts, trainer)
-    pieces = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    numbers = tokenizer.get_vocab()
+    pieces = sorted(numbers, key=lambda piece: numbers[piece])
     characters = string.ascii_lowercase + string.digits + string.punctuation
     for piece in [*characters, *(f"##{character}" for character in string.ascii_lowercase + string.digits)]:
         if piece not in pieces:

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoModel, AutoProcessor, pipeline
 
 from cgdmer.data.simulation import CONDITIONS, simulate_cohort
-from cgdmer.data.storage import load_dataset_folder, row_to_record, write_dataset
+from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold, write_dataset
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, save_ecg_plot
 from cgdmer.evaluation.evaluate import evaluate, results_table
 from cgdmer.evaluation.tasks import get_task
@@ -41,7 +41,7 @@ def demo(
         # The model's own rate: a record is the same at any rate, and this one is the fastest to make.
         simulate_cohort(num_patients, seed=seed, sampling_rate=100),
         folder / "cohort",
-        splits=lambda record: "train" if record.fold <= 8 else "validation" if record.fold == 9 else "test",
+        splits=split_of_fold,
         description="Simulated patients; no recording of a person.",
     )
     print("2. Pretraining the tiny preset on their ECGs and reports", flush=True)

@@ -90,7 +90,9 @@ def find_beats(eight: np.ndarray, rate: float) -> np.ndarray:
     centres = []
     for index, (time, peak, ratio) in enumerate(found):
         is_p = any(0 < later - time < 0.4 and other > 3 * peak for later, other, _ in found[index + 1 : index + 2])
-        is_t = ratio < 0.26 and any(time - sooner < 0.45 and other > 2 * peak for sooner, other, _ in found[:index][-1:])
+        is_t = ratio < 0.26 and any(
+            time - sooner < 0.45 and other > 2 * peak for sooner, other, _ in found[:index][-1:]
+        )
         if not is_p and not is_t and (ratio > 0.22 or peak > 0.5 * level):
             centres.append(round(time * rate))
     return np.array(centres)
@@ -146,7 +148,7 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     top = velocity[near].max()
     level = min(max(0.06 * top, 2 * float(np.median(velocity))), 0.12 * top)  # above what atrial waves leave behind
     onset = _quiet_edge(velocity, centre, -1, level, round(0.016 * rate))
-    offset = _quiet_edge(velocity, centre, 1, level, round(0.016 * rate))
+    offset = _quiet_edge(velocity, centre, 1, level, round(0.02 * rate))
     baseline = beat[:, onset - round(0.012 * rate) : onset - round(0.002 * rate)].mean(axis=1)
     beat = beat - baseline[:, None]
     complex_ = beat[:, onset : offset + 1]
@@ -160,9 +162,8 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
                     found.append(Deflection(float(complex_[row, peak]), (end - begin) / rate, peak / rate))
         found.sort(key=lambda wave: wave.time)
         # What has not turned back at the J point is the level of the ST segment, not a wave of the complex.
-        if found and found[-1].duration < 0.03 and abs(complex_[row, -1]) >= 0.8 * abs(found[-1].peak):
-            if np.sign(complex_[row, -1]) == np.sign(found[-1].peak):
-                found.pop()
+        if found and found[-1].duration < 0.03 and complex_[row, -1] / found[-1].peak >= 0.8:
+            found.pop()
         deflections[lead] = found
     duration = (offset - onset) / rate
     # With a wide complex only its first part belongs to the left ventricle's own conduction.
@@ -218,8 +219,8 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
         last = _quiet_edge(speed, centre, 1, level, round(0.016 * rate))
         # A P wave before it would look as it does before the other beats.
         reach = min(round((pr_interval or 0.16) * rate), first, onset)
-        own, usual = piece[1, first - reach : first], beat[1, onset - reach : onset]
-        own, usual = own - own.mean(), usual - usual.mean()
+        own, usual = piece[:, first - reach : first], beat[INDEPENDENT, onset - reach : onset]
+        own, usual = own - own.mean(axis=1, keepdims=True), usual - usual.mean(axis=1, keepdims=True)
         has_p = ((own - usual) ** 2).sum() < 0.4 * (usual**2).sum()
         is_early = rr[index - 1] < 0.88 * typical and rr[index] > 1.1 * typical
         if is_early and (last - first) / rate >= 0.12 and not has_p:
@@ -319,7 +320,7 @@ def _periodic_atrial_wave(
         weights, *_ = np.linalg.lstsq(free, rest, rcond=1e-6)
         return float(np.sqrt(((rest - free @ weights) ** 2).mean()))
 
-    coarse = np.arange(3.9, 5.9, 0.02)
+    coarse = np.arange(3.9, 5.6, 0.02)
     start = coarse[np.argmin([error(frequency, 2) for frequency in coarse])]
     fine = np.arange(start - 0.03, start + 0.03, 0.003)
     best = fine[np.argmin([error(frequency, 4) for frequency in fine])]
@@ -328,7 +329,7 @@ def _periodic_atrial_wave(
     every_lead = signal[:, rows].T
     weights, *_ = np.linalg.lstsq(free, every_lead - basis @ (basis.T @ every_lead), rcond=1e-6)
     wave = (harmonics(best, 4, np.arange(signal.shape[1])) @ weights).T
-    if error(best, 4) > 0.16 * np.ptp(wave[1]):
+    if error(best, 4) > 0.19 * np.ptp(wave[1]):
         return None, np.zeros_like(signal)
     return float(best), wave
 
@@ -393,7 +394,7 @@ def measured_conditions(m: Measurements) -> set[str]:
     flutter = m.isoelectric <= 0.02 and m.flutter_frequency is not None and m.flutter_size >= 0.1
     if flutter:
         found.add("atrial_flutter")
-    elif m.p_share < 0.7:
+    elif m.p_share < 0.55:
         in_band = 4 <= m.fibrillatory_frequency <= 9 and m.fibrillatory_share > 0.5
         if in_band and irregularity(m) > 0.08:
             found.add("atrial_fibrillation")

@@ -19,11 +19,10 @@ from cgdmer.data.ptbxl import (
     SUPERCLASSES,
     prepare_ptbxl,
     ptbxl_records,
-    ptbxl_split,
     ptbxl_superclasses,
     statement_sentence,
 )
-from cgdmer.data.storage import SkippedRecord, load_dataset_folder, row_to_record
+from cgdmer.data.storage import SkippedRecord, load_dataset_folder, row_to_record, split_of_fold
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.leads import STANDARD_LEADS
@@ -114,8 +113,8 @@ def test_folds_make_the_splits(corpus, tmp_path):
     assert loaded["train"]["fold"][:] == list(range(1, 9))
     assert loaded["validation"]["fold"][:] == [9] and loaded["test"]["fold"][:] == [10]
     assert "CC BY 4.0" in loaded["train"].info.description and "100 Hz" in loaded["train"].info.description
-    with pytest.raises(CorpusError, match="fold None"):
-        ptbxl_split(ECGRecord(np.zeros((1, 2), np.float32), 100.0, ("I",)))
+    with pytest.raises(CorpusError, match="its fold is None"):
+        split_of_fold(ECGRecord(np.zeros((1, 2), np.float32), 100.0, ("I",)))
 
 
 def test_bad_records_are_passed_over(corpus, tmp_path):

@@ -24,7 +24,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from cgdmer.data.storage import SkippedRecord, write_dataset
+from cgdmer.data.storage import SkippedRecord, split_of_fold, write_dataset
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.models.reading_wfdb import read_wfdb
@@ -92,13 +92,6 @@ def ptbxl_superclasses(scp_codes: Iterable[str], superclass_of: Mapping[str, str
     return tuple(superclass for superclass in SUPERCLASSES if superclass in found)
 
 
-def ptbxl_split(record: ECGRecord) -> str:
-    """The split that PTB-XL's authors recommend: folds 1 to 8 train, 9 validation, 10 test."""
-    if record.fold is None or not 1 <= record.fold <= 10:
-        raise CorpusError(f"record {record.record_id!r}: fold {record.fold} is not one of PTB-XL's, 1 to 10.")
-    return {9: "validation", 10: "test"}.get(record.fold, "train")
-
-
 def ptbxl_records(raw_dir: str | os.PathLike[str], *, sampling_rate: int = 100) -> Iterator[ECGRecord | SkippedRecord]:
     """The records of PTB-XL in the order of its table; both tables are read and checked before the first comes.
 
@@ -143,7 +136,7 @@ def prepare_ptbxl(
     return write_dataset(
         (_read_record(Path(raw_dir), row, statements, sampling_rate) for row in rows),
         output_dir,
-        splits=ptbxl_split,
+        splits=split_of_fold,
         description=f"PTB-XL at {sampling_rate} Hz, folds 1-8 train, 9 validation, 10 test. Licence: CC BY 4.0.",
         total=len(rows),
         overwrite=overwrite,
@@ -292,7 +285,6 @@ __all__ = [
     "SUPERCLASS_OF",
     "prepare_ptbxl",
     "ptbxl_records",
-    "ptbxl_split",
     "ptbxl_superclasses",
     "statement_sentence",
 ]

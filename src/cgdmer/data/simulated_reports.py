@@ -86,7 +86,11 @@ CONDITIONS: dict[str, Condition] = {
             "flutter waves in the inferior leads",
             "sawtooth atrial activity consistent with flutter",
         ),
-        ("the tracing shows atrial flutter", "sawtooth waves of atrial flutter", "atrial flutter with sawtooth activity"),
+        (
+            "the tracing shows atrial flutter",
+            "sawtooth waves of atrial flutter",
+            "atrial flutter with sawtooth activity",
+        ),
     ),
     "first_degree_av_block": Condition(
         "first-degree atrioventricular block",

@@ -178,7 +178,10 @@ def _left_bundle_branch_block(anatomy: Anatomy, duration: float, rng: np.random.
     rows = [
         ((0.17 * duration, 0.17 * duration, 0.0, 0.22 * duration), np.array(dipole["first"]) @ leads),
         (((0.42 - notch) * duration, 0.26 * duration, 0.0, 0.25 * duration), np.array(dipole["middle"]) @ leads),
-        (((0.58 + notch) * duration, 0.25 * duration, 0.0, (0.42 - notch) * duration), np.array(dipole["late"]) @ leads),
+        (
+            ((0.58 + notch) * duration, 0.25 * duration, 0.0, (0.42 - notch) * duration),
+            np.array(dipole["late"]) @ leads,
+        ),
     ]
     for number in range(6):
         # The local terms of V2-V4 stay small: R progression is poor in left bundle branch block.
@@ -255,7 +258,9 @@ def _scale_voltages(waves: Waves, limb: float, precordial: float, local_gain: np
     first, last = waves.extent
     complex_ = amplitude.T @ waves.shape(np.arange(first, last, 0.001))
     lead_i, lead_ii = complex_[LEAD_I], complex_[LEAD_II]
-    six = np.stack([lead_i, lead_ii, lead_ii - lead_i, (lead_i + lead_ii) / 2, lead_i - lead_ii / 2, lead_ii - lead_i / 2])
+    six = np.stack(
+        [lead_i, lead_ii, lead_ii - lead_i, (lead_i + lead_ii) / 2, lead_i - lead_ii / 2, lead_ii - lead_i / 2]
+    )
     sokolow = -complex_[V1].min() + max(complex_[V5].max(), complex_[V6].max())
     amplitude[:, [LEAD_I, LEAD_II]] *= limb / np.ptp(six, axis=1).max()
     amplitude[:, PRECORDIAL] *= precordial / sokolow
@@ -271,7 +276,9 @@ def _st_shift(conditions: Collection[str], complex_: np.ndarray, rng: np.random.
         return shift - rng.uniform(0.08, 0.13) * complex_
     if "anterior_st_elevation" in conditions:
         size = rng.uniform(0.22, 0.36 if "low_voltage" in conditions else 0.55)
-        shift[PRECORDIAL] = size * np.array([0.4, 1.03, 1.08, 0.7, 0.3, 0.1]) * rng.uniform([1, 1, 1, 0.6, 0.6, 0.6], 1.3)
+        shift[PRECORDIAL] = (
+            size * np.array([0.4, 1.03, 1.08, 0.7, 0.3, 0.1]) * rng.uniform([1, 1, 1, 0.6, 0.6, 0.6], 1.3)
+        )
         # Upward and slightly leftward in the frontal plane: reciprocal depression in II, III and aVF.
         frontal = _direction(rng.uniform(-85, -60)) * rng.uniform(0.25, 0.4) * size
         shift[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
@@ -282,7 +289,9 @@ def _st_shift(conditions: Collection[str], complex_: np.ndarray, rng: np.random.
         shift[PRECORDIAL] = in_lead_ii * rng.uniform(0.3, 1.0) * np.array([-0.1, -0.45, -0.4, -0.1, 0.1, 0.2])
     elif "st_depression" in conditions:
         size = rng.uniform(0.13, 0.3)
-        shift[PRECORDIAL] = size * np.array([0.2, -0.1, -0.5, -1.1, -1.15, -1.05]) * rng.uniform([0, 0, 0.6, 1, 1, 1], 1.3)
+        shift[PRECORDIAL] = (
+            size * np.array([0.2, -0.1, -0.5, -1.1, -1.15, -1.05]) * rng.uniform([0, 0, 0.6, 1, 1, 1], 1.3)
+        )
         shift[[LEAD_I, LEAD_II]] = -size * rng.uniform(0.25, 0.6, 2)
     elif "left_ventricular_hypertrophy" in conditions:
         # Without strain the ST segment leans away from the deep S waves of V1-V3 but stays below 0.2 mV.
@@ -309,6 +318,8 @@ def _t_amplitude(
         size *= 0.65
     dipole = np.array([frontal[0], frontal[1], 1.1 * size])
     wave = (dipole @ anatomy.lead_vectors) * jitter
+    if "low_voltage" in conditions:
+        wave[[LEAD_I, LEAD_II]] *= 0.7
     # V1 may show either polarity; V3-V6 do not go below a low upright wave.
     wave[V1] -= size * rng.uniform(0.4, 1.3)
     wave[[V3, V4, V5, V6]] = np.maximum(wave[[V3, V4, V5, V6]], 0.1)
@@ -418,9 +429,7 @@ def ventricular_waves(
     return complex_waves + repolarisation, t_end
 
 
-def ectopic_waves(
-    conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator
-) -> Waves:
+def ectopic_waves(conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator) -> Waves:
     """A premature ventricular beat: wide, large, T wave opposite to the QRS complex."""
     duration = rng.uniform(0.148, 0.185)
     # Beside a bundle branch block only a beat from the ventricle that is reached in time looks different.
@@ -472,9 +481,7 @@ def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator) -> W
     )
 
 
-def add_beats(
-    signal: np.ndarray, waves: Waves, onsets: np.ndarray, scale: np.ndarray, sampling_rate: float
-) -> None:
+def add_beats(signal: np.ndarray, waves: Waves, onsets: np.ndarray, scale: np.ndarray, sampling_rate: float) -> None:
     """Add the waves at every onset, in place.
 
     Args:
@@ -483,12 +490,16 @@ def add_beats(
         scale: (beats, 8) factor of each beat in each lead.
     """
     first, last = waves.extent
-    for onset, factor in zip(onsets, scale, strict=True):
-        begin = max(0, int(np.ceil((onset + first) * sampling_rate)))
-        end = min(signal.shape[1], int((onset + last) * sampling_rate) + 1)
-        if begin < end:
-            time = np.arange(begin, end) / sampling_rate - onset
-            signal[:, begin:end] += (waves.amplitude * factor).T @ waves.shape(time)
+    length = round((last - first) * sampling_rate) + 2
+    begins = np.ceil((onsets + first) * sampling_rate).astype(int)
+    inside = (begins + length > 0) & (begins < signal.shape[1])
+    begins, onsets, scale = begins[inside], onsets[inside], scale[inside]
+    times = (begins[:, None] + np.arange(length)) / sampling_rate - onsets[:, None]
+    shapes = waves.shape(times.reshape(-1)).reshape(len(waves.timing), len(begins), length)
+    for number, begin in enumerate(begins):
+        beat = (waves.amplitude * scale[number]).T @ shapes[:, number]
+        left, right = max(0, -begin), min(length, signal.shape[1] - begin)
+        signal[:, begin + left : begin + right] += beat[:, left:right]
 
 
 def _slow_curve(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -499,16 +510,18 @@ def _slow_curve(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def fibrillatory_waves(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(8, time) mV: several wavefronts of wandering frequency (within 4-9 Hz) and size; largest in V1 and II."""
-    frequency = rng.uniform(4.9, 7.8)
+    frequency = rng.uniform(5.0, 7.7)
     size = rng.uniform(0.045, 0.12)
     weight = np.array([0.35, 0.75, 1.0, 0.6, 0.35, 0.25, 0.25, 0.25])
     total = np.zeros((NUM_INDEPENDENT_LEADS, len(time)))
     for share in (1.0, 0.45):
         modulation = _slow_curve(time, rng)
-        step = np.gradient(time) * frequency * rng.uniform(0.88, 1.12) * (1.0 + 0.09 * modulation)
+        step = np.gradient(time) * frequency * rng.uniform(0.9, 1.1) * (1.0 + 0.11 * modulation)
         phase = 2 * np.pi * (np.cumsum(step) + rng.random())
         wave = (np.sin(phase) + 0.25 * np.sin(2 * phase)) * (1.0 + 0.35 * _slow_curve(time, rng))
-        total += share * size * (weight * rng.uniform(0.6, 1.3, 8) * rng.choice([-1, 1], 8, p=[0.25, 0.75]))[:, None] * wave
+        total += (
+            share * size * (weight * rng.uniform(0.6, 1.3, 8) * rng.choice([-1, 1], 8, p=[0.25, 0.75]))[:, None] * wave
+        )
     return total
 
 

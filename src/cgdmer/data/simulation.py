@@ -191,13 +191,13 @@ def _regular_onsets(interval: float, duration: float, rng: np.random.Generator) 
     return np.cumsum(intervals) - intervals[0] - interval * rng.uniform(0.0, 1.0)
 
 
-def _fibrillation_onsets(
-    interval: float, refractory: float, duration: float, rng: np.random.Generator
-) -> np.ndarray:
+def _fibrillation_onsets(interval: float, refractory: float, duration: float, rng: np.random.Generator) -> np.ndarray:
     """(beats,) seconds: intervals without memory, bounded below by the refractory period of the AV node."""
     count = int(2.2 * duration / interval) + 6
     spread = rng.uniform(0.16, 0.3)
-    intervals = np.maximum(interval * np.exp(rng.normal(-0.5 * spread**2, spread, count)), max(refractory, 0.62 * interval))
+    intervals = np.maximum(
+        interval * np.exp(rng.normal(-0.5 * spread**2, spread, count)), max(refractory, 0.62 * interval)
+    )
     onsets = np.cumsum(intervals * interval / intervals.mean()) - interval * (1 + rng.random())
     return onsets[onsets < duration + interval]
 
@@ -205,7 +205,7 @@ def _fibrillation_onsets(
 def _flutter_onsets(
     cycle: float, phase: float, duration: float, smallest: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """(beats,) seconds: every second (or `smallest`) to fourth flutter wave is conducted, in a fixed or changing ratio."""
+    """(beats,) seconds: each `smallest`-th to fourth flutter wave is conducted, in a fixed or a changing ratio."""
     count = int(duration / cycle / 2) + 4
     ratios = np.arange(smallest, 5)
     fixed = rng.random() < 0.65
@@ -224,9 +224,7 @@ def _place_ectopics(
         (beats,) seconds and (beats,) bool, which of them are premature.
     """
     possible = [
-        index
-        for index in range(1, len(onsets) - 1)
-        if onsets[index - 1] > 0.3 and onsets[index + 1] < duration - 0.3
+        index for index in range(1, len(onsets) - 1) if onsets[index - 1] > 0.3 and onsets[index + 1] < duration - 0.3
     ]
     onsets, premature = onsets.copy(), np.zeros(len(onsets), dtype=bool)
     wanted = min(int(rng.integers(1, 4)), max(1, len(possible) // 4))
@@ -246,10 +244,12 @@ def _simulate_clean(
     time = np.arange(round(duration * sampling_rate)) / sampling_rate
     signal = np.zeros((NUM_INDEPENDENT_LEADS, len(time)))
     premature: np.ndarray | None = None
-    # A wide complex with its long QT interval leaves no room for a T and a P wave at the fastest rates.
+    # At the fastest rates a wide complex, sinus or premature, leaves no room for a T and a P wave.
     wide = bool({"left_bundle_branch_block", "right_bundle_branch_block"} & set(conditions))
     if "atrial_fibrillation" in conditions:
-        onsets = _fibrillation_onsets(60.0 / rng.uniform(55, 95 if wide else 130), 0.46 if wide else 0.34, duration, rng)
+        onsets = _fibrillation_onsets(
+            60.0 / rng.uniform(55, 95 if wide else 130), 0.46 if wide else 0.34, duration, rng
+        )
         signal += fibrillatory_waves(time, rng)
     elif "atrial_flutter" in conditions:
         frequency, phase = rng.uniform(4.2, 5.4), rng.random()
@@ -260,7 +260,7 @@ def _simulate_clean(
         if "sinus_bradycardia" in conditions:
             low, high = 40.0, 57.5
         elif "sinus_tachycardia" in conditions:
-            low, high = 103.0, 112.0 if wide else 130.0
+            low, high = 103.0, 110.0 if wide or "premature_ventricular_beats" in conditions else 130.0
         elif "first_degree_av_block" in conditions:
             high = 88.0
         onsets = _regular_onsets(60.0 / rng.uniform(low, high), duration, rng)
@@ -295,12 +295,14 @@ def _electrode_noise(sampling_rate: int, length: int, rng: np.random.Generator) 
     size = np.concatenate([np.full(3, np.exp(rng.normal(-3.4, 0.6))), [np.exp(rng.normal(-5.5, 0.8))]])
     if frequency[3] >= 0.5 * sampling_rate:
         size[3] = 0.0  # what sampling cannot show an anti-aliasing filter has removed
-    turn = 2 * np.pi * frequency[:, None] * time
+    turn = np.float32(2 * np.pi) * frequency[:, None] * time
     curves = np.concatenate([np.sin(turn), np.cos(turn)])
-    electrodes = rng.normal(0, np.tile(size, 2), (9, 8)).astype(np.float32) @ curves.astype(np.float32)
-    muscle = rng.standard_normal((9, length + 1), dtype=np.float32)
-    strength = np.exp(rng.normal(-4.5, 0.5)) * np.exp(rng.normal(0, 0.3, (9, 1)))
-    electrodes += (strength * (0.8 * muscle[:, 1:] + 0.5 * muscle[:, :-1])).astype(np.float32)
+    electrodes = rng.normal(0, np.tile(size, 2), (9, 8)).astype(np.float32) @ curves
+    strength = (np.exp(rng.normal(-4.5, 0.5)) * np.exp(rng.normal(0, 0.3, (9, 1)))).astype(np.float32)
+    muscle = rng.standard_normal((9, length + 1), dtype=np.float32) * strength
+    # Two neighbouring samples share some of it: muscle noise is not quite white.
+    electrodes += np.float32(0.8) * muscle[:, 1:]
+    electrodes += np.float32(0.5) * muscle[:, :-1]
     right_arm, left_arm, left_leg = electrodes[:3]
     central = (right_arm + left_arm + left_leg) / 3
     return np.stack([left_arm - right_arm, left_leg - right_arm, *(electrodes[3:] - central)])
@@ -308,11 +310,14 @@ def _electrode_noise(sampling_rate: int, length: int, rng: np.random.Generator) 
 
 def _twelve_leads(signal: np.ndarray) -> np.ndarray:
     """(8, time) mV to float32 (12, time) mV on a grid of 1 microvolt; III, aVR, aVL, aVF from the rounded I and II."""
-    units = np.rint(signal * UNITS_PER_MILLIVOLT)
+    units = np.empty((len(STANDARD_LEADS), signal.shape[1]))
+    units[[0, 1, *range(6, 12)]] = np.rint(signal * UNITS_PER_MILLIVOLT)
     lead_i, lead_ii = units[:2]
-    limb = [lead_i, lead_ii, lead_ii - lead_i]
-    augmented = [np.rint(lead) for lead in (-(lead_i + lead_ii) / 2, lead_i - lead_ii / 2, lead_ii - lead_i / 2)]
-    return (np.stack([*limb, *augmented, *units[2:]]) / UNITS_PER_MILLIVOLT).astype(np.float32)
+    units[2] = lead_ii - lead_i
+    units[3] = np.rint(-(lead_i + lead_ii) / 2)
+    units[4] = np.rint(lead_i - lead_ii / 2)
+    units[5] = np.rint(lead_ii - lead_i / 2)
+    return (units / UNITS_PER_MILLIVOLT).astype(np.float32)
 
 
 def _make_record(
@@ -347,9 +352,7 @@ def _check_sampling(sampling_rate: int, duration: float) -> None:
     if int(sampling_rate) != sampling_rate or sampling_rate < 50:
         raise ConfigurationError(f"sampling_rate is {sampling_rate!r}; give a whole number of at least 50 Hz.")
     if not 5.0 <= duration <= 3600.0:
-        raise ConfigurationError(
-            f"duration is {duration!r}; give 5 to 3600 seconds, enough beats to show a rhythm."
-        )
+        raise ConfigurationError(f"duration is {duration!r}; give 5 to 3600 seconds, enough beats to show a rhythm.")
 
 
 def _draw_age(chronic: Collection[str], rng: np.random.Generator) -> float:

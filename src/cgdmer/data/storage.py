@@ -226,6 +226,18 @@ def write_dataset(
     return {"written": written, "skipped": len(skipped), **counts}
 
 
+def split_of_fold(record: ECGRecord) -> str:
+    """The split of a record that carries one of ten folds: 1 to 8 train, 9 validation, 10 test (as PTB-XL's authors
+    recommend).
+
+    Raises:
+        CorpusError: the record has no such fold.
+    """
+    if record.fold is None or not 1 <= record.fold <= 10:
+        raise CorpusError(f"record {record.record_id!r}: its fold is {record.fold}; expected 1 to 10.")
+    return {9: "validation", 10: "test"}.get(record.fold, "train")
+
+
 def load_dataset_folder(path: str | os.PathLike[str]) -> datasets.DatasetDict:
     """Load what `write_dataset` wrote, memory-mapped.
 
@@ -360,5 +372,6 @@ __all__ = [
     "load_dataset_folder",
     "record_to_row",
     "row_to_record",
+    "split_of_fold",
     "write_dataset",
 ]

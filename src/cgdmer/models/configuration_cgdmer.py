@@ -36,6 +36,12 @@ def _refuse_unknown_keys(config: PreTrainedConfig, kwargs: dict[str, Any]) -> No
         raise ConfigurationError(f"{type(config).__name__} has no option {key!r}.{hint}")
 
 
+def refuse_below_one(config: PreTrainedConfig, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigurationError(f"{name} is {getattr(config, name)}; expected at least 1.")
+
+
 @strict
 class CGDMERECGConfig(PreTrainedConfig):
     r"""The ECG branch: tokens, masking, encoder and the decoder that reconstructs masked patches.
@@ -98,7 +104,11 @@ class CGDMERECGConfig(PreTrainedConfig):
                 f"num_leads is {self.num_leads}; the input always has the twelve standard leads (`lead_mask` says "
                 "which of them are there)."
             )
-        if self.patch_length < 1 or self.num_samples % self.patch_length:
+        refuse_below_one(self, "sampling_rate", "num_samples", "patch_length", "tokenizer_channels")
+        for part in ("", "decoder_"):
+            sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+            refuse_below_one(self, *(part + size for size in sizes))
+        if self.num_samples % self.patch_length:
             raise ConfigurationError(
                 f"patch_length ({self.patch_length}) must divide num_samples ({self.num_samples})."
             )
@@ -114,7 +124,7 @@ class CGDMERECGConfig(PreTrainedConfig):
             raise ConfigurationError(
                 f"mask_strategy is {self.mask_strategy!r}; expected one of {', '.join(MASK_STRATEGIES)}."
             )
-        for name in ("mask_ratio", "lead_mask_ratio"):
+        for name in ("mask_ratio", "lead_mask_ratio", "hidden_dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; expected at least 0 and less than 1.")
         super().__post_init__(**kwargs)
@@ -157,8 +167,9 @@ class CGDMERConfig(PreTrainedConfig):
     model_type = "cgdmer"
     sub_configs: ClassVar = {"ecg_config": CGDMERECGConfig, "text_config": AutoConfig}
 
-    ecg_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    # Given as a configuration, a dict or None; a configuration afterwards.
+    ecg_config: Any = None
+    text_config: Any = None
     text_model_name: str | None = None
     text_pooling: str = "pooler"
     mask_token_id: int = 103
@@ -199,6 +210,12 @@ class CGDMERConfig(PreTrainedConfig):
                     "Name a BERT-like encoder, for example 'bert'."
                 )
             self.text_config = CONFIG_MAPPING[model_type](**text_config)
+        if getattr(self.ecg_config, "model_type", None) != CGDMERECGConfig.model_type:
+            raise ConfigurationError(f"ecg_config is {self.ecg_config!r}; expected a CGDMERECGConfig or a dict.")
+        if not isinstance(self.text_config, PreTrainedConfig):
+            raise ConfigurationError(
+                f"text_config is {self.text_config!r}; expected a configuration, or a dict with a model_type."
+            )
         for name, choices in (
             ("text_pooling", ("pooler", "mean")),
             ("text_objective", ("causal", "mlm")),
@@ -206,8 +223,19 @@ class CGDMERConfig(PreTrainedConfig):
         ):
             if getattr(self, name) not in choices:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
-        if self.temperature <= 0:
-            raise ConfigurationError(f"temperature is {self.temperature}; expected a positive number.")
+        for name in ("temperature", "siglip_initial_scale"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; expected a positive number.")
+        if not 0 < self.text_mask_ratio <= 1:
+            raise ConfigurationError(
+                f"text_mask_ratio is {self.text_mask_ratio}; expected more than 0 and at most 1. "
+                "text_reconstruction_loss_weight=0 switches the masking of reports off."
+            )
+        if not 0 <= self.projection_dropout < 1:
+            raise ConfigurationError(
+                f"projection_dropout is {self.projection_dropout}; expected at least 0 and less than 1."
+            )
+        refuse_below_one(self, "projection_hidden_size", "projection_size", "text_decoder_num_hidden_layers")
         for name in ("contrastive", "ecg_reconstruction", "text_reconstruction", "orthogonality", "siglip"):
             if getattr(self, f"{name}_loss_weight") < 0:
                 raise ConfigurationError(f"{name}_loss_weight is negative. Use 0 to switch that loss off.")

@@ -31,6 +31,7 @@ class ECGDecoder(nn.Module):
                 config.hidden_act,
                 config.hidden_dropout,
                 config.attention_dropout,
+                layer_norm_eps=config.layer_norm_eps,
             )
             for _ in range(config.decoder_num_hidden_layers)
         )

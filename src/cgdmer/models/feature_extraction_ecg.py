@@ -20,6 +20,15 @@ NORMALIZATIONS = ("fixed", "minmax_record", "zscore_lead", "zscore_record")
 FILTERS = ("none", "lowpass_40hz", "bandpass_0.67_40hz")
 MILLIVOLTS_PER_UNIT = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "μV": 1e-3, "V": 1e3}
 
+# What transformers itself writes into, or reads from, the file that an extractor is saved in.
+_KEYS_OF_TRANSFORMERS = {
+    "auto_map",
+    "feature_extractor_type",
+    "name_or_path",
+    "processor_class",
+    "transformers_version",
+}
+
 LOWEST_RATE, HIGHEST_RATE = 50.0, 10_000.0
 # Median over leads of the peak-to-peak amplitude. Living hearts lie between 0.3 and 6 mV; artefacts may reach further.
 LOWEST_PEAK_TO_PEAK_MV, HIGHEST_PEAK_TO_PEAK_MV = 0.005, 50.0
@@ -60,11 +69,18 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        # transformers keeps any unknown key silently: a misspelt option would have no effect at all.
+        unknown = [key for key in kwargs if key not in _KEYS_OF_TRANSFORMERS and not key.startswith("_")]
+        if unknown:
+            raise ConfigurationError(f"ECGFeatureExtractor has no option {unknown[0]!r}.")
         if normalization not in NORMALIZATIONS:
-            raise ConfigurationError(f"normalization is {normalization!r}; expected one of {', '.join(NORMALIZATIONS)}")
+            choices = ", ".join(NORMALIZATIONS)
+            raise ConfigurationError(f"normalization is {normalization!r}; expected one of {choices}")
         if filter not in FILTERS:
             raise ConfigurationError(f"filter is {filter!r}; expected one of {', '.join(FILTERS)}")
-        if num_samples % patch_length:
+        if sampling_rate <= 0:
+            raise ConfigurationError(f"sampling_rate is {sampling_rate}; expected a positive number of Hz")
+        if patch_length < 1 or num_samples < 1 or num_samples % patch_length:
             raise ConfigurationError(f"patch_length ({patch_length}) must divide num_samples ({num_samples})")
         self.sampling_rate = sampling_rate
         self.num_samples = num_samples
@@ -117,11 +133,16 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                     gain,
                 )
                 signal_LT, present_L = self._twelve_leads(signal_mv, rate, names)
+                signal_LT = self._resample(self._filtered(signal_LT, rate), rate)
+                if signal_LT.shape[1] < self.patch_length:
+                    raise ECGInputError(
+                        f"the recording lasts {signal_LT.shape[1] / self.sampling_rate:.2f} s, less than one patch of "
+                        f"the model ({self.patch_length / self.sampling_rate:g} s)."
+                    )
             except ECGInputError as error:
                 if len(recordings) == 1:
                     raise
                 raise ECGInputError(f"recording {number} of {len(recordings)}: {error}") from error
-            signal_LT = self._resample(self._filtered(signal_LT, rate), rate)
             for start in self._window_starts(signal_LT.shape[1], windows):
                 window_LT, patch_mask = self._window(signal_LT[:, start : start + self.num_samples], present_L)
                 values.append(window_LT)
@@ -145,10 +166,13 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             return [ecg]
         if isinstance(ecg, (list, tuple)) and ecg and is_record(ecg[0]):
             return list(ecg)
-        if isinstance(ecg, (list, tuple)) and len(ecg) and np.ndim(ecg[0]) >= 2:
-            return list(ecg)
-        array = np.asarray(ecg)
-        if array.ndim == 3:
+        try:
+            if isinstance(ecg, (list, tuple)) and len(ecg) and np.ndim(ecg[0]) >= 2:
+                return list(ecg)
+            array = np.asarray(ecg)
+        except ValueError as error:
+            raise ECGInputError(f"the rows of ecg differ in length, or are no numbers: {error}") from error
+        if array.ndim == 3 and len(array):
             return list(array)
         if array.ndim == 2:
             return [array]
@@ -173,7 +197,10 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             raise ECGInputError(f"ecg is not numeric: {error}") from error
         if rate is None:
             raise ECGInputError("sampling_rate is missing. Pass the recording's rate in Hz, e.g. sampling_rate=500.")
-        rate = float(rate)
+        try:
+            rate = float(rate)
+        except (TypeError, ValueError) as error:
+            raise ECGInputError(f"sampling_rate is {rate!r}; expected a number of Hz.") from error
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # catches NaN as well
             raise ECGInputError(
                 f"sampling_rate is {rate} Hz; expected {LOWEST_RATE:.0f} to {HIGHEST_RATE:.0f}. "
@@ -203,7 +230,11 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         if unit == "adu":
             if gain is None:
                 raise ECGInputError('unit="adu" needs gain, the converter units a millivolt (often 200 or 1000).')
-            gains = np.broadcast_to(np.asarray(gain, dtype=np.float64).reshape(-1), (len(names),))
+            gains = np.asarray(gain, dtype=np.float64).reshape(-1)
+            if len(gains) not in (1, len(names)):
+                raise ECGInputError(
+                    f"gain has {len(gains)} entries; expected one, or one for each of {len(names)} leads."
+                )
             if not (np.isfinite(gains) & (gains > 0)).all():
                 raise ECGInputError(f"gain is {gain}; expected positive numbers.")
             array = array / gains[:, None]
@@ -264,9 +295,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         if upper is None and lower is None:
             return signal_LT
         kind, edges = (
-            ("bandpass", [lower, upper])
-            if lower and upper
-            else (("highpass", lower) if lower else ("lowpass", upper))
+            ("bandpass", [lower, upper]) if lower and upper else (("highpass", lower) if lower else ("lowpass", upper))
         )
         sections = scipy_signal.butter(5, edges, btype=kind, fs=rate, output="sos")
         return scipy_signal.sosfiltfilt(sections, signal_LT, axis=-1)
@@ -325,7 +354,7 @@ def _without_gaps(lead_T: np.ndarray, longest_gap: int) -> np.ndarray | None:
 
 def _for_record(value, number: int, count: int, name: str):
     """One value for all recordings, or the one of this recording from a list."""
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
         if len(value) != count:
             raise ECGInputError(f"{name} has {len(value)} entries for {count} recordings.")
         return value[number]

@@ -214,6 +214,7 @@ class CGDMERECGModel(CGDMERPreTrainedModel):
                 config.hidden_act,
                 config.hidden_dropout,
                 config.attention_dropout,
+                layer_norm_eps=config.layer_norm_eps,
             )
             for _ in range(config.num_hidden_layers)
         )
@@ -285,6 +286,12 @@ def present_patches(
 ) -> torch.Tensor:
     """(B, L, N) bool: the lead was recorded and the patch lies within the recording."""
     batch, leads, _ = ecg_values.shape
+    for name, mask, size in (("lead_mask", lead_mask, leads), ("patch_mask", patch_mask, num_patches)):
+        if mask is not None and tuple(mask.shape) != (batch, size):
+            raise ECGInputError(
+                f"{name} has shape {tuple(mask.shape)}; expected {(batch, size)}. Does the feature extractor belong "
+                "to another model?"
+            )
     present = torch.ones(batch, leads, num_patches, dtype=torch.bool, device=ecg_values.device)
     if lead_mask is not None:
         present = present & lead_mask.bool()[:, :, None]
@@ -345,7 +352,9 @@ class CGDMERModel(CGDMERPreTrainedModel):
     @can_return_tuple
     def get_ecg_features(self, ecg_values, lead_mask=None, patch_mask=None, **kwargs) -> BaseModelOutputWithPooling:
         """ECG embeddings: `pooler_output` (B, E) holds unit vectors, the shared part of eq. 4."""
-        outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, **kwargs)
+        outputs = self.ecg_model(
+            ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
+        )
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=F.normalize(self.ecg_shared_head(outputs.pooler_output), dim=-1),
@@ -379,7 +388,9 @@ class CGDMERModel(CGDMERPreTrainedModel):
             ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
             input_ids, attention_mask, token_type_ids: from the tokenizer.
         """
-        ecg_outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, **kwargs)
+        ecg_outputs = self.ecg_model(
+            ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
+        )
         text_outputs = self.encode_text(input_ids, attention_mask, token_type_ids, **kwargs)
         ecg_embeds = F.normalize(self.ecg_shared_head(ecg_outputs.pooler_output), dim=-1)
         text_embeds = F.normalize(self.text_shared_head(text_outputs.pooler_output), dim=-1)
@@ -425,8 +436,12 @@ class CGDMERForZeroShot(CGDMERModel):
         if (input_ids is None) == (text_embeds is None):
             raise ValueError("pass either input_ids or text_embeds")
         if text_embeds is None:
-            text_embeds = self.get_text_features(input_ids, attention_mask, token_type_ids).pooler_output
-        ecg_embeds = self.get_ecg_features(ecg_values, lead_mask, patch_mask, **kwargs).pooler_output
+            text_embeds = self.get_text_features(
+                input_ids, attention_mask, token_type_ids, return_dict=True
+            ).pooler_output
+        ecg_embeds = self.get_ecg_features(
+            ecg_values, lead_mask, patch_mask, return_dict=True, **kwargs
+        ).pooler_output
         cosines = ecg_embeds @ text_embeds.T
         logits = self.score_logits(cosines)
         scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
@@ -469,7 +484,9 @@ class CGDMERForECGClassification(CGDMERPreTrainedModel):
             labels: (B, labels) float for several labels a record (binary cross-entropy), or (B,) int64 for one
                 (cross-entropy). `config.problem_type` records which.
         """
-        outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, **kwargs)
+        outputs = self.ecg_model(
+            ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
+        )
         logits = self.classifier(outputs.pooler_output)
         loss = None
         if labels is not None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
@@ -19,10 +20,27 @@ _RECORDING_HELP = (
 )
 
 
+def _kind(value: Any) -> str:
+    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+    return f"a value of type {type(value).__name__}{shape}"
+
+
 class ECGPipeline(ChunkPipeline):
     """What the pipelines of this package share: any recording becomes windows, whose outputs are averaged."""
 
-    def _signal_parameters(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, inputs, **kwargs):
+        if isinstance(inputs, tuple):
+            inputs = list(inputs)  # transformers takes a tuple for one input
+        if isinstance(inputs, list) and not inputs:
+            return []
+        return super().__call__(inputs, **kwargs)
+
+    def _signal_parameters(self, kwargs: dict[str, Any], others: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Those arguments of a call that describe its arrays; `others` are the pipeline's further arguments."""
+        unknown = sorted(set(kwargs) - {*_SIGNAL_ARGUMENTS, *others})
+        if unknown:
+            known = ", ".join((*others, *_SIGNAL_ARGUMENTS))
+            raise ECGInputError(f"the pipeline {self.task} has no argument {unknown[0]!r}; it has {known}.")
         return {name: kwargs[name] for name in _SIGNAL_ARGUMENTS if name in kwargs}
 
     def _extractor(self):
@@ -35,13 +53,16 @@ class ECGPipeline(ChunkPipeline):
         elif isinstance(recording, dict):
             unknown = set(recording) - {"ecg", *_SIGNAL_ARGUMENTS}
             if unknown or "ecg" not in recording:
-                raise ECGInputError(f"cannot read a recording from a dict with keys {sorted(inputs)}. {_RECORDING_HELP}")
+                keys = ", ".join(map(repr, inputs))
+                raise ECGInputError(f"cannot read a recording from a dict with the keys {keys}. {_RECORDING_HELP}")
+            if is_record(recording["ecg"]) and len(recording) > 1:
+                raise ECGInputError("an ECGRecord brings its own sampling rate, lead names and unit: leave those out.")
             signal_arguments = {**signal_arguments, **recording}
             recording = signal_arguments.pop("ecg")
         if is_record(recording):
-            signal_arguments = {}
-        elif not hasattr(recording, "__array__"):
-            raise ECGInputError(f"cannot read a recording from a {type(inputs).__name__}. {_RECORDING_HELP}")
+            signal_arguments = {}  # they are meant for the arrays of a mixed list
+        elif not hasattr(recording, "__array__") or np.ndim(recording) != 2:
+            raise ECGInputError(f"cannot read a recording from {_kind(recording)}. {_RECORDING_HELP}")
         batch = self._extractor()(recording, windows=True, return_tensors="pt", **signal_arguments)
         names = ("ecg_values", "lead_mask", "patch_mask")
         count = len(batch["ecg_values"])

@@ -53,13 +53,14 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
         return super().__call__(inputs, candidate_labels=labels, **kwargs)
 
     def _sanitize_parameters(self, **kwargs):
+        signal = self._signal_parameters(kwargs, others=("candidate_labels", "multi_label"))
         forward: dict[str, Any] = {}
         postprocess = {name: kwargs[name] for name in ("multi_label",) if name in kwargs}
         if "candidate_labels" in kwargs:
             labels = check_prompts(kwargs["candidate_labels"])
             forward["text_embeds"] = self.embed_prompts(labels)  # once a call, not once a recording
             postprocess["candidate_labels"] = labels
-        return self._signal_parameters(kwargs), forward, postprocess
+        return signal, forward, postprocess
 
     @torch.no_grad()
     def embed_prompts(self, prompts: list[str]) -> torch.Tensor:

@@ -71,8 +71,9 @@ class CGDMERForPreTraining(CGDMERModel):
                 self.text_decoder = MaskedTokenDecoder(config, self.text_model.config)
             self.vocabulary_head = VocabularyHead(config.text_config.hidden_size, config.text_config.vocab_size)
         if config.siglip_loss_weight > 0:
-            self.siglip_log_scale = nn.Parameter(torch.zeros(()))
-            self.siglip_bias = nn.Parameter(torch.zeros(()))
+            # The base class's post_init has marked this module as initialised: `_init_weights` comes too late here.
+            self.siglip_log_scale = nn.Parameter(torch.tensor(math.log(config.siglip_initial_scale)))
+            self.siglip_bias = nn.Parameter(torch.tensor(float(config.siglip_initial_bias)))
         self.post_init()
         self.freeze_unused_parameters()
 
@@ -91,6 +92,15 @@ class CGDMERForPreTraining(CGDMERModel):
         elif module is self and self.config.siglip_loss_weight > 0:
             init.constant_(self.siglip_log_scale, math.log(self.config.siglip_initial_scale))
             init.constant_(self.siglip_bias, self.config.siglip_initial_bias)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
+        """As in the base class. Loading makes every parameter trainable again: the unused ones are frozen anew."""
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+        )
+        model.freeze_unused_parameters()
+        return (model, info) if output_loading_info else model
 
     def freeze_unused_parameters(self) -> None:
         """Switch off gradients of parts that no loss of this configuration reaches."""
@@ -154,6 +164,7 @@ class CGDMERForPreTraining(CGDMERModel):
                 ecg_config.mask_ratio,
                 ecg_config.lead_mask_ratio,
             ),
+            return_dict=True,
             **kwargs,
         )
         losses: dict[str, torch.Tensor] = {}
@@ -181,7 +192,9 @@ class CGDMERForPreTraining(CGDMERModel):
                 losses["text_reconstruction"] = text_loss
             ecg_pooled = ecg_outputs.pooler_output
             if config.contrast_view == "full":
-                ecg_pooled = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask).pooler_output
+                ecg_pooled = self.ecg_model(
+                    ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True
+                ).pooler_output
             losses.update(
                 self._alignment_losses(ecg_pooled, text_pooled, ecg_statement_ids, text_statement_ids, output)
             )

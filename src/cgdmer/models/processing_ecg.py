@@ -3,6 +3,8 @@
 
 from transformers import BatchFeature, ProcessorMixin
 
+from .errors import ECGInputError
+
 
 class ECGProcessor(ProcessorMixin):
     r"""Calls the feature extractor on `ecg` and the tokenizer on `text`; either may be left out.
@@ -29,7 +31,9 @@ class ECGProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Returns what the feature extractor and the tokenizer return, in one `BatchFeature`."""
         if ecg is None and text is None:
-            raise ValueError("ECGProcessor needs ecg, text or both.")
+            raise ECGInputError("ECGProcessor needs ecg, text or both.")
+        if text is None and text_kwargs:
+            raise ECGInputError(f"{sorted(text_kwargs)} would go to the tokenizer, but there is no text.")
         batch = {}
         if ecg is not None:
             batch.update(

@@ -92,15 +92,16 @@ class ECGLayer(GradientCheckpointingLayer):
         attention_dropout: float,
         is_causal: bool = False,
         cross_attention: bool = False,
+        layer_norm_eps: float = 1e-6,
     ):
         super().__init__()
-        self.attention_norm = nn.LayerNorm(hidden_size, eps=1e-6)
+        self.attention_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
         self.attention = ECGAttention(config, hidden_size, num_heads, attention_dropout, is_causal)
         self.cross_attention = None
         if cross_attention:
-            self.cross_attention_norm = nn.LayerNorm(hidden_size, eps=1e-6)
+            self.cross_attention_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
             self.cross_attention = ECGAttention(config, hidden_size, num_heads, attention_dropout)
-        self.feed_forward_norm = nn.LayerNorm(hidden_size, eps=1e-6)
+        self.feed_forward_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
         self.feed_forward = FeedForward(hidden_size, intermediate_size, hidden_act)
         self.dropout = nn.Dropout(hidden_dropout)
 

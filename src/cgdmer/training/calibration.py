@@ -45,10 +45,15 @@ def fit_score(model: CGDMERModel, processor: ECGProcessor, validation: PairDatas
         }
         cosines.append((model.get_ecg_features(**inputs).pooler_output @ text_embeds.T).float().cpu())
     matches = np.array([[text in own for text in texts] for own in held])
-    regression = LogisticRegression(C=1e6, class_weight=None if has_findings else "balanced")
-    regression.fit(torch.cat(cosines).numpy().reshape(-1, 1), matches.reshape(-1))
-    model.config.score_scale = float(regression.coef_[0, 0])
-    model.config.score_bias = float(regression.intercept_[0])
+    scale, bias = platt_scaling(torch.cat(cosines).numpy(), matches, weigh_alike=not has_findings)
+    model.config.score_scale, model.config.score_bias = scale, bias
 
 
-__all__ = ["fit_score"]
+def platt_scaling(cosines: np.ndarray, matches: np.ndarray, weigh_alike: bool = False) -> tuple[float, float]:
+    """Scale and bias of the logistic curve through (cosine, match) pairs; `weigh_alike` gives both kinds one weight."""
+    regression = LogisticRegression(C=1e6, class_weight="balanced" if weigh_alike else None)
+    regression.fit(cosines.reshape(-1, 1), matches.reshape(-1))
+    return float(regression.coef_[0, 0]), float(regression.intercept_[0])
+
+
+__all__ = ["fit_score", "platt_scaling"]

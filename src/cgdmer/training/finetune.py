@@ -142,10 +142,11 @@ def _fit_classifier(
 
 
 def _train(accelerator, model, train, num_train_epochs, learning_rate, batch_size, weight_decay, seed):
+    sampler = EpochSampler(len(train), seed)
     loader = DataLoader(
         train,
         batch_size=min(batch_size, len(train)),
-        sampler=EpochSampler(len(train), seed),
+        sampler=sampler,
         collate_fn=_stack,
         drop_last=True,
     )
@@ -165,6 +166,7 @@ def _train(accelerator, model, train, num_train_epochs, learning_rate, batch_siz
     model.train()
     for epoch in range(num_train_epochs):
         loader.set_epoch(epoch)
+        sampler.set_epoch(epoch)
         for batch in loader:
             loss = model(**batch).loss
             accelerator.backward(loss)

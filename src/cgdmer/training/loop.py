@@ -42,9 +42,10 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     set_seed(options.seed)
     model, processor = model_and_processor(options)
     if options.gradient_checkpointing:
-        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-        enable()
-    train_loader, validation_loader, splits = _loaders(options, processor, accelerator.num_processes)
+        # The new name came after transformers 5.17; the old one is deprecated.
+        name = "activation_checkpointing_enable"
+        getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
+    train_loader, sampler, validation_loader, splits = _loaders(options, processor, accelerator.num_processes)
     optimizer = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.learning_rate)
 
     steps_an_epoch = len(train_loader) // accelerator.num_processes // options.gradient_accumulation_steps
@@ -71,11 +72,13 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     run.announce(splits, epochs)
 
     for epoch in range(first_epoch, epochs):
-        train_loader.set_epoch(epoch)
         loader = train_loader
         if epoch == first_epoch and batches_done:
             loader = accelerator.skip_first_batches(train_loader, batches_done)
-            loader.set_epoch(epoch)
+        # Accelerate's loader counts epochs by itself and tells either the sampler or the dataset: tell all three.
+        loader.set_epoch(epoch)
+        sampler.set_epoch(epoch)
+        splits["train"].set_epoch(epoch)
         run.train_epoch(loader, epoch)
         run.validate(validation_loader)
         if options.checkpointing_steps == "epoch":
@@ -95,7 +98,7 @@ class _Run:
         self.seconds, self.samples = 0.0, 0
         self.last_validation: dict[str, float] = {}
         self.folder = Path(options.output_dir)
-        self.progress: tqdm | None = None
+        self.progress: Any = None
 
     # Start
 
@@ -261,11 +264,12 @@ def _loaders(options, processor, num_processes: int):
     if len(splits["validation"]) < num_processes:
         raise CorpusError(f"{options.dataset}: the validation split has fewer records than there are processes.")
     collator = PairCollator(processor.tokenizer)
+    sampler = EpochSampler(len(splits["train"]), options.seed)
     # A last, smaller batch would be filled up with records of the first one: the same pair twice, as negatives.
     train_loader = DataLoader(
         splits["train"],
         batch_size=batch_size,
-        sampler=EpochSampler(len(splits["train"]), options.seed),
+        sampler=sampler,
         collate_fn=collator,
         num_workers=options.dataloader_num_workers,
         drop_last=True,
@@ -277,7 +281,7 @@ def _loaders(options, processor, num_processes: int):
         num_workers=options.dataloader_num_workers,
         drop_last=True,
     )
-    return train_loader, validation_loader, splits
+    return train_loader, sampler, validation_loader, splits
 
 
 def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

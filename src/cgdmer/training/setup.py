@@ -32,6 +32,13 @@ def model_and_processor(options: Namespace) -> tuple[CGDMERForPreTraining, ECGPr
         model = CGDMERForPreTraining(config)
         if options.text_model_name_or_path:
             load_text_tower(model, options.text_model_name_or_path)
+    for name in ("sampling_rate", "num_samples", "patch_length"):
+        extracted, expected = getattr(processor.feature_extractor, name), getattr(model.config.ecg_config, name)
+        if extracted != expected:
+            raise ConfigurationError(
+                f"{name} is {extracted} in the feature extractor and {expected} in the model's configuration. "
+                "Change one of the two files of the preset."
+            )
     vocabulary = model.config.text_config.vocab_size
     if len(processor.tokenizer) > vocabulary:
         raise ConfigurationError(
@@ -87,7 +94,7 @@ def freeze_text_layers(model: CGDMERForPreTraining, count: int) -> None:
     if count == 0:
         return
     stacks = [module for module in model.text_model.modules() if isinstance(module, nn.ModuleList)]
-    layers = max(stacks, key=len, default=[])
+    layers = max(stacks, key=len, default=nn.ModuleList())
     if count > len(layers):
         raise ConfigurationError(f"--freeze_text_layers is {count}, but the text tower has {len(layers)} layers.")
     embeddings = getattr(model.text_model, "embeddings", model.text_model.get_input_embeddings())

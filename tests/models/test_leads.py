@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lead names in all their spellings, and limb leads that follow from two others."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from cgdmer.models.errors import ECGInputError
+from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_name, standard_lead_names
+from cgdmer.models.reading_wfdb import read_wfdb
+
+LIMB_LEADS = STANDARD_LEADS[:6]
+LIMB_PAIRS = list(combinations(range(6), 2))
+
+
+def limb_leads_from_electrodes(rng: np.random.Generator, num_samples: int = 40) -> dict[str, np.ndarray]:
+    """The six limb leads from their definition: differences between the potentials of the three electrodes."""
+    right_arm, left_arm, left_leg = rng.normal(size=(3, num_samples))
+    return {
+        "I": left_arm - right_arm,
+        "II": left_leg - right_arm,
+        "III": left_leg - left_arm,
+        "aVR": right_arm - (left_arm + left_leg) / 2,
+        "aVL": left_arm - (right_arm + left_leg) / 2,
+        "aVF": left_leg - (right_arm + left_arm) / 2,
+    }
+
+
+@pytest.mark.parametrize("name", STANDARD_LEADS)
+def test_standard_names_in_any_case_and_dress(name):
+    dresses = [name, name.upper(), name.lower(), f" {name} ", f"Lead {name}", f"lead_{name}", f"ECG {name}"]
+    dresses += [f"ECG Lead {name}", f"ecg-lead-{name.lower()}", f"{name}."]
+    assert {standard_lead_name(dress) for dress in dresses} == {name}
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("1", "I"),
+        ("DII", "II"),
+        ("d3", "III"),
+        ("L1", "I"),
+        ("LII", "II"),
+        ("VR", "aVR"),
+        ("avl", "aVL"),
+        ("AVF", "aVF"),
+        ("C1", "V1"),
+        ("c6", "V6"),
+        ("V-4", "V4"),
+        ("a_VF", "aVF"),
+    ],
+)
+def test_aliases(alias, name):
+    assert standard_lead_name(alias) == name
+
+
+@pytest.mark.parametrize("name", ["MLII", "V7", "V3R", "X", "", "V", "lead", "4", "CM5", "VV1", "aV1", "I and II"])
+def test_other_leads_are_not_taken_for_standard_ones(name):
+    with pytest.raises(ECGInputError, match="not one of the twelve"):
+        standard_lead_name(name)
+
+
+def test_names_keep_their_order():
+    assert standard_lead_names(["v6", "AVR", "lead ii"]) == ["V6", "aVR", "II"]
+    assert standard_lead_names([]) == []
+
+
+def test_same_lead_twice_is_refused_with_both_spellings():
+    with pytest.raises(ECGInputError, match="more than once") as refusal:
+        standard_lead_names(["I", "aVF", "V1", "AVF"])
+    assert "'aVF'" in str(refusal.value) and "'AVF'" in str(refusal.value) and "'I'" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("pair", LIMB_PAIRS, ids=lambda pair: "-".join(LIMB_LEADS[row] for row in pair))
+def test_any_two_limb_leads_give_the_other_four(pair):
+    rng = np.random.default_rng(3)
+    limb = limb_leads_from_electrodes(rng)
+    expected = np.concatenate([[limb[name] for name in LIMB_LEADS], rng.normal(size=(6, 40))])
+    present = np.isin(np.arange(12), [*pair, 8])
+    given = np.where(present[:, None], expected, 99.0)  # what stands in absent rows must not matter
+    before = given.copy(), present.copy()
+    derived, now_present = derive_limb_leads(given, present)
+    np.testing.assert_allclose(derived[:6], expected[:6], atol=1e-12)
+    assert now_present.tolist() == [True] * 6 + [False, False, True, False, False, False]
+    np.testing.assert_array_equal(derived[6:], given[6:])
+    np.testing.assert_array_equal(given, before[0])  # the arguments are left as they were
+    np.testing.assert_array_equal(present, before[1])
+
+
+def test_derivation_by_the_textbook_formulas():
+    first, second = np.random.default_rng(0).normal(size=(2, 30))
+    signal = np.zeros((12, 30))
+    signal[:2] = first, second
+    derived, _ = derive_limb_leads(signal, np.arange(12) < 2)
+    for name, expected in {
+        "III": second - first,
+        "aVR": -(first + second) / 2,
+        "aVL": first - second / 2,
+        "aVF": second - first / 2,
+    }.items():
+        np.testing.assert_allclose(derived[STANDARD_LEADS.index(name)], expected, atol=1e-12)
+
+
+def test_recorded_leads_are_never_overwritten():
+    """Three limb leads that contradict each other: all three stay, only the others are computed."""
+    signal = np.random.default_rng(1).normal(size=(12, 20))
+    present = np.isin(np.arange(12), [0, 2, 4])
+    derived, now_present = derive_limb_leads(signal, present)
+    np.testing.assert_array_equal(derived[present], signal[present])
+    np.testing.assert_allclose(derived[1], signal[0] + signal[2], atol=1e-12)
+    assert now_present.sum() == 6
+
+
+@pytest.mark.parametrize("rows", [[], [3], [1, 6, 7], [6, 7, 8, 9, 10, 11]])
+def test_fewer_than_two_limb_leads_give_nothing(rows):
+    signal = np.random.default_rng(2).normal(size=(12, 20))
+    present = np.isin(np.arange(12), rows)
+    derived, now_present = derive_limb_leads(signal, present)
+    np.testing.assert_array_equal(derived, signal)
+    np.testing.assert_array_equal(now_present, present)
+    assert derived is not signal and now_present is not present
+
+
+def test_real_recordings_obey_einthoven_and_goldberger(real_data):
+    """From any two recorded limb leads the other four come back to within the rounding of the stored integers."""
+    paths = sorted((real_data / "ptb-xl-subset").glob("records500/00000/*.hea"))[:40]
+    for corpus in ("csn-sample", "georgia-sample", "cpsc2018-sample"):
+        paths += sorted((real_data / corpus).glob("*.hea"))
+    assert len(paths) > 100
+    for path in paths:
+        record = read_wfdb(path)
+        assert standard_lead_names(record.lead_names) == list(STANDARD_LEADS)
+        signal = record.signal.astype(np.float64)
+        for pair in LIMB_PAIRS:
+            derived, _ = derive_limb_leads(signal, np.isin(np.arange(12), pair))
+            # 0.00488 mV is the coarsest step in these corpora; the weights of a derivation go up to 2.
+            assert np.abs(derived[:6] - signal[:6]).max() < 0.015, (path.name, pair)

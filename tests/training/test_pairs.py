@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from cgdmer.data.storage import load_dataset_folder
+from cgdmer.models.errors import CorpusError
+from cgdmer.models.objectives import satisfied_pairs
+from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset, statement_id
+
+
+@pytest.fixture(scope="module")
+def processor(small_preset):
+    return AutoProcessor.from_pretrained(small_preset)
+
+
+@pytest.fixture(scope="module")
+def train_split(cohort_folder):
+    return load_dataset_folder(cohort_folder)["train"]
+
+
+def same(first: dict, second: dict) -> bool:
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_draws_depend_on_seed_epoch_and_index_alone(train_split, processor):
+    pairs = PairDataset(train_split, processor.feature_extractor, "statements", seed=5)
+    again = PairDataset(train_split, processor.feature_extractor, "statements", seed=5)
+    pairs.set_epoch(2)
+    again.set_epoch(1)
+    for index in range(6):
+        again[index]  # what was asked for before makes no difference
+    again.set_epoch(2)
+    assert all(same(pairs[index], again[index]) for index in (4, 0, 7))
+    other_seed = PairDataset(train_split, processor.feature_extractor, "statements", seed=6)
+    other_seed.set_epoch(2)
+    noises = [pairs[0]["noise"], pairs[1]["noise"], other_seed[0]["noise"]]
+    pairs.set_epoch(3)
+    noises.append(pairs[0]["noise"])
+    assert len({noise.tobytes() for noise in noises}) == 4
+
+
+def test_validation_draws_never_change(train_split, processor):
+    pairs = PairDataset(train_split, processor.feature_extractor, fixed_epoch=9)
+    before = pairs[3]
+    pairs.set_epoch(4)
+    assert same(before, pairs[3])
+
+
+def test_statements_are_a_part_of_the_findings(train_split, processor):
+    pairs = PairDataset(train_split, processor.feature_extractor, "statements")
+    sizes = set()
+    for index in range(len(pairs)):
+        sample, findings = pairs[index], train_split[index]["statements"]
+        stated = sample["text"].split(". ")
+        assert stated and set(stated) <= set(findings)
+        assert set(sample["text_statement_ids"]) - {0} == {statement_id(text) for text in stated}
+        assert set(sample["ecg_statement_ids"]) - {0} == {statement_id(text) for text in findings}
+        sizes.add(len(stated))
+    assert {1, 2} <= sizes
+
+
+def test_a_report_is_satisfied_by_records_with_the_same_report_alone(train_split, processor):
+    pairs = PairDataset(train_split, processor.feature_extractor, "report")
+    samples = [pairs[index] for index in range(30)]
+    satisfied = satisfied_pairs(
+        torch.tensor(np.stack([sample["ecg_statement_ids"] for sample in samples])),
+        torch.tensor(np.stack([sample["text_statement_ids"] for sample in samples])),
+    )
+    texts = [sample["text"].lower() for sample in samples]
+    assert satisfied.tolist() == [[first == second for second in texts] for first in texts]
+
+
+def test_statement_ids_are_the_same_everywhere():
+    assert statement_id("Sinus rhythm.") == statement_id(" sinus RHYTHM. ") == 4464413954768771600
+    assert statement_id("sinus rhythm") != statement_id("sinus rhythms")
+    assert statement_id("") != 0
+
+
+def test_collator_masks_a_report_the_same_in_any_company(train_split, processor):
+    pairs = PairDataset(train_split, processor.feature_extractor)
+    collate = PairCollator(processor.tokenizer)
+    samples = sorted((pairs[index] for index in range(12)), key=lambda sample: len(sample["text"]))
+    alone, together = collate(samples[:1]), collate([samples[0], samples[-1]])
+    length = alone["input_ids"].shape[1]
+    assert together["input_ids"].shape[1] > length
+    assert torch.equal(alone["text_noise"][0], together["text_noise"][0, :length])
+    assert together["special_tokens_mask"][0, 0] == 1
+
+
+def test_a_split_without_text_is_refused(train_split, processor):
+    silent = train_split.map(lambda row: {"text": None}, load_from_cache_file=False)
+    with pytest.raises(CorpusError, match="text_source='report'"):
+        PairDataset(silent, processor.feature_extractor, "report")
+    assert len(PairDataset(silent, processor.feature_extractor, "statements")) == len(silent)
+
+
+def test_records_without_text_are_left_out_and_counted(train_split, processor):
+    some = train_split.map(
+        lambda row, index: {"text": None if index % 2 else row["text"]}, with_indices=True, load_from_cache_file=False
+    )
+    pairs = PairDataset(some, processor.feature_extractor)
+    assert pairs.num_without_text == len(some) // 2
+    assert all(pairs[index]["text"] for index in range(len(pairs)))
+
+
+def test_sampler_gives_every_record_once_in_a_new_order_each_epoch():
+    sampler = EpochSampler(20, seed=1)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(20))

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoProcessor, BertConfig, BertModel
+
+from cgdmer import CGDMERForPreTraining
+from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ModelFolderError
+from cgdmer.presets import preset_folder
+from cgdmer.pretrain import main
+from cgdmer.training.arguments import parse_arguments
+
+
+def options(dataset, preset, output, *more: str) -> list[str]:
+    return [
+        *("--dataset", str(dataset), "--config_name", str(preset), "--output_dir", str(output)),
+        *("--learning_rate", "1e-3", "--logging_steps", "1", *more),
+    ]
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses_by_step(folder: Path) -> dict[int, dict[str, float]]:
+    return {
+        line["step"]: {name: value for name, value in line.items() if name.endswith("loss")}
+        for line in metrics(folder)
+        if "loss" in line
+    }
+
+
+@pytest.fixture(scope="module")
+def six_steps(cohort_folder, small_preset, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    main(
+        options(
+            *(cohort_folder, small_preset, folder),
+            *("--max_train_steps", "6", "--per_device_train_batch_size", "16", "--checkpointing_steps", "3"),
+        )
+    )
+    return folder
+
+
+def test_writes_a_model_that_auto_classes_load_and_a_line_of_every_loss(six_steps):
+    model = AutoModel.from_pretrained(six_steps)
+    assert type(model).__name__ == "CGDMERModel"
+    assert type(AutoProcessor.from_pretrained(six_steps)).__name__ == "ECGProcessor"
+    steps = losses_by_step(six_steps)
+    assert list(steps) == [1, 2, 3, 4, 5, 6]
+    for line in steps.values():
+        parts = [value for name, value in line.items() if name != "loss"]
+        assert len(parts) == 5 and line["loss"] == pytest.approx(sum(parts), rel=1e-5)  # all weights are 1
+    assert any("validation_loss" in line for line in metrics(six_steps))
+    assert model.config.score_scale != 10.0  # fitted
+
+
+def test_resuming_goes_on_along_the_same_curve(six_steps, cohort_folder, small_preset, tmp_path):
+    main(
+        options(
+            *(cohort_folder, small_preset, tmp_path / "resumed"),
+            *("--max_train_steps", "6", "--per_device_train_batch_size", "16"),
+            *("--resume_from_checkpoint", str(six_steps / "step_3")),
+        )
+    )
+    whole, resumed = losses_by_step(six_steps), losses_by_step(tmp_path / "resumed")
+    assert list(resumed) == [4, 5, 6]
+    assert resumed == {step: pytest.approx(whole[step], rel=1e-6) for step in (4, 5, 6)}
+    first, second = (load_file(folder / "model.safetensors") for folder in (six_steps, tmp_path / "resumed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [(("--seed", "1"), "another seed"), (("--per_device_train_batch_size", "8"), "another global batch")],
+)
+def test_a_checkpoint_of_another_run_is_refused(six_steps, cohort_folder, small_preset, tmp_path, changed, message):
+    arguments = options(
+        *(cohort_folder, small_preset, tmp_path / "out", "--max_train_steps", "6"),
+        *("--per_device_train_batch_size", "16", "--resume_from_checkpoint", str(six_steps / "step_3"), *changed),
+    )
+    with pytest.raises(ModelFolderError, match=message):
+        main(arguments)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(six_steps, cohort_folder, make_preset, tmp_path):
+    other = make_preset(temperature=0.1)
+    arguments = options(
+        *(cohort_folder, other, tmp_path / "out", "--max_train_steps", "6", "--per_device_train_batch_size", "16"),
+        *("--resume_from_checkpoint", str(six_steps / "step_3")),
+    )
+    with pytest.raises(ModelFolderError, match="another model configuration"):
+        main(arguments)
+    with pytest.raises(ModelFolderError, match=r"no progress\.json"):
+        main([*arguments[:-1], str(tmp_path)])
+
+
+def launch(processes: int, arguments: list[str]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    command += ["--master_addr", "127.0.0.1", "--master_port", str(port), "-m", "cgdmer.pretrain", *arguments]
+    environment = {
+        **os.environ,
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_give_the_losses_of_one(six_steps, cohort_folder, small_preset, tmp_path):
+    """The same records, masks and global batch: 2 x 8 pairs are compared with each other as 16 are."""
+    launch(
+        2,
+        options(
+            *(cohort_folder, small_preset, tmp_path / "two"),
+            *("--max_train_steps", "6", "--per_device_train_batch_size", "8"),
+        ),
+    )
+    one, two = losses_by_step(six_steps), losses_by_step(tmp_path / "two")
+    assert two == {step: pytest.approx(one[step], rel=2e-5, abs=1e-6) for step in one}
+    first, second = (load_file(folder / "model.safetensors") for folder in (six_steps, tmp_path / "two"))
+    for name, weight in first.items():
+        torch.testing.assert_close(weight, second[name], rtol=1e-3, atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def text_model_folder(tmp_path_factory) -> Path:
+    """A stand-in for a pretrained text tower on the Hub: weights and tokenizer in one folder."""
+    folder = tmp_path_factory.mktemp("text") / "model"
+    torch.manual_seed(5)
+    tokenizer = AutoProcessor.from_pretrained(preset_folder("cgdmer-tiny")).tokenizer
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_pretrained_text_tower_comes_in_with_its_lower_half_frozen(
+    text_model_folder, cohort_folder, make_preset, tmp_path
+):
+    no_tokenizer = make_preset()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (no_tokenizer / name).unlink()
+    main(
+        options(
+            *(cohort_folder, no_tokenizer, tmp_path / "out", "--max_train_steps", "2"),
+            *("--per_device_train_batch_size", "8", "--text_model_name_or_path", str(text_model_folder)),
+        )
+    )
+    before = load_file(text_model_folder / "model.safetensors")
+    after = load_file(tmp_path / "out" / "model.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[f"text_model.{name}"])}
+    moved_layers = {name.split(".")[2] for name in changed if name.startswith("encoder.layer")}
+    assert moved_layers == {"2", "3"}
+    assert not any(name.startswith("embeddings") for name in changed)
+    processor = AutoProcessor.from_pretrained(tmp_path / "out")
+    assert processor.tokenizer.model_max_length <= 64
+
+
+def test_going_on_from_a_model_starts_from_its_weights(six_steps, cohort_folder, tmp_path):
+    main(
+        [
+            *("--dataset", str(cohort_folder), "--model_name_or_path", str(six_steps), "--learning_rate", "0"),
+            *("--output_dir", str(tmp_path / "more"), "--max_train_steps", "1", "--per_device_train_batch_size", "8"),
+        ]
+    )
+    first, second = (load_file(folder / "model.safetensors") for folder in (six_steps, tmp_path / "more"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_lowers_the_loss(cohort_folder, small_preset, tmp_path):
+    main(
+        options(
+            *(cohort_folder, small_preset, tmp_path / "out", "--num_train_epochs", "25"),
+            *("--per_device_train_batch_size", "16", "--text_source", "statements", "--learning_rate", "1e-2"),
+        )
+    )
+    validation = [line["validation_loss"] for line in metrics(tmp_path / "out") if "validation_loss" in line]
+    assert validation[-1] < 0.8 * validation[0]
+    CGDMERForPreTraining.from_pretrained(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("--dataset", "nowhere"), CorpusError, "nowhere"),
+        (("--config_name", "cgdmer-huge"), ConfigurationError, "cgdmer-tiny"),
+        (("--per_device_train_batch_size", "5000"), ConfigurationError, "Lower --per_device_train_batch_size"),
+        (("--checkpointing_steps", "often"), ConfigurationError, "epoch"),
+        (("--freeze_text_layers", "9"), ConfigurationError, "has 2 layers"),
+    ],
+)
+def test_bad_arguments_get_a_clear_error(cohort_folder, small_preset, tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        main([*options(cohort_folder, small_preset, tmp_path / "out"), *arguments])
+    assert issubclass(error, CGDMERError)
+
+
+def test_argument_names_are_those_of_the_no_trainer_scripts():
+    parsed = vars(parse_arguments(["--dataset", "d", "--config_name", "c", "--output_dir", "o"]))
+    expected = {
+        *("per_device_train_batch_size", "learning_rate", "weight_decay", "num_train_epochs", "max_train_steps"),
+        *("gradient_accumulation_steps", "lr_scheduler_type", "num_warmup_steps", "seed", "checkpointing_steps"),
+        *("resume_from_checkpoint", "with_tracking", "report_to", "output_dir", "model_name_or_path", "config_name"),
+    }
+    assert expected <= set(parsed)
