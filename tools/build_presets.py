@@ -112,6 +112,7 @@ def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: 
             intermediate_size=2 * width,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
+            initializer_range=width**-0.5,
             max_position_embeddings=LONGEST_TEXT,
             pad_token_id=tokenizer.pad_token_id,
         ).to_dict(),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoProcessor, BertConfig
+from transformers import AutoConfig, AutoProcessor, BertConfig
 
 from cgdmer import CGDMERConfig, CGDMERForZeroShot, ECGProcessor
 from cgdmer.presets import preset_folder
@@ -14,7 +14,7 @@ from cgdmer.presets import preset_folder
 def _tiny_config() -> CGDMERConfig:
     """Initial weights are large, so that different recordings and different prompts get different scores."""
     text_config = BertConfig(
-        vocab_size=1174,
+        vocab_size=AutoConfig.from_pretrained(preset_folder("cgdmer-tiny")).text_config.vocab_size,
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,

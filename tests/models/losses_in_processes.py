@@ -47,7 +47,7 @@ def gradient_beside_a_gather(objectives) -> torch.Tensor:
     """The gradient of a tensor that is merely added to a gathered one: ones, whatever the gather does with its own."""
     gathered = objectives.gather_over_processes(torch.ones(3, requires_grad=True))
     beside = torch.zeros(len(gathered), requires_grad=True)
-    (gathered + beside).sum().backward()
+    ((gathered + beside) * torch.ones_like(beside)).sum().backward()
     return beside.grad
 
 

@@ -52,9 +52,9 @@ def test_the_ecg_branch_loads_from_the_whole_configuration(tmp_path):
 
 
 def test_an_ecg_configuration_alone_survives_with_its_labels(tmp_path):
-    tiny_ecg_config(id2label={0: "AF", 1: "SR", 2: "STEMI"}, problem_type="multi_label_classification").save_pretrained(
-        tmp_path
-    )
+    tiny_ecg_config(
+        id2label={0: "AF", 1: "SR", 2: "STEMI"}, problem_type="multi_label_classification"
+    ).save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
     assert isinstance(loaded, CGDMERECGConfig)
     assert loaded.id2label == {0: "AF", 1: "SR", 2: "STEMI"}
@@ -170,7 +170,10 @@ def test_values_of_the_wrong_type_are_refused(make, options):
     ("text_config", "kind"),
     [
         ({"model_type": "distilbert", "dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 32}, DistilBertConfig),
-        ({"model_type": "roberta", "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}, RobertaConfig),
+        (
+            {"model_type": "roberta", "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1},
+            RobertaConfig,
+        ),
     ],
 )
 def test_the_text_tower_may_be_of_another_type(text_config, kind, tmp_path):

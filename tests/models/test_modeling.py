@@ -372,7 +372,8 @@ def test_a_record_without_any_lead_spoils_neither_itself_nor_others(attention):
 
 
 @pytest.mark.parametrize(
-    "shape", [(4, NUM_LEADS, NUM_SAMPLES + 8), (4, 8, NUM_SAMPLES), (NUM_LEADS, NUM_SAMPLES), (4, NUM_SAMPLES, NUM_LEADS)]
+    "shape",
+    [(4, NUM_LEADS, NUM_SAMPLES + 8), (4, 8, NUM_SAMPLES), (NUM_LEADS, NUM_SAMPLES), (4, NUM_SAMPLES, NUM_LEADS)],
 )
 @pytest.mark.parametrize("cls", ALL_CLASSES)
 def test_another_shape_is_refused(cls, shape):
@@ -428,7 +429,7 @@ def test_text_pooling(pooling):
 
 
 def test_a_text_tower_without_pooler_asks_for_the_mean():
-    with pytest.raises(ConfigurationError, match="DistilBertModel has no pooler.*'mean'"):
+    with pytest.raises(ConfigurationError, match=r"DistilBertModel has no pooler.*'mean'"):
         build(CGDMERModel, text_config=DISTILBERT).get_text_features(**reports_for_model())
     model = build(CGDMERModel, text_config=DISTILBERT, text_pooling="mean")
     assert model(tiny_ecg(), **reports_for_model()).logits_per_ecg.shape == (4, 4)
@@ -589,7 +590,7 @@ def test_every_parameter_starts_where_it_should(cls, empty_memory_is_nan):
 
 @pytest.mark.parametrize("cls", ALL_CLASSES)
 def test_nothing_lives_outside_parameters_and_saved_buffers(cls):
-    """A tensor that is neither would be left behind by `.to(device)`; a buffer of ours that is not saved, by loading."""
+    """`.to(device)` would leave other tensors behind, and loading would leave unsaved buffers uninitialised."""
     model = build(cls)
     known = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     for name, module in model.named_modules():

@@ -110,9 +110,7 @@ def tiny_batch(records: int = 4, seed: int = 0) -> dict[str, torch.Tensor]:
 
 def tiny_processor() -> ECGProcessor:
     """A whole-word tokenizer and a feature extractor for `tiny_config`."""
-    vocabulary = {
-        piece: number for number, piece in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])
-    }
+    vocabulary = {piece: number for number, piece in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", SEP), ("[CLS]", CLS))

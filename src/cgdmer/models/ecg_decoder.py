@@ -12,7 +12,7 @@ from .transformer_layers import ECGLayer
 
 
 class ECGDecoder(nn.Module):
-    """Visible tokens in, every patch out; masked places are filled with one learnt token and the place's embeddings."""
+    """Visible tokens in, every patch out; masked places hold one learnt token and the place's embeddings."""
 
     def __init__(self, config):
         super().__init__()

@@ -48,7 +48,7 @@ class LeadTimeTokenizer(nn.Module):
         features = self.convolutions(patches_BLNP)
         if self.patch_statistics:
             mean = patches_BLNP.mean(dim=-1, keepdim=True)
-            # The floor (about a microvolt squared, for input in millivolts) keeps the logarithm of a flat patch finite.
+            # The floor (one microvolt squared, for input in millivolts) keeps the logarithm of a flat patch finite.
             log_deviation = 0.5 * torch.log(patches_BLNP.var(dim=-1, keepdim=True, unbiased=False) + 1e-6)
             features = torch.cat([features, mean, log_deviation], dim=-1)
         tokens_BLND = self.projection(features)

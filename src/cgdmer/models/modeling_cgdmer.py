@@ -136,9 +136,8 @@ class CGDMERPreTrainedModel(HubFolderMixin, PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
         if isinstance(module, (nn.Linear, nn.Conv1d)):
-            init.trunc_normal_(module.weight, std=std) if isinstance(module, nn.Linear) else init.kaiming_normal_(
-                module.weight
-            )
+            # By the layer's own size: a fixed deviation of 0.02 suits a width of 768 and stalls one of 128.
+            init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
@@ -352,9 +351,7 @@ class CGDMERModel(CGDMERPreTrainedModel):
     @can_return_tuple
     def get_ecg_features(self, ecg_values, lead_mask=None, patch_mask=None, **kwargs) -> BaseModelOutputWithPooling:
         """ECG embeddings: `pooler_output` (B, E) holds unit vectors, the shared part of eq. 4."""
-        outputs = self.ecg_model(
-            ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
-        )
+        outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs)
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=F.normalize(self.ecg_shared_head(outputs.pooler_output), dim=-1),
@@ -439,9 +436,7 @@ class CGDMERForZeroShot(CGDMERModel):
             text_embeds = self.get_text_features(
                 input_ids, attention_mask, token_type_ids, return_dict=True
             ).pooler_output
-        ecg_embeds = self.get_ecg_features(
-            ecg_values, lead_mask, patch_mask, return_dict=True, **kwargs
-        ).pooler_output
+        ecg_embeds = self.get_ecg_features(ecg_values, lead_mask, patch_mask, return_dict=True, **kwargs).pooler_output
         cosines = ecg_embeds @ text_embeds.T
         logits = self.score_logits(cosines)
         scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
@@ -484,9 +479,7 @@ class CGDMERForECGClassification(CGDMERPreTrainedModel):
             labels: (B, labels) float for several labels a record (binary cross-entropy), or (B,) int64 for one
                 (cross-entropy). `config.problem_type` records which.
         """
-        outputs = self.ecg_model(
-            ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
-        )
+        outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs)
         logits = self.classifier(outputs.pooler_output)
         loss = None
         if labels is not None:

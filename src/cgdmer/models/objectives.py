@@ -61,7 +61,9 @@ def satisfied_pairs(ecg_statement_ids: torch.Tensor, text_statement_ids: torch.T
     Returns:
         (ECGs, texts) bool.
     """
-    satisfied = torch.ones(len(ecg_statement_ids), len(text_statement_ids), dtype=torch.bool, device=ecg_statement_ids.device)
+    satisfied = torch.ones(
+        len(ecg_statement_ids), len(text_statement_ids), dtype=torch.bool, device=ecg_statement_ids.device
+    )
     for statement in text_statement_ids.T:
         holds = (ecg_statement_ids[:, None, :] == statement[None, :, None]).any(dim=-1)
         satisfied &= holds | (statement == 0)

@@ -96,9 +96,7 @@ class CGDMERForPreTraining(CGDMERModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
         """As in the base class. Loading makes every parameter trainable again: the unused ones are frozen anew."""
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-        )
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         model.freeze_unused_parameters()
         return (model, info) if output_loading_info else model
 
@@ -235,7 +233,9 @@ class CGDMERForPreTraining(CGDMERModel):
             pooled = self.encode_text(input_ids, attention_mask, token_type_ids).pooler_output
         return pooled, masked_token_loss(logits, tokens_BK, valid_BK)
 
-    def _alignment_losses(self, ecg_pooled, text_pooled, ecg_statement_ids, text_statement_ids, output) -> dict[str, torch.Tensor]:
+    def _alignment_losses(
+        self, ecg_pooled, text_pooled, ecg_statement_ids, text_statement_ids, output
+    ) -> dict[str, torch.Tensor]:
         config = self.config
         losses = {}
         ecg_shared, text_shared = self.ecg_shared_head(ecg_pooled), self.text_shared_head(text_pooled)
@@ -246,9 +246,7 @@ class CGDMERForPreTraining(CGDMERModel):
         output["ecg_embeds"] = F.normalize(ecg_shared.float(), dim=-1)
         output["text_embeds"] = F.normalize(text_shared.float(), dim=-1)
         if config.aligns:
-            rows = paired_rows(
-                output["ecg_embeds"], output["text_embeds"], ecg_statement_ids, text_statement_ids
-            )
+            rows = paired_rows(output["ecg_embeds"], output["text_embeds"], ecg_statement_ids, text_statement_ids)
             if config.contrastive_loss_weight > 0:
                 losses["contrastive"] = contrastive_loss(rows, config.temperature)
             if config.siglip_loss_weight > 0:

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+import datasets
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from cgdmer import CGDMERConfig, CGDMERModel
+from cgdmer.data.ptbxl import SUPERCLASSES
+from cgdmer.data.simulation import CONDITIONS, simulate_cohort, simulate_record
+from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold, write_dataset
+from cgdmer.evaluation.embeddings import embed_prompts, embed_records
+from cgdmer.evaluation.evaluate import evaluate, results_table, untrained_like
+from cgdmer.evaluation.tasks import TASKS, get_task
+from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.presets import preset_folder
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort") / "dataset"
+    records = simulate_cohort(120, seed=11, sampling_rate=100)
+    write_dataset(records, folder, splits=split_of_fold, description="Simulated patients.")
+    return load_dataset_folder(folder)
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = CGDMERConfig.from_pretrained(preset_folder("cgdmer-tiny"))
+    config.ecg_config.num_hidden_layers = 1
+    torch.manual_seed(4)
+    return CGDMERModel(config).eval()
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return AutoProcessor.from_pretrained(preset_folder("cgdmer-tiny"))
+
+
+def test_an_untrained_model_is_beside_and_near_chance(model, processor, splits):
+    results = evaluate(model, processor, splits, get_task("simulated"))
+    assert set(results) == {
+        *("task", "test_splits", "zero_shot", "zero_shot_untrained", "linear_probe", "linear_probe_untrained")
+    }
+    assert abs(results["zero_shot_untrained"]["macro_auroc"] - 0.5) < 0.15
+    assert results["linear_probe"]["training_records"] == len(splits["train"])
+    table = results_table(results)
+    assert "zero shot" in table and "linear probe" in table and "untrained" in table
+    assert all(name in table for name in results["zero_shot"]["per_class"])
+
+
+def test_the_untrained_model_has_other_weights_and_leaves_the_random_state_alone(model):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    untrained = untrained_like(model, seed=0)
+    assert torch.equal(torch.rand(2), expected)
+    assert not torch.equal(untrained.ecg_shared_head.fc1.weight, model.ecg_shared_head.fc1.weight)
+
+
+def test_a_model_that_knows_the_labels_scores_one(model, processor, splits, monkeypatch):
+    """Embeddings planted so that each class points along its own axis: any mix-up of columns would show."""
+    task = get_task("simulated")
+    labels = task.label_matrix(row["labels"] for row in splits["test"])
+
+    def planted_prompts(*_):
+        return np.eye(len(task.class_names))
+
+    class Planted:
+        embeds = labels.astype(float)
+
+    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
+    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_records", lambda *_, **__: Planted)
+    results = evaluate(model, processor, splits, task, linear_probe=False)
+    assert results["zero_shot"]["macro_auroc"] == 1.0
+
+
+def test_pooled_splits_are_measured_together(model, processor, splits):
+    results = evaluate(
+        model, processor, splits, get_task("simulated"), test_splits=("validation", "test"), linear_probe=False
+    )
+    assert results["zero_shot"]["records"] == len(splits["validation"]) + len(splits["test"])
+
+
+def test_a_patient_on_both_sides_is_refused(model, processor, splits):
+    leaking = datasets.DatasetDict({**splits, "test": splits["train"].select(range(30))})
+    with pytest.raises(CorpusError, match="patients are in the training split and in the test splits"):
+        evaluate(model, processor, leaking, get_task("simulated"))
+
+
+def test_a_corpus_without_the_tasks_labels_is_refused(model, processor, splits):
+    with pytest.raises(CorpusError, match="ptbxl-super"):
+        evaluate(model, processor, splits, get_task("ptbxl-super"))
+    with pytest.raises(CorpusError, match="no split 'holdout'"):
+        evaluate(model, processor, splits, get_task("simulated"), test_splits=("holdout",))
+
+
+def test_embeddings_are_unit_vectors_in_the_order_of_the_records(model, processor, splits):
+    records = [row_to_record(row) for row in splits["test"]][:7]
+    features = embed_records(model, processor.feature_extractor, records, batch_size=3)
+    alone = embed_records(model, processor.feature_extractor, records[4:5])
+    np.testing.assert_allclose(features.embeds[4], alone.embeds[0], atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(features.embeds, axis=1), 1, atol=1e-5)
+
+
+def test_a_long_recording_is_the_mean_over_its_windows(model, processor):
+    long = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=100, duration=20.0)
+    features = embed_records(model, processor.feature_extractor, [long])
+    windows = processor.feature_extractor(long, windows=True, return_tensors="pt")
+    assert len(windows.pop("record_index")) == 2
+    with torch.no_grad():
+        pooled = model.ecg_model(**windows).pooler_output.mean(dim=0).numpy()
+    np.testing.assert_allclose(features.pooled[0], pooled, atol=1e-5)
+
+
+def test_a_class_is_the_mean_of_its_wordings(model, processor):
+    both = embed_prompts(model, processor, [("atrial fibrillation", "irregular rhythm")])
+    one, two = (embed_prompts(model, processor, [(text,)]) for text in ("atrial fibrillation", "irregular rhythm"))
+    np.testing.assert_allclose(both, (one + two) / np.linalg.norm(one + two), atol=1e-5)
+
+
+def test_tasks_have_prompts_for_every_class():
+    assert get_task("ptbxl-super").class_names == list(SUPERCLASSES)
+    assert get_task("simulated").class_names == list(CONDITIONS)
+    assert all(task.prompts[name] and all(task.prompts[name]) for task in TASKS.values() for name in task.prompts)
+    with pytest.raises(ConfigurationError, match="ptbxl-super"):
+        get_task("ptbxl-everything")
+
+
+def test_ptbxl_labels_become_superclasses():
+    matrix = get_task("ptbxl-super").label_matrix([["NORM", "SR"], ["IMI", "LVH", "AFIB"], ["SR"]])
+    assert matrix.tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0]]

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a user meets it: what it prints, what it writes, how it says no."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+import wfdb
+from PIL import Image
+from transformers import AutoProcessor
+
+from cgdmer import CGDMERConfig, CGDMERModel
+from cgdmer.cli import build_parser, main
+from cgdmer.data.simulation import simulate_cohort, simulate_record
+from cgdmer.data.storage import split_of_fold, write_dataset
+from cgdmer.presets import preset_folder
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    config = CGDMERConfig.from_pretrained(preset_folder("cgdmer-tiny"))
+    config.ecg_config.num_hidden_layers = 1
+    torch.manual_seed(0)
+    CGDMERModel(config).save_pretrained(folder)
+    AutoProcessor.from_pretrained(preset_folder("cgdmer-tiny")).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def record_path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("record")
+    record = simulate_record(["atrial_fibrillation"], seed=2)
+    wfdb.wrsamp(
+        "patient",
+        fs=500,
+        units=["mV"] * 12,
+        sig_name=list(record.lead_names),
+        p_signal=record.signal.T.astype(float),
+        fmt=["16"] * 12,
+        adc_gain=[1000.0] * 12,
+        baseline=[0] * 12,
+        write_dir=str(folder),
+    )
+    return folder / "patient"
+
+
+@pytest.fixture(scope="module")
+def cohort_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort") / "dataset"
+    records = simulate_cohort(60, seed=3, sampling_rate=100)
+    write_dataset(records, folder, splits=split_of_fold, description="Simulated patients.")
+    return folder
+
+
+@pytest.mark.parametrize("command", ["demo", "prepare", "finetune", "evaluate", "classify", "plot"])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        build_parser().parse_args([command, "--help"])
+    assert stop.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 8
+
+
+def test_classify_prints_scores_and_that_it_is_no_medical_device(model_folder, record_path, tmp_path, capsys):
+    arguments = ["classify", str(record_path), "--model", str(model_folder)]
+    arguments += ["--labels", "atrial fibrillation", "normal ECG"]
+    assert main([*arguments, "--plot", str(tmp_path / "ecg.png")]) == 0
+    printed = capsys.readouterr().out
+    assert "%  atrial fibrillation" in printed and "%  normal ECG" in printed
+    assert "Not a medical device" in printed
+    with Image.open(tmp_path / "ecg.png") as picture:
+        assert picture.width > 1000
+    assert main([*arguments, "--exclusive", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert sum(row["score"] for row in answer["scores"]) == pytest.approx(1)
+    assert {row["label"] for row in answer["scores"]} == {"atrial fibrillation", "normal ECG"}
+    assert "Not a medical device" in answer["note"]
+
+
+def test_plot_draws_a_picture(record_path, tmp_path, capsys):
+    assert main(["plot", str(record_path), str(tmp_path / "twelve.png")]) == 0
+    assert "twelve.png" in capsys.readouterr().out
+    with Image.open(tmp_path / "twelve.png") as picture:
+        assert picture.size[0] > picture.size[1] > 500
+
+
+def test_evaluate_prints_a_table_and_writes_results(model_folder, cohort_folder, tmp_path, capsys):
+    arguments = ["evaluate", str(model_folder), "--dataset", str(cohort_folder), "--tasks", "simulated"]
+    assert main([*arguments, "--skip_linear_probe", "--output_dir", str(tmp_path)]) == 0
+    assert "95 % interval" in capsys.readouterr().out
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert {"zero_shot", "zero_shot_untrained"} <= set(written["simulated"])
+    assert main([*arguments, "--skip_linear_probe", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == written
+
+
+def test_prepare_carries_on_past_bad_records(real_data, tmp_path, capsys):
+    """Forty real records, one truncated and one absent."""
+    raw, source = tmp_path / "raw", real_data / "ptb-xl-subset"
+    (raw / "records100" / "00000").mkdir(parents=True)
+    shutil.copy(source / "scp_statements.csv", raw)
+    with open(source / "ptbxl_database.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    rows = [row for row in rows if (source / f"{row['filename_lr']}.dat").is_file()][:40]
+    with open(raw / "ptbxl_database.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    for row in rows:
+        for ending in (".hea", ".dat"):
+            shutil.copyfile(source / f"{row['filename_lr']}{ending}", raw / f"{row['filename_lr']}{ending}")
+    (raw / f"{rows[3]['filename_lr']}.dat").unlink()
+    damaged = raw / f"{rows[5]['filename_lr']}.dat"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+
+    assert main(["prepare", "ptb-xl", str(raw), str(tmp_path / "out")]) == 0
+    assert "38 records written" in (printed := capsys.readouterr().out) and "2 skipped" in printed
+    with open(tmp_path / "out" / "skipped.csv", newline="", encoding="utf-8") as file:
+        skipped = {row["record"]: row["reason"] for row in csv.DictReader(file)}
+    assert set(skipped) == {rows[3]["ecg_id"], rows[5]["ecg_id"]}
+    assert main(["prepare", "ptb-xl", str(raw), str(tmp_path / "out")]) == 1
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_finetune_prints_what_it_measured(model_folder, cohort_folder, tmp_path, capsys):
+    arguments = ["finetune", str(model_folder), "--dataset", str(cohort_folder), "--output_dir", str(tmp_path)]
+    assert main([*arguments, "--labels", "sinus_rhythm", "--freeze_encoder"]) == 0
+    assert "macro AUROC" in capsys.readouterr().out
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plot", "nowhere/record"], "nowhere"),
+        (["classify", "{record}", "--model", "{model}", "--labels", "a", "a"], "more than once"),
+        (["classify", "{record}", "--model", "{model}", "--labels", " "], "empty"),
+        (["classify", "{record}", "--model", "{preset}", "--labels", "a"], "no weights"),
+        (["evaluate", "{model}", "--dataset", "{model}"], "no prepared dataset"),
+        (["evaluate", "{model}", "--dataset", "x", "--tasks", "ptbxl-none"], "ptbxl-super"),
+        (["finetune", "{model}", "--dataset", "{cohort}", "--output_dir", "x", "--labels", "nothing"], "'nothing'"),
+        (["prepare", "ptb-xl", "{model}", "{model}/out"], "ptbxl_database.csv"),
+        (["demo", "--output_dir", "{model}"], "not empty"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    arguments, message, model_folder, record_path, cohort_folder, capsys
+):
+    places = {
+        "record": record_path,
+        "model": model_folder,
+        "cohort": cohort_folder,
+        "preset": preset_folder("cgdmer-tiny"),
+    }
+    assert main([argument.format(**places) for argument in arguments]) == 1
+    complaint = capsys.readouterr().err.strip().splitlines()[-1]
+    assert complaint.startswith(f"cgdmer {arguments[0]}:") and message in complaint
