@@ -145,9 +145,7 @@ def test_finetune_prints_what_it_measured(model_folder, cohort_folder, tmp_path,
         (["demo", "--output_dir", "{model}"], "not empty"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(
-    arguments, message, model_folder, record_path, cohort_folder, capsys
-):
+def test_what_cannot_be_done_is_said_in_a_line(arguments, message, model_folder, record_path, cohort_folder, capsys):
     places = {
         "record": record_path,
         "model": model_folder,

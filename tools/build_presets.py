@@ -119,6 +119,9 @@ def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: 
         text_pooling="mean",
         mask_token_id=tokenizer.mask_token_id,
         text_decoder_num_hidden_layers=1,
+        # In a small batch many texts fit many ECGs: a milder start than one match in a thousand, and a small share.
+        siglip_loss_weight=0.1,
+        siglip_initial_bias=-3.0,
         projection_hidden_size=width,
         projection_size=width,
     )

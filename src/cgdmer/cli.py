@@ -60,7 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("corpus", choices=["ptb-xl"])
     prepare.add_argument("raw_dir", help="the corpus as downloaded (for PTB-XL: the folder of ptbxl_database.csv)")
     prepare.add_argument("output_dir", help="a new or empty folder")
-    prepare.add_argument("--sampling_rate", type=int, choices=[100, 500], default=100, help="which PTB-XL files to read")
+    prepare.add_argument(
+        "--sampling_rate", type=int, choices=[100, 500], default=100, help="which PTB-XL files to read"
+    )
 
     finetune = command(
         "finetune",
@@ -162,7 +164,9 @@ def _finetune(options: argparse.Namespace) -> dict[str, Any]:
         for split in ("validation", "test"):
             if split in results:
                 low, high = results[split]["interval"]
-                print(f"{split}: macro AUROC {results[split]['macro_auroc']:.3f} (95 % interval {low:.3f} to {high:.3f})")
+                print(
+                    f"{split}: macro AUROC {results[split]['macro_auroc']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+                )
     return results
 
 

@@ -19,9 +19,7 @@ from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.loop import pretrain
 
 
-def demo(
-    output_dir: str, num_patients: int = 1500, num_train_epochs: int = 12, seed: int = 0
-) -> dict[str, Any]:
+def demo(output_dir: str, num_patients: int = 1500, num_train_epochs: int = 12, seed: int = 0) -> dict[str, Any]:
     """Run it all and write to `output_dir`: cohort/, model/, results.json and ecg.png.
 
     Returns:
@@ -62,11 +60,7 @@ def demo(
     print(results_table(results), flush=True)
 
     print("4. Classifying one unseen record from text prompts", flush=True)
-    record = next(
-        record
-        for record in map(row_to_record, splits["test"])
-        if "atrial_fibrillation" in record.labels
-    )
+    record = next(record for record in map(row_to_record, splits["test"]) if "atrial_fibrillation" in record.labels)
     classify = pipeline("zero-shot-ecg-classification", model=str(folder / "model"))
     scores = classify(record, candidate_labels=[condition.name for condition in CONDITIONS.values()])
     print(f"   its report: {record.text}")

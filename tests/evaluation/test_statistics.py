@@ -48,9 +48,7 @@ def test_records_of_one_patient_are_drawn_together():
     """Ten copies of every record tell no more than one: the interval must not shrink."""
     labels, scores, names, patients = sample(120)
     once = macro_auroc(labels, scores, names, patients, 400)
-    copies = macro_auroc(
-        np.repeat(labels, 10, 0), np.repeat(scores, 10, 0), names, list(np.repeat(patients, 10)), 400
-    )
+    copies = macro_auroc(np.repeat(labels, 10, 0), np.repeat(scores, 10, 0), names, list(np.repeat(patients, 10)), 400)
     width, width_of_copies = np.ptp(once["interval"]), np.ptp(copies["interval"])
     assert width_of_copies == pytest.approx(width, rel=0.15)
     assert copies["patients"] == 120

@@ -103,8 +103,8 @@ def main() -> None:
         raise AssertionError("cgdmer can be imported here: this process would prove nothing")
     inputs = torch.load(folder / "inputs.pt", weights_only=False)
     results = {"refused": refuses_without_flag(folder / "CGDMERModel")}
+    save_again(folder, folder / "again")  # first, while only what saving itself brings along is there
     results["first"] = outputs_of(folder, inputs)
-    save_again(folder, folder / "again")
     results["again"] = outputs_of(folder / "again", inputs)
     config = AutoConfig.from_pretrained(folder / "CGDMERModel", trust_remote_code=True)
     results["config module"] = type(config).__module__

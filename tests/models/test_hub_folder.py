@@ -267,6 +267,15 @@ def test_the_folder_gives_the_same_without_the_package(remote, expected, key, sa
     torch.testing.assert_close(result, wanted, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("cls", [*JOINT_CLASSES, *ECG_CLASSES])
+def test_a_folder_saved_by_remote_code_is_complete(remote, folder, cls):
+    first, again = ({path.name for path in (place / cls.__name__).iterdir()} for place in (folder, folder / "again"))
+    assert again == first
+    configs = [json.loads((place / cls.__name__ / "config.json").read_text()) for place in (folder, folder / "again")]
+    for key in ("auto_map", "custom_pipelines"):
+        assert configs[1].get(key, {}) == configs[0].get(key, {})
+
+
 def test_every_result_is_compared(remote, expected):
     assert remote["first"].keys() == remote["again"].keys() == expected.keys()
     assert len(expected) == 4 * 3 + 1 + 2 * 2 + 2

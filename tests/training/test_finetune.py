@@ -38,7 +38,9 @@ def test_frozen_encoder_stays_as_it_was_and_the_pipeline_gives_the_labels(model_
     inputs = AutoProcessor.from_pretrained(model_folder).feature_extractor(row_to_record(row), return_tensors="pt")
     with torch.no_grad():
         expected = model(**inputs).logits.sigmoid()[0]
-    assert scores == {name: pytest.approx(float(value), abs=1e-6) for name, value in zip(labels, expected, strict=True)}
+    assert scores == {
+        name: pytest.approx(float(value), abs=1e-6) for name, value in zip(labels, expected, strict=True)
+    }
 
 
 def test_the_whole_model_is_trained_and_learns_its_training_records(model_folder, cohort_folder, tmp_path):

@@ -43,7 +43,9 @@ class _Part:
 
     def features(self, model: CGDMERModel, processor: ECGProcessor, description: str) -> RecordFeatures:
         records = (row_to_record(row) for row in self.rows)
-        return embed_records(model, processor.feature_extractor, records, total=len(self.rows), description=description)
+        return embed_records(
+            model, processor.feature_extractor, records, total=len(self.rows), description=description
+        )
 
 
 def evaluate(
@@ -73,7 +75,9 @@ def evaluate(
     test = _Part.of(splits, test_splits, task)
     train = _Part.of(splits, ("train",), task) if linear_probe else None
     if train is not None and (shared := set(train.patients) & set(test.patients)):
-        raise CorpusError(f"{len(shared)} patients are in the training split and in the test splits. Split by patient.")
+        raise CorpusError(
+            f"{len(shared)} patients are in the training split and in the test splits. Split by patient."
+        )
     results: dict[str, Any] = {"task": task.name, "test_splits": list(test_splits)}
     for suffix, one in (("", model), ("_untrained", untrained_like(model, seed))):
         described = "trained" if suffix == "" else "untrained"
@@ -118,7 +122,10 @@ def results_table(results: dict[str, Any]) -> str:
             f"{name.replace('_', ' '):32}{results[name]['macro_auroc']:10.3f}  {f'{low:.3f} to {high:.3f}':16}"
             f"{results[f'{name}_untrained']['macro_auroc']:10.3f}"
         )
-    lines += ["", f"{'AUROC by class':32}{'positives':>10}" + "".join(f"{name.replace('_', ' '):>16}" for name in measures)]
+    lines += [
+        "",
+        f"{'AUROC by class':32}{'positives':>10}" + "".join(f"{name.replace('_', ' '):>16}" for name in measures),
+    ]
     for label, row in results["zero_shot"]["per_class"].items():
         few = " (few)" if row["few_positives"] else ""
         values = "".join(f"{results[name]['per_class'][label]['auroc']:16.3f}" for name in measures)

@@ -33,9 +33,7 @@ class LinearProbe:
         return features @ self.weights.T + self.biases
 
 
-def fit_linear_probe(
-    features: np.ndarray, labels: np.ndarray, patients: list[str], seed: int = 0
-) -> LinearProbe:
+def fit_linear_probe(features: np.ndarray, labels: np.ndarray, patients: list[str], seed: int = 0) -> LinearProbe:
     """Fit on training records; no other record takes part in any choice.
 
     Features are standardised with the training records' mean and deviation (folded into the weights returned). The

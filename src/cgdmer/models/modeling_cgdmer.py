@@ -23,7 +23,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
 from .errors import ConfigurationError, ECGInputError, ModelFolderError
 from .hub_folder import HubFolderMixin
-from .lead_time_tokenizer import LeadTimeTokenizer
+from .lead_time_tokenizer import LeadTimeTokenizer, init_lead_and_time_embeddings
 from .masking import gather_visible
 from .transformer_layers import ECGAttention, ECGLayer
 
@@ -146,8 +146,7 @@ class CGDMERPreTrainedModel(HubFolderMixin, PreTrainedModel):
         elif isinstance(module, nn.Embedding):
             init.trunc_normal_(module.weight, std=std)
         elif isinstance(module, LeadTimeTokenizer):
-            init.trunc_normal_(module.lead_embedding, std=std)
-            init.trunc_normal_(module.time_embedding, std=std)
+            init_lead_and_time_embeddings(module.lead_embedding, module.time_embedding)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):

@@ -17,6 +17,7 @@ from transformers.utils import can_return_tuple
 from .configuration_cgdmer import CGDMERConfig
 from .ecg_decoder import ECGDecoder
 from .errors import ConfigurationError
+from .lead_time_tokenizer import init_lead_and_time_embeddings
 from .masking import mask_patches, mask_report_tokens, most_visible
 from .modeling_cgdmer import CGDMERModel, NestedOutput, check_ecg_values, present_patches
 from .objectives import (
@@ -82,8 +83,7 @@ class CGDMERForPreTraining(CGDMERModel):
         super()._init_weights(module)
         std = self.config.initializer_range
         if isinstance(module, ECGDecoder):
-            init.trunc_normal_(module.lead_embedding, std=std)
-            init.trunc_normal_(module.time_embedding, std=std)
+            init_lead_and_time_embeddings(module.lead_embedding, module.time_embedding)
             init.trunc_normal_(module.mask_token, std=std)
         elif isinstance(module, MaskedTokenDecoder):
             init.trunc_normal_(module.start, std=std)

@@ -68,11 +68,9 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
         ConfigurationError: values that contradict each other.
     """
     options = build_parser(description).parse_args(arguments)
-    if options.checkpointing_steps not in (None, "epoch"):
-        if not options.checkpointing_steps.isdigit() or int(options.checkpointing_steps) == 0:
-            raise ConfigurationError(
-                f"--checkpointing_steps is {options.checkpointing_steps!r}; expected a positive number or 'epoch'."
-            )
+    every = options.checkpointing_steps
+    if every not in (None, "epoch") and not (every.isdigit() and int(every) > 0):
+        raise ConfigurationError(f"--checkpointing_steps is {every!r}; expected a positive number or 'epoch'.")
     for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "logging_steps"):
         if getattr(options, name) < 1:
             raise ConfigurationError(f"--{name} is {getattr(options, name)}; expected at least 1.")

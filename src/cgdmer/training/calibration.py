@@ -50,7 +50,7 @@ def fit_score(model: CGDMERModel, processor: ECGProcessor, validation: PairDatas
 
 
 def platt_scaling(cosines: np.ndarray, matches: np.ndarray, weigh_alike: bool = False) -> tuple[float, float]:
-    """Scale and bias of the logistic curve through (cosine, match) pairs; `weigh_alike` gives both kinds one weight."""
+    """Scale and bias of the logistic curve through (cosine, match) pairs; `weigh_alike`: both kinds count the same."""
     regression = LogisticRegression(C=1e6, class_weight="balanced" if weigh_alike else None)
     regression.fit(cosines.reshape(-1, 1), matches.reshape(-1))
     return float(regression.coef_[0, 0]), float(regression.intercept_[0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pretraining loop, on Accelerate: any number of processes, checkpoints, validation, one line of metrics a step."""
+"""The pretraining loop, on Accelerate: any number of processes, checkpoints, validation, metrics."""
 
 import json
 import math
