@@ -30,7 +30,7 @@ def test_a_round_trip_keeps_every_value(tmp_path):
         contrast_view="full",
         siglip_loss_weight=0.5,
         score_scale=3,
-        ecg_config={"mask_strategy": "dual", "lead_mask_ratio": 0.25, "patch_statistics": False},
+        ecg_config={"mask_strategy": "dual", "lead_mask_ratio": 0.25, "raw_patch": False},
         text_config=tiny_text_config(hidden_act="relu"),
     )
     config.save_pretrained(tmp_path)
@@ -156,7 +156,7 @@ def test_a_misspelt_option_in_a_file_is_refused(tmp_path):
         (tiny_ecg_config, {"hidden_size": "16"}),
         (tiny_ecg_config, {"hidden_size": 16.0}),
         (tiny_ecg_config, {"mask_ratio": "half"}),
-        (tiny_ecg_config, {"patch_statistics": "yes"}),
+        (tiny_ecg_config, {"raw_patch": "yes"}),
         (tiny_config, {"temperature": "low"}),
         (tiny_config, {"text_pooling": None}),
     ],

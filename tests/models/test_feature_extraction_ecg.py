@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The feature extractor: nothing guessed, nothing lost, and every step compared with a plain formula."""
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,9 @@ from cgdmer.models.feature_extraction_ecg import FILTERS, NORMALIZATIONS, ECGFea
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.reading_wfdb import read_wfdb
 from cgdmer.presets import preset_folder
+
+# Most tests compare with the signal itself: millivolts as they are.
+Extractor = partial(ECGFeatureExtractor, fixed_millivolts=1.0)
 
 RATE = 500
 KEYS = ("ecg_values", "lead_mask", "patch_mask")
@@ -52,7 +56,7 @@ def patches(features, row: int = 0) -> int:
 
 @pytest.fixture(scope="module")
 def extract() -> ECGFeatureExtractor:
-    return ECGFeatureExtractor()
+    return Extractor()
 
 
 # What comes out
@@ -79,7 +83,7 @@ def test_tensors(extract):
 
 
 def test_the_same_twice_and_input_left_alone(extract):
-    extract = ECGFeatureExtractor(normalization="zscore_lead", filter="bandpass_0.67_40hz")
+    extract = Extractor(normalization="zscore_lead", filter="bandpass_0.67_40hz")
     signal = twelve_leads(7, 257.5)
     signal[3, 100:130] = np.nan
     before = signal.copy()
@@ -253,7 +257,7 @@ def test_short_recordings(extract, seconds, shown):
 
 
 def test_recording_shorter_than_a_patch():
-    extract = ECGFeatureExtractor(sampling_rate=100, num_samples=1000, patch_length=500)
+    extract = Extractor(sampling_rate=100, num_samples=1000, patch_length=500)
     with pytest.raises(ECGInputError, match="less than one patch"):
         extract(**described(twelve_leads(4.9)))
     assert patches(extract(**described(twelve_leads(5)))) == 1
@@ -306,9 +310,9 @@ def test_lead_that_becomes_absent(extract, fault):
 def test_options_for_gaps_and_lengths():
     signal = twelve_leads(1)
     signal[8, 100:150] = np.nan
-    extract = ECGFeatureExtractor(longest_gap_seconds=0.05, shortest_seconds=0.5)
+    extract = Extractor(longest_gap_seconds=0.05, shortest_seconds=0.5)
     assert "V3" not in present(extract(**described(signal)))
-    assert "V3" in present(ECGFeatureExtractor(longest_gap_seconds=0.1, shortest_seconds=0.5)(**described(signal)))
+    assert "V3" in present(Extractor(longest_gap_seconds=0.1, shortest_seconds=0.5)(**described(signal)))
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 1.5])
@@ -338,7 +342,7 @@ def test_missing_ends_are_cut_off(extract):
     "names", [["V5"], ["II"], ["aVF", "V2"], ["V1", "V2", "V6"], list(STANDARD_LEADS[6:]), ["V1", "III", "I", "V4"]]
 )
 def test_any_subset_of_leads(names):
-    extract = ECGFeatureExtractor(derive_limb_leads=False)
+    extract = Extractor(derive_limb_leads=False)
     signal = twelve_leads()
     rows = [STANDARD_LEADS.index(name) for name in names]
     features = extract(**described(signal[rows], names=names))
@@ -354,7 +358,7 @@ def test_limb_leads_are_derived_if_asked(extract):
     rows = [0, 1, *range(6, 12)]
     eight = described(signal[rows], names=[STANDARD_LEADS[row] for row in rows])
     assert_same(extract(**eight), whole, atol=1e-6)
-    left_out = ECGFeatureExtractor(derive_limb_leads=False)(**eight)
+    left_out = Extractor(derive_limb_leads=False)(**eight)
     assert present(left_out) == [STANDARD_LEADS[row] for row in rows]
     assert not left_out["ecg_values"][0, 2:6].any()
     dead = signal.copy()
@@ -375,7 +379,7 @@ def sinusoids(rate: float, seconds: float = 10, offset: float = 0.0) -> np.ndarr
 @pytest.mark.parametrize("model_rate", [100, 500])
 @pytest.mark.parametrize("rate", [100, 128, 250, 257.5, 300, 360, 400, 500, 800, 1000, 977])
 def test_resampled_sinusoids_are_sinusoids(model_rate, rate):
-    extract = ECGFeatureExtractor(model_rate, 10 * model_rate, model_rate // 10)
+    extract = Extractor(model_rate, 10 * model_rate, model_rate // 10)
     features = extract(**described(sinusoids(rate), rate))
     assert patches(features) == 100
     error = np.abs(features["ecg_values"][0] - sinusoids(model_rate))
@@ -385,7 +389,7 @@ def test_resampled_sinusoids_are_sinusoids(model_rate, rate):
 
 
 def test_nothing_is_folded_down_from_above_the_new_nyquist_frequency():
-    extract = ECGFeatureExtractor(100, 1000, 50)
+    extract = Extractor(100, 1000, 50)
     times = np.arange(5000) / RATE
     signal = np.stack([np.sin(2 * np.pi * 5 * times), np.sin(2 * np.pi * 90 * times)])
     values = extract(**described(signal, names=["V1", "V2"]))["ecg_values"][0]
@@ -449,7 +453,7 @@ def test_record_index(extract):
 
 
 def test_windows_are_normalized_one_by_one():
-    extract = ECGFeatureExtractor(normalization="zscore_lead")
+    extract = Extractor(normalization="zscore_lead")
     signal = np.concatenate([twelve_leads(10), 7 * twelve_leads(10, seed=1) + 2], axis=1)
     windows = extract(**described(signal), windows=True)["ecg_values"]
     np.testing.assert_allclose(windows.mean(axis=-1), 0, atol=1e-5)
@@ -472,7 +476,7 @@ def naive_normalization(name: str, recorded: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("name", "seconds"), list(product(NORMALIZATIONS, (10, 6))))
 def test_normalization_ignores_absent_leads_and_padding(name, seconds):
-    extract = ECGFeatureExtractor(normalization=name, derive_limb_leads=False)
+    extract = Extractor(normalization=name, derive_limb_leads=False)
     rows = [1, 5, 7, 11]
     recorded = 2 + twelve_leads(seconds)[rows] * np.array([[1], [2], [3], [4]])  # zero is not among the values
     features = extract(**described(recorded, names=[STANDARD_LEADS[row] for row in rows]))
@@ -485,7 +489,7 @@ def test_normalization_ignores_absent_leads_and_padding(name, seconds):
 
 def test_every_normalization_is_tested():
     assert NORMALIZATIONS == ("fixed", "minmax_record", "zscore_lead", "zscore_record")
-    extractors = [ECGFeatureExtractor(normalization=name) for name in NORMALIZATIONS]
+    extractors = [Extractor(normalization=name) for name in NORMALIZATIONS]
     outputs = [extract(**described(twelve_leads()))["ecg_values"] for extract in extractors]
     for row, left in enumerate(outputs):
         assert all(np.abs(left - right).max() > 0.01 for right in outputs[:row])
@@ -494,7 +498,7 @@ def test_every_normalization_is_tested():
 @pytest.mark.parametrize("name", NORMALIZATIONS)
 def test_flat_stretch_of_a_long_recording_stays_finite(name):
     signal = np.concatenate([twelve_leads(10), np.full((12, 5000), 0.3)], axis=1)
-    assert np.isfinite(ECGFeatureExtractor(normalization=name)(**described(signal), windows=True)["ecg_values"]).all()
+    assert np.isfinite(Extractor(normalization=name)(**described(signal), windows=True)["ecg_values"]).all()
 
 
 # Filters
@@ -503,7 +507,7 @@ def test_flat_stretch_of_a_long_recording_stays_finite(name):
 def gain_at(filter_name: str, frequency: float, rate: int = RATE) -> float:
     """Amplitude of a unit sinusoid after the filter, away from the ends."""
     seconds = 40
-    extract = ECGFeatureExtractor(rate, seconds * rate, rate, filter=filter_name)
+    extract = Extractor(rate, seconds * rate, rate, filter=filter_name)
     times = np.arange(seconds * rate) / rate
     signal = np.sin(2 * np.pi * frequency * times)[None]
     filtered = extract(**described(signal, rate, ["V1"]))["ecg_values"][0, 6]
@@ -547,7 +551,7 @@ def test_filters_at_other_rates(rate):
 def test_filters_do_not_ring_with_a_constant_offset(name, rest):
     signal = np.full((1, 5000), 20.0)
     signal[0, 2500] += 1
-    values = ECGFeatureExtractor(filter=name)(**described(signal, names=["V1"]))["ecg_values"][0, 6]
+    values = Extractor(filter=name)(**described(signal, names=["V1"]))["ecg_values"][0, 6]
     np.testing.assert_allclose(values[[0, 1, 10, 100, -100, -10, -2, -1]], rest, atol=0.01)
 
 
@@ -555,7 +559,7 @@ def test_filter_is_the_zero_phase_butterworth_that_it_says():
     signal = twelve_leads()
     sections = scipy_signal.butter(5, 40, fs=RATE, output="sos")
     expected = scipy_signal.sosfiltfilt(sections, signal, axis=-1)
-    values = ECGFeatureExtractor(filter="lowpass_40hz")(**described(signal))["ecg_values"][0]
+    values = Extractor(filter="lowpass_40hz")(**described(signal))["ecg_values"][0]
     np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
@@ -636,7 +640,7 @@ def test_record_of_another_copy_of_the_class(extract):
 )
 def test_faulty_options(options, message):
     with pytest.raises(ConfigurationError, match=message):
-        ECGFeatureExtractor(**options)
+        Extractor(**options)
 
 
 def test_save_and_load(tmp_path):
@@ -650,7 +654,7 @@ def test_save_and_load(tmp_path):
         "longest_gap_seconds": 0.5,
         "shortest_seconds": 3.0,
     }
-    extract = ECGFeatureExtractor(**options)
+    extract = Extractor(**options)
     extract.save_pretrained(tmp_path)
     for loaded in (
         ECGFeatureExtractor.from_pretrained(tmp_path),
@@ -667,7 +671,7 @@ def test_save_and_load(tmp_path):
 
 
 def test_option_changed_while_loading(tmp_path):
-    ECGFeatureExtractor().save_pretrained(tmp_path)
+    Extractor().save_pretrained(tmp_path)
     assert ECGFeatureExtractor.from_pretrained(tmp_path, normalization="zscore_lead").normalization == "zscore_lead"
 
 
@@ -741,7 +745,7 @@ def test_real_recording_at_another_rate_is_the_same_recording(real_data):
 
     Its 100 Hz versions are 2 ms early, which is one sample at 500 Hz.
     """
-    extract = ECGFeatureExtractor(filter="lowpass_40hz")
+    extract = Extractor(filter="lowpass_40hz")
     pairs = 0
     for path in sorted((real_data / "ptb-xl-subset/records500").rglob("*_hr.hea"))[:40]:
         low = real_data / "ptb-xl-subset/records100" / path.parent.name / path.name.replace("_hr", "_lr")
@@ -753,3 +757,12 @@ def test_real_recording_at_another_rate_is_the_same_recording(real_data):
         assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.995
         pairs += 1
     assert pairs >= 10
+
+
+def test_fixed_divides_by_one_constant_and_keeps_amplitudes_apart():
+    signal = twelve_leads(10)
+    in_millivolts = ECGFeatureExtractor(fixed_millivolts=1.0)(**described(signal))["ecg_values"]
+    by_default = ECGFeatureExtractor()(**described(signal))["ecg_values"]
+    np.testing.assert_allclose(by_default, in_millivolts / 0.2, rtol=1e-6)
+    twice = ECGFeatureExtractor()(**described(2 * signal))["ecg_values"]
+    np.testing.assert_allclose(twice, 2 * by_default, rtol=1e-6)

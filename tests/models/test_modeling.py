@@ -322,7 +322,7 @@ def test_a_subset_of_leads_is_the_attention_among_these_leads(leads):
     lead_mask = torch.zeros(4, NUM_LEADS)
     lead_mask[:, leads] = 1
     outputs = model(tiny_ecg(), lead_mask=lead_mask)
-    hidden = model.tokenizer(tiny_ecg())[:, leads].flatten(1, 2)
+    hidden = model.tokenizer(tiny_ecg()).unflatten(1, (NUM_LEADS, NUM_PATCHES))[:, leads].flatten(1, 2)
     for layer in model.layers:
         hidden = layer(hidden, None)
     hidden = model.norm(hidden)
@@ -394,10 +394,10 @@ def test_masks_of_another_shape_are_refused(mask):
         build(CGDMERECGModel)(tiny_ecg(), **mask)
 
 
-def test_patch_statistics_let_the_amplitude_through():
-    """Group normalisation alone removes the amplitude of a patch; the two statistics bring it back."""
-    for statistics, seen in ((True, True), (False, False)):
-        tokenizer = build(CGDMERECGModel, patch_statistics=statistics).tokenizer
+def test_the_raw_patch_lets_the_amplitude_through():
+    """Group normalisation alone removes the amplitude of a patch; the raw patch brings it back."""
+    for raw_patch, seen in ((True, True), (False, False)):
+        tokenizer = build(CGDMERECGModel, raw_patch=raw_patch).tokenizer
         with torch.no_grad():
             for module in tokenizer.modules():
                 if isinstance(module, nn.Conv1d):
@@ -412,7 +412,7 @@ def test_a_token_depends_on_its_own_patch_alone():
     changed = signal.clone()
     changed[1, 4, 2 * PATCH_LENGTH : 3 * PATCH_LENGTH] += 1
     different = (tokenizer(signal) != tokenizer(changed)).any(dim=-1)
-    assert different.nonzero().tolist() == [[1, 4, 2]]
+    assert different.nonzero().tolist() == [[1, 4 * NUM_PATCHES + 2]]
 
 
 # Text pooling.

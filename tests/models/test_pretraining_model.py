@@ -382,9 +382,9 @@ def test_the_default_is_as_large_as_the_paper_says():
     tokenizer = model.ecg_model.tokenizer
     assert (tokenizer.lead_embedding.shape, tokenizer.time_embedding.shape) == ((12, 768), (100, 768))
     assert len(model.ecg_model.layers) == 8
-    assert count(model.ecg_model) == 56_836_416
+    assert count(model.ecg_model) == 56_873_280
     assert count(model.text_model) == 109_482_240
-    assert count(model) == 190_695_342
+    assert count(model) == 190_732_206
 
 
 @pytest.mark.slow

@@ -194,7 +194,7 @@ def test_training_lowers_the_loss(cohort_folder, small_preset, tmp_path):
         )
     )
     validation = [line["validation_loss"] for line in metrics(tmp_path / "out") if "validation_loss" in line]
-    assert validation[-1] < 0.8 * validation[0]
+    assert validation[-1] < 0.9 * validation[0]
     CGDMERForPreTraining.from_pretrained(tmp_path / "out")
 
 

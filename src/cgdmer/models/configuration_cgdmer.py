@@ -54,8 +54,9 @@ class CGDMERECGConfig(PreTrainedConfig):
         num_samples (`int`): samples a lead in the model's window; the window lasts `num_samples / sampling_rate` s.
         patch_length (`int`): samples a patch; must divide `num_samples`.
         tokenizer_channels (`int`): channels of the three convolutions that see one patch each; a multiple of 4.
-        patch_statistics (`bool`): also give the linear map each patch's mean and log standard deviation. Group
-            normalisation removes the amplitude of a patch, which hypertrophy and low voltage are defined by. Ours.
+        tokenizer_stride (`int`): stride of the first of them, in samples.
+        raw_patch (`bool`): also give the linear map the patch as it is. Group normalisation removes the amplitude of
+            a patch, which hypertrophy and low voltage are defined by. Ours.
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act: the encoder.
         hidden_dropout, attention_dropout (`float`): dropout in the encoder and the decoder.
         mask_strategy (`str`): `"uniform"` (the same number in every lead, positions independent: the paper),
@@ -77,7 +78,8 @@ class CGDMERECGConfig(PreTrainedConfig):
     num_samples: int = 5000
     patch_length: int = 50
     tokenizer_channels: int = 8
-    patch_statistics: bool = True
+    tokenizer_stride: int = 8
+    raw_patch: bool = True
     hidden_size: int = 768
     num_hidden_layers: int = 8
     num_attention_heads: int = 12

@@ -15,14 +15,14 @@ class PatchConvolutions(nn.Module):
     Every patch is normalised by itself, so that a token never depends on another patch, lead or record.
     """
 
-    def __init__(self, patch_length: int, channels: int):
+    def __init__(self, patch_length: int, channels: int, stride: int):
         super().__init__()
-        sizes = [(1, 15, 8, 7), (channels, 3, 1, 1), (channels, 3, 1, 1)]
+        sizes = [(1, 15, stride, 7), (channels, 3, 1, 1), (channels, 3, 1, 1)]
         self.layers = nn.ModuleList(
             nn.Sequential(nn.Conv1d(inputs, channels, kernel, stride, padding), nn.GroupNorm(4, channels), nn.GELU())
             for inputs, kernel, stride, padding in sizes
         )
-        self.num_features = channels * ((patch_length - 1) // 8 + 1)
+        self.num_features = channels * ((patch_length - 1) // stride + 1)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         hidden = patches.reshape(-1, 1, patches.shape[-1])
@@ -37,31 +37,33 @@ class LeadTimeTokenizer(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.patch_length = config.patch_length
-        self.patch_statistics = config.patch_statistics
-        self.convolutions = PatchConvolutions(config.patch_length, config.tokenizer_channels)
-        num_features = self.convolutions.num_features + (2 if config.patch_statistics else 0)
+        self.raw_patch = config.raw_patch
+        self.convolutions = PatchConvolutions(config.patch_length, config.tokenizer_channels, config.tokenizer_stride)
+        num_features = self.convolutions.num_features + (config.patch_length if config.raw_patch else 0)
         self.projection = nn.Linear(num_features, config.hidden_size)
         self.lead_embedding = nn.Parameter(torch.zeros(config.num_leads, config.hidden_size))
         self.time_embedding = nn.Parameter(torch.zeros(config.num_patches, config.hidden_size))
 
-    def forward(self, ecg_values_BLT: torch.Tensor) -> torch.Tensor:
-        patches_BLNP = ecg_values_BLT.unflatten(-1, (-1, self.patch_length)).to(self.projection.weight.dtype)
-        features = self.convolutions(patches_BLNP)
-        if self.patch_statistics:
-            mean = patches_BLNP.mean(dim=-1, keepdim=True)
-            # The floor (one microvolt squared, for input in millivolts) keeps the logarithm of a flat patch finite.
-            log_deviation = 0.5 * torch.log(patches_BLNP.var(dim=-1, keepdim=True, unbiased=False) + 1e-6)
-            features = torch.cat([features, mean, log_deviation], dim=-1)
-        tokens_BLND = self.projection(features)
-        return tokens_BLND + self.time_embedding + self.lead_embedding[:, None]
+    def forward(self, ecg_values_BLT: torch.Tensor, indices_BK: torch.Tensor | None = None) -> torch.Tensor:
+        """Tokens (B, K, D) of the patches asked for, of all L * N (lead after lead) without `indices_BK`."""
+        patches_BMP = ecg_values_BLT.unflatten(-1, (-1, self.patch_length)).flatten(1, 2)
+        patches_BMP = patches_BMP.to(self.projection.weight.dtype)
+        place_MD = (self.time_embedding + self.lead_embedding[:, None]).flatten(0, 1)
+        if indices_BK is not None:
+            patches_BMP = patches_BMP.gather(1, indices_BK[..., None].expand(-1, -1, self.patch_length))
+            place_MD = place_MD[indices_BK]
+        features = self.convolutions(patches_BMP)
+        if self.raw_patch:
+            features = torch.cat([features, patches_BMP], dim=-1)
+        return self.projection(features) + place_MD
 
 
 @torch.no_grad()
 def init_lead_and_time_embeddings(lead_embedding_LD: torch.Tensor, time_embedding_ND: torch.Tensor) -> None:
     """Start values of the same size as the tokens they are added to (ours).
 
-    Times start as sines and cosines, neighbours alike, and are learnt from there; leads start at random. From the usual
-    deviation of 0.02 the decoder needs several times as many steps to find out which place is which.
+    Times start as sines and cosines, neighbours alike, and are learnt from there; leads start at random. From the
+    usual deviation of 0.02 the decoder needs several times as many steps to find out which place is which.
     """
     init.normal_(lead_embedding_LD, std=0.5)
     patches, width = time_embedding_ND.shape

@@ -242,7 +242,6 @@ class CGDMERECGModel(CGDMERPreTrainedModel):
             num_visible: number of tokens to keep a record, when the caller knows it: saves a wait for the device.
         """
         check_ecg_values(ecg_values, self.config)
-        hidden = self.tokenizer(ecg_values).flatten(1, 2)
         everything_visible = lead_mask is None and patch_mask is None and bool_masked_pos is None
         visible_BM = present_patches(ecg_values, lead_mask, patch_mask, self.config.num_patches)
         if bool_masked_pos is not None:
@@ -251,11 +250,11 @@ class CGDMERECGModel(CGDMERPreTrainedModel):
         if num_visible is None:
             num_visible = visible_BM.shape[1] if everything_visible else int(visible_BM.sum(dim=1).max())
         indices_BK, valid_BK = gather_visible(visible_BM, num_visible)
-        if num_visible < hidden.shape[1]:
-            hidden = hidden.gather(1, indices_BK[..., None].expand(-1, -1, hidden.shape[-1]))
+        if num_visible == visible_BM.shape[1]:
+            indices_BK = torch.arange(num_visible, device=ecg_values.device).expand(len(ecg_values), -1)
+            hidden, valid_BK = self.tokenizer(ecg_values), visible_BM
         else:
-            indices_BK = torch.arange(num_visible, device=hidden.device).expand(len(hidden), -1)
-            valid_BK = visible_BM
+            hidden = self.tokenizer(ecg_values, indices_BK)
         hidden = self.dropout(hidden)
         attention_mask = None
         if not everything_visible:
