@@ -46,8 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
         "on unseen patients beside an untrained model, saves, loads again, classifies one record and draws it.",
     )
     demo.add_argument("--output_dir", required=True, help="a new or empty folder")
-    demo.add_argument("--num_patients", type=int, default=None, help="simulated patients (default: %(default)s)")
-    demo.add_argument("--num_train_epochs", type=int, default=None)
+    demo.add_argument("--num_patients", type=int, default=None, help="simulated patients (default: 2000)")
+    demo.add_argument("--num_train_epochs", type=int, default=None, help="default: 9")
     demo.add_argument("--seed", type=int, default=0)
 
     prepare = command(

@@ -19,7 +19,7 @@ from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.loop import pretrain
 
 
-def demo(output_dir: str, num_patients: int = 1500, num_train_epochs: int = 12, seed: int = 0) -> dict[str, Any]:
+def demo(output_dir: str, num_patients: int = 2000, num_train_epochs: int = 9, seed: int = 0) -> dict[str, Any]:
     """Run it all and write to `output_dir`: cohort/, model/, results.json and ecg.png.
 
     Returns:
@@ -36,17 +36,17 @@ def demo(output_dir: str, num_patients: int = 1500, num_train_epochs: int = 12, 
 
     print(f"1. Simulating {num_patients} patients with {len(CONDITIONS)} conditions", flush=True)
     write_dataset(
-        # The model's own rate: a record is the same at any rate, and this one is the fastest to make.
+        # The model's own rate: the same hearts as at any other, and the fastest to make.
         simulate_cohort(num_patients, seed=seed, sampling_rate=100),
         folder / "cohort",
         splits=split_of_fold,
         description="Simulated patients; no recording of a person.",
     )
-    print("2. Pretraining the tiny preset on their ECGs and reports", flush=True)
+    print("2. Pretraining the tiny preset on their ECGs and the findings of their reports", flush=True)
     trained = pretrain(
         parse_arguments(
             f"--config_name cgdmer-tiny --dataset {folder / 'cohort'} --output_dir {folder / 'model'} "
-            f"--num_train_epochs {num_train_epochs} --per_device_train_batch_size 64 --learning_rate 1e-3 "
+            f"--num_train_epochs {num_train_epochs} --per_device_train_batch_size 64 --learning_rate 2e-3 --text_source statements "
             f"--weight_decay 0.05 --num_warmup_steps 50 --seed {seed}".split()
         )
     )

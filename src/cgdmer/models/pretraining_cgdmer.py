@@ -229,7 +229,7 @@ class CGDMERForPreTraining(CGDMERModel):
             predicted = outputs.last_hidden_state.gather(1, positions_BK[..., None].expand(-1, -1, width))
         logits = self.vocabulary_head(predicted, word_embeddings.weight)
         pooled = outputs.pooler_output
-        if config.contrast_view == "full":
+        if config.contrast_view != "masked":
             pooled = self.encode_text(input_ids, attention_mask, token_type_ids).pooler_output
         return pooled, masked_token_loss(logits, tokens_BK, valid_BK)
 

@@ -19,7 +19,7 @@ from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import ConfigurationError, CorpusError, ModelFolderError
 from cgdmer.training.calibration import fit_score
 from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset
-from cgdmer.training.setup import model_and_processor
+from cgdmer.training.setup import center_heads, model_and_processor
 
 LOSSES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
 
@@ -46,6 +46,8 @@ def pretrain(options: Namespace) -> dict[str, Any]:
         name = "activation_checkpointing_enable"
         getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
     train_loader, sampler, validation_loader, splits = _loaders(options, processor, accelerator.num_processes)
+    if options.config_name and not options.resume_from_checkpoint and model.config.aligns:
+        center_heads(model, splits["train"], train_loader.collate_fn)
     optimizer = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.learning_rate)
 
     steps_an_epoch = len(train_loader) // accelerator.num_processes // options.gradient_accumulation_steps
