@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score findings for a signal in memory: four leads, 400 Hz, microvolts.
 
-    python examples/classify_array.py MODEL        a folder of `cgdmer demo` or of `cgdmer.pretrain`
+python examples/classify_array.py MODEL        a folder of `cgdmer demo` or of `cgdmer.pretrain`
 """
 
 import sys

@@ -101,6 +101,8 @@ def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: 
             "hidden_dropout": 0.0,
             "attention_dropout": 0.0,
             "mask_ratio": 0.7,
+            # Per-patch normalisation would reward features without amplitude.
+            "normalize_patches": False,
             "decoder_hidden_size": width // 2,
             "decoder_num_hidden_layers": 1,
             "decoder_num_attention_heads": heads,
@@ -123,10 +125,10 @@ def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: 
         text_decoder_num_hidden_layers=1,
         contrast_view="masked_ecg",
         # With weights of 1 the other losses slow the alignment down several times at this size.
-        ecg_reconstruction_loss_weight=0.2,
+        ecg_reconstruction_loss_weight=0.05,
         text_reconstruction_loss_weight=0.1,
         orthogonality_loss_weight=0.1,
-        siglip_loss_weight=0.02,
+        siglip_loss_weight=0.005,
         # In a small batch many texts fit many ECGs: a milder start than one match in a thousand.
         siglip_initial_bias=-3.0,
         projection_hidden_size=width,

@@ -19,7 +19,7 @@ from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.loop import pretrain
 
 
-def demo(output_dir: str, num_patients: int = 2000, num_train_epochs: int = 9, seed: int = 0) -> dict[str, Any]:
+def demo(output_dir: str, num_patients: int = 2000, num_train_epochs: int = 11, seed: int = 0) -> dict[str, Any]:
     """Run it all and write to `output_dir`: cohort/, model/, results.json and ecg.png.
 
     Returns:
@@ -45,9 +45,12 @@ def demo(output_dir: str, num_patients: int = 2000, num_train_epochs: int = 9, s
     print("2. Pretraining the tiny preset on their ECGs and the findings of their reports", flush=True)
     trained = pretrain(
         parse_arguments(
-            f"--config_name cgdmer-tiny --dataset {folder / 'cohort'} --output_dir {folder / 'model'} "
-            f"--num_train_epochs {num_train_epochs} --per_device_train_batch_size 64 --learning_rate 2e-3 --text_source statements "
-            f"--weight_decay 0.05 --num_warmup_steps 50 --seed {seed}".split()
+            [
+                *("--config_name", "cgdmer-tiny", "--dataset", str(folder / "cohort")),
+                *("--output_dir", str(folder / "model"), "--text_source", "statements", "--seed", str(seed)),
+                *("--num_train_epochs", str(num_train_epochs), "--per_device_train_batch_size", "64"),
+                *("--learning_rate", "2e-3", "--num_warmup_steps", "50", "--weight_decay", "0.05"),
+            ]
         )
     )
     print("3. Loading the saved model with AutoModel and measuring it on unseen patients", flush=True)

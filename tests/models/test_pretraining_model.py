@@ -408,3 +408,17 @@ def test_one_step_at_the_size_of_the_paper():
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize(
+    ("view", "text_changes", "ecg_changes"),
+    [("masked", True, True), ("masked_ecg", False, True), ("full", False, False)],
+)
+def test_which_masks_reach_the_embeddings(view, text_changes, ecg_changes):
+    model = build(contrast_view=view)
+    batch = tiny_batch()
+    other = {**batch, "noise": 1 - batch["noise"], "text_noise": 1 - batch["text_noise"]}
+    with torch.no_grad():
+        first, second = model(**batch), model(**other)
+    assert torch.allclose(first.text_embeds, second.text_embeds, atol=1e-6) is not text_changes
+    assert torch.allclose(first.ecg_embeds, second.ecg_embeds, atol=1e-6) is not ecg_changes

@@ -160,9 +160,9 @@ class CGDMERConfig(PreTrainedConfig):
         orthogonality_loss_weight, siglip_loss_weight (`float`): weights of eqs. 7-9, 2, 3, 5 and 6.
         temperature (`float`): fixed temperature of the contrastive loss (0.07 in the paper).
         siglip_initial_scale, siglip_initial_bias (`float`): where the sigmoid loss's learnable scale and bias start.
-        contrast_view (`str`): what the embeddings are made from. `"masked"`: the masked signal and the corrupted report
-            that are reconstructed. `"masked_ecg"`: the masked signal and the whole report; in a short text a masked
-            word is often the finding itself. `"full"`: a second pass of both without masks, at its own cost.
+        contrast_view (`str`): what the embeddings are made from. `"masked"`: the masked signal and the corrupted
+            report that are reconstructed. `"masked_ecg"`: the masked signal and the whole report; in a short text a
+            masked word is often the finding itself. `"full"`: a second pass of both without masks, at its own cost.
         score_scale, score_bias (`float`): a score is sigmoid(score_scale * cosine + score_bias). `cgdmer.pretrain`
             fits both on the validation records.
     """

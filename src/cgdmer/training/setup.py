@@ -91,9 +91,9 @@ def load_text_tower(model: CGDMERForPreTraining, name_or_path: str) -> None:
 def center_heads(model: CGDMERForPreTraining, pairs: PairDataset, collate: PairCollator, count: int = 256) -> None:
     """Shift the shared heads so that the embeddings of the first training records average to zero (ours).
 
-    Untrained towers send all records in nearly one direction (mean cosine 0.97 between ECGs, 0.91 between texts), which
-    a contrastive loss on unit vectors needs hundreds of steps to undo. Call it once, before training from random
-    weights.
+    Untrained towers send all records in nearly one direction (mean cosine 0.97 between ECGs, 0.91 between texts),
+    which a contrastive loss on unit vectors needs hundreds of steps to undo. Call it once, before training from
+    random weights.
     """
     was_training = model.training
     model.eval()
