@@ -99,7 +99,7 @@ def test_ecg_values_without_meaning_are_refused(options, message):
     [
         ({"text_pooling": "cls"}, "pooler, mean"),
         ({"text_objective": "span"}, "causal, mlm"),
-        ({"contrast_view": "both"}, "masked, full"),
+        ({"contrast_view": "both"}, "masked, masked_ecg, full"),
         ({"temperature": 0.0}, "positive"),
         ({"temperature": -1}, "positive"),
         ({"siglip_initial_scale": 0.0}, "siglip_initial_scale.*positive"),

@@ -131,7 +131,8 @@ def test_two_processes_give_the_losses_of_one(six_steps, cohort_folder, small_pr
     assert two == {step: pytest.approx(one[step], rel=2e-5, abs=1e-6) for step in one}
     first, second = (load_file(folder / "model.safetensors") for folder in (six_steps, tmp_path / "two"))
     for name, weight in first.items():
-        torch.testing.assert_close(weight, second[name], rtol=1e-3, atol=2e-5)
+        # Adam divides by a gradient's size: where it is nearly zero, rounding alone moves a weight.
+        torch.testing.assert_close(weight, second[name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
+from transformers import PreTrainedModel
+
 PIPELINES = {
     "zero-shot-ecg-classification": {
         "impl": "pipeline_zero_shot_ecg.ZeroShotECGClassificationPipeline",
@@ -37,8 +39,8 @@ def copy_model_code(folder: str | os.PathLike) -> None:
             shutil.copyfile(source, Path(folder) / source.name)
 
 
-class HubFolderMixin:
-    """`save_pretrained` for models of this package; stands before `PreTrainedModel` among the bases."""
+class HubFolderModel(PreTrainedModel):
+    """A `PreTrainedModel` whose `save_pretrained` also writes the code."""
 
     auto_classes: ClassVar[dict[str, str]] = {}
     pipelines: ClassVar[set[str]] = set()
@@ -62,4 +64,4 @@ class HubFolderMixin:
             del self.config.custom_pipelines
 
 
-__all__ = ["HubFolderMixin", "copy_model_code"]
+__all__ = ["HubFolderModel", "copy_model_code"]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
@@ -22,7 +22,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
 from .errors import ConfigurationError, ECGInputError, ModelFolderError
-from .hub_folder import HubFolderMixin
+from .hub_folder import HubFolderModel
 from .lead_time_tokenizer import LeadTimeTokenizer, init_lead_and_time_embeddings
 from .masking import gather_visible
 from .transformer_layers import ECGAttention, ECGLayer
@@ -103,7 +103,7 @@ class ProjectionHead(nn.Module):
         return self.fc2(self.dropout(F.gelu(self.fc1(self.norm(features)))))
 
 
-class CGDMERPreTrainedModel(HubFolderMixin, PreTrainedModel):
+class CGDMERPreTrainedModel(HubFolderModel):
     """Loading, saving and initialisation for all CG-DMER classes.
 
     All classes keep the ECG encoder under `ecg_model`, so that each of them loads from a checkpoint of any other.
@@ -112,7 +112,7 @@ class CGDMERPreTrainedModel(HubFolderMixin, PreTrainedModel):
     config: CGDMERConfig
     base_model_prefix = "ecg_model"
     main_input_name = "ecg_values"
-    input_modalities = ("ecg", "text")
+    input_modalities: ClassVar[tuple[str, ...]] = ("ecg", "text")
     supports_gradient_checkpointing = True
     _no_split_modules: ClassVar = ["ECGLayer", "LeadTimeTokenizer"]
     _supports_sdpa = True

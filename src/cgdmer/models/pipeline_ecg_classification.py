@@ -74,7 +74,7 @@ class ECGPipeline(ChunkPipeline):
         model_inputs["ecg_values"] = model_inputs["ecg_values"].to(self.model.dtype)
         return {"is_last": is_last, "logits": self.model_logits(model_inputs, **forward_parameters)}
 
-    def model_logits(self, model_inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def model_logits(self, model_inputs: dict[str, torch.Tensor], **forward_parameters: Any) -> torch.Tensor:
         raise NotImplementedError
 
     @staticmethod
@@ -109,8 +109,8 @@ class ECGClassificationPipeline(ECGPipeline):
     def _sanitize_parameters(self, **kwargs):
         return self._signal_parameters(kwargs), {}, {}
 
-    def model_logits(self, model_inputs):
-        return self.model(**model_inputs).logits
+    def model_logits(self, model_inputs, **forward_parameters):
+        return self.model(**model_inputs, **forward_parameters).logits
 
     def postprocess(self, model_outputs):
         logits = self.mean_logits(model_outputs)

@@ -68,8 +68,8 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
         inputs = self.processor(text=prompts, return_tensors="pt").to(self.device)
         return self.model.get_text_features(**inputs).pooler_output
 
-    def model_logits(self, model_inputs, text_embeds):
-        return self.model(**model_inputs, text_embeds=text_embeds).logits_per_ecg
+    def model_logits(self, model_inputs, **forward_parameters):
+        return self.model(**model_inputs, **forward_parameters).logits_per_ecg
 
     def postprocess(self, model_outputs, candidate_labels, multi_label=True):
         logits = self.mean_logits(model_outputs)

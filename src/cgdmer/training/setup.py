@@ -101,7 +101,7 @@ def center_heads(model: CGDMERForPreTraining, pairs: PairDataset, collate: PairC
     ecg = model.ecg_model(batch["ecg_values"], batch["lead_mask"], batch["patch_mask"])
     text = model.encode_text(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
     for head, outputs in ((model.ecg_shared_head, ecg), (model.text_shared_head, text)):
-        head.fc2.bias -= head(outputs.pooler_output).mean(dim=0)
+        head.fc2.bias.sub_(head(outputs.pooler_output).mean(dim=0))
     model.train(was_training)
 
 
