@@ -3,8 +3,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from cgdmer.demo import demo
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,10 @@ def real_data() -> Path:
     if not (folder / "ptb-xl-subset").is_dir():
         pytest.skip(f"real recordings not found at {folder}; set CGDMER_DATA to the folder that holds ptb-xl-subset")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_demo(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    """The whole demo as a user runs it, and what it answers: several minutes, so once for all tests."""
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    return folder, demo(str(folder))

@@ -10,7 +10,7 @@ from cgdmer.demo import demo
 
 @pytest.fixture(scope="module")
 def short_demo(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo") / "out"
+    folder = tmp_path_factory.mktemp("short-demo") / "out"
     return folder, demo(str(folder), num_patients=120, num_train_epochs=2)
 
 
@@ -26,3 +26,10 @@ def test_the_story_runs_to_its_end_and_writes_what_it_says(short_demo):
     assert (folder / "model" / "model.safetensors").is_file()
     with Image.open(folder / "ecg.png") as picture:
         assert picture.width > 1500
+
+
+@pytest.mark.slow
+def test_the_demo_learns_what_the_prompts_mean(trained_demo):
+    _, answer = trained_demo
+    assert answer["zero_shot"]["macro_auroc"] >= 0.95
+    assert 0.35 <= answer["zero_shot_untrained"]["macro_auroc"] <= 0.65

@@ -125,12 +125,12 @@ def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: 
         text_decoder_num_hidden_layers=1,
         contrast_view="masked_ecg",
         # With weights of 1 the other losses slow the alignment down several times at this size.
-        ecg_reconstruction_loss_weight=0.05,
-        text_reconstruction_loss_weight=0.1,
+        ecg_reconstruction_loss_weight=0.02,
+        text_reconstruction_loss_weight=0.02,
         orthogonality_loss_weight=0.1,
         siglip_loss_weight=0.005,
         # In a small batch many texts fit many ECGs: a milder start than one match in a thousand.
-        siglip_initial_bias=-3.0,
+        siglip_initial_bias=-2.0,
         projection_hidden_size=width,
         projection_size=width,
     )

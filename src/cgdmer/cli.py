@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         "on unseen patients beside an untrained model, saves, loads again, classifies one record and draws it.",
     )
     demo.add_argument("--output_dir", required=True, help="a new or empty folder")
-    demo.add_argument("--num_patients", type=int, default=None, help="simulated patients (default: 2000)")
+    demo.add_argument("--num_patients", type=int, default=None, help="simulated patients (default: 2500)")
     demo.add_argument("--num_train_epochs", type=int, default=None, help="default: 11")
     demo.add_argument("--seed", type=int, default=0)
 

@@ -19,7 +19,7 @@ from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.loop import pretrain
 
 
-def demo(output_dir: str, num_patients: int = 2000, num_train_epochs: int = 11, seed: int = 0) -> dict[str, Any]:
+def demo(output_dir: str, num_patients: int = 2500, num_train_epochs: int = 10, seed: int = 0) -> dict[str, Any]:
     """Run it all and write to `output_dir`: cohort/, model/, results.json and ecg.png.
 
     Returns:
@@ -49,7 +49,7 @@ def demo(output_dir: str, num_patients: int = 2000, num_train_epochs: int = 11, 
                 *("--config_name", "cgdmer-tiny", "--dataset", str(folder / "cohort")),
                 *("--output_dir", str(folder / "model"), "--text_source", "statements", "--seed", str(seed)),
                 *("--num_train_epochs", str(num_train_epochs), "--per_device_train_batch_size", "64"),
-                *("--learning_rate", "2e-3", "--num_warmup_steps", "50", "--weight_decay", "0.05"),
+                *("--learning_rate", "1e-3", "--num_warmup_steps", "50", "--weight_decay", "0.05"),
             ]
         )
     )

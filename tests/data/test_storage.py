@@ -38,7 +38,7 @@ def make_record(number: int = 0, num_leads: int = 3, num_samples: int = 40) -> E
         record_id=f"r{number}",
         patient_id=f"p{number // 2}",
         text="sinusrhythmus, unbest\u00e4tigter bericht" if number % 2 else None,
-        statements=("Sinus rhythm.",),
+        statements=("Sinus rhythm.", "Non-specific ST changes."),
         labels=("SR", "NST_"),
         fold=number % 10 + 1,
         age=61.5,
@@ -105,6 +105,7 @@ def test_no_gain_is_not_quantised_in_silence():
         ({"gain": (0.0, 1.0, 1.0)}, "gain"),
         ({"gain": (float("nan"), 1.0, 1.0)}, "gain"),
         ({"baseline": (1, 2)}, "baseline"),
+        ({"statements": ("Sinus rhythm.",)}, "1 statements beside 2 labels"),
         ({"gain": (1e6,) * 3}, "16 bits"),
         ({"signal": np.full((3, 4), np.inf, np.float32)}, "16 bits"),
         # -32768 means "missing": a sample that lands there must not become NaN
@@ -115,6 +116,12 @@ def test_records_that_cannot_be_stored(changes, words):
     with pytest.raises(ECGInputError, match=words) as error:
         record_to_row(replace(make_record(), **changes))
     assert "r0" in str(error.value)
+
+
+@pytest.mark.parametrize("column", ["statements", "labels"])
+def test_statements_or_labels_may_stand_alone(column):
+    record = replace(make_record(), **{column: ()})
+    assert_same(row_to_record(record_to_row(record)), record)
 
 
 def test_damaged_rows():

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from transformers import AutoProcessor
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.objectives import satisfied_pairs
-from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset, statement_id
+from cgdmer.training.pairs import RARITY, EpochSampler, PairCollator, PairDataset, statement_id
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +54,46 @@ def test_statements_are_a_part_of_the_findings(train_split, processor):
     pairs = PairDataset(train_split, processor.feature_extractor, "statements")
     sizes = set()
     for index in range(len(pairs)):
-        sample, findings = pairs[index], train_split[index]["statements"]
+        sample, row = pairs[index], train_split[index]
+        label_of = dict(zip(row["statements"], row["labels"], strict=True))
         stated = sample["text"].split(". ")
-        assert stated and set(stated) <= set(findings)
-        assert set(sample["text_statement_ids"]) - {0} == {statement_id(text) for text in stated}
-        assert set(sample["ecg_statement_ids"]) - {0} == {statement_id(text) for text in findings}
+        assert stated and set(stated) <= set(label_of)
+        assert set(sample["text_statement_ids"]) - {0} == {statement_id(label_of[text]) for text in stated}
+        assert set(sample["ecg_statement_ids"]) - {0} == {statement_id(label) for label in row["labels"]}
         sizes.add(len(stated))
     assert {1, 2} <= sizes
+
+
+def test_two_wordings_of_one_finding_are_the_same_finding(train_split, processor):
+    pairs = PairDataset(train_split, processor.feature_extractor, "statements")
+    finding, wordings = "left_bundle_branch_block", set()
+    for index, row in enumerate(train_split):
+        if finding in row["labels"]:
+            wordings.add(row["statements"][row["labels"].index(finding)])
+            assert statement_id(finding) in pairs[index]["ecg_statement_ids"]
+    assert len(wordings) > 1
+
+
+def test_the_rarer_a_finding_the_likelier_it_is_stated(train_split, processor):
+    pairs = PairDataset(train_split, processor.feature_extractor, "statements")
+    index = max(range(len(train_split)), key=lambda row: len(train_split[row]["labels"]))
+    held = train_split[index]["labels"]
+    frequency = Counter(label for labels in train_split["labels"] for label in labels)
+    alone = Counter()
+    for epoch in range(600):
+        pairs.set_epoch(epoch)
+        stated = pairs[index]["text"].split(". ")
+        if len(stated) == 1:
+            alone[stated[0]] += 1
+    weights = np.array([frequency[label] ** -RARITY for label in held])
+    seen = np.array([alone[statement] for statement in train_split[index]["statements"]]) / alone.total()
+    np.testing.assert_allclose(seen, weights / weights.sum(), atol=0.07)
+
+
+def test_without_labels_a_finding_is_its_statement(train_split, processor):
+    bare = train_split.map(lambda row: {"labels": []}, load_from_cache_file=False)
+    sample = PairDataset(bare, processor.feature_extractor, "statements")[0]
+    assert set(sample["ecg_statement_ids"]) - {0} == {statement_id(text) for text in bare[0]["statements"]}
 
 
 def test_a_report_is_satisfied_by_records_with_the_same_report_alone(train_split, processor):

@@ -319,17 +319,17 @@ _INCIDENTAL_WORDINGS = ("compared with the previous tracing no significant chang
 
 
 def write_report(labels: Collection[str], rate: float, rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
-    """A report in one of several styles and its positive findings as separate sentences.
+    """A report in one of several styles, and the sentence in it for each label.
 
     Args:
-        labels: keys of `CONDITIONS`; the sentences do not keep their order, but the rhythm usually leads.
+        labels: keys of `CONDITIONS`; the report does not keep their order, but the rhythm usually leads.
         rate: ventricular beats a minute, which some reports state.
     """
     ordered = [name for name in CONDITIONS if name in labels]
     if rng.random() < 0.4:
         rng.shuffle(ordered)
-    statements = [str(rng.choice(CONDITIONS[name].wordings)) for name in ordered]
-    sentences = list(statements)
+    statements = {name: str(rng.choice(CONDITIONS[name].wordings)) for name in ordered}
+    sentences = list(statements.values())
     if set(labels) == {"sinus_rhythm"} and rng.random() < 0.7:
         sentences.append(str(rng.choice(_NORMAL_WORDINGS)))
     if rng.random() < 0.35:
@@ -340,7 +340,7 @@ def write_report(labels: Collection[str], rate: float, rng: np.random.Generator)
         sentences.insert(int(rng.integers(0, 2)), f"ventricular rate {rate:.0f} per minute")
     if rng.random() < 0.08:
         sentences.append(str(rng.choice(_INCIDENTAL_WORDINGS)))
-    return _join(sentences, int(rng.integers(3))), tuple(statements)
+    return _join(sentences, int(rng.integers(3))), tuple(statements[name] for name in labels)
 
 
 _CAPITALS = re.compile(r"\b(ecg|af|av|lbbb|rbbb|lafb|lvh|stemi|qrs|pr|st|st-t|p|q|t|ii|iii|v[1-6])\b")

@@ -69,8 +69,8 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
     integers has them; for another signal the caller states a gain, and its values are rounded to 1/gain mV.
 
     Raises:
-        ECGInputError: the record has no gain; shapes, names and gains disagree; a sample is infinite, or is outside
-            16 bits at this gain.
+        ECGInputError: the record has no gain; shapes, names and gains, or labels and statements, disagree; a sample is
+            infinite, or is outside 16 bits at this gain.
     """
     who = f"record {record.record_id!r}"
     if record.signal.ndim != 2:
@@ -85,6 +85,11 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
     for field, values in (("lead_names", record.lead_names), ("gain", record.gain), ("baseline", baseline)):
         if len(values) != num_leads:
             raise ECGInputError(f"{who}: {field} has {len(values)} entries for a signal of {num_leads} leads.")
+    if record.labels and record.statements and len(record.labels) != len(record.statements):
+        raise ECGInputError(
+            f"{who}: {len(record.statements)} statements beside {len(record.labels)} labels. Give one statement for "
+            "each label, in their order, or only one of the two."
+        )
     if not all(np.isfinite(gain) and gain != 0 for gain in record.gain):
         raise ECGInputError(f"{who}: gain {record.gain} must be finite and not zero.")
     counts = np.empty((num_leads, num_samples), dtype="<i2")

@@ -17,7 +17,8 @@ class ECGRecord:
         record_id: unique within its corpus.
         patient_id: the same for all records of one person; None where the source does not say.
         text: the report as it was written; None without one.
-        statements: the findings as separate English sentences, where the corpus has them in that form.
+        statements: the findings as separate English sentences, where the corpus has them in that form. Beside labels
+            there is one statement for each label, in their order: two statements of one label say the same.
         labels: label names in the corpus's own vocabulary (for PTB-XL its SCP codes).
         fold: the corpus's own cross-validation fold; None without one.
         age: years. None if unknown.

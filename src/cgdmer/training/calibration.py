@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from cgdmer.models.modeling_cgdmer import CGDMERModel
 from cgdmer.models.processing_ecg import ECGProcessor
-from cgdmer.training.pairs import PairDataset
+from cgdmer.training.pairs import PairDataset, findings_of
 
 MOST_RECORDS = 1000
 MOST_TEXTS = 500
@@ -17,17 +17,22 @@ MOST_TEXTS = 500
 def fit_score(model: CGDMERModel, processor: ECGProcessor, validation: PairDataset, batch_size: int = 32) -> None:
     """Set `config.score_scale` and `config.score_bias`: score = sigmoid(scale * cosine + bias).
 
-    Every text (each distinct finding where the corpus has them, else each distinct report) against every validation
+    Every text (each distinct statement where the corpus has them, else each distinct report) against every validation
     record; a pair is positive when the record has that finding or report. With findings, the score of a finding is
     its probability among such records; with reports, where a text fits hardly any record but its own, both classes
     are weighted alike.
     """
     model.eval()
     split = validation.split.select(range(min(MOST_RECORDS, len(validation.split))))
-    rows = split.select_columns(["text", "statements"])
-    held = [set(row["statements"]) or {row["text"]} for row in rows]
+    rows = list(split.select_columns(["text", "labels", "statements"]))
     has_findings = any(row["statements"] for row in rows)
-    texts = sorted(set().union(*held))[:MOST_TEXTS]
+    held: list[set[str]] = []
+    says: dict[str, str] = {}  # the finding behind each text
+    for row in rows:
+        findings = findings_of(row) if row["statements"] else [row["text"]]
+        says.update(zip(row["statements"] or [row["text"]], findings, strict=True))
+        held.append(set(findings))
+    texts = sorted(says)[:MOST_TEXTS]
     text_embeds = torch.cat(
         [
             model.get_text_features(
@@ -44,7 +49,7 @@ def fit_score(model: CGDMERModel, processor: ECGProcessor, validation: PairDatas
             for name in ("ecg_values", "lead_mask", "patch_mask")
         }
         cosines.append((model.get_ecg_features(**inputs).pooler_output @ text_embeds.T).float().cpu())
-    matches = np.array([[text in own for text in texts] for own in held])
+    matches = np.array([[says[text] in own for text in texts] for own in held])
     scale, bias = platt_scaling(torch.cat(cosines).numpy(), matches, weigh_alike=not has_findings)
     model.config.score_scale, model.config.score_bias = scale, bias
 
