@@ -346,6 +346,16 @@ def test_the_full_view_embeds_what_is_not_masked():
         torch.testing.assert_close(getattr(full, name), getattr(masked, name))
 
 
+def test_the_full_view_without_reconstruction_runs_the_encoder_once():
+    batch, model = tiny_batch(), build(contrast_view="full", **only_losses("contrastive"))
+    calls = []
+    model.ecg_model.register_forward_hook(lambda *_: calls.append(1))
+    outputs = model(**batch)
+    assert len(calls) == 1
+    assert outputs.bool_masked_pos is None
+    torch.testing.assert_close(outputs.ecg_embeds, model.get_ecg_features(batch["ecg_values"]).pooler_output)
+
+
 def test_without_text_reconstruction_the_report_is_not_corrupted():
     model, batch = build(text_reconstruction_loss_weight=0), tiny_batch()
     text = model.get_text_features(batch["input_ids"], batch["attention_mask"]).pooler_output

@@ -40,7 +40,7 @@ class CGDMERForPreTrainingOutput(NestedOutput):
         contrastive_loss, siglip_loss, ecg_reconstruction_loss, text_reconstruction_loss, orthogonality_loss: None
             when the weight is 0.
         reconstructed_patches: (B, L, N, P), with the ECG decoder only.
-        bool_masked_pos: (B, L, N) bool, the patches that were masked.
+        bool_masked_pos: (B, L, N) bool, the patches that were masked; None where no branch needs masks.
         ecg_embeds, text_embeds: (B, E) unit vectors.
     """
 
@@ -144,29 +144,25 @@ class CGDMERForPreTraining(CGDMERModel):
         config = self.config
         ecg_config = config.ecg_config
         check_ecg_values(ecg_values, ecg_config)
-        present = present_patches(ecg_values, lead_mask, patch_mask, ecg_config.num_patches)
-        if noise is None:
-            noise = torch.rand(present.shape, device=ecg_values.device)
-        masked = mask_patches(
-            noise, present, ecg_config.mask_strategy, ecg_config.mask_ratio, ecg_config.lead_mask_ratio
-        )
-        ecg_outputs = self.ecg_model(
-            ecg_values,
-            lead_mask=lead_mask,
-            patch_mask=patch_mask,
-            bool_masked_pos=masked,
-            num_visible=most_visible(
-                ecg_config.num_leads,
-                ecg_config.num_patches,
-                ecg_config.mask_strategy,
-                ecg_config.mask_ratio,
-                ecg_config.lead_mask_ratio,
-            ),
-            return_dict=True,
-            **kwargs,
-        )
         losses: dict[str, torch.Tensor] = {}
-        output = CGDMERForPreTrainingOutput(bool_masked_pos=masked)
+        output = CGDMERForPreTrainingOutput()
+
+        if config.ecg_reconstruction_loss_weight > 0 or config.contrast_view != "full":
+            present = present_patches(ecg_values, lead_mask, patch_mask, ecg_config.num_patches)
+            if noise is None:
+                noise = torch.rand(present.shape, device=ecg_values.device)
+            masking = (ecg_config.mask_strategy, ecg_config.mask_ratio, ecg_config.lead_mask_ratio)
+            output["bool_masked_pos"] = masked = mask_patches(noise, present, *masking)
+            ecg_outputs = self.ecg_model(
+                ecg_values,
+                lead_mask=lead_mask,
+                patch_mask=patch_mask,
+                bool_masked_pos=masked,
+                num_visible=most_visible(ecg_config.num_leads, ecg_config.num_patches, *masking),
+                return_dict=True,
+                **kwargs,
+            )
+            ecg_pooled = ecg_outputs.pooler_output
 
         if config.ecg_reconstruction_loss_weight > 0:
             output["reconstructed_patches"] = self.ecg_decoder(
@@ -188,10 +184,9 @@ class CGDMERForPreTraining(CGDMERModel):
             )
             if text_loss is not None:
                 losses["text_reconstruction"] = text_loss
-            ecg_pooled = ecg_outputs.pooler_output
             if config.contrast_view == "full":
                 ecg_pooled = self.ecg_model(
-                    ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True
+                    ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
                 ).pooler_output
             losses.update(
                 self._alignment_losses(ecg_pooled, text_pooled, ecg_statement_ids, text_statement_ids, output)
