@@ -35,28 +35,62 @@ class Task:
         return np.array([[name in row for name in self.class_names] for row in rows], dtype=bool)
 
 
-# Written for this package: the findings that make up each of the five diagnostic superclasses of PTB-XL.
+# One phrase for each of the 44 diagnostic SCP statements, under the superclass that PTB-XL puts it in: a superclass is
+# no word that reports use, but the set of its findings. Chosen over a few phrases a class on training fold 8 (0.868
+# against 0.845 after 16 epochs on folds 1 to 7). The pretraining texts are drawn from the same statements.
 PTBXL_SUPER_PROMPTS = {
-    "NORM": ("normal ECG", "sinus rhythm, normal ECG"),
+    "NORM": ("normal ECG",),
     "MI": (
-        "myocardial infarction",
         "anterior myocardial infarction",
-        "inferior myocardial infarction",
+        "anteroseptal myocardial infarction",
+        "anterolateral myocardial infarction",
         "lateral myocardial infarction",
+        "inferior myocardial infarction",
+        "inferolateral myocardial infarction",
+        "inferoposterior myocardial infarction",
+        "inferoposterolateral myocardial infarction",
+        "posterior myocardial infarction",
+        "subendocardial injury in anteroseptal leads",
+        "subendocardial injury in anterolateral leads",
+        "subendocardial injury in lateral leads",
+        "subendocardial injury in inferior leads",
+        "subendocardial injury in inferolateral leads",
     ),
     "STTC": (
-        "ischemic ST-T changes",
-        "T wave abnormality",
-        "non-specific ST depression",
         "non-diagnostic T abnormalities",
+        "non-specific ST changes",
+        "non-specific ischemic ST-T changes",
+        "ischemic ST-T changes in anterior leads",
+        "ischemic ST-T changes in anteroseptal leads",
+        "ischemic ST-T changes in anterolateral leads",
+        "ischemic ST-T changes in lateral leads",
+        "ischemic ST-T changes in inferior leads",
+        "ischemic ST-T changes in inferolateral leads",
+        "ST-T changes compatible with ventricular aneurysm",
+        "ST-T changes due to electrolyte disturbance or drug",
+        "digitalis effect",
+        "long QT interval",
     ),
     "CD": (
-        "bundle branch block",
-        "fascicular block",
-        "intraventricular conduction block",
         "first degree AV block",
+        "second degree AV block",
+        "third degree AV block",
+        "complete left bundle branch block",
+        "incomplete left bundle branch block",
+        "complete right bundle branch block",
+        "incomplete right bundle branch block",
+        "left anterior fascicular block",
+        "left posterior fascicular block",
+        "non-specific intraventricular conduction block",
+        "Wolff-Parkinson-White syndrome",
     ),
-    "HYP": ("left ventricular hypertrophy", "right ventricular hypertrophy", "atrial enlargement"),
+    "HYP": (
+        "left ventricular hypertrophy",
+        "right ventricular hypertrophy",
+        "septal hypertrophy",
+        "left atrial overload or enlargement",
+        "right atrial overload or enlargement",
+    ),
 }
 
 TASKS = {
