@@ -19,7 +19,7 @@ def test_the_story_runs_to_its_end_and_writes_what_it_says(short_demo):
     written = json.loads((folder / "results.json").read_text())
     assert written == json.loads(json.dumps(answer))
     for name in ("zero_shot", "zero_shot_untrained"):
-        low, high = written[name]["interval"]
+        low, high = written[name]["macro_auroc_interval"]
         assert 0 <= low <= written[name]["macro_auroc"] <= high <= 1
     assert {row["label"] for row in written["classified"]["scores"]} == {c.name for c in CONDITIONS.values()}
     assert written["training"]["steps"] > 0

@@ -163,7 +163,7 @@ def _finetune(options: argparse.Namespace) -> dict[str, Any]:
         print(f"saved to {options.output_dir}: {len(results['labels'])} labels")
         for split in ("validation", "test"):
             if split in results:
-                low, high = results[split]["interval"]
+                low, high = results[split]["macro_auroc_interval"]
                 print(
                     f"{split}: macro AUROC {results[split]['macro_auroc']:.3f} (95 % interval {low:.3f} to {high:.3f})"
                 )

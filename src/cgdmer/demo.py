@@ -23,7 +23,8 @@ def demo(output_dir: str, num_patients: int = 2500, num_train_epochs: int = 10, 
     """Run it all and write to `output_dir`: cohort/, model/, results.json and ecg.png.
 
     Returns:
-        `zero_shot` and `zero_shot_untrained` (see `macro_auroc`), `classified` (one record's scores), `seconds`.
+        `zero_shot` and `zero_shot_untrained` (see `statistics.measure`), `classified` (one record's scores),
+        `seconds`.
 
     Raises:
         CGDMERError: a step failed, or the model that was loaded again is not the model that was trained.

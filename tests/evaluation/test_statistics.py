@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from cgdmer.evaluation.statistics import _auroc_by_column, macro_auroc
+from cgdmer.evaluation.statistics import (
+    auroc_by_column,
+    average_precision_by_column,
+    best_thresholds,
+    f1_by_column,
+    measure,
+    paired_difference,
+)
 from cgdmer.models.errors import CorpusError
 
 
@@ -16,7 +23,7 @@ def sample(records=400, classes=3, seed=0):
 
 def test_macro_is_the_mean_of_scikit_learns_areas():
     labels, scores, names, patients = sample()
-    result = macro_auroc(labels, scores, names, patients, bootstrap_samples=50)
+    result = measure(labels, scores, names, patients, bootstrap_samples=50)
     areas = [roc_auc_score(labels[:, column], scores[:, column]) for column in range(3)]
     assert result["macro_auroc"] == pytest.approx(np.mean(areas))
     assert [row["auroc"] for row in result["per_class"].values()] == pytest.approx(areas)
@@ -27,7 +34,72 @@ def test_fast_areas_agree_with_scikit_learn_ties_included():
     labels, scores, *_ = sample(200)
     scores = np.round(scores, 1)
     expected = [roc_auc_score(labels[:, column], scores[:, column]) for column in range(3)]
-    assert _auroc_by_column(labels, scores) == pytest.approx(expected)
+    assert auroc_by_column(labels, scores) == pytest.approx(expected)
+
+
+def test_average_precision_agrees_with_scikit_learn_ties_included():
+    labels, scores, *_ = sample(200)
+    for rounded in (scores, np.round(scores, 1), np.zeros_like(scores)):
+        expected = [average_precision_score(labels[:, column], rounded[:, column]) for column in range(3)]
+        assert average_precision_by_column(labels, rounded) == pytest.approx(expected)
+
+
+def test_f1_agrees_with_scikit_learn_at_the_best_threshold_there_is():
+    labels, scores, *_ = sample(200)
+    scores = np.round(scores, 1)
+    thresholds = best_thresholds(labels, scores)
+    for column in range(3):
+        wanted = [f1_score(labels[:, column], scores[:, column] >= cut) for cut in np.unique(scores[:, column])]
+        found = f1_by_column(labels, scores, thresholds)[column]
+        assert found == pytest.approx(max(wanted))
+        assert found == pytest.approx(f1_score(labels[:, column], scores[:, column] >= thresholds[column]))
+
+
+def test_a_class_without_positives_on_validation_has_no_f1():
+    labels, scores, names, patients = sample()
+    validation = labels.copy()
+    validation[:, 1] = False
+    thresholds = best_thresholds(validation, scores)
+    assert np.isnan(thresholds).tolist() == [False, True, False]
+    result = measure(labels, scores, names, patients, thresholds, bootstrap_samples=20)
+    assert np.isnan(result["per_class"]["class 1"]["f1"])
+    others = [result["per_class"][name]["f1"] for name in (names[0], names[2])]
+    assert result["macro_f1"] == pytest.approx(np.mean(others))
+    assert "macro_f1" not in measure(labels, scores, names, patients, bootstrap_samples=20)
+
+
+def test_intervals_hold_their_figures():
+    labels, scores, names, patients = sample()
+    result = measure(labels, scores, names, patients, best_thresholds(labels, scores), bootstrap_samples=200)
+    for part in (result, *result["per_class"].values()):
+        for name in [name for name in part if f"{name}_interval" in part]:
+            low, high = part[f"{name}_interval"]
+            assert low < part[name] < high, name
+
+
+def test_a_real_difference_is_found_and_an_equal_model_is_not():
+    labels, scores, _, patients = sample(800)
+    random = np.random.default_rng(5)
+    worse = labels + 2 * random.normal(size=labels.shape)
+    found = paired_difference(labels, scores, worse, patients, 300)
+    areas = [auroc_by_column(labels, values).mean() for values in (scores, worse)]
+    assert found["difference"] == pytest.approx(areas[0] - areas[1])
+    assert 0 < found["interval"][0] < found["difference"] < found["interval"][1]
+    assert found["p_value"] < 0.01
+    alike = labels + random.normal(size=labels.shape)
+    assert paired_difference(labels, scores, alike, patients, 300)["p_value"] > 0.05
+    same = paired_difference(labels, scores, 2 * scores + 1, patients, 100)
+    assert (same["difference"], same["p_value"]) == (0.0, 1.0)
+
+
+def test_pairing_takes_out_what_is_hard_for_both():
+    """Two models that share most of their errors: unpaired intervals would overlap widely."""
+    labels, scores, names, patients = sample(400)
+    better = scores + 0.15 * labels
+    found = paired_difference(labels, better, scores, patients, 300)
+    width = np.ptp(measure(labels, scores, names, patients, bootstrap_samples=300)["macro_auroc_interval"])
+    assert np.ptp(found["interval"]) < 0.4 * width
+    assert found["interval"][0] > 0
 
 
 def test_interval_covers_the_true_value_about_as_often_as_it_says():
@@ -36,10 +108,10 @@ def test_interval_covers_the_true_value_about_as_often_as_it_says():
     covered = 0
     for draw in range(100):
         labels = random.random((300, 1)) < 0.4
-        result = macro_auroc(
-            labels, labels + random.normal(size=labels.shape), ["a"], [str(n) for n in range(300)], 200, seed=draw
+        result = measure(
+            labels, labels + random.normal(size=labels.shape), ["a"], [str(n) for n in range(300)], None, 200, draw
         )
-        low, high = result["interval"]
+        low, high = result["macro_auroc_interval"]
         covered += low <= truth <= high
     assert 88 <= covered <= 100
 
@@ -47,9 +119,11 @@ def test_interval_covers_the_true_value_about_as_often_as_it_says():
 def test_records_of_one_patient_are_drawn_together():
     """Ten copies of every record tell no more than one: the interval must not shrink."""
     labels, scores, names, patients = sample(120)
-    once = macro_auroc(labels, scores, names, patients, 400)
-    copies = macro_auroc(np.repeat(labels, 10, 0), np.repeat(scores, 10, 0), names, list(np.repeat(patients, 10)), 400)
-    width, width_of_copies = np.ptp(once["interval"]), np.ptp(copies["interval"])
+    once = measure(labels, scores, names, patients, bootstrap_samples=400)
+    copies = measure(
+        np.repeat(labels, 10, 0), np.repeat(scores, 10, 0), names, list(np.repeat(patients, 10)), bootstrap_samples=400
+    )
+    width, width_of_copies = np.ptp(once["macro_auroc_interval"]), np.ptp(copies["macro_auroc_interval"])
     assert width_of_copies == pytest.approx(width, rel=0.15)
     assert copies["patients"] == 120
 
@@ -58,23 +132,23 @@ def test_classes_without_both_kinds_are_named_and_left_out():
     labels, scores, names, patients = sample()
     labels[:, 1] = False
     labels[:, 2] = True
-    result = macro_auroc(labels, scores, names, patients, 20)
+    result = measure(labels, scores, names, patients, bootstrap_samples=20)
     assert result["left_out"] == ["class 1", "class 2"]
     assert result["macro_auroc"] == pytest.approx(roc_auc_score(labels[:, 0], scores[:, 0]))
     with pytest.raises(CorpusError, match="nothing to measure"):
-        macro_auroc(labels[:, 1:], scores[:, 1:], names[1:], patients)
+        measure(labels[:, 1:], scores[:, 1:], names[1:], patients)
 
 
 def test_classes_with_few_positives_are_marked():
     labels, scores, names, patients = sample()
     labels[:, 0] = np.arange(400) < 9
     labels[:, 1] = np.arange(400) < 10
-    per_class = macro_auroc(labels, scores, names, patients, 20)["per_class"]
+    per_class = measure(labels, scores, names, patients, bootstrap_samples=20)["per_class"]
     assert [per_class[name]["few_positives"] for name in names[:2]] == [True, False]
 
 
 def test_shifting_the_labels_by_one_column_is_noticed():
     labels, scores, names, patients = sample()
-    right = macro_auroc(labels, scores, names, patients, 20)["macro_auroc"]
-    shifted = macro_auroc(np.roll(labels, 1, axis=1), scores, names, patients, 20)["macro_auroc"]
+    right = measure(labels, scores, names, patients, bootstrap_samples=20)["macro_auroc"]
+    shifted = measure(np.roll(labels, 1, axis=1), scores, names, patients, bootstrap_samples=20)["macro_auroc"]
     assert right > 0.7 > 0.6 > shifted

@@ -12,7 +12,7 @@ import torch
 from cgdmer.data.storage import row_to_record
 from cgdmer.evaluation.embeddings import RecordFeatures, embed_prompts, embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
-from cgdmer.evaluation.statistics import macro_auroc
+from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.modeling_cgdmer import CGDMERModel
@@ -70,7 +70,7 @@ def evaluate(
 
     Returns:
         `task`, `test_splits`, and for `zero_shot`, `zero_shot_untrained`, `linear_probe`, `linear_probe_untrained`
-        what `macro_auroc` returns.
+        what `measure` returns.
     """
     test = _Part.of(splits, test_splits, task)
     train = _Part.of(splits, ("train",), task) if linear_probe else None
@@ -83,15 +83,13 @@ def evaluate(
         described = "trained" if suffix == "" else "untrained"
         features = test.features(one, processor, f"{described}, test records")
         prompts = embed_prompts(one, processor, list(task.prompts.values()))
-        results[f"zero_shot{suffix}"] = macro_auroc(
+        results[f"zero_shot{suffix}"] = measure(
             test.labels, features.embeds @ prompts.T, task.class_names, test.patients, seed=seed
         )
         if train is not None:
             fitted = train.features(one, processor, f"{described}, training records")
             probe = fit_linear_probe(fitted.pooled, train.labels, train.patients, seed=seed)
-            measured = macro_auroc(
-                test.labels, probe.scores(features.pooled), task.class_names, test.patients, seed=seed
-            )
+            measured = measure(test.labels, probe.scores(features.pooled), task.class_names, test.patients, seed=seed)
             results[f"linear_probe{suffix}"] = {
                 **measured,
                 "regularisation": probe.strength,
@@ -117,7 +115,7 @@ def results_table(results: dict[str, Any]) -> str:
         f"{'macro AUROC':32}{'trained':>10}  {'95 % interval':16}{'untrained':>10}",
     ]
     for name in measures:
-        low, high = results[name]["interval"]
+        low, high = results[name]["macro_auroc_interval"]
         lines.append(
             f"{name.replace('_', ' '):32}{results[name]['macro_auroc']:10.3f}  {f'{low:.3f} to {high:.3f}':16}"
             f"{results[f'{name}_untrained']['macro_auroc']:10.3f}"

@@ -19,7 +19,7 @@ from transformers import AutoFeatureExtractor, get_scheduler
 from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
-from cgdmer.evaluation.statistics import macro_auroc
+from cgdmer.evaluation.statistics import measure
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_cgdmer import CGDMERForECGClassification
@@ -87,7 +87,7 @@ def finetune(
     training patients; else everything is trained with AdamW on binary cross-entropy, one sigmoid a label.
 
     Returns:
-        `labels`, and for `validation` and `test` what `macro_auroc` returns; also written to results.json.
+        `labels`, and for `validation` and `test` what `measure` returns; also written to results.json.
     """
     set_seed(seed)
     splits = load_dataset_folder(dataset)
@@ -124,7 +124,7 @@ def finetune(
             part = parts[name]
             if (part.labels.any(axis=0) & ~part.labels.all(axis=0)).any():
                 logits = predict(model, part)
-                results[name] = macro_auroc(part.labels, logits, label_names, part.patients, seed=seed)
+                results[name] = measure(part.labels, logits, label_names, part.patients, seed=seed)
         (Path(output_dir) / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     return results
 
