@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Zero-shot prompts by task and class: three sets that come with the package, or a file of the user's.
+
+The packaged sets are keyed by task and label, because corpora give one acronym several meanings: AF is atrial flutter
+in CSN, whose ST is sinus tachycardia. They were written for this package from standard electrocardiography.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from importlib import resources
+
+from cgdmer.models.errors import ConfigurationError
+
+PROMPT_SETS = ("name", "description", "ensemble")
+
+_LARGEST_FILE = 1_000_000  # bytes; the largest packaged set has 36,000
+_FORMS = '{"label": "prompt" or ["wording", ...]} or, by task, {"task": {"label": ...}}'
+
+
+def load_prompts(
+    source: str | os.PathLike[str], task_name: str, class_names: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The wordings of each class of a task.
+
+    Args:
+        source: `name` (what the class is called), `description` (what the ECG shows), `ensemble` (several wordings),
+            or the path of a JSON file: flat, `{label: prompt}`, or by task, `{task: {label: prompt}}`. A prompt is a
+            string or a list of strings. Labels that are not asked for are ignored.
+        task_name: a task of the packaged sets, or the one to look for in a file that is ordered by task.
+        class_names: the labels of the task's classes.
+
+    Returns:
+        label -> its wordings, in the order of `class_names`.
+
+    Raises:
+        ConfigurationError: there is no such set or file, it is too large or no JSON object, or a class's prompt is
+            absent, empty, no text, or the same as that of another class. The message names file and label.
+    """
+    file_name, content = _read(source)
+    if len(content) > _LARGEST_FILE:
+        raise ConfigurationError(
+            f"{file_name}: larger than {_LARGEST_FILE:,} bytes, which no file of prompts needs. Expected {_FORMS}."
+        )
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file_name}: not a JSON file ({error}). Expected {_FORMS}.") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{file_name}: holds a {type(document).__name__}. Expected a JSON object, {_FORMS}.")
+    of_task = document.get(task_name)
+    prompts = of_task if isinstance(of_task, dict) else document
+
+    loaded: dict[str, tuple[str, ...]] = {}
+    label_of: dict[frozenset[str], str] = {}
+    for label in class_names:
+        place = f"{file_name}: class {label!r} of task {task_name!r}"
+        if label not in prompts:
+            raise ConfigurationError(f"{place} has no prompt. Expected {_FORMS}; add the label.")
+        wordings = _wordings(prompts[label], place)
+        same = label_of.setdefault(frozenset(wording.casefold() for wording in wordings), label)
+        if same != label:
+            raise ConfigurationError(
+                f"{place} has the same prompt as class {same!r}, so no record could be told to be one or the other. "
+                "Expected a prompt of its own for each class; reword one of the two."
+            )
+        loaded[label] = wordings
+    return loaded
+
+
+def _read(source: str | os.PathLike[str]) -> tuple[str, bytes]:
+    """A name for messages, and the content: of a file, no more than it takes to see that it is too large."""
+    if source in PROMPT_SETS:
+        packaged = resources.files("cgdmer.evaluation") / "prompts" / f"{source}s.json"
+        return str(packaged), packaged.read_bytes()
+    try:
+        with open(source, "rb") as file:
+            return os.fspath(source), file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise ConfigurationError(
+            f"{os.fspath(source)!r} is neither a set of prompts nor a file that can be read ({error}). "
+            f"Choose one of {', '.join(PROMPT_SETS)}, or give the path of a JSON file, {_FORMS}."
+        ) from error
+
+
+def _wordings(value: object, place: str) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ConfigurationError(
+            f"{place}: the prompt is of type {type(value).__name__}. Expected a string or a list of strings."
+        )
+    wordings = tuple(" ".join(text.split()) for text in texts)
+    if not wordings or not all(wordings):
+        raise ConfigurationError(f"{place}: the prompt is empty. Expected a text, or a list without empty ones.")
+    return wordings
+
+
+__all__ = ["PROMPT_SETS", "load_prompts"]
