@@ -5,7 +5,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from cgdmer.evaluation.linear_probe import STRENGTHS, fit_linear_probe
+from cgdmer.evaluation import linear_probe
+from cgdmer.evaluation.linear_probe import STRENGTHS, few_records_a_class, fit_linear_probe, fraction_of_records
+from cgdmer.models.errors import ConfigurationError
 
 
 def sample(records=600, width=20, seed=0):
@@ -40,3 +42,40 @@ def test_a_class_without_positives_scores_zero():
     features, labels, patients = sample()
     labels[:, 1] = False
     assert not fit_linear_probe(features, labels, patients).scores(features)[:, 1].any()
+
+
+def test_the_strength_is_chosen_on_the_validation_records_alone():
+    """Validation labels that only the strongest regularisation fits: the choice must follow them."""
+    features, labels, patients = sample()
+    probes = {strength: linear_probe._fit(features, labels, strength) for strength in STRENGTHS}
+    new = sample(seed=1)[0]
+    for strength, wanted in probes.items():
+        validation = (new, wanted.scores(new) > 0)
+        assert fit_linear_probe(features, labels, patients, validation).strength == strength
+
+
+def test_validation_records_are_never_fitted():
+    features, labels, patients = sample()
+    new, other, _ = sample(seed=1)
+    probe = fit_linear_probe(features, labels, patients, (new, other))
+    alone = linear_probe._fit(features, labels, probe.strength)
+    np.testing.assert_array_equal(probe.weights, alone.weights)
+
+
+def test_fractions_are_nested_in_nothing_but_their_seed():
+    first = fraction_of_records(1000, 0.1, seed=3)
+    assert len(first) == 100 == len(set(first)) and first.max() < 1000
+    np.testing.assert_array_equal(first, fraction_of_records(1000, 0.1, seed=3))
+    assert len(np.intersect1d(first, fraction_of_records(1000, 0.1, seed=4))) < 40
+    assert fraction_of_records(7, 1.0, seed=0).tolist() == list(range(7))
+    with pytest.raises(ConfigurationError, match="fraction"):
+        fraction_of_records(7, 1.5, seed=0)
+
+
+def test_few_shots_hold_so_many_of_each_class():
+    random = np.random.default_rng(0)
+    labels = random.random((500, 4)) < [0.4, 0.1, 0.02, 0.0]
+    drawn = few_records_a_class(labels, shots=5, seed=1)
+    counts = labels[drawn].sum(axis=0)
+    assert (counts[:2] >= 5).all() and counts[2] == min(5, labels[:, 2].sum()) and counts[3] == 0
+    assert labels[drawn].any(axis=1).all() and len(drawn) <= 15

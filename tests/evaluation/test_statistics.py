@@ -68,6 +68,21 @@ def test_a_class_without_positives_on_validation_has_no_f1():
     assert "macro_f1" not in measure(labels, scores, names, patients, bootstrap_samples=20)
 
 
+def test_figures_of_several_seeds_are_averaged():
+    labels, scores, names, patients = sample()
+    random = np.random.default_rng(3)
+    several = np.stack([scores, scores + random.normal(size=scores.shape)])
+    thresholds = np.stack([best_thresholds(labels, one) for one in several])
+    together = measure(labels, several, names, patients, thresholds, bootstrap_samples=30)
+    alone = [
+        measure(labels, one, names, patients, cut, bootstrap_samples=30)
+        for one, cut in zip(several, thresholds, strict=True)
+    ]
+    for name in ("macro_auroc", "macro_auprc", "macro_f1"):
+        assert together[name] == pytest.approx(np.mean([one[name] for one in alone]))
+    assert together["macro_auroc_by_seed"] == pytest.approx([one["macro_auroc"] for one in alone])
+
+
 def test_intervals_hold_their_figures():
     labels, scores, names, patients = sample()
     result = measure(labels, scores, names, patients, best_thresholds(labels, scores), bootstrap_samples=200)

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linear probe on frozen features: one regularised logistic regression a class."""
+"""A linear probe on frozen features: one regularised logistic regression a class.
+
+Shapes: R records, D features, C classes.
+"""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupShuffleSplit
 
+from cgdmer.evaluation.statistics import auroc_by_column
+from cgdmer.models.errors import ConfigurationError
+
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C: larger is less regularised
-HELD_OUT = 0.125  # share of the training patients that chooses between them
+HELD_OUT = 0.125  # share of the training patients that chooses between them where there are no validation records
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,8 @@ class LinearProbe:
     """One linear function a class on raw features, and the strength that was chosen.
 
     Attributes:
-        weights: (classes, width) float32.
-        biases: (classes,) float32.
+        weights: (C, D) float32.
+        biases: (C,) float32.
         strength: scikit-learn's C.
     """
 
@@ -29,30 +35,56 @@ class LinearProbe:
     strength: float
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """(records, classes) log odds."""
+        """(R, C) log odds."""
         return features @ self.weights.T + self.biases
 
 
-def fit_linear_probe(features: np.ndarray, labels: np.ndarray, patients: list[str], seed: int = 0) -> LinearProbe:
-    """Fit on training records; no other record takes part in any choice.
+def fit_linear_probe(
+    features: np.ndarray,
+    labels: np.ndarray,
+    patients: Sequence[str],
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
+    seed: int = 0,
+) -> LinearProbe:
+    """Fit on training records; the strength of the regularisation, one for all classes, is chosen on others.
 
-    Features are standardised with the training records' mean and deviation (folded into the weights returned). The
-    strength of the regularisation, one for all classes, is the one with the highest macro AUROC on an eighth of the
-    training patients, held out; then all training records are fitted with it.
+    Features are standardised with the training records' mean and deviation (folded into the weights returned). Of
+    `STRENGTHS` the one with the highest macro AUROC on the validation records is taken.
 
     Args:
-        features: (records, width).
-        labels: (records, classes) bool. A class without positive records gets the score 0 everywhere.
+        features: (R, D).
+        labels: (R, C) bool. A class without positive records gets the score 0 everywhere.
         patients: one a record.
+        validation: features and labels of other patients' records. Without it an eighth of the training patients is
+            held out for the choice, and then all training records are fitted.
+        seed: of the held-out patients.
     """
+    if validation is not None:
+        probes = [_fit(features, labels, strength) for strength in STRENGTHS]
+        return max(probes, key=lambda probe: _macro_auroc(probe, *validation))
     split = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
     fitted, held_out = next(split.split(features, groups=patients))
+    trials = [_fit(features[fitted], labels[fitted], strength) for strength in STRENGTHS]
+    best = max(trials, key=lambda probe: _macro_auroc(probe, features[held_out], labels[held_out]))
+    return _fit(features, labels, best.strength)
 
-    def held_out_auroc(strength: float) -> float:
-        probe = _fit(features[fitted], labels[fitted], strength)
-        return _macro_auroc(labels[held_out], probe.scores(features[held_out]))
 
-    return _fit(features, labels, max(STRENGTHS, key=held_out_auroc))
+def fraction_of_records(count: int, fraction: float, seed: int) -> np.ndarray:
+    """Sorted indices of a random `fraction` (0 to 1) of `count` records, at least two."""
+    if not 0 < fraction <= 1:
+        raise ConfigurationError(f"the fraction of the training records is {fraction}; expected above 0 and up to 1.")
+    wanted = max(2, round(fraction * count))
+    return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
+
+
+def few_records_a_class(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
+    """Sorted indices of training records: for each class `shots` random positive ones (all, where there are fewer).
+
+    A record that was drawn for one class counts with all its labels, so frequent classes get more.
+    """
+    random = np.random.default_rng(seed)
+    drawn = [random.permutation(np.flatnonzero(column))[:shots] for column in labels.T]
+    return np.unique(np.concatenate(drawn))
 
 
 def _fit(features: np.ndarray, labels: np.ndarray, strength: float) -> LinearProbe:
@@ -71,11 +103,9 @@ def _fit(features: np.ndarray, labels: np.ndarray, strength: float) -> LinearPro
     return LinearProbe(weights.astype(np.float32), biases.astype(np.float32), strength)
 
 
-def _macro_auroc(labels: np.ndarray, scores: np.ndarray) -> float:
-    usable = labels.any(axis=0) & ~labels.all(axis=0)
-    if not usable.any():
-        return 0.5
-    return float(np.mean([roc_auc_score(labels[:, c], scores[:, c]) for c in np.flatnonzero(usable)]))
+def _macro_auroc(probe: LinearProbe, features: np.ndarray, labels: np.ndarray) -> float:
+    areas = auroc_by_column(labels, probe.scores(features))
+    return float(np.nanmean(areas)) if np.isfinite(areas).any() else 0.5
 
 
-__all__ = ["STRENGTHS", "LinearProbe", "fit_linear_probe"]
+__all__ = ["STRENGTHS", "LinearProbe", "few_records_a_class", "fit_linear_probe", "fraction_of_records"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AUROC, AUPRC and F1 by class and over classes, with bootstrap intervals over patients; two models compared.
 
-Shapes: R records, C classes.
+Shapes: R records, C classes, S seeds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,16 +32,17 @@ def measure(
 
     Args:
         labels: (R, C) bool.
-        scores: (R, C), any monotone score.
+        scores: (R, C), any monotone score; (S, R, C) for a model fitted S times, whose figures are averaged.
         class_names: one a column.
         patients: one a record.
-        thresholds: (C,), a record is called positive from this score on; chosen on other records (`best_thresholds`).
-            Without them there is no F1; a class whose threshold is NaN has none.
+        thresholds: (C,) or (S, C), a record is called positive from this score on; chosen on other records
+            (`best_thresholds`). Without them there is no F1; a class whose threshold is NaN has none.
 
     Returns:
         `macro_auroc`, `macro_auprc` and (with thresholds) `macro_f1`, each with `<name>_interval` (low, high);
         `records`, `patients`; `per_class`, a dict a class: `auroc`, `auprc`, `f1`, their intervals, `positives`,
-        `few_positives`; `left_out`, the classes without both positive and negative records.
+        `few_positives`; `left_out`, the classes without both positive and negative records; and for several seeds
+        `macro_auroc_by_seed`.
 
     Raises:
         CorpusError: no class has both.
@@ -51,22 +52,28 @@ def measure(
     usable = (positives > 0) & (positives < len(labels))
     if not usable.any():
         raise CorpusError("no class has both positive and negative records: there is nothing to measure.")
-    labels, scores = labels[:, usable], np.asarray(scores)[:, usable]
-    cut = None if thresholds is None else np.asarray(thresholds)[usable]
+    by_seed = np.asarray(scores)[..., usable]
+    by_seed = by_seed if by_seed.ndim == 3 else by_seed[None]
+    labels = labels[:, usable]
+    cuts = None if thresholds is None else np.broadcast_to(thresholds, (len(by_seed), len(usable)))[:, usable]
     names = [name for name, kept in zip(class_names, usable, strict=True) if kept]
 
     def by_class(drawn: np.ndarray | slice) -> dict[str, np.ndarray]:
+        wanted, found = labels[drawn], by_seed[:, drawn]
         values = {
-            "auroc": auroc_by_column(labels[drawn], scores[drawn]),
-            "auprc": average_precision_by_column(labels[drawn], scores[drawn]),
+            "auroc": np.mean([auroc_by_column(wanted, one) for one in found], axis=0),
+            "auprc": np.mean([average_precision_by_column(wanted, one) for one in found], axis=0),
         }
-        if cut is not None:
-            values["f1"] = f1_by_column(labels[drawn], scores[drawn], cut)
+        if cuts is not None:
+            f1 = [f1_by_column(wanted, one, cut) for one, cut in zip(found, cuts, strict=True)]
+            values["f1"] = np.mean(f1, axis=0)
         return values
 
     whole = by_class(slice(None))
     draws = [by_class(drawn) for drawn in draws_of_patients(patients, bootstrap_samples, seed)]
     result: dict[str, Any] = {"records": len(labels), "patients": len(set(patients))}
+    if len(by_seed) > 1:
+        result["macro_auroc_by_seed"] = [_mean(auroc_by_column(labels, one)) for one in by_seed]
     per_class: dict[str, dict[str, Any]] = {
         name: {"positives": int(count), "few_positives": bool(count < FEWEST_POSITIVES)}
         for name, count in zip(names, positives[usable], strict=True)
