@@ -135,7 +135,7 @@ def _fit_classifier(
     """Write the linear probe's weights into the classifier."""
     records = (row_to_record(row) for row in train.split)
     features = embed_records(model, extractor, records, total=len(train), description="training records").pooled
-    probe = fit_linear_probe(features, train.labels, train.patients, seed)
+    probe = fit_linear_probe(features, train.labels, train.patients, seed=seed)
     with torch.no_grad():
         model.classifier.weight.copy_(torch.from_numpy(probe.weights))
         model.classifier.bias.copy_(torch.from_numpy(probe.biases))

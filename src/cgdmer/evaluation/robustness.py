@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same record with fewer leads, at a lower rate, or with noise added: what a task's figures do then."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from math import gcd
+
+import numpy as np
+from scipy.signal import resample_poly
+
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import ECGInputError
+from cgdmer.models.leads import standard_lead_names
+
+LEAD_SUBSETS = {
+    "6 limb leads": ("I", "II", "III", "aVR", "aVL", "aVF"),
+    "3 leads": ("I", "II", "V2"),
+    "2 leads": ("I", "II"),
+    "lead I": ("I",),
+}
+LOWER_RATES = (250, 125, 62.5)  # Hz
+NOISE_LEVELS = (20, 10, 5, 0)  # dB: power of the signal over power of the noise
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """One change to all test records.
+
+    Attributes:
+        family: what it is one of: "leads", "rate", "noise".
+        name: for tables and figures.
+        apply: from a record to the changed one.
+    """
+
+    family: str
+    name: str
+    apply: Callable[[ECGRecord], ECGRecord]
+
+
+def keep_leads(record: ECGRecord, leads: tuple[str, ...]) -> ECGRecord:
+    """The record with these leads alone.
+
+    Raises:
+        ECGInputError: it lacks one of them.
+    """
+    names = standard_lead_names(record.lead_names)
+    missing = [lead for lead in leads if lead not in names]
+    if missing:
+        raise ECGInputError(
+            f"record {record.record_id!r} has no lead {', '.join(missing)}; it has {', '.join(names)}."
+        )
+    rows = [names.index(lead) for lead in leads]
+    return replace(record, signal=record.signal[rows], lead_names=leads, gain=None, baseline=None)
+
+
+def lower_rate(record: ECGRecord, sampling_rate: float) -> ECGRecord:
+    """The record as a device of that rate would have stored it; unchanged where its own rate is no higher.
+
+    A missing sample (NaN) spreads over its neighbours, as far as the anti-aliasing filter reaches.
+    """
+    if record.sampling_rate <= sampling_rate:
+        return record
+    up, down = round(sampling_rate * 2), round(record.sampling_rate * 2)  # rates come in halves of a hertz
+    common = gcd(up, down)
+    signal = resample_poly(record.signal, up // common, down // common, axis=1).astype(np.float32)
+    return replace(record, signal=signal, sampling_rate=sampling_rate, gain=None, baseline=None)
+
+
+def add_noise(record: ECGRecord, decibels: float) -> ECGRecord:
+    """White noise on each lead, so many decibels below the lead's own power (its mean taken out).
+
+    The same record always gets the same noise. A flat lead stays flat.
+    """
+    digest = hashlib.blake2b(record.record_id.encode(), digest_size=8).digest()
+    random = np.random.default_rng(int.from_bytes(digest, "little"))
+    deviation = np.nanstd(record.signal, axis=1, keepdims=True)
+    noise = random.standard_normal(record.signal.shape) * deviation * 10 ** (-decibels / 20)
+    return replace(record, signal=(record.signal + noise).astype(np.float32), gain=None, baseline=None)
+
+
+DISTURBANCES = (
+    *(Disturbance("leads", name, partial(keep_leads, leads=leads)) for name, leads in LEAD_SUBSETS.items()),
+    *(Disturbance("rate", f"{rate:g} Hz", partial(lower_rate, sampling_rate=rate)) for rate in LOWER_RATES),
+    *(Disturbance("noise", f"{level} dB", partial(add_noise, decibels=level)) for level in NOISE_LEVELS),
+)
+
+__all__ = [
+    "DISTURBANCES",
+    "LEAD_SUBSETS",
+    "LOWER_RATES",
+    "NOISE_LEVELS",
+    "Disturbance",
+    "add_noise",
+    "keep_leads",
+    "lower_rate",
+]
