@@ -89,7 +89,7 @@ def test_table_is_needed(raw, tmp_path):
         corpus_records("wfdb-folder", raw)
     with pytest.raises(CorpusError, match=r"none\.csv does not exist"):
         corpus_records("wfdb-folder", raw, table="none.csv")
-    table = write_table(tmp_path / "table.csv", [{"path": "sub/r1"}])
+    table = write_table(tmp_path / "table.csv", [{"text": "sub/r1"}])
     with pytest.raises(CorpusError, match=r"lacks the column\(s\) record"):
         corpus_records("wfdb-folder", raw, table=str(table))
     with pytest.raises(CorpusError, match="nowhere is not a folder"):

@@ -160,29 +160,28 @@ def resampled(record: ECGRecord, sampling_rate: float) -> ECGRecord:
     )
 
 
-def read_table(path: Path, columns: Sequence[str], hint: str = "Fetch the file again.") -> Iterator[dict[str, str]]:
+def read_table(
+    path: Path, columns: Sequence[str], hint: str = "Fetch the file again.", optional: Sequence[str] = ()
+) -> Iterator[dict[str, str]]:
     """The rows of a CSV table one after the other, fields without outer blanks; the header is checked at once.
 
     Args:
         path: the table.
-        columns: the columns that must be there; others may be.
+        columns: the columns that must be there.
         hint: what to do about a table that is absent or damaged.
+        optional: further columns that are read where they are there.
 
     Raises:
         CorpusError: at once or while rows are taken: the table is absent or unreadable, lacks a column, holds no
             rows, or a row has more or fewer fields than the header.
     """
-    lines = _csv_lines(path, hint)
-    _, names = next(lines, (0, []))
-    if not names:
-        raise CorpusError(f"{path} cannot be read as a CSV table: it is empty. {hint}")
-    names = [name.strip() for name in names]
+    names = table_columns(path, hint)
     missing = [column for column in columns if column not in names]
     if missing:
         raise CorpusError(f"{path} lacks the column(s) {', '.join(missing)}. {hint}")
-    repeated = [name for name, number in Counter(names).items() if number > 1]
-    if repeated:
-        raise CorpusError(f"{path} has the column {repeated[0]!r} more than once. {hint}")
+    places = [(name, place) for place, name in enumerate(names) if name in columns or name in optional]
+    lines = _csv_lines(path, hint)
+    next(lines)
     first = next(lines, None)
     if first is None:
         raise CorpusError(f"{path} holds no rows. {hint}")
@@ -194,9 +193,21 @@ def read_table(path: Path, columns: Sequence[str], hint: str = "Fetch the file a
                     f"{path} cannot be read as a CSV table: line {line} has {len(fields)} fields, the header has "
                     f"{len(names)}. {hint}"
                 )
-            yield {name: text.strip() for name, text in zip(names, fields, strict=True)}
+            yield {name: fields[place].strip() for name, place in places}
 
     return rows()
+
+
+def table_columns(path: Path, hint: str) -> list[str]:
+    """The names of a CSV table's columns. Raises a CorpusError when it cannot be read or one comes twice."""
+    _, names = next(_csv_lines(path, hint), (0, []))
+    if not names:
+        raise CorpusError(f"{path} cannot be read as a CSV table: it is empty. {hint}")
+    names = [name.strip() for name in names]
+    repeated = [name for name, number in Counter(names).items() if number > 1]
+    if repeated:
+        raise CorpusError(f"{path} has the column {repeated[0]!r} more than once. {hint}")
+    return names
 
 
 def _csv_lines(path: Path, hint: str) -> Iterator[tuple[int, list[str]]]:
@@ -215,4 +226,4 @@ def _csv_lines(path: Path, hint: str) -> Iterator[tuple[int, list[str]]]:
         raise CorpusError(f"{path} cannot be read as a CSV table: {error}. {hint}") from error
 
 
-__all__ = ["Corpus", "CorpusRow", "Source", "read_row", "read_table", "resampled", "split_of_key"]
+__all__ = ["Corpus", "CorpusRow", "Source", "read_row", "read_table", "resampled", "split_of_key", "table_columns"]

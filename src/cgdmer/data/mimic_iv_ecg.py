@@ -18,6 +18,7 @@ on `study_id`, whatever the order of their rows. What becomes of a record:
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,12 @@ def report_statements(lines: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence))
 
 
+@lru_cache(maxsize=2**14)  # a few thousand reports make up most of the corpus
+def _cleaned(lines: tuple[str, ...]) -> tuple[int, str | None, tuple[str, ...]]:
+    """(number of words, text, statements)"""
+    return len(_words(lines).split()), clean_report(lines) if lines else None, report_statements(lines)
+
+
 def mimic_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator[CorpusRow | SkippedRecord]]:
     """The rows of `record_list.csv` in its order (see `Corpus.rows`)."""
     min_words = options["min_words"]
@@ -80,16 +87,18 @@ def mimic_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator
                 yield SkippedRecord(study_id, f"{_REPORTS} has two different reports of this study.", "two reports")
             elif not lines and min_words:
                 yield SkippedRecord(study_id, f"{_REPORTS} has no report of this study.", "no report")
-            elif len(_words(lines).split()) < min_words:
-                yield SkippedRecord(study_id, too_short, "short report")
             else:
+                num_words, text, statements = _cleaned(lines)
+                if num_words < min_words:
+                    yield SkippedRecord(study_id, too_short, "short report")
+                    continue
                 yield CorpusRow(
                     record_id=study_id,
                     path=fields["path"],
                     split=split_of_key(patient_id, train=98, validation=2),
                     patient_id=patient_id,
-                    text=clean_report(lines) if lines else None,
-                    statements=report_statements(lines),
+                    text=text,
+                    statements=statements,
                 )
 
     return total, entries()

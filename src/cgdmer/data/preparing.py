@@ -28,6 +28,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from cgdmer.data.corpora import CORPORA
@@ -185,7 +186,7 @@ def _open_partial(job: _Job, target: Path) -> None:
     if not any(job.folder.iterdir()):
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(state), encoding="utf-8")
-        temporary.rename(path)
+        temporary.replace(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
@@ -359,7 +360,7 @@ def _write_part(job: _Job, part: _Part) -> dict[str, Any]:
     path = part.report_path(job.folder)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(report), encoding="utf-8")
-    temporary.rename(path)
+    temporary.replace(path)
     return report
 
 
@@ -367,9 +368,12 @@ def _read(
     corpus: Corpus, raw_dir: Path, row: CorpusRow, options: dict[str, Any], unknown_codes: Counter[str]
 ) -> ECGRecord | SkippedRecord:
     record = corpus.read(raw_dir, row, options, unknown_codes)
-    if isinstance(record, ECGRecord) and options["sampling_rate"] is not None:
-        return resampled(record, options["sampling_rate"])
-    return record
+    if isinstance(record, SkippedRecord):
+        return record
+    # fmax and fmin pass over NaN; a lead of nothing else gives NaN, which is not above zero.
+    if not (np.fmax.reduce(record.signal, axis=1) > np.fmin.reduce(record.signal, axis=1)).any():
+        return SkippedRecord(row.record_id, f"{raw_dir / row.path}: every lead is flat or missing.", "empty")
+    return record if options["sampling_rate"] is None else resampled(record, options["sampling_rate"])
 
 
 # ---- worker processes

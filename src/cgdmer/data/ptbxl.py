@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, read_table
+from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, read_table, table_columns
 from cgdmer.data.storage import SkippedRecord, split_of_fold_number
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
@@ -101,11 +101,10 @@ def ptbxl_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator
     )
     path = raw_dir / _TABLE
     table = read_table(path, (*_COLUMNS, file_name_column), hint)
-    descriptions = list(read_table(raw_dir / _STATEMENTS, ("description",), hint))
-    code_column = next(iter(descriptions[0]))  # it has no name in the corpus
+    code_column = table_columns(raw_dir / _STATEMENTS, hint)[0]  # it has no name in the corpus
     statements = {
         fields[code_column]: statement_sentence(fields["description"])
-        for fields in descriptions
+        for fields in read_table(raw_dir / _STATEMENTS, (code_column, "description"), hint)
         if fields[code_column] and fields["description"]
     }
     rows: dict[str, CorpusRow] = {}

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, read_table, split_of_key
+from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, read_table, split_of_key, table_columns
 from cgdmer.data.storage import SPLITS, SkippedRecord, split_of_fold_number
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
@@ -37,14 +37,13 @@ def folder_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterato
     path = Path(options["table"])
     if not raw_dir.is_dir():
         raise CorpusError(f"{raw_dir} is not a folder. Name the one that holds the records.")
+    _check_columns(path)
     total = sum(1 for _ in _rows(path))
     return total, _rows(path)
 
 
 def _rows(path: Path) -> Iterator[CorpusRow]:
-    for number, fields in enumerate(read_table(path, ("record",), _HINT), 1):
-        if number == 1:
-            _check_columns(path, fields)
+    for number, fields in enumerate(read_table(path, ("record",), _HINT, optional=_COLUMNS), 1):
         record, patient_id = fields["record"], fields.get("patient_id") or None
         if not record:
             raise CorpusError(f"{path}: column record is blank in row {number}. {_HINT}")
@@ -74,13 +73,14 @@ def _rows(path: Path) -> Iterator[CorpusRow]:
         )
 
 
-def _check_columns(path: Path, fields: Mapping[str, str]) -> None:
-    unknown = [column for column in fields if column not in _COLUMNS]
+def _check_columns(path: Path) -> None:
+    columns = table_columns(path, _HINT)
+    unknown = [column for column in columns if column not in _COLUMNS]
     if unknown:
         raise CorpusError(
             f"{path} has the column(s) {', '.join(map(repr, unknown))}, which mean nothing here. {_HINT}"
         )
-    if "split" in fields and "fold" in fields:
+    if "split" in columns and "fold" in columns:
         raise CorpusError(f"{path} has both split and fold. Keep the one that divides the records.")
 
 

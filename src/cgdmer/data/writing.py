@@ -67,7 +67,7 @@ class ShardWriter:
                 self._stream.close()
                 self.num_bytes = self._file.tell()
                 self._file.close()
-                self._temporary.rename(self._path)
+                self._temporary.replace(self._path)
         finally:
             self._file.close()
             self._temporary.unlink(missing_ok=True)
