@@ -14,7 +14,8 @@ from transformers import AutoProcessor
 from cgdmer import CGDMERConfig, CGDMERModel
 from cgdmer.cli import build_parser, main
 from cgdmer.data.simulation import simulate_cohort, simulate_record
-from cgdmer.data.storage import split_of_fold, write_dataset
+from cgdmer.data.storage import split_of_fold
+from cgdmer.data.writing import write_dataset
 from cgdmer.presets import preset_folder
 
 

@@ -55,14 +55,20 @@ def build_parser() -> argparse.ArgumentParser:
         _prepare,
         "turn a raw corpus into a dataset folder",
         "Reads every record of a corpus, checks it, and writes a `datasets` folder with the splits train, validation\n"
-        "and test. Records that cannot be read are left out and listed with the reason in skipped.csv.",
+        "and test. Records that cannot be read are left out and listed with the reason in skipped.csv.\n"
+        "After Ctrl-C or a kill the same command continues from what is finished, in OUTPUT_DIR.partial.",
     )
-    prepare.add_argument("corpus", choices=["ptb-xl"])
+    prepare.add_argument("corpus", choices=["mimic-iv-ecg", "ptb-xl", "cpsc2018", "csn", "wfdb-folder"])
     prepare.add_argument("raw_dir", help="the corpus as downloaded (for PTB-XL: the folder of ptbxl_database.csv)")
     prepare.add_argument("output_dir", help="a new or empty folder")
+    prepare.add_argument("--num_proc", type=int, default=1, help="how many processes read and write (default: 1)")
     prepare.add_argument(
-        "--sampling_rate", type=int, choices=[100, 500], default=100, help="which PTB-XL files to read"
+        "--sampling_rate",
+        type=int,
+        help="ptb-xl: which files to read, 100 (default) or 500 Hz; others: resample to this rate (default: keep)",
     )
+    prepare.add_argument("--min_words", type=int, help="mimic-iv-ecg: leave shorter reports out (default: 4)")
+    prepare.add_argument("--table", help="wfdb-folder: a CSV table of the records, with their texts and labels")
 
     finetune = command(
         "finetune",
@@ -135,9 +141,14 @@ def _demo(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _prepare(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.data.ptbxl import prepare_ptbxl
+    from cgdmer.data.preparing import prepare_corpus
 
-    counts = prepare_ptbxl(options.raw_dir, options.output_dir, sampling_rate=options.sampling_rate)
+    chosen = {
+        name: getattr(options, name)
+        for name in ("sampling_rate", "min_words", "table")
+        if getattr(options, name) is not None
+    }
+    counts = prepare_corpus(options.corpus, options.raw_dir, options.output_dir, num_proc=options.num_proc, **chosen)
     if not options.json:
         print(f"{counts['written']} records written to {options.output_dir}, {counts['skipped']} skipped", end="")
         print(f" (see {options.output_dir}/skipped.csv)" if counts["skipped"] else "")
@@ -239,8 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CGDMERError, OSError) as error:
         print(f"cgdmer {options.command}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"cgdmer {options.command}: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"cgdmer {options.command}: stopped. {stopped}".rstrip(), file=sys.stderr)
         return 130
     if options.json:
         print(json.dumps(answer, indent=2))

@@ -9,7 +9,8 @@ from typing import Any
 from transformers import AutoModel, AutoProcessor, pipeline
 
 from cgdmer.data.simulation import CONDITIONS, simulate_cohort
-from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold, write_dataset
+from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold
+from cgdmer.data.writing import write_dataset
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, save_ecg_plot
 from cgdmer.evaluation.evaluate import evaluate, results_table
 from cgdmer.evaluation.tasks import get_task

@@ -3,9 +3,6 @@
 
 import csv
 import json
-import os
-import signal
-import threading
 import time
 from pathlib import Path
 
@@ -14,14 +11,8 @@ import pandas as pd
 import pytest
 import wfdb
 
-from cgdmer.data.ptbxl import (
-    SUPERCLASS_OF,
-    SUPERCLASSES,
-    prepare_ptbxl,
-    ptbxl_records,
-    ptbxl_superclasses,
-    statement_sentence,
-)
+from cgdmer.data.preparing import corpus_records, prepare_corpus
+from cgdmer.data.ptbxl import SUPERCLASS_OF, SUPERCLASSES, ptbxl_superclasses, statement_sentence
 from cgdmer.data.storage import SkippedRecord, load_dataset_folder, row_to_record, split_of_fold
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
@@ -78,7 +69,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_record_of_a_row(corpus):
-    record = next(iter(ptbxl_records(corpus)))
+    record = next(iter(corpus_records("ptb-xl", corpus)))
     assert isinstance(record, ECGRecord)
     assert record.record_id == "1" and record.patient_id == "100"
     assert record.text == "sinusrhythmus normales ekg"
@@ -98,7 +89,7 @@ def test_rows_with_other_values(tmp_path):
         ],
         rate=500,
     )
-    first, second, third = ptbxl_records(corpus, sampling_rate=500)
+    first, second, third = corpus_records("ptb-xl", corpus, sampling_rate=500)
     assert (first.age, first.sex, first.text, first.patient_id) == (90.0, "male", None, None)
     assert first.labels == ("SR", "ISCLA"), "order of the table, likelihood ignored"
     assert first.statements == ("Sinus rhythm.", "Ischemic ST-T changes in lateral leads.")
@@ -107,7 +98,7 @@ def test_rows_with_other_values(tmp_path):
 
 
 def test_folds_make_the_splits(corpus, tmp_path):
-    counts = prepare_ptbxl(corpus, tmp_path / "out")
+    counts = prepare_corpus("ptb-xl", corpus, tmp_path / "out")
     assert counts == {"written": 10, "skipped": 0, "train": 8, "validation": 1, "test": 1}
     loaded = load_dataset_folder(tmp_path / "out")
     assert loaded["train"]["fold"][:] == list(range(1, 9))
@@ -126,7 +117,7 @@ def test_bad_records_are_passed_over(corpus, tmp_path):
     content = bytearray((folder / "00006_lr.dat").read_bytes())
     content[0] ^= 1
     (folder / "00006_lr.dat").write_bytes(content)
-    counts = prepare_ptbxl(corpus, tmp_path / "out")
+    counts = prepare_corpus("ptb-xl", corpus, tmp_path / "out")
     assert (counts["written"], counts["skipped"]) == (5, 5)
     with open(tmp_path / "out" / "skipped.csv", encoding="utf-8", newline="") as file:
         reasons = {row["record"]: row["reason"] for row in csv.DictReader(file)}
@@ -142,27 +133,29 @@ def test_files_outside_the_corpus_are_not_opened(tmp_path, name):
     corpus = write_corpus(tmp_path / "raw", [table_row(1)])
     table = pd.read_csv(corpus / "ptbxl_database.csv").assign(filename_lr=name)
     table.to_csv(corpus / "ptbxl_database.csv", index=False)
-    (skipped,) = ptbxl_records(corpus)
+    (skipped,) = corpus_records("ptb-xl", corpus)
     assert isinstance(skipped, SkippedRecord) and "filename_lr" in skipped.reason
 
 
 @pytest.mark.parametrize("table", ["ptbxl_database.csv", "scp_statements.csv"])
 def test_absent_and_unreadable_tables(corpus, table):
     path = corpus / table
+    header = path.read_bytes().split(b"\n")[0] + b"\n"
     for content, word in (
         (b"", "cannot be read"),
         (b"ecg_id,scp\xe4_codes\n1,\xff\xfe\n", "not UTF-8"),
-        (b'a,b\n1,2,3,4\n"5', "cannot be read"),
+        (header + b'"1', "cannot be read.*unexpected end"),
+        (header + b"1,2\n", "cannot be read.*line 2 has 2 fields, the header has"),
         (b"a,b\n1,2\n", "lacks the column"),
-        (path.read_bytes().split(b"\n")[0] + b"\n", "no rows"),
+        (header, "no rows"),
     ):
         path.write_bytes(content)
         with pytest.raises(CorpusError, match=word) as error:
-            ptbxl_records(corpus)
+            corpus_records("ptb-xl", corpus)
         assert table in str(error.value)
     path.unlink()
     with pytest.raises(CorpusError, match=rf"{table} does not exist.*not a PTB-XL folder"):
-        ptbxl_records(corpus)
+        corpus_records("ptb-xl", corpus)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +165,7 @@ def test_missing_columns_are_named(corpus, column):
     table = pd.read_csv(corpus / "ptbxl_database.csv").drop(columns=column)
     table.to_csv(corpus / "ptbxl_database.csv", index=False)
     with pytest.raises(CorpusError, match=rf"ptbxl_database.csv lacks the column.*{column}"):
-        ptbxl_records(corpus)
+        corpus_records("ptb-xl", corpus)
 
 
 @pytest.mark.parametrize(
@@ -207,16 +200,16 @@ def test_fields_that_make_no_sense(tmp_path, monkeypatch, column, value):
     table.loc[1, column] = value
     table.to_csv(corpus / "ptbxl_database.csv", index=False)
     with pytest.raises(CorpusError, match=rf"ptbxl_database.csv.*column {column}") as error:
-        ptbxl_records(corpus)
+        corpus_records("ptb-xl", corpus)
     assert column == "ecg_id" or "ecg_id '2'" in str(error.value)
     assert not (tmp_path / "planted").exists()
 
 
 def test_only_two_rates(corpus):
     with pytest.raises(CorpusError, match="250"):
-        ptbxl_records(corpus, sampling_rate=250)
+        corpus_records("ptb-xl", corpus, sampling_rate=250)
     with pytest.raises(CorpusError, match=r"no record could be written.*00001_hr"):
-        prepare_ptbxl(corpus, corpus.parent / "out", sampling_rate=500)  # this corpus has no records500
+        prepare_corpus("ptb-xl", corpus, corpus.parent / "out", sampling_rate=500)  # this corpus has no records500
 
 
 def test_superclasses():
@@ -248,7 +241,7 @@ def test_all_statements_are_plain_sentences(real_data):
 def test_real_subset_is_prepared_fast_and_whole(real_data, tmp_path):
     raw_dir = real_data / "ptb-xl-subset"
     start = time.perf_counter()
-    counts = prepare_ptbxl(raw_dir, tmp_path / "out")
+    counts = prepare_corpus("ptb-xl", raw_dir, tmp_path / "out")
     seconds = time.perf_counter() - start
     assert counts["written"] == 4061 and counts["skipped"] == 11
     assert seconds < 60
@@ -267,24 +260,3 @@ def test_real_subset_is_prepared_fast_and_whole(real_data, tmp_path):
         for record_id, sex in zip(split["record_id"], split["sex"], strict=True):
             heights[sex].append(table["height"][int(record_id)])
     assert np.nanmedian(heights["male"]) > np.nanmedian(heights["female"]) + 10
-
-
-def test_ctrl_c_leaves_no_half_dataset(real_data, tmp_path):
-    """A real interrupt of a real run, some way in."""
-    finished = threading.Event()
-
-    def interrupt():
-        while not list(tmp_path.glob(".out.*/train/*.arrow")) and not finished.wait(0.01):
-            pass
-        if not finished.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            prepare_ptbxl(real_data / "ptb-xl-subset", tmp_path / "out")
-    finally:
-        finished.set()
-        thread.join()
-    assert not list(tmp_path.iterdir())

@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cgdmer.data import storage
+from cgdmer.data import writing
 from cgdmer.data.storage import (
     FEATURES,
     SkippedRecord,
     load_dataset_folder,
     record_to_row,
     row_to_record,
-    write_dataset,
 )
+from cgdmer.data.writing import write_dataset
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError, ECGInputError
 
@@ -133,8 +133,8 @@ def test_damaged_rows():
 
 
 def test_written_dataset_loads_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "_ROWS_A_BATCH", 4)
-    monkeypatch.setattr(storage, "_BYTES_A_SHARD", 3000)  # several files a split
+    monkeypatch.setattr(writing, "_ROWS_A_BATCH", 4)
+    monkeypatch.setattr(writing, "_BYTES_A_SHARD", 3000)  # several files a split
     records = [make_record(number) for number in range(40)]
     names = {8: "validation", 9: "test"}
     counts = write_dataset(
@@ -177,9 +177,9 @@ def test_skipped_records_are_counted_and_listed(tmp_path):
     assert (counts["written"], counts["skipped"]) == (1, 2)
     with open(tmp_path / "o" / "skipped.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["record", "reason"]
-    assert rows[1] == ["r7", "its file is absent, says\nthe corpus"]
-    assert rows[2][0] == "r1" and "gain" in rows[2][1]
+    assert rows[0] == ["record", "kind", "reason"]
+    assert rows[1] == ["r7", "unreadable", "its file is absent, says\nthe corpus"]
+    assert rows[2][0] == "r1" and "gain" in rows[2][2]
     summary = json.loads((tmp_path / "o" / "summary.json").read_text())
     assert summary["written"] == 1 and summary["skipped"] == 2 and summary["splits"]["train"] == 1
 
@@ -228,14 +228,14 @@ def test_interrupted_overwrite_leaves_the_old_dataset(tmp_path):
 
 def test_failing_rename_leaves_the_old_dataset(tmp_path, monkeypatch):
     write([make_record(5)], tmp_path / "out")
-    rename = storage.Path.rename
+    rename = writing.Path.rename
 
     def failing(path, target):
         if path.suffix == ".part":
             raise OSError("disk gone")
         return rename(path, target)
 
-    monkeypatch.setattr(storage.Path, "rename", failing)
+    monkeypatch.setattr(writing.Path, "rename", failing)
     with pytest.raises(CorpusError, match="disk gone"):
         write([make_record(1)], tmp_path / "out", overwrite=True)
     assert load_dataset_folder(tmp_path / "out")["train"]["record_id"][:] == ["r5"]

@@ -8,7 +8,8 @@ from transformers import AutoProcessor
 from cgdmer import CGDMERConfig, CGDMERModel
 from cgdmer.data.ptbxl import SUPERCLASSES
 from cgdmer.data.simulation import CONDITIONS, simulate_cohort, simulate_record
-from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold, write_dataset
+from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold
+from cgdmer.data.writing import write_dataset
 from cgdmer.evaluation.embeddings import embed_prompts, embed_records
 from cgdmer.evaluation.evaluate import evaluate, results_table, untrained_like
 from cgdmer.evaluation.tasks import TASKS, get_task

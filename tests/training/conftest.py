@@ -10,7 +10,8 @@ from transformers import BertConfig
 
 from cgdmer import CGDMERConfig
 from cgdmer.data.simulation import simulate_cohort
-from cgdmer.data.storage import split_of_fold, write_dataset
+from cgdmer.data.storage import split_of_fold
+from cgdmer.data.writing import write_dataset
 from cgdmer.presets import preset_folder
 
 

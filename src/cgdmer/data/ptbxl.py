@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """PTB-XL: 21,799 twelve-lead records of 10 s with reports and SCP codes (https://physionet.org/content/ptb-xl/).
 
-A folder as it comes from PhysioNet: `ptbxl_database.csv`, `scp_statements.csv`, `records100/`, `records500/`.
+A folder as it comes from PhysioNet: `ptbxl_database.csv`, `scp_statements.csv`, `records100/`, `records500/`. The
+option `sampling_rate`, 100 or 500 (Hz), chooses between the two versions in which the corpus holds each record.
 
 What becomes of a row:
 
@@ -15,19 +16,17 @@ What becomes of a row:
 """
 
 import ast
-import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-import pandas as pd
-
-from cgdmer.data.storage import SkippedRecord, split_of_fold, write_dataset
+from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, read_table, table_columns
+from cgdmer.data.storage import SkippedRecord, split_of_fold_number
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import CGDMERError, CorpusError
-from cgdmer.models.reading_wfdb import read_wfdb
+from cgdmer.models.errors import CorpusError
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 
@@ -69,20 +68,6 @@ _REWORDED = {
 }
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One row of `ptbxl_database.csv`, its fields converted."""
-
-    ecg_id: str
-    patient_id: str | None
-    age: float | None
-    sex: str | None
-    report: str | None
-    scp_codes: tuple[str, ...]
-    fold: int
-    file_name: str
-
-
 def ptbxl_superclasses(scp_codes: Iterable[str], superclass_of: Mapping[str, str] = SUPERCLASS_OF) -> tuple[str, ...]:
     """The diagnostic superclasses of a record's SCP codes, each once, in the order of `SUPERCLASSES`.
 
@@ -90,57 +75,6 @@ def ptbxl_superclasses(scp_codes: Iterable[str], superclass_of: Mapping[str, str
     """
     found = {superclass_of[code] for code in scp_codes if code in superclass_of}
     return tuple(superclass for superclass in SUPERCLASSES if superclass in found)
-
-
-def ptbxl_records(raw_dir: str | os.PathLike[str], *, sampling_rate: int = 100) -> Iterator[ECGRecord | SkippedRecord]:
-    """The records of PTB-XL in the order of its table; both tables are read and checked before the first comes.
-
-    Args:
-        raw_dir: the folder as it comes from PhysioNet.
-        sampling_rate: 100 or 500 (Hz), the two versions in which the corpus holds each record.
-
-    Returns:
-        An iterator over all rows. A row whose files are absent, damaged or at another rate comes as a
-        `SkippedRecord` with the reason.
-
-    Raises:
-        CorpusError: the folder is not PTB-XL, or a table is absent, unreadable or lacks a column; the message names
-            file, column and row.
-    """
-    rows, statements = _read_tables(raw_dir, sampling_rate)
-    return (_read_record(Path(raw_dir), row, statements, sampling_rate) for row in rows)
-
-
-def prepare_ptbxl(
-    raw_dir: str | os.PathLike[str],
-    output_dir: str | os.PathLike[str],
-    *,
-    sampling_rate: int = 100,
-    overwrite: bool = False,
-) -> dict[str, int]:
-    """Turn PTB-XL into a dataset folder, carrying on past records that cannot be read.
-
-    Args:
-        raw_dir: the folder as it comes from PhysioNet.
-        output_dir: see `write_dataset`, which also writes `skipped.csv` and `summary.json` there.
-        sampling_rate: 100 or 500 (Hz).
-        overwrite: replace a dataset that is already in `output_dir`.
-
-    Returns:
-        `written`, `skipped`, and the number of records in each split.
-
-    Raises:
-        CorpusError: as `ptbxl_records` and `write_dataset`.
-    """
-    rows, statements = _read_tables(raw_dir, sampling_rate)
-    return write_dataset(
-        (_read_record(Path(raw_dir), row, statements, sampling_rate) for row in rows),
-        output_dir,
-        splits=split_of_fold,
-        description=f"PTB-XL at {sampling_rate} Hz, folds 1-8 train, 9 validation, 10 test. Licence: CC BY 4.0.",
-        total=len(rows),
-        overwrite=overwrite,
-    )
 
 
 def statement_sentence(description: str) -> str:
@@ -153,55 +87,34 @@ def statement_sentence(description: str) -> str:
     return f"{words[0].upper()}{words[1:].rstrip('.')}."
 
 
-def _read_record(
-    raw_dir: Path, row: _Row, statements: Mapping[str, str], sampling_rate: int
-) -> ECGRecord | SkippedRecord:
-    try:
-        name = PurePosixPath(row.file_name)
-        if not row.file_name or name.is_absolute() or ".." in name.parts or "\\" in row.file_name:
-            raise CorpusError(
-                f"{_TABLE}: column {_FILE_NAME_COLUMN[sampling_rate]} holds {row.file_name!r}, which is no file "
-                "inside the corpus."
-            )
-        record = read_wfdb(raw_dir / name)
-        if record.sampling_rate != sampling_rate:
-            raise CorpusError(f"{raw_dir / name}: sampled at {record.sampling_rate:g} Hz, not at {sampling_rate} Hz.")
-    except CGDMERError as error:
-        return SkippedRecord(row.ecg_id, str(error))
-    return replace(
-        record,
-        record_id=row.ecg_id,
-        patient_id=row.patient_id,
-        text=row.report,
-        statements=tuple(statements[code] for code in row.scp_codes),
-        labels=row.scp_codes,
-        fold=row.fold,
-        age=row.age,
-        sex=row.sex,
+def ptbxl_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator[CorpusRow]]:
+    """The rows of `ptbxl_database.csv` in its order, after all of both tables was checked (see `Corpus.rows`).
+
+    Raises:
+        CorpusError: the folder is not PTB-XL, or a table is absent, unreadable or lacks a column; the message names
+            file, column and row.
+    """
+    file_name_column = _file_name_column(options["sampling_rate"])
+    hint = (
+        f"Fetch the file again. A PTB-XL folder holds {_TABLE}, {_STATEMENTS}, records100 and records500: if none of "
+        f"them is there, {raw_dir} is not a PTB-XL folder."
     )
-
-
-def _read_tables(raw_dir: str | os.PathLike[str], sampling_rate: int) -> tuple[list[_Row], dict[str, str]]:
-    """All rows of the database, and the sentence of each SCP code."""
-    if sampling_rate not in _FILE_NAME_COLUMN:
-        raise CorpusError(f"PTB-XL comes at 100 and 500 Hz, not at {sampling_rate}. Choose one of the two.")
-    folder = Path(raw_dir)
-    file_name_column = _FILE_NAME_COLUMN[sampling_rate]
-    table = _read_csv(folder / _TABLE, (*_COLUMNS, file_name_column))
-    descriptions = _read_csv(folder / _STATEMENTS, ("description",))
-    code_column = descriptions.columns[0]  # it has no name in the corpus
+    path = raw_dir / _TABLE
+    table = read_table(path, (*_COLUMNS, file_name_column), hint)
+    code_column = table_columns(raw_dir / _STATEMENTS, hint)[0]  # it has no name in the corpus
     statements = {
-        code: statement_sentence(description)
-        for code, description in zip(descriptions[code_column], descriptions["description"], strict=True)
-        if code and description.strip()
+        fields[code_column]: statement_sentence(fields["description"])
+        for fields in read_table(raw_dir / _STATEMENTS, (code_column, "description"), hint)
+        if fields[code_column] and fields["description"]
     }
-    path = folder / _TABLE
-    rows: list[_Row] = []
-    for fields in table.to_dict("records"):
-        fields = {str(column): str(value).strip() for column, value in fields.items()}
-        where = f"{path}, ecg_id {fields['ecg_id']!r}"
-        if not fields["ecg_id"]:
-            raise CorpusError(f"{path}: column ecg_id is blank in row {len(rows) + 1}. Fetch the file again.")
+    rows: dict[str, CorpusRow] = {}
+    for number, fields in enumerate(table, 1):
+        ecg_id = fields["ecg_id"]
+        where = f"{path}, ecg_id {ecg_id!r}"
+        if not ecg_id:
+            raise CorpusError(f"{path}: column ecg_id is blank in row {number}. Fetch the file again.")
+        if ecg_id in rows:
+            raise CorpusError(f"{path}: column ecg_id holds {ecg_id!r} more than once. Fetch the file again.")
         sex = fields["sex"].removesuffix(".0")
         if sex not in _SEXES:
             raise CorpusError(f"{where}: column sex holds {fields['sex']!r}; 0 (male) or 1 (female) is expected.")
@@ -209,44 +122,39 @@ def _read_tables(raw_dir: str | os.PathLike[str], sampling_rate: int) -> tuple[l
         fold = _number(where, "strat_fold", fields["strat_fold"])
         if fold not in range(1, 11):
             raise CorpusError(f"{where}: column strat_fold holds {fields['strat_fold']!r}; 1 to 10 is expected.")
-        rows.append(
-            _Row(
-                ecg_id=fields["ecg_id"],
-                patient_id=fields["patient_id"].removesuffix(".0") or None,
-                age=90.0 if age == _AGE_ABOVE_89 else age,
-                sex=_SEXES[sex],
-                report=fields["report"] or None,
-                scp_codes=_parse_scp_codes(where, fields["scp_codes"], statements),
-                fold=int(fold),
-                file_name=fields[file_name_column],
-            )
+        codes = _parse_scp_codes(where, fields["scp_codes"], statements)
+        rows[ecg_id] = CorpusRow(
+            record_id=ecg_id,
+            path=fields[file_name_column],
+            split=split_of_fold_number(int(fold)),
+            patient_id=fields["patient_id"].removesuffix(".0") or None,
+            text=fields["report"] or None,
+            statements=tuple(statements[code] for code in codes),
+            labels=codes,
+            fold=int(fold),
+            age=90.0 if age == _AGE_ABOVE_89 else age,
+            sex=_SEXES[sex],
         )
-    repeated = table["ecg_id"][table["ecg_id"].duplicated()]
-    if len(repeated):
-        raise CorpusError(f"{path}: column ecg_id holds {repeated.iloc[0]!r} more than once. Fetch the file again.")
-    return rows, statements
+    return len(rows), iter(rows.values())
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A table with all fields as text, blank where empty."""
-    if not path.is_file():
-        raise CorpusError(
-            f"{path} does not exist, so {path.parent} is not a PTB-XL folder. Name the one that holds {_TABLE}, "
-            f"{_STATEMENTS}, records100 and records500."
+def read_ptbxl_row(
+    raw_dir: Path, row: CorpusRow, options: Mapping[str, Any], unknown_codes: Counter[str]
+) -> ECGRecord | SkippedRecord:
+    """A row's record; one at another rate than the option's is skipped (see `Corpus.read`)."""
+    record = read_row(raw_dir, row, f"{_TABLE}, column {_file_name_column(options['sampling_rate'])}")
+    if isinstance(record, ECGRecord) and record.sampling_rate != options["sampling_rate"]:
+        return SkippedRecord(
+            row.record_id,
+            f"{raw_dir / row.path}: sampled at {record.sampling_rate:g} Hz, not at {options['sampling_rate']} Hz.",
         )
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is not UTF-8 text: {error}. Fetch the file again.") from error
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
-        raise CorpusError(f"{path} cannot be read as a CSV table: {error}. Fetch the file again.") from error
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise CorpusError(f"{path} lacks the column(s) {', '.join(missing)}. Fetch the file again.")
-    if table.empty:
-        raise CorpusError(f"{path} holds no rows. Fetch the file again.")
-    # A row with too few fields leaves the last ones as NaN even so.
-    return table.fillna("")
+    return record
+
+
+def _file_name_column(sampling_rate: float) -> str:
+    if sampling_rate not in _FILE_NAME_COLUMN:
+        raise CorpusError(f"PTB-XL comes at 100 and 500 Hz, not at {sampling_rate}. Choose one of the two.")
+    return _FILE_NAME_COLUMN[int(sampling_rate)]
 
 
 def _number(where: str, column: str, field: str) -> float:
@@ -280,11 +188,21 @@ def _parse_scp_codes(where: str, field: str, statements: Mapping[str, str]) -> t
     return tuple(codes)
 
 
-__all__ = [
-    "SUPERCLASSES",
-    "SUPERCLASS_OF",
-    "prepare_ptbxl",
-    "ptbxl_records",
-    "ptbxl_superclasses",
-    "statement_sentence",
-]
+PTBXL = Corpus(
+    source=Source(
+        name="ptb-xl",
+        title="PTB-XL, a large publicly available electrocardiography dataset",
+        version="1.0.3",
+        url="https://physionet.org/content/ptb-xl/1.0.3/",
+        licence="CC BY 4.0",
+        citation="Wagner P, Strodthoff N, Bousseljot RD, Kreiseler D, Lunze FI, Samek W, Schaeffter T. PTB-XL, a "
+        "large publicly available electrocardiography dataset. Scientific Data 7, 154 (2020). "
+        "https://doi.org/10.1038/s41597-020-0495-6",
+    ),
+    splits="Folds 1-8 train, 9 validation, 10 test.",
+    rows=ptbxl_rows,
+    read=read_ptbxl_row,
+    options={"sampling_rate": 100},
+)
+
+__all__ = ["PTBXL", "SUPERCLASSES", "SUPERCLASS_OF", "ptbxl_superclasses", "statement_sentence"]

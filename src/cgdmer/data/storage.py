@@ -1,29 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepared records on disk: a plain Hugging Face `datasets` folder with the splits train, validation and test.
+"""A record as a row on disk and back, and how a prepared folder is loaded (writing one: see `cgdmer.data.writing`).
 
 A row holds the signal as little-endian int16 bytes, leads after each other, beside everything that turns them back
 into millivolts. A binary column because it is read several times faster than any column of numbers, int16 because
 that is what recorders write: with a lead's gain and baseline the integers come back exactly.
 """
 
-import csv
-import json
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow as pa
-from tqdm.auto import tqdm
 
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import CGDMERError, CorpusError, ECGInputError
+from cgdmer.models.errors import CorpusError, ECGInputError
 from cgdmer.models.reading_wfdb import counts_to_millivolts
 
 SPLITS = ("train", "validation", "test")
@@ -50,16 +42,22 @@ FEATURES = datasets.Features(
 
 MISSING_SAMPLE = -32768  # stands for NaN in the stored signal
 
-_ROWS_A_BATCH = 100
-_BYTES_A_SHARD = 2**29
-
 
 @dataclass(frozen=True)
 class SkippedRecord:
-    """A record that a corpus lists and that could not be used, and why."""
+    """A record that a corpus lists and that is not used.
+
+    Attributes:
+        record_id: as the corpus has it.
+        reason: what is wrong with it, in words.
+        kind: the sort of reason, by which summaries count: "absent" (a listed file is not there), "repeated" (listed
+            before), "empty" (every lead flat or missing), "unreadable" (anything else about its files), and what a
+            corpus adds, such as "short report".
+    """
 
     record_id: str
     reason: str
+    kind: str = "unreadable"
 
 
 def record_to_row(record: ECGRecord) -> dict[str, Any]:
@@ -154,83 +152,6 @@ def row_to_record(row: dict[str, Any]) -> ECGRecord:
     )
 
 
-def write_dataset(
-    records: Iterable[ECGRecord | SkippedRecord],
-    output_dir: str | os.PathLike[str],
-    *,
-    splits: Callable[[ECGRecord], str],
-    description: str,
-    total: int | None = None,
-    overwrite: bool = False,
-) -> dict[str, int]:
-    """Write records to a dataset folder, one after the other, with a progress bar, in bounded memory.
-
-    Besides the three splits the folder holds `skipped.csv` (record, reason) and `summary.json` (counts). It is built
-    under a temporary name beside `output_dir` and renamed when complete: a run that fails or is stopped with Ctrl-C
-    leaves nothing behind.
-
-    Args:
-        records: what to write. A `SkippedRecord` is counted and listed, as is a record that cannot be stored.
-        output_dir: absent or empty, unless `overwrite`.
-        splits: gives a record's split: "train", "validation" or "test".
-        description: a sentence on the corpus, kept in each split's info and in the summary.
-        total: how many records will come, for the progress bar.
-        overwrite: replace `output_dir` if it holds a dataset (never a folder with anything else).
-
-    Returns:
-        `written`, `skipped`, and the number of records in each split under its name.
-
-    Raises:
-        CorpusError: `output_dir` cannot be written, or no record could be.
-    """
-    target = Path(output_dir).resolve()
-    _check_target(target, overwrite)  # before hours of work; once more when the folder is put in place
-    skipped: list[SkippedRecord] = []
-    split_of_patient: dict[str, str] = {}
-    patients_in_several_splits: set[str] = set()
-
-    with _folder_put_in_place(target, overwrite) as folder, ExitStack() as open_files:
-        writers = {name: open_files.enter_context(_SplitWriter(folder / name, name, description)) for name in SPLITS}
-        for record in tqdm(records, total=total, desc=f"writing {target.name}", unit=" records"):
-            if isinstance(record, SkippedRecord):
-                skipped.append(record)
-                continue
-            split = splits(record)
-            if split not in writers:
-                raise CorpusError(
-                    f"record {record.record_id!r} was assigned to the split {split!r}; there are {', '.join(SPLITS)}."
-                )
-            try:
-                row = record_to_row(record)
-            except CGDMERError as error:
-                skipped.append(SkippedRecord(record.record_id, str(error)))
-                continue
-            writers[split].write(row)
-            if record.patient_id is not None and split_of_patient.setdefault(record.patient_id, split) != split:
-                patients_in_several_splits.add(record.patient_id)
-        counts = {name: writer.num_rows for name, writer in writers.items()}
-        written = sum(counts.values())
-        if not written:
-            first = f" The first of {len(skipped)} reasons: {skipped[0].reason}" if skipped else ""
-            raise CorpusError(f"no record could be written to {target}.{first}")
-        open_files.close()
-        (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(SPLITS)}), encoding="utf-8")
-        with open(folder / "skipped.csv", "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(("record", "reason"))
-            table.writerows((record.record_id, record.reason) for record in skipped)
-        summary = {
-            "description": description,
-            "written": written,
-            "skipped": len(skipped),
-            "splits": counts,
-            "patients": len(split_of_patient),
-            "patients_in_several_splits": len(patients_in_several_splits),
-        }
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return {"written": written, "skipped": len(skipped), **counts}
-
-
 def split_of_fold(record: ECGRecord) -> str:
     """The split of a record that carries one of ten folds: 1 to 8 train, 9 validation, 10 test (as PTB-XL's authors
     recommend).
@@ -240,11 +161,16 @@ def split_of_fold(record: ECGRecord) -> str:
     """
     if record.fold is None or not 1 <= record.fold <= 10:
         raise CorpusError(f"record {record.record_id!r}: its fold is {record.fold}; expected 1 to 10.")
-    return {9: "validation", 10: "test"}.get(record.fold, "train")
+    return split_of_fold_number(record.fold)
+
+
+def split_of_fold_number(fold: int) -> str:
+    """The split of one of ten folds, 1 to 10: see `split_of_fold`."""
+    return {9: "validation", 10: "test"}.get(fold, "train")
 
 
 def load_dataset_folder(path: str | os.PathLike[str]) -> datasets.DatasetDict:
-    """Load what `write_dataset` wrote, memory-mapped.
+    """Load a prepared dataset, memory-mapped.
 
     Raises:
         CorpusError: the folder is absent, is no dataset of this package, is damaged, or lacks a column.
@@ -274,101 +200,6 @@ def load_dataset_folder(path: str | os.PathLike[str]) -> datasets.DatasetDict:
     return loaded
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise CorpusError(f"{target} is a file. Name a folder for the dataset.")
-    if not any(target.iterdir()):
-        return
-    if not overwrite:
-        raise CorpusError(f"{target} is not empty. Name another folder, remove this one, or ask to overwrite it.")
-    if not (target / "dataset_dict.json").is_file():
-        raise CorpusError(f"{target} holds something other than a prepared dataset and is not overwritten. Remove it.")
-
-
-@contextmanager
-def _folder_put_in_place(target: Path, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its name when the block ends well, else vanishes."""
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    replaced = temporary.with_suffix(".old")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        _check_target(target, overwrite)
-        if target.exists():
-            target.rename(replaced)
-        temporary.rename(target)
-    except OSError as error:
-        raise CorpusError(f"{target} could not be written: {error}") from error
-    finally:  # also after Ctrl-C
-        if replaced.exists() and not target.exists():
-            replaced.rename(target)
-        for leftover in (temporary, replaced):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-class _SplitWriter:
-    """Streams rows into the Arrow files of one split, in the layout that `datasets.load_from_disk` reads.
-
-    `Dataset.save_to_disk` would need all rows in an Arrow file first, and so twice the disk space and time.
-    """
-
-    def __init__(self, folder: Path, split: str, description: str) -> None:
-        self.folder, self.split, self.description = folder, split, description
-        self.num_rows = 0
-        self._shards: list[str] = []
-        self._rows: list[dict[str, Any]] = []
-        self._stream: pa.RecordBatchStreamWriter | None = None
-        self._file: pa.OSFile | None = None
-
-    def __enter__(self) -> "_SplitWriter":
-        self.folder.mkdir()
-        return self
-
-    def write(self, row: dict[str, Any]) -> None:
-        self.num_rows += 1
-        self._rows.append(row)
-        if len(self._rows) >= _ROWS_A_BATCH:
-            self._flush()
-
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        if error_type is None and (self._rows or not self._shards):  # a split without rows still needs its columns
-            self._flush()
-        self._close_shard()
-        if error_type is None:
-            self._write_description()
-
-    def _flush(self) -> None:
-        if self._stream is None or self._file is None:
-            self._shards.append(f"data-{len(self._shards):05d}.arrow")
-            self._file = pa.OSFile(str(self.folder / self._shards[-1]), "wb")
-            self._stream = pa.ipc.new_stream(self._file, FEATURES.arrow_schema)
-        self._stream.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=FEATURES.arrow_schema))
-        self._rows = []
-        if self._file.tell() >= _BYTES_A_SHARD:
-            self._close_shard()
-
-    def _close_shard(self) -> None:
-        if self._stream is not None and self._file is not None:
-            self._stream.close()
-            self._file.close()
-        self._stream = self._file = None
-
-    def _write_description(self) -> None:
-        datasets.DatasetInfo(description=self.description, features=FEATURES).write_to_directory(str(self.folder))
-        state: dict[str, Any] = {
-            "_data_files": [{"filename": name} for name in self._shards],
-            "_fingerprint": uuid.uuid4().hex[:16],  # tells this split apart in the caches of datasets' map and filter
-            "_format_columns": None,
-            "_format_kwargs": {},
-            "_format_type": None,
-            "_output_all_columns": False,
-            "_split": self.split,
-        }
-        (self.folder / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
-
-
 __all__ = [
     "FEATURES",
     "MISSING_SAMPLE",
@@ -378,5 +209,5 @@ __all__ = [
     "record_to_row",
     "row_to_record",
     "split_of_fold",
-    "write_dataset",
+    "split_of_fold_number",
 ]

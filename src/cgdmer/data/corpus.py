@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a corpus is here: where it comes from, the list of what to read, and how one entry of the list is read."""
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from scipy import signal as scipy_signal
+
+from cgdmer.data.storage import SkippedRecord
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import CGDMERError, CorpusError
+from cgdmer.models.reading_wfdb import read_wfdb
+
+_FINEST_GAIN = 1000.0  # units per mV of a resampled signal: rounding costs half a microvolt at most
+_LARGEST_COUNT = 32767
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusRow:
+    """One record that a corpus lists: where it lies, and what its tables say about it.
+
+    Attributes:
+        path: relative to the corpus's folder, parts separated by "/", without suffix.
+        split: "train", "validation" or "test".
+
+    The others are as in `ECGRecord`; a corpus that writes them into the record's own header leaves them empty here.
+    """
+
+    record_id: str
+    path: str
+    split: str
+    patient_id: str | None = None
+    text: str | None = None
+    statements: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    fold: int | None = None
+    age: float | None = None
+    sex: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a corpus comes from and on what terms; it travels with every dataset made of it."""
+
+    name: str
+    title: str
+    version: str
+    url: str
+    licence: str
+    citation: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that `prepare_corpus` knows.
+
+    Attributes:
+        splits: a sentence on how records are divided.
+        rows: `(raw_dir, options) -> (number of entries, iterator)`. The entries come in an order that is the same on
+            every machine; one that is not used comes as a `SkippedRecord`. Tables are checked before it returns.
+        read: `(raw_dir, row, options, unknown_codes) -> record`, called in any process. A record that cannot be used
+            comes as a `SkippedRecord`; diagnosis codes that no table knows are counted in `unknown_codes`.
+        options: the names of its options with their defaults. `sampling_rate`, in Hz, is among those of every corpus.
+    """
+
+    source: Source
+    splits: str
+    rows: Callable[[Path, Mapping[str, Any]], tuple[int, Iterator[CorpusRow | SkippedRecord]]]
+    read: Callable[[Path, CorpusRow, Mapping[str, Any], Counter[str]], ECGRecord | SkippedRecord]
+    options: Mapping[str, Any] = field(default_factory=lambda: {"sampling_rate": None})
+
+
+def read_row(raw_dir: Path, row: CorpusRow, named_in: str = "") -> ECGRecord | SkippedRecord:
+    """Read a row's WFDB record and add what the row knows.
+
+    Args:
+        raw_dir: the corpus's folder.
+        row: what to read.
+        named_in: the table and column that gave the path, for messages.
+    """
+    try:
+        record = read_wfdb(raw_dir / _path_inside(row.path, named_in))
+    except CGDMERError as error:
+        absent = isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError))
+        return SkippedRecord(row.record_id, str(error), "absent" if absent else "unreadable")
+    return replace(
+        record,
+        record_id=row.record_id,
+        patient_id=row.patient_id,
+        text=row.text,
+        statements=row.statements,
+        labels=row.labels,
+        fold=row.fold,
+        age=row.age,
+        sex=row.sex,
+    )
+
+
+def _path_inside(path: str, named_in: str) -> PurePosixPath:
+    name = PurePosixPath(path)
+    if not path or name.is_absolute() or ".." in name.parts or "\\" in path or "\0" in path:
+        raise CorpusError(f"{named_in or 'the corpus'} names {path!r}, which is no file inside the corpus.")
+    return name
+
+
+def split_of_key(key: str, *, train: int = 70, validation: int = 10) -> str:
+    """A split for a patient (or a record whose patient is not known), by a hash that is the same on every machine.
+
+    Args:
+        key: the patient's id: all records of a patient fall into one split.
+        train: percentage for training.
+        validation: percentage for validation; the rest is for testing.
+    """
+    place = int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:8], "big") % 100
+    return "train" if place < train else "validation" if place < train + validation else "test"
+
+
+def resampled(record: ECGRecord, sampling_rate: float) -> ECGRecord:
+    """The record at another rate, by the polyphase filter of the feature extractor.
+
+    Missing samples are bridged for the filter and missing again afterwards. The new samples are no integers, so
+    storing rounds them: to 1 uV, or as coarsely as 16 bits make necessary.
+
+    Args:
+        record: any record; it comes back as it is when it has that rate already.
+        sampling_rate: Hz.
+    """
+    ratio = (Fraction(str(sampling_rate)) / Fraction(str(record.sampling_rate))).limit_denominator(1000)
+    if ratio == 1:
+        return record
+    missing = np.isnan(record.signal)
+    signal = record.signal.astype(np.float64)
+    times = np.arange(signal.shape[1])
+    for lead, gaps in zip(signal, missing, strict=True):
+        lead[gaps] = np.interp(times[gaps], times[~gaps], lead[~gaps]) if not gaps.all() else 0.0
+    signal = scipy_signal.resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="edge")
+    nearest = np.rint(np.arange(signal.shape[1]) / float(ratio)).astype(int).clip(max=len(times) - 1)
+    signal[missing[:, nearest]] = np.nan
+    gain = []
+    for lead in signal:
+        highest = float(np.abs(lead[~np.isnan(lead)]).max(initial=0.0))
+        finest = _FINEST_GAIN
+        while highest * finest >= _LARGEST_COUNT:
+            finest /= 2
+        gain.append(finest)
+    return replace(
+        record,
+        signal=signal.astype(np.float32),
+        sampling_rate=float(sampling_rate),
+        gain=tuple(gain),
+        baseline=(0,) * len(gain),
+    )
+
+
+def read_table(
+    path: Path, columns: Sequence[str], hint: str = "Fetch the file again.", optional: Sequence[str] = ()
+) -> Iterator[dict[str, str]]:
+    """The rows of a CSV table one after the other, fields without outer blanks; the header is checked at once.
+
+    Args:
+        path: the table.
+        columns: the columns that must be there.
+        hint: what to do about a table that is absent or damaged.
+        optional: further columns that are read where they are there.
+
+    Raises:
+        CorpusError: at once or while rows are taken: the table is absent or unreadable, lacks a column, holds no
+            rows, or a row has more or fewer fields than the header.
+    """
+    names = table_columns(path, hint)
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise CorpusError(f"{path} lacks the column(s) {', '.join(missing)}. {hint}")
+    places = [(name, place) for place, name in enumerate(names) if name in columns or name in optional]
+    lines = _csv_lines(path, hint)
+    next(lines)
+    first = next(lines, None)
+    if first is None:
+        raise CorpusError(f"{path} holds no rows. {hint}")
+
+    def rows() -> Iterator[dict[str, str]]:
+        for line, fields in chain([first], lines):
+            if len(fields) != len(names):
+                raise CorpusError(
+                    f"{path} cannot be read as a CSV table: line {line} has {len(fields)} fields, the header has "
+                    f"{len(names)}. {hint}"
+                )
+            yield {name: fields[place].strip() for name, place in places}
+
+    return rows()
+
+
+def table_columns(path: Path, hint: str) -> list[str]:
+    """The names of a CSV table's columns. Raises a CorpusError when it cannot be read or one comes twice."""
+    _, names = next(_csv_lines(path, hint), (0, []))
+    if not names:
+        raise CorpusError(f"{path} cannot be read as a CSV table: it is empty. {hint}")
+    names = [name.strip() for name in names]
+    repeated = [name for name, number in Counter(names).items() if number > 1]
+    if repeated:
+        raise CorpusError(f"{path} has the column {repeated[0]!r} more than once. {hint}")
+    return names
+
+
+def _csv_lines(path: Path, hint: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of each line that is not blank, the header among them."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            table = csv.reader(file, strict=True)
+            for fields in table:
+                if fields:
+                    yield table.line_num, fields
+    except FileNotFoundError as error:
+        raise CorpusError(f"{path} does not exist. {hint}") from error
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} is not UTF-8 text: {error}. {hint}") from error
+    except (csv.Error, OSError) as error:
+        raise CorpusError(f"{path} cannot be read as a CSV table: {error}. {hint}") from error
+
+
+__all__ = ["Corpus", "CorpusRow", "Source", "read_row", "read_table", "resampled", "split_of_key", "table_columns"]

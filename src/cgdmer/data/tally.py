@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is counted while records are written, for `summary.json`. Tallies of parts add up to that of the whole."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cgdmer.models.ecg_record import ECGRecord
+
+_COUNTED = ("records", "seconds", "sampling_rates", "gains", "leads", "labels", "texts", "patients", "unknown_codes")
+_MOST_LISTED = 20  # gains and sets of leads; a corpus has one or two
+
+
+class Tally:
+    """Counts over the records of one split.
+
+    Texts and patients are counted by 64-bit digests: 800,000 reports would fill the memory, and the two files of
+    counts stay free of what a report says.
+
+    Attributes:
+        counts: for each thing counted, how many records have which value. JSON holds it without loss.
+    """
+
+    def __init__(self, counts: Mapping[str, Mapping[str, int]] | None = None) -> None:
+        self.counts: dict[str, Counter[str]] = {name: Counter((counts or {}).get(name, {})) for name in _COUNTED}
+
+    @property
+    def num_records(self) -> int:
+        return self.counts["records"]["all"]
+
+    def add(self, record: ECGRecord) -> None:
+        """Count one record."""
+        records = self.counts["records"]
+        records["all"] += 1
+        records["with_text"] += record.text is not None
+        records["with_labels"] += bool(record.labels)
+        records["with_missing_samples"] += bool(np.isnan(record.signal).any())
+        self.counts["seconds"][f"{record.signal.shape[1] / record.sampling_rate:.3f}"] += 1
+        self.counts["sampling_rates"][f"{record.sampling_rate:g}"] += 1
+        self.counts["gains"].update({f"{gain:g}" for gain in record.gain or ()})
+        self.counts["leads"][" ".join(record.lead_names)] += 1
+        self.counts["labels"].update(set(record.labels))
+        if record.text is not None:
+            self.counts["texts"][_digest(record.text)] += 1
+        if record.patient_id is not None:
+            self.counts["patients"][_digest(record.patient_id)] += 1
+
+    def update(self, other: "Tally") -> None:
+        """Add another tally's counts."""
+        for name, counter in other.counts.items():
+            self.counts[name].update(counter)
+
+
+def summarize(tallies: Mapping[str, Tally]) -> dict[str, Any]:
+    """What `summary.json` says about the records, from a tally for each split.
+
+    Returns:
+        `hours` in all; `seconds` (shortest, median, longest record); `unit` of the signals as they load; the numbers
+        of records by `sampling_rates` (Hz), by `gains` (stored integers per mV) and by `leads`; records
+        `with_missing_samples`, `with_text` and `with_labels`; `texts_distinct`, and of these `texts_repeated` (of more
+        than one record); `patients` and how many of them are in several splits; `labels`, the number of records with
+        each label by split; `unknown_codes`, the number of records with each diagnosis code that no table knows.
+    """
+    whole = Tally()
+    for tally in tallies.values():
+        whole.update(tally)
+    counts = whole.counts
+    durations = sorted((float(seconds), number) for seconds, number in counts["seconds"].items())
+    splits_of_patient = Counter(patient for tally in tallies.values() for patient in tally.counts["patients"])
+    labels = sorted(counts["labels"])
+    return {
+        "hours": round(sum(seconds * number for seconds, number in durations) / 3600, 3),
+        "seconds": {
+            "shortest": durations[0][0],
+            "median": _median(durations, whole.num_records),
+            "longest": durations[-1][0],
+        },
+        "sampling_rates": _by_number(counts["sampling_rates"]),
+        "unit": "mV",
+        "gains": _most_frequent(counts["gains"]),
+        "leads": _most_frequent(counts["leads"]),
+        "with_missing_samples": counts["records"]["with_missing_samples"],
+        "with_text": counts["records"]["with_text"],
+        "texts_distinct": len(counts["texts"]),
+        "texts_repeated": sum(number > 1 for number in counts["texts"].values()),
+        "patients": len(splits_of_patient),
+        "patients_in_several_splits": sum(number > 1 for number in splits_of_patient.values()),
+        "with_labels": counts["records"]["with_labels"],
+        "labels": {
+            label: {split: tally.counts["labels"][label] for split, tally in tallies.items()} for label in labels
+        },
+        "unknown_codes": dict(sorted(counts["unknown_codes"].items())),
+    }
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _median(durations: list[tuple[float, int]], num_records: int) -> float:
+    passed = 0
+    for seconds, number in durations:
+        passed += number
+        if 2 * passed >= num_records:
+            return seconds
+    raise ValueError("no durations")
+
+
+def _by_number(counter: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counter.items(), key=lambda item: float(item[0])))
+
+
+def _most_frequent(counter: Counter[str]) -> dict[str, int]:
+    ordered = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+    listed = dict(ordered[:_MOST_LISTED])
+    if len(ordered) > _MOST_LISTED:
+        listed["others"] = sum(number for _, number in ordered[_MOST_LISTED:])
+    return listed
+
+
+__all__ = ["Tally", "summarize"]

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes prepared records: a plain Hugging Face `datasets` folder with the splits train, validation and test.
+
+`datasets.Dataset.save_to_disk` would need all rows in an Arrow file first, and so twice the disk space and time:
+here rows go straight into Arrow files, and the library's own small files are written beside them at the end.
+"""
+
+import csv
+import json
+import os
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from tqdm.auto import tqdm
+
+from cgdmer.data.storage import FEATURES, SPLITS, SkippedRecord, record_to_row
+from cgdmer.data.tally import Tally, summarize
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import CGDMERError, CorpusError
+
+_ROWS_A_BATCH = 100
+_BYTES_A_SHARD = 2**29
+
+
+class ShardWriter:
+    """Streams rows into one Arrow file in bounded memory; the file takes its name when it is whole, or is not there.
+
+    Attributes:
+        num_bytes: size so far, without the rows of the batch that is being gathered.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.num_bytes = 0
+        self._path = path
+        # The process id keeps two runs that work on one folder by mistake out of each other's files.
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "ShardWriter":
+        self._file = pa.OSFile(str(self._temporary), "wb")
+        self._stream = pa.ipc.new_stream(self._file, FEATURES.arrow_schema)
+        return self
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add a row of `FEATURES`. Raises OSError when the disk is full."""
+        self._rows.append(row)
+        if len(self._rows) >= _ROWS_A_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._stream.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=FEATURES.arrow_schema))
+        self._rows = []
+        self.num_bytes = self._file.tell()
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error_type is None:
+                if self._rows or not self.num_bytes:  # a file without rows still tells its columns
+                    self._flush()
+                self._stream.close()
+                self.num_bytes = self._file.tell()
+                self._file.close()
+                self._temporary.replace(self._path)
+        finally:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+
+def write_dataset(
+    records: Iterable[ECGRecord | SkippedRecord],
+    output_dir: str | os.PathLike[str],
+    *,
+    splits: Callable[[ECGRecord], str],
+    description: str,
+    total: int | None = None,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """Write records to a dataset folder, one after the other, with a progress bar, in bounded memory.
+
+    For records that a program makes; a corpus on disk is better prepared by `cgdmer.data.preparing.prepare_corpus`,
+    which uses several processes and can be resumed. Besides the three splits the folder holds `skipped.csv` (record,
+    kind, reason) and `summary.json` (see `summarize`). It is built under a temporary name beside `output_dir` and
+    renamed when complete: a run that fails or is stopped with Ctrl-C leaves nothing behind.
+
+    Args:
+        records: what to write. A `SkippedRecord` is counted and listed, as is a record that cannot be stored.
+        output_dir: absent or empty, unless `overwrite`.
+        splits: gives a record's split: "train", "validation" or "test".
+        description: a sentence on the corpus, kept in each split's info and in the summary.
+        total: how many records will come, for the progress bar.
+        overwrite: replace `output_dir` if it holds a dataset (never a folder with anything else).
+
+    Returns:
+        `written`, `skipped`, and the number of records in each split under its name.
+
+    Raises:
+        CorpusError: `output_dir` cannot be written, or no record could be.
+    """
+    target = Path(output_dir).resolve()
+    check_target(target, overwrite)  # before hours of work; once more when the folder is put in place
+    skipped: list[SkippedRecord] = []
+    tallies = {split: Tally() for split in SPLITS}
+
+    with _folder_put_in_place(target, overwrite) as folder:
+        with ExitStack() as open_files:
+            writers = {split: open_files.enter_context(_SplitWriter(folder / split)) for split in SPLITS}
+            for record in tqdm(records, total=total, desc=f"writing {target.name}", unit=" records"):
+                if isinstance(record, SkippedRecord):
+                    skipped.append(record)
+                    continue
+                split = splits(record)
+                if split not in writers:
+                    raise CorpusError(
+                        f"record {record.record_id!r} was assigned to the split {split!r}; there are "
+                        f"{', '.join(SPLITS)}."
+                    )
+                try:
+                    row = record_to_row(record)
+                except CGDMERError as error:
+                    skipped.append(SkippedRecord(record.record_id, str(error)))
+                    continue
+                writers[split].write(row)
+                tallies[split].add(record)
+        shards = {split: writer.shards for split, writer in writers.items()}
+        return complete_folder(folder, target, shards, tallies, skipped, description=description)
+
+
+def complete_folder(
+    folder: Path,
+    target: Path,
+    shards: Mapping[str, Sequence[str]],
+    tallies: Mapping[str, Tally],
+    skipped: Sequence[SkippedRecord],
+    *,
+    description: str,
+    source: Mapping[str, str] | None = None,
+) -> dict[str, int]:
+    """Make a `datasets` folder of one that holds a folder of Arrow files for each split.
+
+    Args:
+        folder: where the files are.
+        target: how messages call it.
+        shards: the names of each split's files, in the order of their rows.
+        tallies: what was counted while each split was written.
+        skipped: the records that are not in it.
+        description: see `write_dataset`.
+        source: the corpus's name, title, version, url, licence and citation, kept in each split's info and in the
+            summary.
+
+    Returns:
+        As `write_dataset`.
+
+    Raises:
+        CorpusError: there is no row at all.
+        OSError: the disk is full.
+    """
+    counts = {split: tallies[split].num_records for split in SPLITS}
+    written = sum(counts.values())
+    if not written:
+        first = f" The first of {len(skipped)} reasons: {skipped[0].reason}" if skipped else ""
+        raise CorpusError(f"no record could be written to {target}.{first}")
+    source = source or {}
+    info = datasets.DatasetInfo(
+        description=description,
+        citation=source.get("citation", ""),
+        homepage=source.get("url", ""),
+        license=source.get("licence", ""),
+        features=FEATURES,
+    )
+    for split in SPLITS:
+        info.write_to_directory(str(folder / split))
+        state: dict[str, Any] = {
+            "_data_files": [{"filename": name} for name in shards[split]],
+            "_fingerprint": uuid.uuid4().hex[:16],  # tells this split apart in the caches of datasets' map and filter
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": split,
+        }
+        (folder / split / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+    (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(SPLITS)}), encoding="utf-8")
+    with open(folder / "skipped.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("record", "kind", "reason"))
+        table.writerows((record.record_id, record.kind, record.reason) for record in skipped)
+    summary = {
+        "description": description,
+        "source": dict(source),
+        "written": written,
+        "skipped": len(skipped),
+        "skipped_by_kind": dict(sorted(Counter(record.kind for record in skipped).items())),
+        "splits": counts,
+        **summarize(tallies),
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {"written": written, "skipped": len(skipped), **counts}
+
+
+def check_target(target: Path, overwrite: bool = False) -> None:
+    """Raise a CorpusError unless a dataset may take the place of `target`."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise CorpusError(f"{target} is a file. Name a folder for the dataset.")
+    if not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise CorpusError(
+            f"{target} is not empty{_what_it_holds(target)}. Name another folder, remove this one, or ask to "
+            "overwrite it."
+        )
+    if not (target / "dataset_dict.json").is_file():
+        raise CorpusError(f"{target} holds something other than a prepared dataset and is not overwritten. Remove it.")
+
+
+def _what_it_holds(target: Path) -> str:
+    try:
+        description = json.loads((target / "summary.json").read_text(encoding="utf-8"))["description"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f" (it holds: {description})"
+
+
+@contextmanager
+def _folder_put_in_place(target: Path, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when the block ends well, else vanishes."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    replaced = temporary.with_suffix(".old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        check_target(target, overwrite)
+        if target.exists():
+            target.rename(replaced)
+        temporary.rename(target)
+    except OSError as error:
+        raise CorpusError(f"{target} could not be written: {error}") from error
+    finally:  # also after Ctrl-C
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+class _SplitWriter:
+    """The rows of one split, in Arrow files of limited size."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shards: list[str] = []
+        self._folder = folder
+
+    def __enter__(self) -> "_SplitWriter":
+        self._folder.mkdir()
+        self._open_shard()
+        return self
+
+    def _open_shard(self) -> None:
+        self.shards.append(shard_name(len(self.shards)))
+        self._shard = ShardWriter(self._folder / self.shards[-1]).__enter__()
+
+    def write(self, row: dict[str, Any]) -> None:
+        if self._shard.num_bytes >= _BYTES_A_SHARD:
+            self._shard.__exit__(None)
+            self._open_shard()
+        self._shard.write(row)
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        self._shard.__exit__(error_type)
+
+
+def shard_name(number: int) -> str:
+    """The name of a split's Arrow file."""
+    return f"data-{number:05d}.arrow"
+
+
+__all__ = ["ShardWriter", "check_target", "complete_folder", "shard_name", "write_dataset"]

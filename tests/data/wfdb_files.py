@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Raw corpora of chance, in the layouts of the real ones."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cgdmer.data.storage import load_dataset_folder
+from cgdmer.models.leads import STANDARD_LEADS
+
+MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+def write_record(
+    path: Path,
+    seed: int = 0,
+    *,
+    comments: Iterable[str] = (),
+    num_samples: int = 60,
+    rate: int = 500,
+    gain: int = 1000,
+    leads: tuple[str, ...] = STANDARD_LEADS,
+    mat: bool = False,
+) -> np.ndarray:
+    """A record of noise in format 16, as `.dat` or in a `.mat` of the challenges' form; gives its integers (L, T)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    counts = np.random.default_rng(seed).integers(-900, 900, (num_samples, len(leads))).astype("<i2")
+    name, suffix, form, head = (path.name, ".mat", "16+24", b"\0" * 24) if mat else (path.name, ".dat", "16", b"")
+    lines = [f"{name} {len(leads)} {rate} {num_samples}"]
+    for lead, checksum in zip(leads, counts.sum(axis=0, dtype=np.int64) % 65536, strict=True):
+        lines.append(f"{name}{suffix} {form} {gain}/mV 16 0 0 {checksum} 0 {lead}")
+    path.with_suffix(".hea").write_text("\n".join([*lines, *(f"#{comment}" for comment in comments), ""]))
+    path.with_suffix(suffix).write_bytes(head + counts.tobytes())
+    return counts.T
+
+
+def write_csn(folder: Path, number: int, **options) -> Path:
+    """A tree like Chapman-Shaoxing-Ningbo's, ten records in each of its folders."""
+    for record in range(1, number + 1):
+        path = folder / "WFDBRecords" / "01" / f"{record // 10:03d}" / f"JS{record:05d}"
+        comments = [f"Age: {record % 100}", "Sex: Female", "Dx: 426783006,59118001", "Rx: Unknown"]
+        write_record(path, record, comments=comments, mat=True, **options)
+    return folder
+
+
+def write_table(path: Path, rows: list[Mapping[str, object]]) -> Path:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    return path
+
+
+def assert_same_dataset(first: Path, second: Path) -> None:
+    """Same rows in the same order, same files, same lists of what was skipped and counted."""
+    one, other = load_dataset_folder(first), load_dataset_folder(second)
+    for split in one:
+        assert one[split].to_list() == other[split].to_list()
+    names = sorted(path.relative_to(first) for path in first.rglob("*"))
+    assert names == sorted(path.relative_to(second) for path in second.rglob("*"))
+    for name in names:
+        if (first / name).is_file() and name.name != "state.json":  # which holds a number drawn by chance
+            assert (first / name).read_bytes() == (second / name).read_bytes(), name
