@@ -17,10 +17,9 @@ What becomes of a row:
 import ast
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 
 import pandas as pd
 
@@ -28,23 +27,6 @@ from cgdmer.data.storage import SkippedRecord, split_of_fold, write_dataset
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.models.reading_wfdb import read_wfdb
-
-SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
-
-# `diagnostic_class` of scp_statements.csv, here because a prepared dataset comes without that file.
-SUPERCLASS_OF: Mapping[str, str] = MappingProxyType(
-    {
-        code: superclass
-        for superclass, codes in {
-            "NORM": "NORM",
-            "MI": "IMI ASMI ILMI AMI ALMI INJAS LMI INJAL IPLMI IPMI INJIN INJLA PMI INJIL",
-            "STTC": "NDT NST_ DIG LNGQT ISC_ ISCAL ISCIN ISCIL ISCAS ISCLA ANEUR EL ISCAN",
-            "CD": "LAFB IRBBB 1AVB IVCD CRBBB CLBBB LPFB WPW ILBBB 3AVB 2AVB",
-            "HYP": "LVH LAO/LAE RVH RAO/RAE SEHYP",
-        }.items()
-        for code in codes.split()
-    }
-)
 
 _TABLE, _STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"
 _FILE_NAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
@@ -81,15 +63,6 @@ class _Row:
     scp_codes: tuple[str, ...]
     fold: int
     file_name: str
-
-
-def ptbxl_superclasses(scp_codes: Iterable[str], superclass_of: Mapping[str, str] = SUPERCLASS_OF) -> tuple[str, ...]:
-    """The diagnostic superclasses of a record's SCP codes, each once, in the order of `SUPERCLASSES`.
-
-    Codes of form and rhythm have none, so the result may be empty.
-    """
-    found = {superclass_of[code] for code in scp_codes if code in superclass_of}
-    return tuple(superclass for superclass in SUPERCLASSES if superclass in found)
 
 
 def ptbxl_records(raw_dir: str | os.PathLike[str], *, sampling_rate: int = 100) -> Iterator[ECGRecord | SkippedRecord]:
@@ -281,10 +254,7 @@ def _parse_scp_codes(where: str, field: str, statements: Mapping[str, str]) -> t
 
 
 __all__ = [
-    "SUPERCLASSES",
-    "SUPERCLASS_OF",
     "prepare_ptbxl",
     "ptbxl_records",
-    "ptbxl_superclasses",
     "statement_sentence",
 ]
