@@ -97,7 +97,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("model", help="a pretrained model's folder or Hub id")
     evaluate.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
-    evaluate.add_argument("--tasks", nargs="+", default=["ptbxl-super"], help="ptbxl-super, simulated")
+    evaluate.add_argument(
+        "--tasks",
+        nargs="+",
+        default=["ptbxl-super"],
+        help="ptbxl-{super,sub,form,rhythm,all}, cpsc2018, csn, simulated",
+    )
+    evaluate.add_argument("--prompts", default="ensemble", help="name, description, ensemble, or a JSON file")
+    evaluate.add_argument(
+        "--protocol",
+        default="repaired",
+        choices=["repaired", "as_published"],
+        help="as_published repeats known defects, for figures beside those of papers",
+    )
+    evaluate.add_argument("--splits", metavar="DIR", help="split files in the MERL layout, instead of the dataset's")
     evaluate.add_argument("--test_splits", nargs="+", default=["test"], help="splits to test on, pooled")
     evaluate.add_argument("--skip_linear_probe", action="store_true", help="zero-shot alone")
     evaluate.add_argument("--output_dir", help="write results.json there")
@@ -205,6 +218,9 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
             test_splits=options.test_splits,
             linear_probe=not options.skip_linear_probe,
             seed=options.seed,
+            prompts=options.prompts,
+            protocol=options.protocol,
+            split_files=options.splits,
         )
         if not options.json:
             print(results_table(results[task.name]), end="\n\n")

@@ -12,7 +12,7 @@ import pytest
 import wfdb
 
 from cgdmer.data.preparing import corpus_records, prepare_corpus
-from cgdmer.data.ptbxl import SUPERCLASS_OF, SUPERCLASSES, ptbxl_superclasses, statement_sentence
+from cgdmer.data.ptbxl import statement_sentence
 from cgdmer.data.storage import SkippedRecord, load_dataset_folder, row_to_record, split_of_fold
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
@@ -212,22 +212,10 @@ def test_only_two_rates(corpus):
         prepare_corpus("ptb-xl", corpus, corpus.parent / "out", sampling_rate=500)  # this corpus has no records500
 
 
-def test_superclasses():
-    assert ptbxl_superclasses(["SR", "ISCLA", "NORM", "ASMI", "IMI"]) == ("NORM", "MI", "STTC")
-    assert ptbxl_superclasses(["SR", "PVC"]) == ()
-
-
 def test_sentences():
     assert statement_sentence("Wolf-Parkinson-White syndrome") == "Wolff-Parkinson-White syndrome."
     assert statement_sentence(" non-specific  ischemic ") == "Non-specific ischemic ST-T changes."
     assert statement_sentence("left atrial overload/enlargement") == "Left atrial overload or enlargement."
-
-
-def test_superclass_table_is_the_corpus_s(real_data):
-    table = pd.read_csv(real_data / "ptb-xl-subset" / "scp_statements.csv", index_col=0)
-    classes = table["diagnostic_class"].dropna()
-    assert dict(SUPERCLASS_OF) == classes.to_dict()
-    assert set(SUPERCLASSES) == set(classes)
 
 
 def test_all_statements_are_plain_sentences(real_data):

@@ -18,32 +18,14 @@ What becomes of a row:
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, read_table, table_columns
 from cgdmer.data.storage import SkippedRecord, split_of_fold_number
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
-
-SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
-
-# `diagnostic_class` of scp_statements.csv, here because a prepared dataset comes without that file.
-SUPERCLASS_OF: Mapping[str, str] = MappingProxyType(
-    {
-        code: superclass
-        for superclass, codes in {
-            "NORM": "NORM",
-            "MI": "IMI ASMI ILMI AMI ALMI INJAS LMI INJAL IPLMI IPMI INJIN INJLA PMI INJIL",
-            "STTC": "NDT NST_ DIG LNGQT ISC_ ISCAL ISCIN ISCIL ISCAS ISCLA ANEUR EL ISCAN",
-            "CD": "LAFB IRBBB 1AVB IVCD CRBBB CLBBB LPFB WPW ILBBB 3AVB 2AVB",
-            "HYP": "LVH LAO/LAE RVH RAO/RAE SEHYP",
-        }.items()
-        for code in codes.split()
-    }
-)
 
 _TABLE, _STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"
 _FILE_NAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
@@ -66,15 +48,6 @@ _REWORDED = {
     "digitalis-effect": "digitalis effect",
     "long QT-interval": "long QT interval",
 }
-
-
-def ptbxl_superclasses(scp_codes: Iterable[str], superclass_of: Mapping[str, str] = SUPERCLASS_OF) -> tuple[str, ...]:
-    """The diagnostic superclasses of a record's SCP codes, each once, in the order of `SUPERCLASSES`.
-
-    Codes of form and rhythm have none, so the result may be empty.
-    """
-    found = {superclass_of[code] for code in scp_codes if code in superclass_of}
-    return tuple(superclass for superclass in SUPERCLASSES if superclass in found)
 
 
 def statement_sentence(description: str) -> str:
@@ -205,4 +178,4 @@ PTBXL = Corpus(
     options={"sampling_rate": 100},
 )
 
-__all__ = ["PTBXL", "SUPERCLASSES", "SUPERCLASS_OF", "ptbxl_superclasses", "statement_sentence"]
+__all__ = ["PTBXL", "statement_sentence"]

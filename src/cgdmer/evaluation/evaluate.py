@@ -1,51 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Zero-shot classification and linear probing on a prepared dataset, always beside a randomly initialised model."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import datasets
-import numpy as np
 import torch
 
-from cgdmer.data.storage import row_to_record
+from cgdmer.evaluation.as_published import PERCENTS, published_probe, published_splits, published_subset
 from cgdmer.evaluation.embeddings import RecordFeatures, embed_prompts, embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
+from cgdmer.evaluation.splits import LabelledRows, pooled, repaired_splits
 from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import Task
-from cgdmer.models.errors import CorpusError
+from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.modeling_cgdmer import CGDMERModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
-
-@dataclass(frozen=True)
-class _Part:
-    """Some splits of a dataset, pooled."""
-
-    rows: datasets.Dataset
-    labels: np.ndarray
-    patients: list[str]
-
-    @classmethod
-    def of(cls, splits: datasets.DatasetDict, names: Sequence[str], task: Task) -> "_Part":
-        for name in names:
-            if name not in splits:
-                raise CorpusError(f"the dataset has no split {name!r}. It has {', '.join(splits)}.")
-        rows = datasets.concatenate_datasets([splits[name] for name in names])
-        known = rows.select_columns(["labels", "patient_id", "record_id"])
-        labels = task.label_matrix(row["labels"] for row in known)
-        if not labels.any():
-            raise CorpusError(
-                f"no record of {', '.join(names)} has a label of the task {task.name}. Does it belong to this corpus?"
-            )
-        return cls(rows, labels, [row["patient_id"] or row["record_id"] for row in known])
-
-    def features(self, model: CGDMERModel, processor: ECGProcessor, description: str) -> RecordFeatures:
-        records = (row_to_record(row) for row in self.rows)
-        return embed_records(
-            model, processor.feature_extractor, records, total=len(self.rows), description=description
-        )
+# What a task's records and labels are; every result names it.
+PROTOCOLS = {"repaired": repaired_splits, "as_published": published_splits}
 
 
 def evaluate(
@@ -56,46 +30,84 @@ def evaluate(
     test_splits: Sequence[str] = ("test",),
     linear_probe: bool = True,
     seed: int = 0,
+    prompts: str | os.PathLike[str] = "ensemble",
+    protocol: str = "repaired",
+    split_files: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Measure a model and, in the same way, one of its configuration with random weights.
 
     Zero-shot: cosine between the record's and each class's prompts. Linear probe: fitted on all records of the
-    training split. Nothing is chosen on the test splits.
+    training split. Nothing is chosen on the test splits, except by the probe of the protocol `as_published`.
+    Records that belong to no class of the task have no part in it.
 
     Args:
         splits: a prepared dataset.
         test_splits: which of its splits are tested, pooled.
         linear_probe: also fit probes, which needs the features of the training split.
         seed: of the random weights, of the probe's held-out patients and of the bootstrap.
+        prompts: a packaged set of prompts or a file (see `load_prompts`).
+        protocol: `repaired`, or `as_published` for figures beside those of papers (see `as_published`): its labels,
+            its splits, and its probe in place of ours.
+        split_files: a folder of split files to use instead of the dataset's own splits (see `splits`).
 
     Returns:
-        `task`, `test_splits`, and for `zero_shot`, `zero_shot_untrained`, `linear_probe`, `linear_probe_untrained`
-        what `measure` returns.
+        `task`, `protocol`, `prompts`, `test_splits`; `unlabelled_records`, how many were left out, and
+        `absent_records`, how many the split files list beyond the dataset, each in training and test; for `zero_shot`
+        and `zero_shot_untrained` what `measure` returns, and so for `linear_probe` and `linear_probe_untrained`
+        (`as_published`: `published_probe` and `published_probe_untrained`, the macro AUROC by percent of the training
+        records).
+
+    Raises:
+        ConfigurationError: there is no such protocol or set of prompts.
+        CorpusError: the records or split files do not suit the task, or a patient is in training and test.
     """
-    test = _Part.of(splits, test_splits, task)
-    train = _Part.of(splits, ("train",), task) if linear_probe else None
+    if protocol not in PROTOCOLS:
+        raise ConfigurationError(f"there is no protocol {protocol!r}. Protocols: {', '.join(PROTOCOLS)}.")
+    wordings = task.prompts(prompts)
+    parts = PROTOCOLS[protocol](splits, task, split_files)
+    test = pooled(parts, test_splits, task)
+    train = pooled(parts, ("train",), task) if linear_probe else None
     if train is not None and (shared := set(train.patients) & set(test.patients)):
         raise CorpusError(
             f"{len(shared)} patients are in the training split and in the test splits. Split by patient."
         )
-    results: dict[str, Any] = {"task": task.name, "test_splits": list(test_splits)}
+    used = {"test": test} if train is None else {"train": train, "test": test}
+    results: dict[str, Any] = {
+        "task": task.name,
+        "protocol": protocol,
+        "prompts": os.fspath(prompts),
+        "test_splits": list(test_splits),
+        "unlabelled_records": {name: part.unlabelled for name, part in used.items()},
+        "absent_records": {name: part.absent for name, part in used.items()},
+    }
     for suffix, one in (("", model), ("_untrained", untrained_like(model, seed))):
         described = "trained" if suffix == "" else "untrained"
-        features = test.features(one, processor, f"{described}, test records")
-        prompts = embed_prompts(one, processor, list(task.prompts.values()))
-        results[f"zero_shot{suffix}"] = measure(
-            test.labels, features.embeds @ prompts.T, task.class_names, test.patients, seed=seed
-        )
-        if train is not None:
-            fitted = train.features(one, processor, f"{described}, training records")
-            probe = fit_linear_probe(fitted.pooled, train.labels, train.patients, seed=seed)
-            measured = measure(test.labels, probe.scores(features.pooled), task.class_names, test.patients, seed=seed)
-            results[f"linear_probe{suffix}"] = {
-                **measured,
-                "regularisation": probe.strength,
-                "training_records": len(train.labels),
-            }
+        features = _features(test, one, processor, f"{described}, test records")
+        scores = features.embeds @ embed_prompts(one, processor, wordings).T
+        results[f"zero_shot{suffix}"] = measure(test.labels, scores, task.class_names, test.patients, seed=seed)
+        if train is None:
+            continue
+        fitted = _features(train, one, processor, f"{described}, training records").pooled
+        if protocol == "as_published":
+            results[f"published_probe{suffix}"] = {}
+            for percent in PERCENTS:
+                rows = published_subset(len(train), percent)
+                results[f"published_probe{suffix}"][str(percent)] = published_probe(
+                    fitted[rows], train.labels[rows], features.pooled, test.labels
+                )
+            continue
+        probe = fit_linear_probe(fitted, train.labels, train.patients, seed=seed)
+        measured = measure(test.labels, probe.scores(features.pooled), task.class_names, test.patients, seed=seed)
+        results[f"linear_probe{suffix}"] = {
+            **measured,
+            "regularisation": probe.strength,
+            "training_records": len(train.labels),
+        }
     return results
+
+
+def _features(part: LabelledRows, model: CGDMERModel, processor: ECGProcessor, description: str) -> RecordFeatures:
+    return embed_records(model, processor.feature_extractor, part.records(), total=len(part), description=description)
 
 
 def untrained_like(model: CGDMERModel, seed: int = 0) -> CGDMERModel:
@@ -110,7 +122,8 @@ def results_table(results: dict[str, Any]) -> str:
     measures = [name for name in ("zero_shot", "linear_probe") if name in results]
     lines = [
         f"{results['task']}, {results['zero_shot']['records']} records of {results['zero_shot']['patients']} patients "
-        f"({', '.join(results['test_splits'])})",
+        f"({', '.join(results['test_splits'])}), protocol {results['protocol']}, prompts {results['prompts']}",
+        f"left out, in no class: {results['unlabelled_records']['test']} records",
         "",
         f"{'macro AUROC':32}{'trained':>10}  {'95 % interval':16}{'untrained':>10}",
     ]
@@ -120,6 +133,9 @@ def results_table(results: dict[str, Any]) -> str:
             f"{name.replace('_', ' '):32}{results[name]['macro_auroc']:10.3f}  {f'{low:.3f} to {high:.3f}':16}"
             f"{results[f'{name}_untrained']['macro_auroc']:10.3f}"
         )
+    for percent, value in results.get("published_probe", {}).items():
+        untrained = results["published_probe_untrained"][percent]
+        lines.append(f"{f'published probe, {percent} %':32}{value:10.3f}  {'':16}{untrained:10.3f}")
     lines += [
         "",
         f"{'AUROC by class':32}{'positives':>10}" + "".join(f"{name.replace('_', ' '):>16}" for name in measures),
@@ -133,4 +149,4 @@ def results_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["evaluate", "results_table", "untrained_like"]
+__all__ = ["PROTOCOLS", "evaluate", "results_table", "untrained_like"]

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model is judged on: the classes of a task, the labels that make a record one of them, and its prompts."""
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from cgdmer.data.ptbxl import ptbxl_superclasses
 from cgdmer.data.simulation import CONDITIONS
+from cgdmer.evaluation.label_tables import (
+    CPSC2018_CLASS_OF,
+    CSN_ACRONYMS_OF,
+    PTBXL_FORM_OF,
+    PTBXL_RHYTHM_OF,
+    PTBXL_SUBCLASS_OF,
+    PTBXL_SUPERCLASS_OF,
+)
+from cgdmer.evaluation.prompt_sets import PROMPT_SETS, load_prompts
 from cgdmer.models.errors import ConfigurationError
 
 
@@ -17,87 +26,100 @@ class Task:
 
     Attributes:
         name: as `--tasks` takes it.
-        prompts: for each class its wordings; a class's embedding is the mean over them.
-        classes_of: from a record's labels to the classes it belongs to.
+        class_names: in the order of every label matrix: that of the released test files (of the corpus's table for
+            `ptbxl-all`).
+        classes_of: from a record's labels to the classes it belongs to; other labels have none.
+        own_prompts: the wordings of a task that the packaged sets of prompts do not hold.
     """
 
     name: str
-    prompts: dict[str, tuple[str, ...]]
+    class_names: tuple[str, ...]
     classes_of: Callable[[Iterable[str]], Iterable[str]]
-
-    @property
-    def class_names(self) -> list[str]:
-        return list(self.prompts)
+    own_prompts: Mapping[str, tuple[str, ...]] | None = None
 
     def label_matrix(self, labels_of_records: Iterable[Iterable[str]]) -> np.ndarray:
-        """(records, classes) bool."""
-        rows = [set(self.classes_of(labels)) for labels in labels_of_records]
-        return np.array([[name in row for name in self.class_names] for row in rows], dtype=bool)
+        """(records, classes) bool; a row without any is of a record that has no part in this task."""
+        return self.matrix_of_classes(self.classes_of(labels) for labels in labels_of_records)
+
+    def matrix_of_classes(self, classes_of_records: Iterable[Iterable[str]]) -> np.ndarray:
+        """(records, classes) bool from each record's classes, which may be in any order."""
+        rows = [set(classes) for classes in classes_of_records]
+        matrix = np.array([[name in row for name in self.class_names] for row in rows], dtype=bool)
+        return matrix.reshape(len(rows), len(self.class_names))
+
+    def prompts(self, source: str | os.PathLike[str] = "ensemble") -> list[tuple[str, ...]]:
+        """The wordings of each class, in the order of `class_names`.
+
+        Args:
+            source: as `load_prompts` takes it. A task with `own_prompts` has these whichever packaged set is named.
+
+        Raises:
+            ConfigurationError: as `load_prompts`.
+        """
+        if self.own_prompts is not None and source in PROMPT_SETS:
+            prompts: Mapping[str, tuple[str, ...]] = self.own_prompts
+        else:
+            prompts = load_prompts(source, self.name, self.class_names)
+        return [prompts[name] for name in self.class_names]
 
 
-# One phrase for each of the 44 diagnostic SCP statements, under the superclass that PTB-XL puts it in: a superclass is
-# no word that reports use, but the set of its findings. Chosen over a few phrases a class on training fold 8 (0.868
-# against 0.845 after 16 epochs on folds 1 to 7). The pretraining texts are drawn from the same statements.
-PTBXL_SUPER_PROMPTS = {
-    "NORM": ("normal ECG",),
-    "MI": (
-        "anterior myocardial infarction",
-        "anteroseptal myocardial infarction",
-        "anterolateral myocardial infarction",
-        "lateral myocardial infarction",
-        "inferior myocardial infarction",
-        "inferolateral myocardial infarction",
-        "inferoposterior myocardial infarction",
-        "inferoposterolateral myocardial infarction",
-        "posterior myocardial infarction",
-        "subendocardial injury in anteroseptal leads",
-        "subendocardial injury in anterolateral leads",
-        "subendocardial injury in lateral leads",
-        "subendocardial injury in inferior leads",
-        "subendocardial injury in inferolateral leads",
-    ),
-    "STTC": (
-        "non-diagnostic T abnormalities",
-        "non-specific ST changes",
-        "non-specific ischemic ST-T changes",
-        "ischemic ST-T changes in anterior leads",
-        "ischemic ST-T changes in anteroseptal leads",
-        "ischemic ST-T changes in anterolateral leads",
-        "ischemic ST-T changes in lateral leads",
-        "ischemic ST-T changes in inferior leads",
-        "ischemic ST-T changes in inferolateral leads",
-        "ST-T changes compatible with ventricular aneurysm",
-        "ST-T changes due to electrolyte disturbance or drug",
-        "digitalis effect",
-        "long QT interval",
-    ),
-    "CD": (
-        "first degree AV block",
-        "second degree AV block",
-        "third degree AV block",
-        "complete left bundle branch block",
-        "incomplete left bundle branch block",
-        "complete right bundle branch block",
-        "incomplete right bundle branch block",
-        "left anterior fascicular block",
-        "left posterior fascicular block",
-        "non-specific intraventricular conduction block",
-        "Wolff-Parkinson-White syndrome",
-    ),
-    "HYP": (
-        "left ventricular hypertrophy",
-        "right ventricular hypertrophy",
-        "septal hypertrophy",
-        "left atrial overload or enlargement",
-        "right atrial overload or enlargement",
-    ),
-}
+def _by_code(name: str, class_names: str, class_of: Mapping[str, str]) -> Task:
+    """A task in which each code belongs to one class; for PTB-XL whatever the likelihood beside it."""
+    return Task(
+        name,
+        tuple(class_names.split()),
+        lambda labels: {class_of[label] for label in labels if label in class_of},
+    )
+
+
+_CSN_CLASSES = (
+    "AQW UW SR WPW 2AVB AT VB ARS STTC SA STE VPB TWO STTU ALS APB 2AVB1 PRIE CCR CR AF AVB QTIE LBBB VEB SVT RBBB "
+    "1AVB STDD MI AFIB TWC PWC ERV RVH LVH ST JEB"
+)
 
 TASKS = {
     task.name: task
     for task in (
-        Task("ptbxl-super", PTBXL_SUPER_PROMPTS, ptbxl_superclasses),
-        Task("simulated", {key: condition.prompts for key, condition in CONDITIONS.items()}, lambda labels: labels),
+        _by_code("ptbxl-super", "HYP NORM MI CD STTC", PTBXL_SUPERCLASS_OF),
+        _by_code(
+            "ptbxl-sub",
+            "AMI LAFB/LPFB LVH STTC IMI SEHYP CRBBB WPW LAO/LAE NORM ISC AVB RAO/RAE LMI ISCI ISCA NST CLBBB ILBBB "
+            "IRBBB PMI RVH IVCD",
+            PTBXL_SUBCLASS_OF,
+        ),
+        _by_code(
+            "ptbxl-form",
+            "PAC DIG HVOLT STD LPR QWAVE VCLVH NDT TAB LOWT ABQRS LNGQT PRC(S) NT STE NST PVC INVT LVOLT",
+            PTBXL_FORM_OF,
+        ),
+        _by_code("ptbxl-rhythm", "SVARR BIGU STACH SARRH SBRAD TRIGU AFIB SR SVTAC PSVT AFLT PACE", PTBXL_RHYTHM_OF),
+        _by_code(
+            "ptbxl-all",
+            "NDT NST_ DIG LNGQT NORM IMI ASMI LVH LAFB ISC_ IRBBB 1AVB IVCD ISCAL CRBBB CLBBB ILMI LAO/LAE AMI ALMI "
+            "ISCIN INJAS LMI ISCIL LPFB ISCAS INJAL ISCLA RVH ANEUR RAO/RAE EL WPW ILBBB IPLMI ISCAN IPMI SEHYP INJIN "
+            "INJLA PMI 3AVB INJIL 2AVB ABQRS PVC STD_ VCLVH QWAVE LOWT NT_ PAC LPR INVT LVOLT HVOLT TAB_ STE_ PRC(S) "
+            "SR AFIB STACH SARRH SBRAD PACE SVARR BIGU AFLT SVTAC PSVT TRIGU",
+            {code: code for code in (*PTBXL_SUPERCLASS_OF, *PTBXL_FORM_OF, *PTBXL_RHYTHM_OF)},
+        ),
+        _by_code("cpsc2018", "AFIB VPC NORM 1AVB CRBBB STE PAC CLBBB STD", CPSC2018_CLASS_OF),
+        # By exact code: AF is no part of AFIB, nor VB of AVB, as they are in the released label columns. Other codes,
+        # among them sinus bradycardia, have no class.
+        _by_code(
+            "csn",
+            _CSN_CLASSES,
+            {
+                code: acronym
+                for code, acronyms in CSN_ACRONYMS_OF.items()
+                for acronym in acronyms
+                if acronym in _CSN_CLASSES.split()
+            },
+        ),
+        Task(
+            "simulated",
+            tuple(CONDITIONS),
+            lambda labels: labels,
+            own_prompts={key: condition.prompts for key, condition in CONDITIONS.items()},
+        ),
     )
 }
 

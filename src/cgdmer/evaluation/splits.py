@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which records of a dataset take part in a task, in which split, with which labels.
+
+A prepared dataset brings its own splits. A folder of CSV files in the layout that the MERL benchmark released
+(https://github.com/cheliu-computation/MERL-ICML2024, `finetune/data_split`) replaces them: one file a split, in which
+each row is a record and each column from a certain one on a class.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import datasets
+import numpy as np
+
+from cgdmer.data.storage import SPLITS, row_to_record
+from cgdmer.evaluation.label_tables import CSN_ACRONYMS_OF
+from cgdmer.evaluation.tasks import Task
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import ConfigurationError, CorpusError
+
+_ENDINGS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_LABELS = {"0": False, "1": True, "0.0": False, "1.0": True}
+_ENOUGH_POSITIVES = 10  # from here on a column of labels is compared with the dataset's own
+_CSN_CODE_OF = {acronym: code for code, acronyms in CSN_ACRONYMS_OF.items() for acronym in acronyms}
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Some records of a dataset with their labels for one task (n records, C classes).
+
+    Attributes:
+        rows: as `cgdmer.data.storage.FEATURES`.
+        labels: (n, C) bool.
+        patients: one a record; the record's own id where the corpus names no patient.
+        unlabelled: how many records were left out because they belong to no class of the task.
+        absent: how many records a split file lists that the dataset does not hold.
+        change: what is done to each record before the model sees it; None: nothing.
+    """
+
+    rows: datasets.Dataset
+    labels: np.ndarray
+    patients: list[str] = field(repr=False)
+    unlabelled: int = 0
+    absent: int = 0
+    change: Callable[[ECGRecord], ECGRecord] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def records(self) -> Iterator[ECGRecord]:
+        for row in self.rows:
+            record = row_to_record(row)
+            yield record if self.change is None else self.change(record)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How split files of a task are named and what stands in them beside the labels.
+
+    Attributes:
+        stems: what stands before `_train.csv`; case and the kind of dash do not matter.
+        record_column: names the record, or a file with the record's name.
+        columns: every column that is no class.
+        first_label: position of the first class.
+    """
+
+    stems: tuple[str, ...]
+    record_column: str
+    columns: tuple[str, ...]
+    first_label: int
+
+
+def _ptbxl_layout(list_column: str) -> _Layout:
+    return _Layout(
+        stems=(f"ptbxl_{list_column}", f"ptbxl_{list_column.removesuffix('_class')}"),
+        record_column="ecg_id",
+        columns=("ecg_id", "patient_id", "strat_fold", "filename_lr", "filename_hr", list_column),
+        first_label=6,
+    )
+
+
+_LAYOUTS = {
+    "ptbxl-super": _ptbxl_layout("super_class"),
+    "ptbxl-sub": _ptbxl_layout("sub_class"),
+    "ptbxl-form": _ptbxl_layout("form"),
+    "ptbxl-rhythm": _ptbxl_layout("rhythm"),
+    "ptbxl-all": _ptbxl_layout("all"),
+    "cpsc2018": _Layout(
+        stems=("icbeb", "cpsc2018"),
+        record_column="filename",
+        columns=("patient_id", "ecg_id", "filename", "validation", "age", "sex", "scp_codes"),
+        first_label=7,
+    ),
+    "csn": _Layout(
+        stems=("chapman", "csn"), record_column="ecg_path", columns=("ecg_path", "age", "diagnose"), first_label=3
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """One split file as it was read.
+
+    Attributes:
+        path: for messages.
+        header: the columns' names.
+        table: the fields, one list a row.
+        layout: that of its task.
+    """
+
+    path: Path
+    header: list[str]
+    table: list[list[str]] = field(repr=False)
+    layout: _Layout = field(repr=False)
+
+    def column(self, name: str) -> list[str]:
+        if name not in self.header:
+            raise CorpusError(f"{self.path}: there is no column {name!r}. Columns: {', '.join(self.header)}.")
+        position = self.header.index(name)
+        return [row[position].strip() for row in self.table]
+
+    def record_ids(self) -> list[str]:
+        # A number as pandas may write it (17.0) loses its decimals together with the endings of file names.
+        return [PurePosixPath(field).stem for field in self.column(self.layout.record_column)]
+
+    def labels(self, positions: Sequence[int]) -> np.ndarray:
+        """(rows, positions) bool: the fields of some columns, which must be 0 or 1."""
+        matrix = np.zeros((len(self.table), len(positions)), dtype=bool)
+        for number, row in enumerate(self.table):
+            for place, position in enumerate(positions):
+                text = row[position].strip()
+                if text not in _LABELS:
+                    raise CorpusError(
+                        f"{self.path}: column {self.header[position]!r} holds {text!r} in row {number + 1}; a label "
+                        "is 0 or 1."
+                    )
+                matrix[number, place] = _LABELS[text]
+        return matrix
+
+
+def repaired_splits(
+    splits: datasets.DatasetDict, task: Task, split_files: str | os.PathLike[str] | None = None
+) -> dict[str, LabelledRows]:
+    """The records of each split with exact labels; those without any label of the task are left out and counted.
+
+    Args:
+        splits: a prepared dataset.
+        split_files: a folder of split files; without it the dataset's own splits and labels are used.
+
+    Raises:
+        CorpusError: as `read_split_files`.
+    """
+    if split_files is not None:
+        return read_split_files(split_files, splits, task)
+    return {
+        name: labelled_rows(rows, task.label_matrix(row["labels"] for row in rows.select_columns("labels")))
+        for name, rows in splits.items()
+    }
+
+
+def labelled_rows(
+    rows: datasets.Dataset, labels: np.ndarray, *, absent: int = 0, keep_unlabelled: bool = False
+) -> LabelledRows:
+    """The rows that have a label.
+
+    Args:
+        labels: (rows, classes) bool.
+        keep_unlabelled: keep the others too.
+    """
+    kept = np.arange(len(labels)) if keep_unlabelled else np.flatnonzero(labels.any(axis=1))
+    chosen = rows if len(kept) == len(rows) else rows.select(kept)
+    known = chosen.select_columns(["patient_id", "record_id"])
+    patients = [row["patient_id"] or row["record_id"] for row in known]
+    return LabelledRows(chosen, labels[kept], patients, unlabelled=len(labels) - len(kept), absent=absent)
+
+
+def pooled(parts: Mapping[str, LabelledRows], names: Sequence[str], task: Task) -> LabelledRows:
+    """Some splits as one.
+
+    Raises:
+        CorpusError: there is no split of that name, or none of its records belongs to a class of the task.
+    """
+    for name in names:
+        if name not in parts:
+            raise CorpusError(f"the dataset has no split {name!r}. It has {', '.join(parts)}.")
+    chosen = [parts[name] for name in names]
+    labels = np.concatenate([part.labels for part in chosen])
+    if not labels.any():
+        raise CorpusError(
+            f"no record of {', '.join(names)} has a label of the task {task.name}. Does it belong to this corpus?"
+        )
+    return LabelledRows(
+        datasets.concatenate_datasets([part.rows for part in chosen]),
+        labels,
+        [patient for part in chosen for patient in part.patients],
+        unlabelled=sum(part.unlabelled for part in chosen),
+        absent=sum(part.absent for part in chosen),
+        change=chosen[0].change,
+    )
+
+
+def named_labels(file: SplitFile, task: Task) -> np.ndarray:
+    """(rows, classes) bool, each class from the column of its name, wherever that stands.
+
+    In CSN's files the column `diagnose` holds the exact list of acronyms, from which the labels are made where it is
+    there: the released label columns were made by a search for parts of words (AVB has a 1 under VB).
+
+    Raises:
+        CorpusError: a class has no column or two, a column is neither a class nor part of the layout, or a field makes
+            no sense; the message names file, column and row.
+    """
+    for name in task.class_names:
+        if file.header.count(name) != 1:
+            raise CorpusError(
+                f"{file.path}: the class {name!r} of the task {task.name} has {file.header.count(name)} columns; one "
+                f"is expected. Columns: {', '.join(file.header)}."
+            )
+    unknown = [name for name in file.header if name not in (*task.class_names, *file.layout.columns)]
+    if unknown:
+        raise CorpusError(
+            f"{file.path}: column {unknown[0]!r} is neither a class of the task {task.name} nor part of its layout "
+            f"({', '.join(file.layout.columns)}). Remove or rename it."
+        )
+    if "diagnose" not in file.header:
+        return file.labels([file.header.index(name) for name in task.class_names])
+    classes = []
+    for number, diagnose in enumerate(file.column("diagnose")):
+        acronyms = [acronym.strip() for acronym in diagnose.split(",") if acronym.strip()]
+        for acronym in acronyms:
+            if acronym not in _CSN_CODE_OF:
+                raise CorpusError(
+                    f"{file.path}: column 'diagnose' holds {acronym!r} in row {number + 1}, which is no acronym of "
+                    "CSN's table ConditionNames_SNOMED-CT.csv."
+                )
+        classes.append(task.classes_of(_CSN_CODE_OF[acronym] for acronym in acronyms))
+    return task.matrix_of_classes(classes)
+
+
+def read_split_files(
+    folder: str | os.PathLike[str],
+    splits: datasets.DatasetDict,
+    task: Task,
+    *,
+    labels_of: Callable[[SplitFile, Task], np.ndarray] = named_labels,
+    compare: bool = True,
+    keep_unlabelled: bool = False,
+) -> dict[str, LabelledRows]:
+    """The records that a folder of split files lists, out of all splits of a dataset, in the order of the files.
+
+    The files are looked for in all subfolders, as `<stem>_train.csv`, `<stem>_val.csv` and `<stem>_test.csv`, with the
+    stems of the released ones (`ptbxl_super_class`, `icbeb`, `chapman` ...) or the task's name. Records are found by
+    id: PTB-XL's `ecg_id`, and the name of the file in CPSC2018's `filename` and CSN's `ecg_path`.
+
+    Args:
+        folder: of CSV files.
+        splits: a prepared dataset.
+        labels_of: a file's labels.
+        compare: refuse a column of labels that contradicts the dataset: at least ten positives, more than half of
+            which the record's own labels deny. So columns under one another's names are found.
+        keep_unlabelled: keep records that belong to no class.
+
+    Raises:
+        ConfigurationError: the task has no split files.
+        CorpusError: a file is absent, there more than once or cannot be read; a record or a patient is listed in two
+            splits; the dataset holds no record of a split; or the labels are wrong (see `named_labels`).
+    """
+    files = {split: _read(path, _layout(task)) for split, path in _find(Path(folder), task).items()}
+    _refuse_shared({split: file.record_ids() for split, file in files.items()}, files, "record")
+    if all("patient_id" in file.header for file in files.values()):
+        patients = {
+            split: [field.removesuffix(".0") for field in file.column("patient_id") if field]
+            for split, file in files.items()
+        }
+        _refuse_shared(patients, files, "patient")
+
+    everything = datasets.concatenate_datasets(list(splits.values()))
+    known = list(everything.select_columns(["record_id", "labels"]))
+    row_of = {row["record_id"]: number for number, row in enumerate(known)}
+    if len(row_of) < len(known):
+        raise CorpusError("the dataset holds records of the same id, so split files cannot name one. Prepare it anew.")
+    parts = {}
+    for split, file in files.items():
+        record_ids = file.record_ids()
+        labels = labels_of(file, task)
+        listed = np.array([row_of.get(record_id, -1) for record_id in record_ids])
+        present = listed >= 0
+        if not present.any():
+            raise CorpusError(
+                f"{file.path}: the dataset holds none of the {len(listed)} records in column "
+                f"{file.layout.record_column!r} (the first is {record_ids[0]!r}). Is it of another corpus?"
+            )
+        labels = labels[present]
+        if compare:
+            _compare(file, task, labels, task.label_matrix(known[row]["labels"] for row in listed[present]))
+        parts[split] = labelled_rows(
+            everything.select(listed[present]), labels, absent=int((~present).sum()), keep_unlabelled=keep_unlabelled
+        )
+    _refuse_shared({split: part.patients for split, part in parts.items()}, files, "patient")
+    return parts
+
+
+def _layout(task: Task) -> _Layout:
+    if task.name not in _LAYOUTS:
+        raise ConfigurationError(f"the task {task.name} has no split files. Tasks that have: {', '.join(_LAYOUTS)}.")
+    return _LAYOUTS[task.name]
+
+
+def _find(folder: Path, task: Task) -> dict[str, Path]:
+    """The file of each split."""
+    stems = {stem.replace("-", "_") for stem in (*_layout(task).stems, task.name)}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*.csv")):
+        stem, _, ending = path.stem.lower().replace("-", "_").rpartition("_")
+        if stem not in stems or ending not in _ENDINGS:
+            continue
+        split = _ENDINGS[ending]
+        if split in found:
+            raise CorpusError(
+                f"{folder}: both {found[split]} and {path} are the split {split} of the task {task.name}."
+            )
+        found[split] = path
+    for ending in ("train", "val", "test"):
+        if _ENDINGS[ending] not in found:
+            raise CorpusError(
+                f"{folder} holds no split file of the task {task.name} for {_ENDINGS[ending]}. Expected one of "
+                f"{', '.join(f'{stem}_{ending}.csv' for stem in sorted(stems))}, in that folder or below."
+            )
+    return {split: found[split] for split in SPLITS}
+
+
+def _read(path: Path, layout: _Layout) -> SplitFile:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header, *table = [row for row in csv.reader(file) if row] or [[]]
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: no UTF-8
+        raise CorpusError(f"{path} cannot be read as a CSV table: {error}.") from error
+    header = [name.strip() for name in header]
+    if not table:
+        raise CorpusError(f"{path} holds no records.")
+    for number, row in enumerate(table):
+        if len(row) != len(header):
+            raise CorpusError(f"{path}: row {number + 1} has {len(row)} fields; the header has {len(header)}.")
+    return SplitFile(path, header, table, layout)
+
+
+def _refuse_shared(ids_of: Mapping[str, Iterable[str]], files: Mapping[str, SplitFile], what: str) -> None:
+    """Refuse a record that is listed twice, and a patient with records in two splits."""
+    split_of: dict[str, str] = {}
+    for split, ids in ids_of.items():
+        for one in ids if what == "record" else dict.fromkeys(ids):
+            if one in split_of:
+                raise CorpusError(
+                    f"{what} {one!r} is listed in {files[split_of[one]].path} and again in {files[split].path}. "
+                    f"Keep each {what} in one split."
+                )
+            split_of[one] = split
+
+
+def _compare(file: SplitFile, task: Task, labels: np.ndarray, own: np.ndarray) -> None:
+    for name, listed, agreed in zip(task.class_names, labels.sum(axis=0), (labels & own).sum(axis=0), strict=True):
+        if listed >= _ENOUGH_POSITIVES and 2 * agreed < listed:
+            raise CorpusError(
+                f"{file.path}: column {name!r} says that {listed} of the dataset's records belong to this class; by "
+                f"their own labels only {agreed} do. Were the columns shifted or renamed?"
+            )
+
+
+__all__ = [
+    "LabelledRows",
+    "SplitFile",
+    "labelled_rows",
+    "named_labels",
+    "pooled",
+    "read_split_files",
+    "repaired_splits",
+]
