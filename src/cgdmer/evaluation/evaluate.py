@@ -1,18 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zero-shot classification and linear probing on a prepared dataset, always beside a randomly initialised model."""
+"""Zero-shot classification and linear probing on a prepared dataset, always beside a randomly initialised model.
+
+Shapes: R test records, C classes, S seeds, E embedding width.
+"""
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 
+from cgdmer.data.fingerprints import Fingerprints, fingerprints_of_rows
 from cgdmer.evaluation.as_published import PERCENTS, published_probe, published_splits, published_subset
-from cgdmer.evaluation.embeddings import RecordFeatures, embed_prompts, embed_records
-from cgdmer.evaluation.linear_probe import fit_linear_probe
+from cgdmer.evaluation.embedding_cache import EmbeddingCache
+from cgdmer.evaluation.embeddings import RecordFeatures, embed_prompts
+from cgdmer.evaluation.linear_probe import LinearProbe, few_records_a_class, fit_linear_probe, fraction_of_records
+from cgdmer.evaluation.robustness import DISTURBANCES
 from cgdmer.evaluation.splits import LabelledRows, pooled, repaired_splits
-from cgdmer.evaluation.statistics import measure
+from cgdmer.evaluation.statistics import best_thresholds, measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.modeling_cgdmer import CGDMERModel
@@ -20,6 +28,37 @@ from cgdmer.models.processing_ecg import ECGProcessor
 
 # What a task's records and labels are; every result names it.
 PROTOCOLS = {"repaired": repaired_splits, "as_published": published_splits}
+FRACTIONS = (0.01, 0.1, 1.0)  # of the training records
+NUM_SEEDS = 5  # draws of a small share of them
+ZERO_SHOT = "zero-shot"
+LINEAR_PROBE = "linear probe 100 %"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and what figures are drawn from.
+
+    Attributes:
+        results: see `cgdmer.evaluation.report`; besides `robustness` (a list a family of disturbances: `name`, and by
+            measure what `measure` returned) and `overlap`.
+        labels: (R, C) bool of the test records.
+        scores: by measure (R, C), of the first seed.
+        embeddings: (R, E) unit vectors.
+    """
+
+    results: dict[str, Any]
+    labels: np.ndarray
+    scores: dict[str, np.ndarray]
+    embeddings: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The records of one task by what they are for; training and validation only where something is fitted."""
+
+    test: LabelledRows
+    validation: LabelledRows | None
+    train: LabelledRows | None
 
 
 def evaluate(
@@ -28,34 +67,37 @@ def evaluate(
     splits: datasets.DatasetDict,
     task: Task,
     test_splits: Sequence[str] = ("test",),
-    linear_probe: bool = True,
-    seed: int = 0,
+    *,
     prompts: str | os.PathLike[str] = "ensemble",
     protocol: str = "repaired",
     split_files: str | os.PathLike[str] | None = None,
-) -> dict[str, Any]:
+    fractions: Sequence[float] = FRACTIONS,
+    shots: Sequence[int] = (),
+    robustness: bool = False,
+    cache: EmbeddingCache | None = None,
+    seed: int = 0,
+) -> Evaluation:
     """Measure a model and, in the same way, one of its configuration with random weights.
 
-    Zero-shot: cosine between the record's and each class's prompts. Linear probe: fitted on all records of the
-    training split. Nothing is chosen on the test splits, except by the probe of the protocol `as_published`.
-    Records that belong to no class of the task have no part in it.
+    Zero-shot: cosine between the record's and each class's prompts. Linear probe: fitted on shares of the training
+    records, its regularisation chosen on the validation records. Thresholds for F1 are chosen there too. If the
+    validation split is tested as well, there is no F1, and the probe chooses on held-out training patients. Nothing
+    is chosen on the test records, except by the probe of the protocol `as_published`. Records that belong to no class
+    of the task have no part in it.
 
     Args:
         splits: a prepared dataset.
         test_splits: which of its splits are tested, pooled.
-        linear_probe: also fit probes, which needs the features of the training split.
-        seed: of the random weights, of the probe's held-out patients and of the bootstrap.
         prompts: a packaged set of prompts or a file (see `load_prompts`).
         protocol: `repaired`, or `as_published` for figures beside those of papers (see `as_published`): its labels,
             its splits, and its probe in place of ours.
         split_files: a folder of split files to use instead of the dataset's own splits (see `splits`).
-
-    Returns:
-        `task`, `protocol`, `prompts`, `test_splits`; `unlabelled_records`, how many were left out, and
-        `absent_records`, how many the split files list beyond the dataset, each in training and test; for `zero_shot`
-        and `zero_shot_untrained` what `measure` returns, and so for `linear_probe` and `linear_probe_untrained`
-        (`as_published`: `published_probe` and `published_probe_untrained`, the macro AUROC by percent of the training
-        records).
+        fractions: of the training records, above 0 and up to 1, for the linear probe; below 1 with five seeds. Empty:
+            no probe, and no training features.
+        shots: also probes on so many records of each class, with five seeds.
+        robustness: also measure with fewer leads, at lower rates and with noise; the probe is that of all records.
+        cache: of embeddings; None keeps nothing.
+        seed: of the random weights, of draws and of the bootstrap.
 
     Raises:
         ConfigurationError: there is no such protocol or set of prompts.
@@ -64,50 +106,189 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise ConfigurationError(f"there is no protocol {protocol!r}. Protocols: {', '.join(PROTOCOLS)}.")
     wordings = task.prompts(prompts)
-    parts = PROTOCOLS[protocol](splits, task, split_files)
-    test = pooled(parts, test_splits, task)
-    train = pooled(parts, ("train",), task) if linear_probe else None
-    if train is not None and (shared := set(train.patients) & set(test.patients)):
-        raise CorpusError(
-            f"{len(shared)} patients are in the training split and in the test splits. Split by patient."
-        )
-    used = {"test": test} if train is None else {"train": train, "test": test}
+    cache = cache or EmbeddingCache(None)
+    parts = _parts(PROTOCOLS[protocol](splits, task, split_files), task, test_splits, bool(fractions or shots))
+    measured: dict[str, dict[str, Any]] = {}
+    scores: dict[str, np.ndarray] = {}
+    for group, one in (("measures", model), ("untrained", untrained_like(model, seed))):
+        run = _Run(one, processor, task, parts, wordings, cache, seed, "trained" if one is model else "untrained")
+        found = {ZERO_SHOT: run.zero_shot()}
+        if protocol == "as_published" and fractions:
+            found |= run.published_probes()
+        elif fractions or shots:
+            found |= run.probes(fractions, shots)
+        measured[group] = {name: result for name, (result, _) in found.items()}
+        if one is model:
+            scores = {name: value for name, (_, value) in found.items() if value is not None}
+            embeddings = run.test.embeds
+            disturbed = run.robustness() if robustness else {}
     results: dict[str, Any] = {
         "task": task.name,
         "protocol": protocol,
         "prompts": os.fspath(prompts),
         "test_splits": list(test_splits),
-        "unlabelled_records": {name: part.unlabelled for name, part in used.items()},
-        "absent_records": {name: part.absent for name, part in used.items()},
+        "records_without_label": parts.test.unlabelled,
+        "absent_records": parts.test.absent,
+        **measured,
+        "robustness": disturbed,
     }
-    for suffix, one in (("", model), ("_untrained", untrained_like(model, seed))):
-        described = "trained" if suffix == "" else "untrained"
-        features = _features(test, one, processor, f"{described}, test records")
-        scores = features.embeds @ embed_prompts(one, processor, wordings).T
-        results[f"zero_shot{suffix}"] = measure(test.labels, scores, task.class_names, test.patients, seed=seed)
-        if train is None:
-            continue
-        fitted = _features(train, one, processor, f"{described}, training records").pooled
-        if protocol == "as_published":
-            results[f"published_probe{suffix}"] = {}
-            for percent in PERCENTS:
-                rows = published_subset(len(train), percent)
-                results[f"published_probe{suffix}"][str(percent)] = published_probe(
-                    fitted[rows], train.labels[rows], features.pooled, test.labels
-                )
-            continue
-        probe = fit_linear_probe(fitted, train.labels, train.patients, seed=seed)
-        measured = measure(test.labels, probe.scores(features.pooled), task.class_names, test.patients, seed=seed)
-        results[f"linear_probe{suffix}"] = {
-            **measured,
-            "regularisation": probe.strength,
-            "training_records": len(train.labels),
-        }
-    return results
+    return Evaluation(results, parts.test.labels, scores, embeddings)
 
 
-def _features(part: LabelledRows, model: CGDMERModel, processor: ECGProcessor, description: str) -> RecordFeatures:
-    return embed_records(model, processor.feature_extractor, part.records(), total=len(part), description=description)
+def _parts(of_task: dict[str, LabelledRows], task: Task, test_splits: Sequence[str], fits: bool) -> _Parts:
+    test = pooled(of_task, test_splits, task)
+    train = pooled(of_task, ("train",), task) if fits else None
+    if train is not None and (shared := set(train.patients) & set(test.patients)):
+        raise CorpusError(
+            f"{len(shared)} patients are in the training split and in the test splits. Split by patient."
+        )
+    validation = of_task.get("validation")
+    if "validation" in test_splits or validation is None or not validation.labels.any():
+        validation = None
+    return _Parts(test, validation, train)
+
+
+class _Run:
+    """One model on one task; features of each part are computed once."""
+
+    def __init__(
+        self,
+        model: CGDMERModel,
+        processor: ECGProcessor,
+        task: Task,
+        parts: _Parts,
+        wordings: list[tuple[str, ...]],
+        cache: EmbeddingCache,
+        seed: int,
+        described: str,
+    ):
+        self.model, self.processor, self.task, self.parts = model, processor, task, parts
+        self.cache, self.seed, self.described = cache, seed, described
+        self.prompts = embed_prompts(model, processor, wordings)
+        self.test = self._features(parts.test, "test records")
+        self.validation = None if parts.validation is None else self._features(parts.validation, "validation records")
+        self._whole_probe: LinearProbe | None = None
+
+    def _features(self, part: LabelledRows, what: str, change_name: str = "") -> RecordFeatures:
+        if part.change is not None and not change_name:
+            change_name = part.change.__name__
+        return self.cache.features(
+            self.model, self.processor.feature_extractor, part, f"{self.described}, {what}", change_name
+        )
+
+    def _measure(self, scores: np.ndarray, validation_scores: np.ndarray | None) -> tuple[dict[str, Any], np.ndarray]:
+        """Of scores (R, C) or (S, R, C), with thresholds from the validation records where there are any."""
+        thresholds = None
+        if validation_scores is not None and self.parts.validation is not None:
+            labels = self.parts.validation.labels
+            by_seed = validation_scores.reshape(-1, *labels.shape)
+            thresholds = np.stack([best_thresholds(labels, one) for one in by_seed])
+        test = self.parts.test
+        result = measure(test.labels, scores, self.task.class_names, test.patients, thresholds, seed=self.seed)
+        return result, scores if scores.ndim == 2 else scores[0]
+
+    def zero_shot(self) -> tuple[dict[str, Any], np.ndarray | None]:
+        validation = None if self.validation is None else self.validation.embeds @ self.prompts.T
+        return self._measure(self.test.embeds @ self.prompts.T, validation)
+
+    def probes(
+        self, fractions: Sequence[float], shots: Sequence[int]
+    ) -> dict[str, tuple[dict[str, Any], np.ndarray | None]]:
+        """A probe for each share and number of shots: name -> (what `measure` returned, scores)."""
+        train = self.parts.train
+        assert train is not None
+        features = self._features(train, "training records").pooled
+        drawn: dict[str, list[np.ndarray]] = {}
+        for fraction in fractions:
+            seeds = range(NUM_SEEDS) if fraction < 1 else range(1)
+            drawn[f"linear probe {fraction:.0%}".replace("%", " %")] = [
+                fraction_of_records(len(train), fraction, self.seed + number) for number in seeds
+            ]
+        for count in shots:
+            drawn[f"linear probe {count} shots"] = [
+                few_records_a_class(train.labels, count, self.seed + number) for number in range(NUM_SEEDS)
+            ]
+        found: dict[str, tuple[dict[str, Any], np.ndarray | None]] = {}
+        for name, draws in drawn.items():
+            probes = [self._fit(features, rows) for rows in draws]
+            result, scores = self._measure(
+                np.stack([probe.scores(self.test.pooled) for probe in probes]),
+                None
+                if self.validation is None
+                else np.stack([probe.scores(self.validation.pooled) for probe in probes]),
+            )
+            result["training_records"] = [len(rows) for rows in draws]
+            result["regularisation"] = [probe.strength for probe in probes]
+            found[name] = result, scores
+            if name == LINEAR_PROBE:
+                self._whole_probe = probes[0]
+        return found
+
+    def _fit(self, features: np.ndarray, rows: np.ndarray) -> LinearProbe:
+        train, validation = self.parts.train, None
+        assert train is not None
+        if self.validation is not None and self.parts.validation is not None:
+            validation = self.validation.pooled, self.parts.validation.labels
+        patients = [train.patients[row] for row in rows]
+        return fit_linear_probe(features[rows], train.labels[rows], patients, validation, self.seed)
+
+    def published_probes(self) -> dict[str, tuple[dict[str, Any], np.ndarray | None]]:
+        """The published probe, which prints one number a share of the training records and nothing else."""
+        train, test = self.parts.train, self.parts.test
+        assert train is not None
+        features = self._features(train, "training records").pooled
+        found: dict[str, tuple[dict[str, Any], np.ndarray | None]] = {}
+        for percent in PERCENTS:
+            rows = published_subset(len(train), percent)
+            value = published_probe(features[rows], train.labels[rows], self.test.pooled, test.labels)
+            found[f"published probe {percent} %"] = (
+                {
+                    "macro_auroc": value,
+                    "macro_auroc_interval": [float("nan")] * 2,
+                    "records": len(test),
+                    "patients": len(set(test.patients)),
+                    "per_class": {},
+                    "left_out": [],
+                    "training_records": [len(rows)],
+                },
+                None,
+            )
+        return found
+
+    def robustness(self) -> dict[str, list[dict[str, Any]]]:
+        """Zero-shot and the probe of all training records on disturbed test records."""
+        families: dict[str, list[dict[str, Any]]] = {}
+        own = self.parts.test.change
+        for disturbance in DISTURBANCES:
+            apply = disturbance.apply
+
+            def change(record, apply=apply):
+                return apply(record if own is None else own(record))
+
+            part = replace(self.parts.test, change=change)
+            name = f"{'' if own is None else own.__name__}, {disturbance.name}"
+            features = self._features(part, f"{disturbance.name}", name)
+            row = {"name": disturbance.name, ZERO_SHOT: self._measure(features.embeds @ self.prompts.T, None)[0]}
+            if self._whole_probe is not None:
+                row[LINEAR_PROBE] = self._measure(self._whole_probe.scores(features.pooled), None)[0]
+            families.setdefault(disturbance.family, []).append(row)
+        return families
+
+
+def overlap(
+    trained_on: Fingerprints, splits: datasets.DatasetDict, test_splits: Sequence[str], corpus: str
+) -> dict[str, int]:
+    """How many test records, and records of how many test patients, a model was pretrained on.
+
+    Returns:
+        `records`: test records that are training records; `patients`: test records of training patients.
+    """
+    records, patients = 0, 0
+    for name in test_splits:
+        of_records, of_patients = fingerprints_of_rows(splits[name], corpus)
+        records += int(np.isin(of_records, trained_on.records).sum())
+        patients += int(np.isin(of_patients, trained_on.patients).sum())
+    return {"records": records, "patients": patients}
 
 
 def untrained_like(model: CGDMERModel, seed: int = 0) -> CGDMERModel:
@@ -117,36 +298,13 @@ def untrained_like(model: CGDMERModel, seed: int = 0) -> CGDMERModel:
         return CGDMERModel(model.config).to(model.device).eval()
 
 
-def results_table(results: dict[str, Any]) -> str:
-    """The results as text for a terminal: a line a measure, then a line a class."""
-    measures = [name for name in ("zero_shot", "linear_probe") if name in results]
-    lines = [
-        f"{results['task']}, {results['zero_shot']['records']} records of {results['zero_shot']['patients']} patients "
-        f"({', '.join(results['test_splits'])}), protocol {results['protocol']}, prompts {results['prompts']}",
-        f"left out, in no class: {results['unlabelled_records']['test']} records",
-        "",
-        f"{'macro AUROC':32}{'trained':>10}  {'95 % interval':16}{'untrained':>10}",
-    ]
-    for name in measures:
-        low, high = results[name]["macro_auroc_interval"]
-        lines.append(
-            f"{name.replace('_', ' '):32}{results[name]['macro_auroc']:10.3f}  {f'{low:.3f} to {high:.3f}':16}"
-            f"{results[f'{name}_untrained']['macro_auroc']:10.3f}"
-        )
-    for percent, value in results.get("published_probe", {}).items():
-        untrained = results["published_probe_untrained"][percent]
-        lines.append(f"{f'published probe, {percent} %':32}{value:10.3f}  {'':16}{untrained:10.3f}")
-    lines += [
-        "",
-        f"{'AUROC by class':32}{'positives':>10}" + "".join(f"{name.replace('_', ' '):>16}" for name in measures),
-    ]
-    for label, row in results["zero_shot"]["per_class"].items():
-        few = " (few)" if row["few_positives"] else ""
-        values = "".join(f"{results[name]['per_class'][label]['auroc']:16.3f}" for name in measures)
-        lines.append(f"{label + few:32}{row['positives']:10}{values}")
-    if results["zero_shot"]["left_out"]:
-        lines.append(f"left out, without positive or negative records: {', '.join(results['zero_shot']['left_out'])}")
-    return "\n".join(lines)
-
-
-__all__ = ["PROTOCOLS", "evaluate", "results_table", "untrained_like"]
+__all__ = [
+    "FRACTIONS",
+    "LINEAR_PROBE",
+    "PROTOCOLS",
+    "ZERO_SHOT",
+    "Evaluation",
+    "evaluate",
+    "overlap",
+    "untrained_like",
+]

@@ -18,6 +18,7 @@ from cgdmer.models.errors import ConfigurationError
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C: larger is less regularised
 HELD_OUT = 0.125  # share of the training patients that chooses between them where there are no validation records
+FEWEST_PATIENTS = 16  # with fewer none are held out, and the strength is STRENGTHS[1]
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ def fit_linear_probe(
         labels: (R, C) bool. A class without positive records gets the score 0 everywhere.
         patients: one a record.
         validation: features and labels of other patients' records. Without it an eighth of the training patients is
-            held out for the choice, and then all training records are fitted.
+            held out for the choice (of fewer than 16 none, and nothing is chosen); then all records are fitted.
         seed: of the held-out patients.
     """
     if validation is not None:
         probes = [_fit(features, labels, strength) for strength in STRENGTHS]
         return max(probes, key=lambda probe: _macro_auroc(probe, *validation))
+    if len(set(patients)) < FEWEST_PATIENTS:
+        return _fit(features, labels, STRENGTHS[1])
     split = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
     fitted, held_out = next(split.split(features, groups=patients))
     trials = [_fit(features[fitted], labels[fitted], strength) for strength in STRENGTHS]
