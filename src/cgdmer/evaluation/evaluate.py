@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import torch
 
-from cgdmer.evaluation.as_published import PERCENTS, published_probe, published_splits, published_subset
+from cgdmer.evaluation.as_published import published_probes, published_splits
 from cgdmer.evaluation.embeddings import RecordFeatures, embed_prompts, embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.splits import LabelledRows, pooled, repaired_splits
@@ -89,12 +89,7 @@ def evaluate(
             continue
         fitted = _features(train, one, processor, f"{described}, training records").pooled
         if protocol == "as_published":
-            results[f"published_probe{suffix}"] = {}
-            for percent in PERCENTS:
-                rows = published_subset(len(train), percent)
-                results[f"published_probe{suffix}"][str(percent)] = published_probe(
-                    fitted[rows], train.labels[rows], features.pooled, test.labels
-                )
+            results[f"published_probe{suffix}"] = published_probes(fitted, train.labels, features.pooled, test.labels)
             continue
         probe = fit_linear_probe(fitted, train.labels, train.patients, seed=seed)
         measured = measure(test.labels, probe.scores(features.pooled), task.class_names, test.patients, seed=seed)
