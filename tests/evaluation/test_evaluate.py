@@ -11,8 +11,8 @@ from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fol
 from cgdmer.data.writing import write_dataset
 from cgdmer.evaluation.embeddings import embed_prompts, embed_records
 from cgdmer.evaluation.evaluate import evaluate, results_table, untrained_like
-from cgdmer.evaluation.tasks import get_task
-from cgdmer.models.errors import CorpusError
+from cgdmer.evaluation.tasks import Task, get_task
+from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.presets import preset_folder
 
 
@@ -118,3 +118,61 @@ def test_a_class_is_the_mean_of_its_wordings(model, processor):
     both = embed_prompts(model, processor, [("atrial fibrillation", "irregular rhythm")])
     one, two = (embed_prompts(model, processor, [(text,)]) for text in ("atrial fibrillation", "irregular rhythm"))
     np.testing.assert_allclose(both, (one + two) / np.linalg.norm(one + two), atol=1e-5)
+
+
+def test_a_model_that_knows_the_labels_fails_with_prompts_in_another_order(model, processor, splits, monkeypatch):
+    """A planted fault: the prompts of one class under the name of the next."""
+    task = get_task("simulated")
+    labels = task.label_matrix(row["labels"] for row in splits["test"])
+
+    class Planted:
+        embeds = labels.astype(float)
+
+    wordings = task.prompts()
+    asked = []
+
+    def planted_prompts(model, processor, given):
+        asked.append(given)
+        return np.array([[float(one == other) for other in wordings] for one in given])
+
+    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
+    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_records", lambda *_, **__: Planted)
+    assert evaluate(model, processor, splits, task, linear_probe=False)["zero_shot"]["macro_auroc"] == 1.0
+    assert asked == [wordings, wordings]
+    monkeypatch.setattr(Task, "prompts", lambda *_: wordings[1:] + wordings[:1])
+    assert evaluate(model, processor, splits, task, linear_probe=False)["zero_shot"]["macro_auroc"] < 0.6
+
+
+@pytest.fixture(scope="module")
+def cpsc2018(splits):
+    """The same signals with CPSC2018's codes; every fifth has none."""
+    codes = [["59118001"], ["164889003"], ["426783006", "284470004"], ["59118001", "164884008"], ["999"]]
+
+    def relabelled(rows):
+        return rows.map(
+            lambda row, number: {"labels": codes[number % 5], "statements": [], "patient_id": None},
+            with_indices=True,
+            features=rows.features,
+        )
+
+    return datasets.DatasetDict({name: relabelled(rows) for name, rows in splits.items()})
+
+
+def test_records_without_a_label_are_left_out_and_counted(model, processor, cpsc2018):
+    results = evaluate(model, processor, cpsc2018, get_task("cpsc2018"), prompts="name")
+    left_out = results["unlabelled_records"]
+    assert left_out["test"] == len(cpsc2018["test"]) // 5 and left_out["train"] == len(cpsc2018["train"]) // 5
+    assert results["zero_shot"]["records"] == len(cpsc2018["test"]) - left_out["test"]
+    assert results["linear_probe"]["training_records"] == len(cpsc2018["train"]) - left_out["train"]
+    assert (results["protocol"], results["prompts"]) == ("repaired", "name")
+    assert "protocol repaired, prompts name" in results_table(results)
+
+
+def test_the_published_protocol_names_itself_and_has_its_own_probe(model, processor, cpsc2018):
+    results = evaluate(model, processor, cpsc2018, get_task("cpsc2018"), protocol="as_published")
+    assert results["protocol"] == "as_published" and "linear_probe" not in results
+    assert set(results["published_probe"]) == set(results["published_probe_untrained"]) == {"1", "10", "100"}
+    table = results_table(results)
+    assert "protocol as_published" in table and "published probe, 100 %" in table
+    with pytest.raises(ConfigurationError, match="no protocol 'published'"):
+        evaluate(model, processor, cpsc2018, get_task("cpsc2018"), protocol="published")

@@ -96,6 +96,23 @@ def published_subset(num_records: int, percent: int) -> np.ndarray:
     return chosen
 
 
+def published_probes(
+    train_features: np.ndarray, train_labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray
+) -> dict[str, float]:
+    """`published_probe` by percent of the training records ("1", "10", "100"); shares below one record are left out.
+
+    The arguments are those of `published_probe`.
+    """
+    values = {}
+    for percent in PERCENTS:
+        if len(train_labels) * percent >= 100:
+            rows = published_subset(len(train_labels), percent)
+            values[str(percent)] = published_probe(
+                train_features[rows], train_labels[rows], test_features, test_labels
+            )
+    return values
+
+
 def published_probe(
     train_features: np.ndarray,
     train_labels: np.ndarray,
@@ -197,8 +214,15 @@ def _random_splits(splits: datasets.DatasetDict, task: Task) -> dict[str, Labell
     unlabelled = len(labels) - len(labelled)
     chosen = {"train": train, "validation": validation, "test": test}
     parts = {name: labelled_rows(everything.select(rows), labels[rows]) for name, rows in chosen.items()}
-    # Records without a label are drawn into no split; they are counted with the first.
-    return {**parts, "train": replace(parts["train"], unlabelled=unlabelled)}
+    # Records without a label are drawn into no split; they are counted with the one that is always measured.
+    return {**parts, "test": replace(parts["test"], unlabelled=unlabelled)}
 
 
-__all__ = ["PERCENTS", "first_five_seconds", "published_probe", "published_splits", "published_subset"]
+__all__ = [
+    "PERCENTS",
+    "first_five_seconds",
+    "published_probe",
+    "published_probes",
+    "published_splits",
+    "published_subset",
+]

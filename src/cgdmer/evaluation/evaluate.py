@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from cgdmer.data.fingerprints import Fingerprints, fingerprints_of_rows
-from cgdmer.evaluation.as_published import PERCENTS, published_probe, published_splits, published_subset
+from cgdmer.evaluation.as_published import published_probes, published_splits
 from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.embeddings import RecordFeatures, embed_prompts
 from cgdmer.evaluation.linear_probe import LinearProbe, few_records_a_class, fit_linear_probe, fraction_of_records
@@ -238,9 +238,8 @@ class _Run:
         assert train is not None
         features = self._features(train, "training records").pooled
         found: dict[str, tuple[dict[str, Any], np.ndarray | None]] = {}
-        for percent in PERCENTS:
-            rows = published_subset(len(train), percent)
-            value = published_probe(features[rows], train.labels[rows], self.test.pooled, test.labels)
+        values = published_probes(features, train.labels, self.test.pooled, test.labels)
+        for percent, value in values.items():
             found[f"published probe {percent} %"] = (
                 {
                     "macro_auroc": value,
@@ -249,7 +248,6 @@ class _Run:
                     "patients": len(set(test.patients)),
                     "per_class": {},
                     "left_out": [],
-                    "training_records": [len(rows)],
                 },
                 None,
             )
