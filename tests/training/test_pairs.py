@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
-from cgdmer.data.storage import load_dataset_folder
+from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.objectives import satisfied_pairs
 from cgdmer.training.pairs import RARITY, EpochSampler, PairCollator, PairDataset, statement_id
@@ -48,6 +48,21 @@ def test_validation_draws_never_change(train_split, processor):
     before = pairs[3]
     pairs.set_epoch(4)
     assert same(before, pairs[3])
+
+
+def test_traces_begin_anywhere_in_training_and_where_they_do_in_validation(train_split, processor):
+    record = row_to_record(train_split[2])
+    plain = processor.feature_extractor(record)["ecg_values"][0]
+    validation = PairDataset(train_split, processor.feature_extractor, fixed_epoch=0)
+    np.testing.assert_array_equal(validation[2]["ecg_values"], plain)
+    pairs, starts = PairDataset(train_split, processor.feature_extractor), set()
+    for epoch in range(4):
+        pairs.set_epoch(epoch)
+        values = pairs[2]["ecg_values"]
+        shifts = [shift for shift in range(plain.shape[1]) if np.array_equal(np.roll(plain, shift, axis=1), values)]
+        assert len(shifts) == 1  # all leads by the same number of samples
+        starts.add(shifts[0])
+    assert len(starts) == 4
 
 
 def test_statements_are_a_part_of_the_findings(train_split, processor):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs of ECG and text for pretraining: from rows of a prepared dataset to batches.
 
-All randomness of a sample (which findings its text states, which patches and tokens are masked) comes from
-(seed, epoch, index of the record): any number of processes, workers or restarts draws the same.
+All randomness of a sample (where its trace begins, which findings its text states, which patches and tokens are
+masked) comes from (seed, epoch, index of the record): any number of processes, workers or restarts draws the same.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import datasets
@@ -52,7 +53,7 @@ class PairDataset(Dataset):
         text_source: `"report"`: the report as it stands. `"statements"`: one or several of the record's findings, the
             rarer the likelier, afresh every epoch; an ECG then satisfies every text whose findings it has.
         seed: of all draws.
-        fixed_epoch: draw as in this epoch for ever (for validation).
+        fixed_epoch: draw as in this epoch for ever, and leave traces where they begin (for validation).
 
     Raises:
         CorpusError: no row has a text of that kind.
@@ -100,6 +101,10 @@ class PairDataset(Dataset):
         random = np.random.default_rng((self.seed, self.epoch, index))
         row = self.split[int(index)]
         record = row_to_record(row)
+        if not self.is_fixed:
+            # A trace may begin anywhere: what runs out at the end comes in at the start (ours).
+            shift = int(random.integers(record.signal.shape[1]))
+            record = replace(record, signal=np.roll(record.signal, shift, axis=1))
         sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
         leads, patches = len(sample["lead_mask"]), len(sample["patch_mask"])
         sample["noise"] = random.random((leads, patches), dtype=np.float32)
