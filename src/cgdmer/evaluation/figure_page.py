@@ -101,7 +101,9 @@ def new_page(
         verticalalignment="bottom",
         gid="notes",
     )
-    for legend_columns in range(min(4 * columns, len(handles)), 0, -1):
+    # As few rows as the width allows, and no more columns than those rows fill.
+    for rows in range(-(-len(handles) // (4 * columns)), len(handles) + 1):
+        legend_columns = -(-len(handles) // rows)
         legend = figure.legend(
             handles=list(handles),
             loc="upper left",

@@ -161,7 +161,6 @@ def _per_class_figure(measures: Mapping[str, Mapping[str, Any]], metric: str, ti
     if not rows:
         raise CorpusError("no measure has a class: there is nothing to draw.")
     labels = {name: wrapped(_row_label(name, row), 1.6, TEXT_SIZE) for name, row in rows.items()}
-    label_width = max(text_width(line, TEXT_SIZE) for lines in labels.values() for line in lines)
     dots_height = 0.1 + _DOT_SPACING * len(measures)
     heights = {name: max(row_height(lines), dots_height) for name, lines in labels.items()}
     column_count = 1 if len(rows) <= _MOST_CLASSES_IN_A_COLUMN else 2
@@ -177,11 +176,14 @@ def _per_class_figure(measures: Mapping[str, Mapping[str, Any]], metric: str, ti
     notes = ["In brackets: records with the class."]
     if any(row["few_positives"] for row in rows.values()):
         notes.append(f"* fewer than {FEWEST_POSITIVES} such records: the class's own value says little.")
+    if any(not np.isfinite(row[metric]) for result in measures.values() for row in result["per_class"].values()):
+        notes.append("No dot: no value.")
     notes += _left_out_note(list(dict.fromkeys(name for result in measures.values() for name in result["left_out"])))
     with house_style():
         figure, bottom = new_page(column_count, plot_height + AXIS_HEIGHT, title, handles, notes)
         top = bottom + AXIS_HEIGHT + plot_height
         for number, classes in enumerate(columns):
+            label_width = max(text_width(line, TEXT_SIZE) for name in classes for line in labels[name])
             left = MARGIN + number * PAGE_WIDTH + label_width + 0.1
             right = (number + 1) * PAGE_WIDTH - MARGIN - 0.1
             height = sum(heights[name] for name in classes)
@@ -286,7 +288,7 @@ def _roc_figure(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[st
         )
         named = {judged[-1]: "best: ", judged[0]: "worst: "}
         enough = f" with at least {FEWEST_POSITIVES} positive records" if few else ""
-        notes.append(f"Best and worst of the {len(judged)} classes{enough}; all classes in grey.")
+        notes.append(f"Best and worst of the {len(judged)} classes{enough}; the others in grey.")
     elif few:
         notes.append(f"* fewer than {FEWEST_POSITIVES} positive records.")
     notes += _left_out_note([name for column, name in enumerate(class_names) if column not in curves])
