@@ -38,7 +38,7 @@ def terminal_table(results: Mapping[str, Any]) -> str:
 
     Classes with few positives are marked with a star; classes that were left out are named in the last line.
     """
-    rows = [["", "macro AUROC", "95 % interval", "untrained", "macro AUPRC", "macro F1"]]
+    rows = [["", "macro AUROC", "95 % interval", "untrained AUROC", "macro AUPRC", "macro F1"]]
     for name, result in results["measures"].items():
         low, high = result["macro_auroc_interval"]
         untrained = results["untrained"].get(name, {}).get("macro_auroc")
@@ -123,7 +123,8 @@ def write_markdown(
         for model, group in (("trained", results["measures"]), ("untrained", results["untrained"]))
         if name in group
     ]
-    parts.append(_markdown_table(["measure", "model", *(f"macro {METRIC_NAMES[metric]}" for metric in metrics)], rows))
+    heads = ["measure", "model", *(f"macro {METRIC_NAMES[metric]}" for metric in metrics)]
+    parts.append(_markdown_table(heads, rows, numbers_from=2))
     parts.append(
         "In brackets: 95 % intervals, bootstrapped over patients. Untrained: a model of the same configuration with "
         "random weights, measured in the same way."
