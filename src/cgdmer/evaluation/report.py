@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results of one task as text for a terminal, as CSV, as Markdown and as JSON.
+
+Every function takes the same `results`, a dict of
+
+* `task`, `protocol`: their names.
+* `prompts`: which prompts zero-shot used, in words; None if it was not measured.
+* `test_splits`: the names of the splits tested, pooled.
+* `in_domain`: whether the model was pretrained on other records of the corpus it is tested on.
+* `records_without_label`: how many of the tested records have no class of the task.
+* `measures`: for each name ("zero-shot", "linear probe 1 %", ...), in the order to show, what `statistics.measure`
+  returned. All are of the same records.
+* `untrained`: by the same names, the same of a model with random weights. A name may be absent.
+* `command`: the command line that reproduces the results.
+
+A value that could not be measured is NaN, or None once the results have been through JSON; both are shown as "-".
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+from cgdmer.evaluation.figures import METRIC_NAMES
+from cgdmer.evaluation.statistics import FEWEST_POSITIVES
+
+IN_DOMAIN = "In-domain: the model was pretrained on other records of the corpus it is tested on."
+
+
+def terminal_table(results: Mapping[str, Any]) -> str:
+    """The results as text: a row a measure with the untrained model beside it, then AUROC by class.
+
+    Classes with few positives are marked with a star; classes that were left out are named in the last line.
+    """
+    rows = [["", "macro AUROC", "95 % interval", "untrained AUROC", "macro AUPRC", "macro F1"]]
+    for name, result in results["measures"].items():
+        low, high = result["macro_auroc_interval"]
+        untrained = results["untrained"].get(name, {}).get("macro_auroc")
+        rows.append(
+            [
+                name,
+                _number(result["macro_auroc"]),
+                "-" if _absent(low) else f"{_number(low)} to {_number(high)}",
+                _number(untrained),
+                _number(result.get("macro_auprc")),
+                _number(result.get("macro_f1")),
+            ]
+        )
+    by_class = [["AUROC by class", "positives", *results["measures"]]]
+    for label, row in _classes(results).items():
+        values = [result["per_class"].get(label, {}).get("auroc") for result in results["measures"].values()]
+        by_class.append([label + _star(row), f"{row['positives']:,}", *map(_number, values)])
+    lines = [_heading(results), _records(results), "", *_aligned(rows), "", *_aligned(by_class), *_remarks(results)]
+    return "\n".join(lines)
+
+
+def write_per_class_csv(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
+    """A line for each model, measure and class, with AUROC, AUPRC and F1 and the ends of their 95 % intervals.
+
+    Numbers have all their digits. What could not be measured is an empty cell; a class that was left out has nothing
+    but empty cells.
+    """
+    columns = [f"{metric}{end}" for metric in METRIC_NAMES for end in ("", "_low", "_high")]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ["task", "protocol", "model", "measure", "class", "positives", "records", "few_positives", *columns]
+        )
+        for model, group in (("trained", "measures"), ("untrained", "untrained")):
+            for name, result in results[group].items():
+                start = [results["task"], results["protocol"], model, name]
+                for label, row in result["per_class"].items():
+                    values = [
+                        value
+                        for metric in METRIC_NAMES
+                        for value in (row.get(metric), *(row.get(f"{metric}_interval") or (None, None)))
+                    ]
+                    few = "true" if row["few_positives"] else "false"
+                    cells = ["" if _absent(value) else repr(float(value)) for value in values]
+                    writer.writerow([*start, label, row["positives"], result["records"], few, *cells])
+                for label in result["left_out"]:
+                    writer.writerow([*start, label, "", "", "", *("" for _ in columns)])
+
+
+def write_markdown(
+    path: str | os.PathLike[str], results: Mapping[str, Any], figures: Mapping[str, str | os.PathLike[str]]
+) -> None:
+    """A report to read: what was measured and how, the tables, the figures, and how to get them again.
+
+    Args:
+        path: the file to write.
+        results: see the module.
+        figures: by caption, their files. They are shown by their path relative to the report's folder, so that the
+            folder can be moved; a PDF, which Markdown cannot show, is linked.
+    """
+    folder = Path(path).absolute().parent
+    parts = [f"# Evaluation: {results['task']}", f"**{RESEARCH_USE_ONLY}**"]
+    if results["in_domain"]:
+        parts.append(f"**{IN_DOMAIN}**")
+    first = next(iter(results["measures"].values()))
+    facts = [
+        ["task", results["task"]],
+        ["protocol", results["protocol"]],
+        ["prompts", results["prompts"] or "-"],
+        ["test splits", ", ".join(results["test_splits"])],
+        ["records", f"{first['records']:,}"],
+        ["patients", f"{first['patients']:,}"],
+        ["records without a class of the task", f"{results['records_without_label']:,}"],
+        ["in-domain", "yes" if results["in_domain"] else "no"],
+    ]
+    parts += [_markdown_table(["", ""], facts, numbers_from=2), "## Over all classes"]
+
+    metrics = [metric for metric in METRIC_NAMES if any(f"macro_{metric}" in one for one in _both(results))]
+    rows = [
+        [name, model, *(_with_interval(group[name], f"macro_{metric}") for metric in metrics)]
+        for name in results["measures"]
+        for model, group in (("trained", results["measures"]), ("untrained", results["untrained"]))
+        if name in group
+    ]
+    heads = ["measure", "model", *(f"macro {METRIC_NAMES[metric]}" for metric in metrics)]
+    parts.append(_markdown_table(heads, rows, numbers_from=2))
+    parts.append(
+        "In brackets: 95 % intervals, bootstrapped over patients. Untrained: a model of the same configuration with "
+        "random weights, measured in the same way."
+    )
+    parts += [f"![{_text(caption)}]({link})" for caption, link in _links(figures, folder) if not link.endswith(".pdf")]
+    parts += [f"[{_text(caption)}]({link})" for caption, link in _links(figures, folder) if link.endswith(".pdf")]
+
+    for metric in metrics:
+        parts.append(f"## {METRIC_NAMES[metric]} by class")
+        heads, columns = [], []
+        for name, result in results["measures"].items():
+            heads.append(name)
+            columns.append({label: _with_interval(row, metric) for label, row in result["per_class"].items()})
+            if name in results["untrained"]:
+                heads.append(f"{name}, untrained")
+                untrained = results["untrained"][name]["per_class"]
+                columns.append({label: _number(row.get(metric)) for label, row in untrained.items()})
+        rows = [
+            [label + _star(row), f"{row['positives']:,}", *(column.get(label, "-") for column in columns)]
+            for label, row in _classes(results).items()
+        ]
+        parts.append(_markdown_table(["class", "positives", *heads], rows))
+        parts += [_text(remark) for remark in _remarks(results)]
+    parts += ["## How to reproduce", f"```\n{results['command']}\n```"]
+    Path(path).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def write_results_json(path: str | os.PathLike[str], results: Any) -> None:
+    """Strict JSON, in which NaN is null. The results may be nested and may hold NumPy's numbers and arrays.
+
+    Raises:
+        ValueError: a number is infinite, which JSON cannot say.
+    """
+    text = json.dumps(_without_nan(results), indent=2, ensure_ascii=False, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _without_nan(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _heading(results: Mapping[str, Any]) -> str:
+    prompts = f", prompts: {results['prompts']}" if results["prompts"] else ""
+    return f"{results['task']}, protocol: {results['protocol']}{prompts}"
+
+
+def _records(results: Mapping[str, Any]) -> str:
+    first = next(iter(results["measures"].values()))
+    without = results["records_without_label"]
+    said = [
+        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['test_splits'])}), "
+        f"{without:,} without a class of the task"
+    ]
+    return "\n".join(said + ([IN_DOMAIN] if results["in_domain"] else []))
+
+
+def _remarks(results: Mapping[str, Any]) -> list[str]:
+    """What the reader of a table by class must know."""
+    remarks = []
+    if any(row["few_positives"] for row in _classes(results).values()):
+        remarks.append(f"* fewer than {FEWEST_POSITIVES} positive records: the class's own value says little.")
+    left_out = dict.fromkeys(label for result in results["measures"].values() for label in result["left_out"])
+    if left_out:
+        remarks.append(f"Left out, without positive or negative records: {', '.join(left_out)}.")
+    return remarks
+
+
+def _both(results: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from results["measures"].values()
+    yield from results["untrained"].values()
+
+
+def _classes(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Every class that some measure knows, with what is known about it, in their order."""
+    return {label: row for result in results["measures"].values() for label, row in result["per_class"].items()}
+
+
+def _star(row: Mapping[str, Any]) -> str:
+    return "*" if row["few_positives"] else ""
+
+
+def _absent(value: float | None) -> bool:
+    return value is None or bool(np.isnan(value))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or _absent(value) else f"{value:.3f}"
+
+
+def _with_interval(row: Mapping[str, Any], name: str) -> str:
+    if _absent(row.get(name)):
+        return "-"
+    low, high = row[f"{name}_interval"]
+    return f"{_number(row[name])} ({_number(low)} to {_number(high)})"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """The first column to the left, the others to the right, two spaces between them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return lines
+
+
+def _markdown_table(heads: list[str], rows: list[list[str]], numbers_from: int = 1) -> str:
+    alignment = ["---" if column < numbers_from else "---:" for column in range(len(heads))]
+    return "\n".join(
+        f"| {' | '.join(row)} |" for row in ([*map(_text, heads)], alignment, *([*map(_text, row)] for row in rows))
+    )
+
+
+def _text(text: object) -> str:
+    """Text in which Markdown sees no table border, no tag, no emphasis and no link."""
+    escaped = " ".join(str(text).split())
+    for character in "\\|<*[]`":
+        escaped = escaped.replace(character, f"\\{character}")
+    return escaped
+
+
+def _links(figures: Mapping[str, str | os.PathLike[str]], folder: Path) -> list[tuple[str, str]]:
+    return [
+        (caption, quote(Path(os.path.relpath(Path(figure).absolute(), folder)).as_posix()))
+        for caption, figure in figures.items()
+    ]
+
+
+__all__ = ["IN_DOMAIN", "terminal_table", "write_markdown", "write_per_class_csv", "write_results_json"]
