@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -113,7 +114,11 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--splits", metavar="DIR", help="split files in the MERL layout, instead of the dataset's")
     evaluate.add_argument("--test_splits", nargs="+", default=["test"], help="splits to test on, pooled")
     evaluate.add_argument("--skip_linear_probe", action="store_true", help="zero-shot alone")
-    evaluate.add_argument("--output_dir", help="write results.json there")
+    evaluate.add_argument("--shots", nargs="+", type=int, default=[], help="also probes on so many records a class")
+    evaluate.add_argument("--robustness", action="store_true", help="also with fewer leads, lower rates, noise")
+    evaluate.add_argument("--allow_overlap", action="store_true", help="although the model saw some test records")
+    evaluate.add_argument("--cache_dir", help="keep embeddings there, and take those that are there")
+    evaluate.add_argument("--output_dir", help="write results, a report and figures there, a folder a task")
     evaluate.add_argument("--seed", type=int, default=0)
 
     classify = command(
@@ -200,33 +205,51 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import AutoProcessor
 
     from cgdmer import CGDMERModel
+    from cgdmer.data.fingerprints import Fingerprints
     from cgdmer.data.storage import load_dataset_folder
-    from cgdmer.evaluation.evaluate import evaluate, results_table
+    from cgdmer.evaluation.embedding_cache import EmbeddingCache
+    from cgdmer.evaluation.evaluate import FRACTIONS, evaluate
+    from cgdmer.evaluation.outputs import write_evaluation
+    from cgdmer.evaluation.report import terminal_table, without_nan
     from cgdmer.evaluation.tasks import get_task
 
     tasks = [get_task(name) for name in options.tasks]
     splits = load_dataset_folder(options.dataset)
     model = CGDMERModel.from_pretrained(options.model)
     processor = AutoProcessor.from_pretrained(options.model)
+    trained_on = Fingerprints.of_model(options.model)
+    if trained_on is None and not options.json:
+        print("The model does not say which records it was pretrained on: overlap with the test records is not known.")
     results = {}
     for task in tasks:
-        results[task.name] = evaluate(
+        evaluation = evaluate(
             model,
             processor,
             splits,
             task,
-            test_splits=options.test_splits,
-            linear_probe=not options.skip_linear_probe,
-            seed=options.seed,
+            options.test_splits,
             prompts=options.prompts,
             protocol=options.protocol,
             split_files=options.splits,
+            fractions=() if options.skip_linear_probe else FRACTIONS,
+            shots=() if options.skip_linear_probe else options.shots,
+            robustness=options.robustness,
+            trained_on=trained_on,
+            allow_overlap=options.allow_overlap,
+            cache=EmbeddingCache(options.cache_dir),
+            seed=options.seed,
         )
+        evaluation.results["command"] = options.command_line
+        results[task.name] = without_nan(evaluation.results)
         if not options.json:
-            print(results_table(results[task.name]), end="\n\n")
-    if options.output_dir:
-        Path(options.output_dir).mkdir(parents=True, exist_ok=True)
-        (Path(options.output_dir) / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+            print(terminal_table(evaluation.results))
+            if (overlap := evaluation.results["overlap"]) is not None:
+                print(f"Test records pretrained on: {overlap['records']}; by their patient: {overlap['patients']}")
+            print()
+        if options.output_dir:
+            for path in write_evaluation(Path(options.output_dir) / task.name, evaluation, task, options.seed):
+                if not options.json:
+                    print(f"written: {path}")
     return results
 
 
@@ -261,6 +284,7 @@ def _plot(options: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did what was asked, 1 with a message on stderr when it could not."""
     options = build_parser().parse_args(arguments)
+    options.command_line = shlex.join(["cgdmer", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         answer = options.run(options)
     except (CGDMERError, OSError) as error:

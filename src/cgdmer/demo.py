@@ -8,11 +8,13 @@ from typing import Any
 
 from transformers import AutoModel, AutoProcessor, pipeline
 
+from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.simulation import CONDITIONS, simulate_cohort
 from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, save_ecg_plot
-from cgdmer.evaluation.evaluate import evaluate, results_table
+from cgdmer.evaluation.evaluate import ZERO_SHOT, evaluate
+from cgdmer.evaluation.report import terminal_table, without_nan
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.models.modeling_cgdmer import CGDMERModel
@@ -61,8 +63,12 @@ def demo(output_dir: str, num_patients: int = 2500, num_train_epochs: int = 10, 
         raise CGDMERError(f"AutoModel loaded a {type(model).__name__}, not a CGDMERModel.")
     processor = AutoProcessor.from_pretrained(folder / "model")
     splits = load_dataset_folder(folder / "cohort")
-    results = evaluate(model, processor, splits, get_task("simulated"), linear_probe=False, seed=seed)
-    print(results_table(results), flush=True)
+    trained_on = Fingerprints.of_model(str(folder / "model"))
+    evaluation = evaluate(
+        model, processor, splits, get_task("simulated"), fractions=(), trained_on=trained_on, seed=seed
+    )
+    results = without_nan(evaluation.results)
+    print(terminal_table(results), flush=True)
 
     print("4. Classifying one unseen record from text prompts", flush=True)
     record = next(record for record in map(row_to_record, splits["test"]) if "atrial_fibrillation" in record.labels)
@@ -75,8 +81,8 @@ def demo(output_dir: str, num_patients: int = 2500, num_train_epochs: int = 10, 
     save_ecg_plot(record, folder / "ecg.png", title="A simulated patient", scores=scores[:8])
 
     answer = {
-        "zero_shot": results["zero_shot"],
-        "zero_shot_untrained": results["zero_shot_untrained"],
+        "zero_shot": results["measures"][ZERO_SHOT],
+        "zero_shot_untrained": results["untrained"][ZERO_SHOT],
         "classified": {"record_id": record.record_id, "labels": list(record.labels), "scores": scores},
         "training": trained,
         "seconds": time.perf_counter() - started,

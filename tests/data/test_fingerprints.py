@@ -16,14 +16,16 @@ def records():
     return list(simulate_cohort(12, seed=5, sampling_rate=100))
 
 
-def as_split(records) -> datasets.Dataset:
-    return datasets.Dataset.from_list([record_to_row(record) for record in records], features=FEATURES)
+def as_split(records, corpus: str = "one") -> datasets.Dataset:
+    split = datasets.Dataset.from_list([record_to_row(record) for record in records], features=FEATURES)
+    split.info.dataset_name = corpus
+    return split
 
 
 def test_a_record_keeps_its_number_under_another_name_and_in_another_corpus(records):
     renamed = [replace(record, record_id=f"x{index}", patient_id=None) for index, record in enumerate(records)]
-    first, patients = fingerprints_of_rows(as_split(records), "one")
-    second, unknown = fingerprints_of_rows(as_split(renamed), "two")
+    first, patients = fingerprints_of_rows(as_split(records))
+    second, unknown = fingerprints_of_rows(as_split(renamed, "two"))
     np.testing.assert_array_equal(first, second)
     assert len(set(first)) == len(records)
     assert not unknown.any() and patients.all()
@@ -33,29 +35,45 @@ def test_one_sample_or_one_patient_makes_a_difference(records):
     signal = records[0].signal.copy()
     signal[3, 500] += 0.001
     changed = replace(records[0], signal=signal)
-    assert record_fingerprint(record_to_row(changed)) != record_fingerprint(record_to_row(records[0]))
-    _, patients = fingerprints_of_rows(as_split(records), "one")
-    _, elsewhere = fingerprints_of_rows(as_split(records), "two")
+    assert record_to_row(changed)["fingerprint"] != record_to_row(records[0])["fingerprint"]
+    _, patients = fingerprints_of_rows(as_split(records))
+    _, elsewhere = fingerprints_of_rows(as_split(records, "two"))
     assert not np.isin(patients, elsewhere).any()
     assert len(set(patients)) == len({record.patient_id for record in records}) < len(records)
 
 
 def test_numbers_do_not_depend_on_the_machine(records):
-    row = {"num_leads": 2, "signal": bytes(range(8))}
-    assert record_fingerprint(row) == -2313956319199501909
+    counts = np.frombuffer(bytes(range(8)), dtype="<i2").reshape(2, 2)
+    assert record_fingerprint(counts) == record_fingerprint(counts.astype(">i2")) == -2313956319199501909
 
 
 def test_saved_and_united(records, tmp_path):
     split = as_split(records)
     half = len(records) // 2
-    parts = [Fingerprints.of(split.select(rows), "c") for rows in (range(half), range(half, len(records)))]
-    whole = Fingerprints.of(split, "c")
+    parts = [Fingerprints.of(split.select(rows)) for rows in (range(half), range(half, len(records)))]
+    whole = Fingerprints.of(split)
     both = parts[0] | parts[1]
     both.save(tmp_path)
     loaded = Fingerprints.load(tmp_path / FILE_NAME)
     for one in (both, loaded):
         np.testing.assert_array_equal(one.records, whole.records)
         np.testing.assert_array_equal(one.patients, whole.patients)
+        assert one.corpora == whole.corpora == ("one",)
+    assert Fingerprints.of_model(str(tmp_path)) is not None
+
+
+def test_a_model_that_does_not_say_has_none(tmp_path):
+    assert Fingerprints.of_model(str(tmp_path)) is None
+
+
+def test_overlap_counts_the_records_and_the_patients_again(records):
+    by_patient: dict[str, list] = {}
+    for record in records:
+        by_patient.setdefault(record.patient_id, []).append(record)
+    several = next(some for some in by_patient.values() if len(some) > 1)
+    trained_on = Fingerprints.of(as_split(several[:1]))
+    assert trained_on.overlap(as_split(records)) == {"records": 1, "patients": len(several)}
+    assert trained_on.overlap(as_split(records, "two")) == {"records": 1, "patients": 0}
 
 
 def test_a_damaged_file_is_named(tmp_path):

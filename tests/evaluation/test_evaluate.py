@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 import datasets
 import numpy as np
 import pytest
@@ -6,11 +8,19 @@ import torch
 from transformers import AutoProcessor
 
 from cgdmer import CGDMERConfig, CGDMERModel
+from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.simulation import simulate_cohort, simulate_record
 from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold
 from cgdmer.data.writing import write_dataset
+from cgdmer.evaluation import embedding_cache
+from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.embeddings import embed_prompts, embed_records
-from cgdmer.evaluation.evaluate import evaluate, results_table, untrained_like
+from cgdmer.evaluation.evaluate import evaluate, untrained_like
+from cgdmer.evaluation.outputs import write_evaluation
+from cgdmer.evaluation.report import terminal_table, without_nan
+from cgdmer.evaluation.robustness import DISTURBANCES
+from cgdmer.evaluation.splits import LabelledRows
+from cgdmer.evaluation.statistics import auroc_by_column
 from cgdmer.evaluation.tasks import Task, get_task
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.presets import preset_folder
@@ -37,17 +47,101 @@ def processor():
     return AutoProcessor.from_pretrained(preset_folder("cgdmer-tiny"))
 
 
-def test_an_untrained_model_is_beside_and_near_chance(model, processor, splits):
-    results = evaluate(model, processor, splits, get_task("simulated"))
-    assert set(results) == {
-        *("task", "protocol", "prompts", "test_splits", "unlabelled_records", "absent_records"),
-        *("zero_shot", "zero_shot_untrained", "linear_probe", "linear_probe_untrained"),
-    }
-    assert abs(results["zero_shot_untrained"]["macro_auroc"] - 0.5) < 0.15
-    assert results["linear_probe"]["training_records"] == len(splits["train"])
-    table = results_table(results)
-    assert "zero shot" in table and "linear probe" in table and "untrained" in table
-    assert all(name in table for name in results["zero_shot"]["per_class"])
+@pytest.fixture(scope="module")
+def evaluation(model, processor, splits):
+    return evaluate(model, processor, splits, get_task("simulated"), fractions=(0.1, 1.0), shots=(3,), robustness=True)
+
+
+def test_an_untrained_model_is_beside_and_near_chance(evaluation, splits):
+    results = evaluation.results
+    names = ["zero-shot", "linear probe 10 %", "linear probe 100 %", "linear probe 3 shots"]
+    assert list(results["measures"]) == list(results["untrained"]) == names
+    assert abs(results["untrained"]["zero-shot"]["macro_auroc"] - 0.5) < 0.15
+    assert results["measures"]["linear probe 100 %"]["training_records"] == [len(splits["train"])]
+    assert results["measures"]["linear probe 10 %"]["training_records"] == [round(len(splits["train"]) / 10)] * 5
+    assert len(results["measures"]["linear probe 3 shots"]["macro_auroc_by_seed"]) == 5
+    table = terminal_table(results)
+    assert all(name in table for name in (*names, "untrained", *results["measures"]["zero-shot"]["per_class"]))
+
+
+def test_f1_needs_validation_records_that_are_not_tested(evaluation, model, processor, splits):
+    assert "macro_f1" in evaluation.results["measures"]["zero-shot"]
+    task = get_task("simulated")
+    both = evaluate(model, processor, splits, task, ("validation", "test"), fractions=())
+    assert "macro_f1" not in both.results["measures"]["zero-shot"]
+
+
+def test_scores_and_embeddings_are_those_behind_the_figures(evaluation, splits):
+    result = evaluation.results["measures"]["zero-shot"]
+    areas = auroc_by_column(evaluation.labels, evaluation.scores["zero-shot"])
+    assert result["macro_auroc"] == pytest.approx(np.nanmean(areas))
+    assert len(evaluation.embeddings) == len(evaluation.labels) == result["records"]
+
+
+def test_robustness_measures_every_disturbance(evaluation):
+    families = evaluation.results["robustness"]
+    assert [(family, row["name"]) for family, rows in families.items() for row in rows] == [
+        (one.family, one.name) for one in DISTURBANCES
+    ]
+    whole = evaluation.results["measures"]["zero-shot"]["macro_auroc"]
+    values = [row["zero-shot"]["macro_auroc"] for rows in families.values() for row in rows]
+    assert whole not in values[:4] and all("linear probe 100 %" in row for rows in families.values() for row in rows)
+
+
+def test_all_outputs_are_written(evaluation, tmp_path):
+    evaluation.results["command"] = "cgdmer evaluate"
+    files = write_evaluation(tmp_path / "new" / "folder", evaluation, get_task("simulated"))
+    names = {path.name for path in files}
+    assert {"results.json", "per_class.csv", "report.md", "per_class.png", "roc.png", "robustness.png"} <= names
+    assert all(path.stat().st_size > 0 for path in files)
+    read = json.loads((tmp_path / "new" / "folder" / "results.json").read_text())
+    assert read["measures"]["zero-shot"]["macro_auroc"] == evaluation.results["measures"]["zero-shot"]["macro_auroc"]
+
+
+def test_embeddings_are_computed_once(model, processor, splits, tmp_path, monkeypatch):
+    task, arguments = get_task("simulated"), {"fractions": (), "cache": EmbeddingCache(tmp_path / "cache")}
+    first = without_nan(evaluate(model, processor, splits, task, **arguments).results)
+    calls = []
+    original = embedding_cache.embed_records
+    monkeypatch.setattr(embedding_cache, "embed_records", lambda *a, **k: calls.append(1) or original(*a, **k))
+    again = {"fractions": (), "cache": EmbeddingCache(tmp_path / "cache")}
+    assert without_nan(evaluate(model, processor, splits, task, **again).results) == first
+    assert not calls
+    # Whatever the embeddings depend on makes new ones: the weights, the settings, the records, what is done to them.
+    part = LabelledRows(splits["test"], task.label_matrix(splits["test"]["labels"]), splits["test"]["patient_id"])
+    cache, extractor = EmbeddingCache(tmp_path / "cache"), processor.feature_extractor
+    other = type(extractor).from_dict({**extractor.to_dict(), "fixed_millivolts": 0.3})
+    fewer = LabelledRows(part.rows.select(range(5)), part.labels[:5], part.patients[:5])
+    cache.features(untrained_like(model, 5), extractor, part, "")
+    cache.features(model, other, part, "")
+    cache.features(model, extractor, fewer, "")
+    cache.features(model, extractor, part, "", "noise")
+    assert len(calls) == 4
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(path.read_bytes()[:100])  # cut off
+    assert without_nan(evaluate(model, processor, splits, task, **again).results) == first
+
+
+def test_records_and_patients_that_were_pretrained_on_are_refused(model, processor, splits):
+    task, unseen = get_task("simulated"), Fingerprints.of(splits["train"])
+    clean = evaluate(model, processor, splits, task, fractions=(), trained_on=unseen).results
+    assert clean["overlap"] == {"records": 0, "patients": 0}
+    seen = unseen | Fingerprints.of(splits["test"].select([0]))
+    with pytest.raises(CorpusError, match="pretrained on 1 of the"):
+        evaluate(model, processor, splits, task, fractions=(), trained_on=seen)
+    told = evaluate(model, processor, splits, task, fractions=(), trained_on=seen, allow_overlap=True).results
+    assert told["overlap"]["records"] == 1 <= told["overlap"]["patients"]
+
+
+def test_in_domain_is_said(model, processor, splits):
+    named = datasets.DatasetDict(splits)
+    for split in named.values():
+        split.info.dataset_name = "a-corpus"
+    arguments = {"fractions": (), "test_splits": ("validation", "test")}
+    for corpora, expected in ((("a-corpus",), True), (("another",), False)):
+        trained_on = Fingerprints(np.zeros(0, np.int64), np.zeros(0, np.int64), corpora)
+        results = evaluate(model, processor, named, get_task("simulated"), trained_on=trained_on, **arguments).results
+        assert results["in_domain"] is expected
 
 
 def test_the_untrained_model_has_other_weights_and_leaves_the_random_state_alone(model):
@@ -71,16 +165,17 @@ def test_a_model_that_knows_the_labels_scores_one(model, processor, splits, monk
         embeds = labels.astype(float)
 
     monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
-    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_records", lambda *_, **__: Planted)
-    results = evaluate(model, processor, splits, task, linear_probe=False)
-    assert results["zero_shot"]["macro_auroc"] == 1.0
+    monkeypatch.setattr("cgdmer.evaluation.embedding_cache.embed_records", lambda *_, **__: Planted)
+    alone = datasets.DatasetDict({"test": splits["test"]})
+    results = evaluate(model, processor, alone, task, fractions=()).results
+    assert results["measures"]["zero-shot"]["macro_auroc"] == 1.0
 
 
 def test_pooled_splits_are_measured_together(model, processor, splits):
     results = evaluate(
-        model, processor, splits, get_task("simulated"), test_splits=("validation", "test"), linear_probe=False
-    )
-    assert results["zero_shot"]["records"] == len(splits["validation"]) + len(splits["test"])
+        model, processor, splits, get_task("simulated"), test_splits=("validation", "test"), fractions=()
+    ).results
+    assert results["measures"]["zero-shot"]["records"] == len(splits["validation"]) + len(splits["test"])
 
 
 def test_a_patient_on_both_sides_is_refused(model, processor, splits):
@@ -136,11 +231,16 @@ def test_a_model_that_knows_the_labels_fails_with_prompts_in_another_order(model
         return np.array([[float(one == other) for other in wordings] for one in given])
 
     monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
-    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_records", lambda *_, **__: Planted)
-    assert evaluate(model, processor, splits, task, linear_probe=False)["zero_shot"]["macro_auroc"] == 1.0
+    monkeypatch.setattr("cgdmer.evaluation.embedding_cache.embed_records", lambda *_, **__: Planted)
+    alone = datasets.DatasetDict({"test": splits["test"]})
+
+    def zero_shot() -> float:
+        return evaluate(model, processor, alone, task, fractions=()).results["measures"]["zero-shot"]["macro_auroc"]
+
+    assert zero_shot() == 1.0
     assert asked == [wordings, wordings]
     monkeypatch.setattr(Task, "prompts", lambda *_: wordings[1:] + wordings[:1])
-    assert evaluate(model, processor, splits, task, linear_probe=False)["zero_shot"]["macro_auroc"] < 0.6
+    assert zero_shot() < 0.6
 
 
 @pytest.fixture(scope="module")
@@ -159,20 +259,20 @@ def cpsc2018(splits):
 
 
 def test_records_without_a_label_are_left_out_and_counted(model, processor, cpsc2018):
-    results = evaluate(model, processor, cpsc2018, get_task("cpsc2018"), prompts="name")
-    left_out = results["unlabelled_records"]
-    assert left_out["test"] == len(cpsc2018["test"]) // 5 and left_out["train"] == len(cpsc2018["train"]) // 5
-    assert results["zero_shot"]["records"] == len(cpsc2018["test"]) - left_out["test"]
-    assert results["linear_probe"]["training_records"] == len(cpsc2018["train"]) - left_out["train"]
-    assert (results["protocol"], results["prompts"]) == ("repaired", "name")
-    assert "protocol repaired, prompts name" in results_table(results)
+    task = get_task("cpsc2018")
+    results = evaluate(model, processor, cpsc2018, task, prompts="name", fractions=(1.0,)).results
+    assert results["records_without_label"] == len(cpsc2018["test"]) // 5
+    assert results["measures"]["zero-shot"]["records"] == len(cpsc2018["test"]) - len(cpsc2018["test"]) // 5
+    fitted = results["measures"]["linear probe 100 %"]["training_records"]
+    assert fitted == [len(cpsc2018["train"]) - len(cpsc2018["train"]) // 5]
+    assert "cpsc2018, protocol: repaired, prompts: name" in terminal_table(results)
 
 
 def test_the_published_protocol_names_itself_and_has_its_own_probe(model, processor, cpsc2018):
-    results = evaluate(model, processor, cpsc2018, get_task("cpsc2018"), protocol="as_published")
-    assert results["protocol"] == "as_published" and "linear_probe" not in results
-    assert set(results["published_probe"]) == set(results["published_probe_untrained"]) == {"1", "10", "100"}
-    table = results_table(results)
-    assert "protocol as_published" in table and "published probe, 100 %" in table
+    results = evaluate(model, processor, cpsc2018, get_task("cpsc2018"), protocol="as_published").results
+    names = ["zero-shot", *(f"published probe {percent} %" for percent in (1, 10, 100))]
+    assert list(results["measures"]) == list(results["untrained"]) == names
+    table = terminal_table(results)
+    assert "protocol: as_published" in table and "published probe 100 %" in table
     with pytest.raises(ConfigurationError, match="no protocol 'published'"):
         evaluate(model, processor, cpsc2018, get_task("cpsc2018"), protocol="published")

@@ -7,16 +7,16 @@ the samples or the id back, though whoever holds a list of ids can look for them
 """
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from transformers.utils import cached_file
 
 from cgdmer.models.errors import ModelFolderError
 
@@ -25,28 +25,58 @@ FILE_NAME = "training_records.safetensors"
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Sorted distinct int64 numbers of records and of patients."""
+    """Of training records.
+
+    Attributes:
+        records, patients: sorted distinct int64.
+        corpora: the names of the corpora that they come from, sorted.
+    """
 
     records: np.ndarray
     patients: np.ndarray
+    corpora: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, split: datasets.Dataset, corpus: str) -> "Fingerprints":
-        """Of all rows of a prepared split.
+    def of(cls, split: datasets.Dataset) -> "Fingerprints":
+        """Of all rows of a split as `cgdmer.data.storage` writes them."""
+        records, patients = fingerprints_of_rows(split)
+        corpus = corpus_of(split)
+        return cls(np.unique(records), np.unique(patients[patients != 0]), (corpus,) if corpus else ())
 
-        Args:
-            split: rows as `cgdmer.data.storage` writes them.
-            corpus: the corpus's name; patient ids mean something within it alone.
+    @classmethod
+    def of_model(cls, name_or_path: str) -> "Fingerprints | None":
+        """Of what a model was trained on, by its folder or Hub id; None if it does not say.
+
+        Raises:
+            ModelFolderError: what it says is damaged.
         """
-        records, patients = fingerprints_of_rows(split, corpus)
-        return cls(np.unique(records), np.unique(patients[patients != 0]))
+        path = cached_file(
+            name_or_path,
+            FILE_NAME,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return None if path is None else cls.load(path)
 
     def __or__(self, other: "Fingerprints") -> "Fingerprints":
-        return Fingerprints(np.union1d(self.records, other.records), np.union1d(self.patients, other.patients))
+        return Fingerprints(
+            np.union1d(self.records, other.records),
+            np.union1d(self.patients, other.patients),
+            tuple(sorted({*self.corpora, *other.corpora})),
+        )
+
+    def overlap(self, split: datasets.Dataset) -> dict[str, int]:
+        """How many rows of a split are training records (`records`), and records of training patients (`patients`)."""
+        records, patients = fingerprints_of_rows(split)
+        return {
+            "records": int(np.isin(records, self.records).sum()),
+            "patients": int(np.isin(patients, self.patients).sum()),
+        }
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write them beside a model's weights."""
-        save_file({"records": self.records, "patients": self.patients}, Path(folder) / FILE_NAME)
+        arrays = {"records": self.records, "patients": self.patients}
+        save_file(arrays, Path(folder) / FILE_NAME, metadata={"corpora": json.dumps(self.corpora)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Fingerprints":
@@ -56,32 +86,41 @@ class Fingerprints:
             ModelFolderError: it is damaged or something else.
         """
         try:
-            arrays = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ModelFolderError(f"{path} cannot be read ({error}). Fetch the model again.") from error
-        if set(arrays) != {"records", "patients"} or any(one.dtype != np.int64 for one in arrays.values()):
+            with safe_open(path, "numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in ("records", "patients")}
+                corpora = json.loads(file.metadata()["corpora"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ModelFolderError(
+                f"{path} cannot be read as fingerprints of training records ({error}). Fetch the model again."
+            ) from error
+        if any(one.dtype != np.int64 for one in arrays.values()):
             raise ModelFolderError(f"{path} holds no fingerprints of training records. Fetch the model again.")
-        return cls(arrays["records"], arrays["patients"])
+        return cls(arrays["records"], arrays["patients"], tuple(corpora))
 
 
-def fingerprints_of_rows(split: datasets.Dataset, corpus: str) -> tuple[np.ndarray, np.ndarray]:
+def corpus_of(split: datasets.Dataset) -> str:
+    """The name of the corpus that a prepared split comes from; "" where it has none."""
+    return split.info.dataset_name or ""
+
+
+def fingerprints_of_rows(split: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """(rows,) int64 each: a number for every row's record, and for its patient (0 where the patient is not known)."""
-    columns = split.select_columns(["signal", "num_leads", "patient_id"])
-    records, patients = np.zeros(len(split), np.int64), np.zeros(len(split), np.int64)
-    for index, row in enumerate(columns):
-        records[index] = record_fingerprint(row)
-        if row["patient_id"] is not None:
-            patients[index] = _number(f"{corpus}/{row['patient_id']}".encode())
-    return records, patients
+    corpus = corpus_of(split)
+    patients = [0 if patient is None else _number(f"{corpus}/{patient}".encode()) for patient in split["patient_id"]]
+    return np.array(split["fingerprint"], dtype=np.int64), np.array(patients, dtype=np.int64)
 
 
-def record_fingerprint(row: Mapping[str, Any]) -> int:
-    """A number for a stored row's samples, the same whatever the record is called."""
-    return _number(row["num_leads"].to_bytes(4, "little") + row["signal"])
+def record_fingerprint(counts: np.ndarray) -> int:
+    """A number for a record's stored samples, the same whatever the record is called and on every machine.
+
+    Args:
+        counts: (leads, time) little-endian int16.
+    """
+    return _number(len(counts).to_bytes(4, "little") + counts.astype("<i2").tobytes())
 
 
 def _number(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True) or 1
 
 
-__all__ = ["FILE_NAME", "Fingerprints", "fingerprints_of_rows", "record_fingerprint"]
+__all__ = ["FILE_NAME", "Fingerprints", "corpus_of", "fingerprints_of_rows", "record_fingerprint"]

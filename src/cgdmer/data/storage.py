@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import numpy as np
 
+from cgdmer.data.fingerprints import record_fingerprint
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError, ECGInputError
 from cgdmer.models.reading_wfdb import counts_to_millivolts
@@ -37,6 +38,7 @@ FEATURES = datasets.Features(
         "fold": datasets.Value("int32"),
         "age": datasets.Value("float64"),
         "sex": datasets.Value("string"),
+        "fingerprint": datasets.Value("int64"),  # of the samples: see `cgdmer.data.fingerprints`
     }
 )
 
@@ -116,6 +118,7 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
         "fold": None if record.fold is None else int(record.fold),
         "age": None if record.age is None else float(record.age),
         "sex": record.sex,
+        "fingerprint": record_fingerprint(counts),
     }
 
 

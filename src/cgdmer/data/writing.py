@@ -172,6 +172,7 @@ def complete_folder(
         citation=source.get("citation", ""),
         homepage=source.get("url", ""),
         license=source.get("licence", ""),
+        dataset_name=source.get("name"),
         features=FEATURES,
     )
     for split in SPLITS:

@@ -10,12 +10,10 @@ import os
 import uuid
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from cgdmer.data.fingerprints import fingerprints_of_rows
 from cgdmer.evaluation.embeddings import RecordFeatures, embed_records
 from cgdmer.evaluation.splits import LabelledRows
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
@@ -59,6 +57,7 @@ class EmbeddingCache:
         features = self._compute(model, feature_extractor, part, description)
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
+        assert features.embeds is not None  # a CGDMERModel has a text tower
         save_file({"pooled": features.pooled, "embeds": features.embeds}, temporary)
         temporary.rename(path)
         return features
@@ -72,11 +71,9 @@ class EmbeddingCache:
         key = hashlib.blake2b(self._weights_of(model), digest_size=16)
         for text in (__version__, feature_extractor.to_json_string(), change_name):
             key.update(text.encode() + b"\0")
-        records, _ = fingerprints_of_rows(part.rows, "")
-        rates = np.array(part.rows.select_columns("sampling_rate")["sampling_rate"], dtype=np.float64)
-        key.update(records.tobytes() + rates.tobytes())
-        for names in part.rows.select_columns("lead_names")["lead_names"]:
-            key.update("\0".join(names).encode() + b"\1")
+        # The samples stand for themselves; gains, rates and names say what they mean.
+        for row in part.rows.select_columns(["fingerprint", "gain", "baseline", "sampling_rate", "lead_names"]):
+            key.update(repr(sorted(row.items())).encode())
         return key.hexdigest()
 
     def _weights_of(self, model: CGDMERModel) -> bytes:

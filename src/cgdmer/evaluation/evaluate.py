@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import torch
 
-from cgdmer.data.fingerprints import Fingerprints, fingerprints_of_rows
+from cgdmer.data.fingerprints import Fingerprints, corpus_of
 from cgdmer.evaluation.as_published import published_probes, published_splits
 from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.embeddings import RecordFeatures, embed_prompts
@@ -74,6 +74,8 @@ def evaluate(
     fractions: Sequence[float] = FRACTIONS,
     shots: Sequence[int] = (),
     robustness: bool = False,
+    trained_on: Fingerprints | None = None,
+    allow_overlap: bool = False,
     cache: EmbeddingCache | None = None,
     seed: int = 0,
 ) -> Evaluation:
@@ -96,18 +98,27 @@ def evaluate(
             no probe, and no training features.
         shots: also probes on so many records of each class, with five seeds.
         robustness: also measure with fewer leads, at lower rates and with noise; the probe is that of all records.
+        trained_on: what the model was pretrained on; None: it does not say.
+        allow_overlap: measure although test records, or other records of test patients, were pretrained on.
         cache: of embeddings; None keeps nothing.
         seed: of the random weights, of draws and of the bootstrap.
 
     Raises:
         ConfigurationError: there is no such protocol or set of prompts.
-        CorpusError: the records or split files do not suit the task, or a patient is in training and test.
+        CorpusError: the records or split files do not suit the task, a patient is in training and test, or the model
+            was pretrained on test records.
     """
     if protocol not in PROTOCOLS:
         raise ConfigurationError(f"there is no protocol {protocol!r}. Protocols: {', '.join(PROTOCOLS)}.")
     wordings = task.prompts(prompts)
     cache = cache or EmbeddingCache(None)
     parts = _parts(PROTOCOLS[protocol](splits, task, split_files), task, test_splits, bool(fractions or shots))
+    overlap = None if trained_on is None else trained_on.overlap(parts.test.rows)
+    if overlap and any(overlap.values()) and not allow_overlap:
+        raise CorpusError(
+            f"the model was pretrained on {overlap['records']} of the {len(parts.test)} test records, and on the "
+            f"patients of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
+        )
     measured: dict[str, dict[str, Any]] = {}
     scores: dict[str, np.ndarray] = {}
     for group, one in (("measures", model), ("untrained", untrained_like(model, seed))):
@@ -120,7 +131,7 @@ def evaluate(
         measured[group] = {name: result for name, (result, _) in found.items()}
         if one is model:
             scores = {name: value for name, (_, value) in found.items() if value is not None}
-            embeddings = run.test.embeds
+            embeddings = run.embeds
             disturbed = run.robustness() if robustness else {}
     results: dict[str, Any] = {
         "task": task.name,
@@ -129,6 +140,8 @@ def evaluate(
         "test_splits": list(test_splits),
         "records_without_label": parts.test.unlabelled,
         "absent_records": parts.test.absent,
+        "in_domain": trained_on is not None and corpus_of(parts.test.rows) in trained_on.corpora,
+        "overlap": overlap,
         **measured,
         "robustness": disturbed,
     }
@@ -167,6 +180,7 @@ class _Run:
         self.prompts = embed_prompts(model, processor, wordings)
         self.test = self._features(parts.test, "test records")
         self.validation = None if parts.validation is None else self._features(parts.validation, "validation records")
+        self.embeds = _embeds(self.test)
         self._whole_probe: LinearProbe | None = None
 
     def _features(self, part: LabelledRows, what: str, change_name: str = "") -> RecordFeatures:
@@ -188,8 +202,8 @@ class _Run:
         return result, scores if scores.ndim == 2 else scores[0]
 
     def zero_shot(self) -> tuple[dict[str, Any], np.ndarray | None]:
-        validation = None if self.validation is None else self.validation.embeds @ self.prompts.T
-        return self._measure(self.test.embeds @ self.prompts.T, validation)
+        validation = None if self.validation is None else _embeds(self.validation) @ self.prompts.T
+        return self._measure(self.embeds @ self.prompts.T, validation)
 
     def probes(
         self, fractions: Sequence[float], shots: Sequence[int]
@@ -266,27 +280,16 @@ class _Run:
             part = replace(self.parts.test, change=change)
             name = f"{'' if own is None else own.__name__}, {disturbance.name}"
             features = self._features(part, f"{disturbance.name}", name)
-            row = {"name": disturbance.name, ZERO_SHOT: self._measure(features.embeds @ self.prompts.T, None)[0]}
+            row = {"name": disturbance.name, ZERO_SHOT: self._measure(_embeds(features) @ self.prompts.T, None)[0]}
             if self._whole_probe is not None:
                 row[LINEAR_PROBE] = self._measure(self._whole_probe.scores(features.pooled), None)[0]
             families.setdefault(disturbance.family, []).append(row)
         return families
 
 
-def overlap(
-    trained_on: Fingerprints, splits: datasets.DatasetDict, test_splits: Sequence[str], corpus: str
-) -> dict[str, int]:
-    """How many test records, and records of how many test patients, a model was pretrained on.
-
-    Returns:
-        `records`: test records that are training records; `patients`: test records of training patients.
-    """
-    records, patients = 0, 0
-    for name in test_splits:
-        of_records, of_patients = fingerprints_of_rows(splits[name], corpus)
-        records += int(np.isin(of_records, trained_on.records).sum())
-        patients += int(np.isin(of_patients, trained_on.patients).sum())
-    return {"records": records, "patients": patients}
+def _embeds(features: RecordFeatures) -> np.ndarray:
+    assert features.embeds is not None  # a CGDMERModel has a text tower
+    return features.embeds
 
 
 def untrained_like(model: CGDMERModel, seed: int = 0) -> CGDMERModel:
@@ -303,6 +306,5 @@ __all__ = [
     "ZERO_SHOT",
     "Evaluation",
     "evaluate",
-    "overlap",
     "untrained_like",
 ]

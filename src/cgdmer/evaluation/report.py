@@ -158,17 +158,18 @@ def write_results_json(path: str | os.PathLike[str], results: Any) -> None:
     Raises:
         ValueError: a number is infinite, which JSON cannot say.
     """
-    text = json.dumps(_without_nan(results), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(without_nan(results), indent=2, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The same with None for NaN, and lists and numbers of Python for those of NumPy: what JSON can say."""
     if isinstance(value, Mapping):
-        return {str(key): _without_nan(one) for key, one in value.items()}
+        return {str(key): without_nan(one) for key, one in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _without_nan(value.tolist())
+        return without_nan(value.tolist())
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
+        return [without_nan(one) for one in value]
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
@@ -259,4 +260,11 @@ def _links(figures: Mapping[str, str | os.PathLike[str]], folder: Path) -> list[
     ]
 
 
-__all__ = ["IN_DOMAIN", "terminal_table", "write_markdown", "write_per_class_csv", "write_results_json"]
+__all__ = [
+    "IN_DOMAIN",
+    "terminal_table",
+    "without_nan",
+    "write_markdown",
+    "write_per_class_csv",
+    "write_results_json",
+]

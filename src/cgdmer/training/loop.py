@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
+from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import ConfigurationError, CorpusError, ModelFolderError
 from cgdmer.training.calibration import fit_score
@@ -27,7 +28,8 @@ LOSSES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", 
 def pretrain(options: Namespace) -> dict[str, Any]:
     """Run the training that the options describe; see `cgdmer.training.arguments`.
 
-    Writes to `output_dir`: the model and its processor, `metrics.jsonl`, `training_arguments.json` and checkpoints.
+    Writes to `output_dir`: the model and its processor, the fingerprints of its training records, `metrics.jsonl`,
+    `training_arguments.json` and checkpoints.
 
     Returns:
         The last validation metrics, the number of steps and the samples a second.
@@ -242,6 +244,11 @@ class _Run:
                 fit_score(model, self.processor, splits["validation"])
             model.save_pretrained(self.folder, save_function=self.accelerator.save)
             self.processor.save_pretrained(self.folder)
+            trained_on = Fingerprints.of(splits["train"].split)
+            if self.options.model_name_or_path:
+                earlier = Fingerprints.of_model(self.options.model_name_or_path)
+                trained_on = trained_on if earlier is None else trained_on | earlier
+            trained_on.save(self.folder)
             tqdm.write(f"saved to {self.folder}")
         self.accelerator.wait_for_everyone()
         if self.options.with_tracking:

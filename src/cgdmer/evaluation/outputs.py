@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation leaves in a folder: results.json, per_class.csv, a report, and figures."""
+
+import os
+from pathlib import Path
+
+from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT, Evaluation
+from cgdmer.evaluation.figures import draw_per_class_bars, draw_robustness, draw_roc, draw_tsne
+from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
+from cgdmer.evaluation.tasks import Task
+from cgdmer.models.errors import CorpusError
+
+
+def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, task: Task, seed: int = 0) -> list[Path]:
+    """Write everything about one task.
+
+    Args:
+        folder: made if it is not there; files of the same names are replaced.
+
+    Returns:
+        The files. A figure for which there is too little (t-SNE of a handful of records) is left out.
+    """
+    target, results = Path(folder), evaluation.results
+    target.mkdir(parents=True, exist_ok=True)
+    write_results_json(target / "results.json", results)
+    write_per_class_csv(target / "per_class.csv", results)
+    figures: dict[str, Path] = {}
+    by_class = {name: results["measures"][name] for name in (ZERO_SHOT, LINEAR_PROBE) if name in results["measures"]}
+    shown = {**by_class, "zero-shot, untrained": results["untrained"][ZERO_SHOT]}
+    figures["AUROC by class"] = target / "per_class.png"
+    draw_per_class_bars(figures["AUROC by class"], shown, title=f"{task.name}: AUROC by class")
+    figures["ROC, zero-shot"] = target / "roc.png"
+    title = f"{task.name}: ROC, zero-shot"
+    draw_roc(figures["ROC, zero-shot"], evaluation.labels, evaluation.scores[ZERO_SHOT], task.class_names, title)
+    try:
+        draw_tsne(target / "tsne.png", evaluation.embeddings, evaluation.labels, task.class_names, seed)
+        figures["t-SNE of record embeddings"] = target / "tsne.png"
+    except CorpusError:  # fewer than four records with exactly one class
+        (target / "tsne.png").unlink(missing_ok=True)
+    if results["robustness"]:
+        figures["Robustness, zero-shot"] = target / "robustness.png"
+        curves = {
+            family: [
+                (row["name"], row[ZERO_SHOT]["macro_auroc"], *row[ZERO_SHOT]["macro_auroc_interval"]) for row in rows
+            ]
+            for family, rows in results["robustness"].items()
+        }
+        reference = results["measures"][ZERO_SHOT]["macro_auroc"]
+        draw_robustness(figures["Robustness, zero-shot"], curves, reference, f"{task.name}: zero-shot")
+    write_markdown(target / "report.md", results, figures)
+    return [target / "results.json", target / "per_class.csv", target / "report.md", *figures.values()]
+
+
+__all__ = ["write_evaluation"]
