@@ -90,11 +90,15 @@ def test_plot_draws_a_picture(record_path, tmp_path, capsys):
 def test_evaluate_prints_a_table_and_writes_results(model_folder, cohort_folder, tmp_path, capsys):
     arguments = ["evaluate", str(model_folder), "--dataset", str(cohort_folder), "--tasks", "simulated"]
     assert main([*arguments, "--skip_linear_probe", "--output_dir", str(tmp_path)]) == 0
-    assert "95 % interval" in capsys.readouterr().out
-    written = json.loads((tmp_path / "results.json").read_text())
-    assert {"zero_shot", "zero_shot_untrained"} <= set(written["simulated"])
+    printed = capsys.readouterr().out
+    assert "95 % interval" in printed and "overlap with the test records is not known" in printed
+    written = json.loads((tmp_path / "simulated" / "results.json").read_text())
+    assert list(written["measures"]) == list(written["untrained"]) == ["zero-shot"]
+    assert written["command"].startswith(f"cgdmer evaluate {model_folder} --dataset")
+    assert (tmp_path / "simulated" / "report.md").is_file()
     assert main([*arguments, "--skip_linear_probe", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == written
+    again = json.loads(capsys.readouterr().out)["simulated"]
+    assert {**again, "command": ""} == {**written, "command": ""}
 
 
 def test_prepare_carries_on_past_bad_records(real_data, tmp_path, capsys):

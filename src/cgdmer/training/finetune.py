@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a classifier on a user's own labels: the whole encoder, or a linear layer on the frozen one."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from transformers import AutoFeatureExtractor, get_scheduler
 from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
+from cgdmer.evaluation.report import without_nan, write_results_json
 from cgdmer.evaluation.statistics import measure
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
@@ -125,7 +125,8 @@ def finetune(
             if (part.labels.any(axis=0) & ~part.labels.all(axis=0)).any():
                 logits = predict(model, part)
                 results[name] = measure(part.labels, logits, label_names, part.patients, seed=seed)
-        (Path(output_dir) / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+        results = without_nan(results)
+        write_results_json(Path(output_dir) / "results.json", results)
     return results
 
 
