@@ -99,6 +99,8 @@ def test_each_row_shows_its_own_class(metric, classes):
     measures = {name: measured(classes, strength, seed=3, thresholds=cuts) for name, strength in (("a", 2), ("b", 0))}
     figure = figures._per_class_figure(measures, metric, "title")
     assert len(figure.axes) == (1 if classes == 5 else 2)
+    widths = [axes.get_window_extent().width for axes in figure.axes]
+    assert widths == pytest.approx([widths[0]] * len(widths))  # one scale
     for name, result in measures.items():
         expected = {
             "".join(f"{label}({row['positives']}){'*' if row['few_positives'] else ''}".split()): (

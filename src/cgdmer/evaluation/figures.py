@@ -167,6 +167,12 @@ def _per_class_figure(measures: Mapping[str, Mapping[str, Any]], metric: str, ti
     half = -(-len(rows) // column_count)
     columns = [list(rows)[:half], list(rows)[half:]][:column_count]
     plot_height = max(sum(heights[name] for name in classes) for classes in columns)
+    # The columns have one scale, and each has the room for labels that its own need.
+    label_widths = [
+        0.1 + max(text_width(line, TEXT_SIZE) for name in classes for line in labels[name]) + number * 0.25
+        for number, classes in enumerate(columns)
+    ]
+    plot_width = (column_count * PAGE_WIDTH - 2 * MARGIN - 0.1 - sum(label_widths)) / column_count
 
     styles = _measure_styles(measures)
     handles = [
@@ -183,11 +189,9 @@ def _per_class_figure(measures: Mapping[str, Mapping[str, Any]], metric: str, ti
         figure, bottom = new_page(column_count, plot_height + AXIS_HEIGHT, title, handles, notes)
         top = bottom + AXIS_HEIGHT + plot_height
         for number, classes in enumerate(columns):
-            label_width = max(text_width(line, TEXT_SIZE) for name in classes for line in labels[name])
-            left = MARGIN + number * PAGE_WIDTH + label_width + 0.1
-            right = (number + 1) * PAGE_WIDTH - MARGIN - 0.1
+            left = MARGIN + sum(label_widths[: number + 1]) + number * plot_width
             height = sum(heights[name] for name in classes)
-            axes = axes_in_inches(figure, left, top - height, right - left, height)
+            axes = axes_in_inches(figure, left, top - height, plot_width, height)
             axes.set_xlim(*_per_class_limits(measures, metric))
             middles = draw_rows(axes, [labels[name] for name in classes], [heights[name] for name in classes])
             for tick, name in zip(axes.get_yticklabels(), classes, strict=True):
