@@ -73,6 +73,8 @@ def run_and_signal(arguments: list[str], output: Path, number: signal.Signals, a
     complaints = output.with_suffix(".stderr")
 
     def run() -> None:
+        # A shell starts jobs in the background with SIGINT ignored, and this process would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with open(complaints, "w") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
             code = main(arguments)
         os._exit(code)
