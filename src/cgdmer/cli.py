@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("corpus", choices=["mimic-iv-ecg", "ptb-xl", "cpsc2018", "csn", "wfdb-folder"])
     prepare.add_argument("raw_dir", help="the corpus as downloaded (for PTB-XL: the folder of ptbxl_database.csv)")
     prepare.add_argument("output_dir", help="a new or empty folder")
+    prepare.add_argument("--download", action="store_true", help="first fetch what RAW_DIR lacks from PhysioNet")
     prepare.add_argument("--num_proc", type=int, default=1, help="how many processes read and write (default: 1)")
     prepare.add_argument(
         "--sampling_rate",
@@ -159,6 +160,7 @@ def _demo(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _prepare(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.data.fetching import fetch_corpus
     from cgdmer.data.preparing import prepare_corpus
 
     chosen = {
@@ -166,6 +168,10 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
         for name in ("sampling_rate", "min_words", "table")
         if getattr(options, name) is not None
     }
+    if options.download:
+        fetched = fetch_corpus(options.corpus, options.raw_dir, **chosen)
+        if not options.json:
+            print("{fetched} files fetched, {already_there} were there, {absent} not on the server".format(**fetched))
     counts = prepare_corpus(options.corpus, options.raw_dir, options.output_dir, num_proc=options.num_proc, **chosen)
     if not options.json:
         print(f"{counts['written']} records written to {options.output_dir}, {counts['skipped']} skipped", end="")

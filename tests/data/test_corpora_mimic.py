@@ -3,60 +3,16 @@
 
 import csv
 import json
-import random
 from pathlib import Path
 
 import numpy as np
 import pytest
-from wfdb_files import MIMIC_LEADS, write_record, write_table
+from wfdb_files import MIMIC_LEADS, MIMIC_REPORTS, write_mimic, write_record, write_table
 
 from cgdmer.data.mimic_iv_ecg import clean_report, report_statements
 from cgdmer.data.preparing import corpus_records, prepare_corpus
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import CorpusError
-
-REPORTS = [
-    ("Sinus rhythm", "Normal ECG except for rate"),
-    ("Sinus tachycardia", "", "Possible left atrial abnormality"),
-    ("Atrial fibrillation", "--- Recording unsuitable for analysis - please repeat ---"),
-]
-
-
-def mimic_path(patient: int, study: int) -> str:
-    return f"files/p{str(patient)[:4]}/p{patient}/s{study}/{study}"
-
-
-def record_row(patient: int, study: int) -> dict[str, object]:
-    return {
-        "subject_id": patient,
-        "study_id": study,
-        "file_name": study,
-        "ecg_time": "2180-07-23 08:44:00",
-        "path": mimic_path(patient, study),
-    }
-
-
-def report_row(patient: int, study: int, lines: tuple[str, ...]) -> dict[str, object]:
-    padded = [*lines, *[""] * (18 - len(lines))]
-    return {
-        "subject_id": patient,
-        "study_id": study,
-        "cart_id": 7,
-        **{f"report_{number}": line for number, line in enumerate(padded)},
-        "rr_interval": 800,
-    }
-
-
-def write_mimic(folder: Path, number: int = 12) -> Path:
-    """Two studies a patient; the rows of the two tables in different orders."""
-    studies = [(10_000_000 + number // 2, 40_000_000 + number) for number in range(number)]
-    for patient, study in studies:
-        write_record(folder / mimic_path(patient, study), study, leads=MIMIC_LEADS, gain=200)
-    write_table(folder / "record_list.csv", [record_row(*study) for study in studies])
-    reports = [report_row(*study, REPORTS[study[1] % 3]) for study in studies]
-    random.Random(0).shuffle(reports)
-    write_table(folder / "machine_measurements.csv", reports)
-    return folder
 
 
 def edit_table(path: Path, change) -> None:
@@ -87,7 +43,7 @@ def test_record_of_a_study(tmp_path):
     assert [record.record_id for record in records] == [str(40_000_000 + number) for number in range(12)]
     record = records[3]
     study = int(record.record_id)
-    lines = tuple(line for line in REPORTS[study % 3] if line)
+    lines = tuple(line for line in MIMIC_REPORTS[study % 3] if line)
     assert record.text == clean_report(lines) and record.statements == report_statements(lines)
     assert record.patient_id == "10000001" and record.labels == () and record.lead_names == MIMIC_LEADS
     expected = write_record(tmp_path / "again", study, leads=MIMIC_LEADS, gain=200)

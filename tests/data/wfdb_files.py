@@ -2,6 +2,7 @@
 """Raw corpora of chance, in the layouts of the real ones."""
 
 import csv
+import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.leads import STANDARD_LEADS
 
 MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
+MIMIC_REPORTS = [
+    ("Sinus rhythm", "Normal ECG except for rate"),
+    ("Sinus tachycardia", "", "Possible left atrial abnormality"),
+    ("Atrial fibrillation", "--- Recording unsuitable for analysis - please repeat ---"),
+]
 
 
 def write_record(
@@ -51,6 +57,43 @@ def write_table(path: Path, rows: list[Mapping[str, object]]) -> Path:
         table.writeheader()
         table.writerows(rows)
     return path
+
+
+def mimic_path(patient: int, study: int) -> str:
+    return f"files/p{str(patient)[:4]}/p{patient}/s{study}/{study}"
+
+
+def record_row(patient: int, study: int) -> dict[str, object]:
+    return {
+        "subject_id": patient,
+        "study_id": study,
+        "file_name": study,
+        "ecg_time": "2180-07-23 08:44:00",
+        "path": mimic_path(patient, study),
+    }
+
+
+def report_row(patient: int, study: int, lines: tuple[str, ...]) -> dict[str, object]:
+    padded = [*lines, *[""] * (18 - len(lines))]
+    return {
+        "subject_id": patient,
+        "study_id": study,
+        "cart_id": 7,
+        **{f"report_{number}": line for number, line in enumerate(padded)},
+        "rr_interval": 800,
+    }
+
+
+def write_mimic(folder: Path, number: int = 12) -> Path:
+    """Two studies a patient; the rows of the two tables in different orders."""
+    studies = [(10_000_000 + number // 2, 40_000_000 + number) for number in range(number)]
+    for patient, study in studies:
+        write_record(folder / mimic_path(patient, study), study, leads=MIMIC_LEADS, gain=200)
+    write_table(folder / "record_list.csv", [record_row(*study) for study in studies])
+    reports = [report_row(*study, MIMIC_REPORTS[study[1] % 3]) for study in studies]
+    random.Random(0).shuffle(reports)
+    write_table(folder / "machine_measurements.csv", reports)
+    return folder
 
 
 def assert_same_dataset(first: Path, second: Path) -> None:

@@ -59,6 +59,23 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Download:
+    """Where PhysioNet keeps a corpus.
+
+    Attributes:
+        database: its name and version, as they stand in the address.
+        tables: the files that name its records; empty where `RECORDS` files name them, folder by folder.
+        folder: of a corpus that is a part of a database, the folder that is its own, with "/" at the end.
+        suffixes: of the files of a record.
+    """
+
+    database: str
+    tables: tuple[str, ...] = ()
+    folder: str = ""
+    suffixes: tuple[str, ...] = (".hea", ".dat")
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A corpus that `prepare_corpus` knows.
 
@@ -69,6 +86,7 @@ class Corpus:
         read: `(raw_dir, row, options, unknown_codes) -> record`, called in any process. A record that cannot be used
             comes as a `SkippedRecord`; diagnosis codes that no table knows are counted in `unknown_codes`.
         options: the names of its options with their defaults. `sampling_rate`, in Hz, is among those of every corpus.
+        download: where it can be fetched from; None: nowhere.
     """
 
     source: Source
@@ -76,6 +94,7 @@ class Corpus:
     rows: Callable[[Path, Mapping[str, Any]], tuple[int, Iterator[CorpusRow | SkippedRecord]]]
     read: Callable[[Path, CorpusRow, Mapping[str, Any], Counter[str]], ECGRecord | SkippedRecord]
     options: Mapping[str, Any] = field(default_factory=lambda: {"sampling_rate": None})
+    download: Download | None = None
 
 
 def read_row(raw_dir: Path, row: CorpusRow, named_in: str = "") -> ECGRecord | SkippedRecord:
@@ -87,7 +106,7 @@ def read_row(raw_dir: Path, row: CorpusRow, named_in: str = "") -> ECGRecord | S
         named_in: the table and column that gave the path, for messages.
     """
     try:
-        record = read_wfdb(raw_dir / _path_inside(row.path, named_in))
+        record = read_wfdb(raw_dir / path_inside(row.path, named_in))
     except CGDMERError as error:
         absent = isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError))
         return SkippedRecord(row.record_id, str(error), "absent" if absent else "unreadable")
@@ -104,7 +123,8 @@ def read_row(raw_dir: Path, row: CorpusRow, named_in: str = "") -> ECGRecord | S
     )
 
 
-def _path_inside(path: str, named_in: str) -> PurePosixPath:
+def path_inside(path: str, named_in: str) -> PurePosixPath:
+    """A path that a table names. Raises a CorpusError when it leads out of the corpus's folder."""
     name = PurePosixPath(path)
     if not path or name.is_absolute() or ".." in name.parts or "\\" in path or "\0" in path:
         raise CorpusError(f"{named_in or 'the corpus'} names {path!r}, which is no file inside the corpus.")
@@ -226,4 +246,15 @@ def _csv_lines(path: Path, hint: str) -> Iterator[tuple[int, list[str]]]:
         raise CorpusError(f"{path} cannot be read as a CSV table: {error}. {hint}") from error
 
 
-__all__ = ["Corpus", "CorpusRow", "Source", "read_row", "read_table", "resampled", "split_of_key", "table_columns"]
+__all__ = [
+    "Corpus",
+    "CorpusRow",
+    "Download",
+    "Source",
+    "path_inside",
+    "read_row",
+    "read_table",
+    "resampled",
+    "split_of_key",
+    "table_columns",
+]

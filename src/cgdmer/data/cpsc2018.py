@@ -7,7 +7,7 @@ wider vocabulary; they are read too where the folder holds them, so name the fol
 becomes of a header: see `cgdmer.data.snomed`. Patients are not known: records are divided one by one.
 """
 
-from cgdmer.data.corpus import Corpus, Source
+from cgdmer.data.corpus import Corpus, Download, Source
 from cgdmer.data.snomed import read_snomed_row, rows_of_folder
 
 CPSC2018 = Corpus(
@@ -26,6 +26,7 @@ CPSC2018 = Corpus(
     splits="70 % train, 10 % validation, 20 % test, by a hash of the record's name; patients are not known.",
     rows=rows_of_folder(r"[AQ]\d{4}", "A0001"),
     read=read_snomed_row,
+    download=Download("challenge-2021/1.0.3", folder="training/cpsc_2018/", suffixes=(".hea", ".mat")),
 )
 
 __all__ = ["CPSC2018"]

@@ -6,7 +6,7 @@ any depth. What becomes of a header: see `cgdmer.data.snomed`. Each patient has 
 stands for the patient in dividing them.
 """
 
-from cgdmer.data.corpus import Corpus, Source
+from cgdmer.data.corpus import Corpus, Download, Source
 from cgdmer.data.snomed import read_snomed_row, rows_of_folder
 
 CSN = Corpus(
@@ -17,13 +17,15 @@ CSN = Corpus(
         url="https://physionet.org/content/ecg-arrhythmia/1.0.0/",
         licence="CC BY 4.0",
         citation="Zheng J, Guo H, Chu H. A large scale 12-lead electrocardiogram database for arrhythmia study. "
-        "PhysioNet (2022). https://doi.org/10.13026/wgex-er52. Zheng J, Zhang J, Danioko S, Yao H, Guo H, Rakovski C. "
-        "A 12-lead electrocardiogram database for arrhythmia research covering more than 10,000 patients. Scientific "
-        "Data 7, 48 (2020). https://doi.org/10.1038/s41597-020-0386-x",
+        "PhysioNet (2022). https://doi.org/10.13026/wgex-er52. Zheng J, Chu H, Struppa D, Zhang J, Yacoub SM, "
+        "El-Askary H, Chang A, Ehwerhemuepha L, Abudayyeh I, Barrett A, Fu G, Yao H, Li D, Guo H, Rakovski C. Optimal "
+        "Multi-Stage Arrhythmia Classification Approach. Scientific Reports 10, 2898 (2020). "
+        "https://doi.org/10.1038/s41598-020-59821-7",
     ),
     splits="70 % train, 10 % validation, 20 % test, by a hash of the record's name; each patient has one record.",
     rows=rows_of_folder(r"JS\d{5}", "JS00001"),
     read=read_snomed_row,
+    download=Download("ecg-arrhythmia/1.0.0", suffixes=(".hea", ".mat")),
 )
 
 __all__ = ["CSN"]

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, read_table, split_of_key
+from cgdmer.data.corpus import Corpus, CorpusRow, Download, Source, read_row, read_table, split_of_key
 from cgdmer.data.storage import SkippedRecord
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
@@ -144,6 +144,7 @@ MIMIC_IV_ECG = Corpus(
     rows=mimic_rows,
     read=read_mimic_row,
     options={"sampling_rate": None, "min_words": 4},
+    download=Download("mimic-iv-ecg/1.0", tables=(_RECORDS, _REPORTS)),
 )
 
 __all__ = ["MIMIC_IV_ECG", "clean_report", "report_statements"]

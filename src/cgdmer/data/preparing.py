@@ -4,10 +4,8 @@
 The corpus's list of records is cut into parts of a few hundred, each within one split. A worker reads a part's
 records and writes them as one Arrow file, which takes its name when it is whole, and beside it a small file of what
 was counted and skipped. All of it grows in `OUTPUT.partial`, which is renamed to `OUTPUT` when complete. Started again
-after a kill, a run keeps the parts that are whole and whose list of records is still the same; so the result does not
-depend on the number of processes, nor on interruptions.
-
-A part that is kept is not read again: files that were fetched after they were found absent need a fresh start.
+after a kill, a run keeps the parts that are whole, as long as their list of records is the same and none of their
+absent records has come; so the result does not depend on the number of processes, nor on interruptions.
 """
 
 import hashlib
@@ -31,14 +29,13 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from cgdmer.data.corpora import CORPORA
+from cgdmer.data.corpora import CORPORA, checked_options
 from cgdmer.data.corpus import Corpus, CorpusRow, resampled
 from cgdmer.data.storage import SPLITS, SkippedRecord, record_to_row
 from cgdmer.data.tally import Tally
 from cgdmer.data.writing import ShardWriter, check_target, complete_folder, shard_name
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError
-from cgdmer.models.reading_wfdb import HIGHEST_RATE, LOWEST_RATE
 
 # Small enough that the last parts keep all workers busy, large enough that 800,000 records make few files.
 _ROWS_A_PART = 500
@@ -94,7 +91,7 @@ def corpus_records(name: str, raw_dir: str | os.PathLike[str], **options: Any) -
     Raises:
         CorpusError: at once: the name or an option is unknown, or the folder or its tables cannot be used.
     """
-    corpus, options = _checked(name, options)
+    corpus, options = checked_options(name, options)
     folder = Path(raw_dir)
     _, rows = corpus.rows(folder, options)
 
@@ -134,7 +131,7 @@ def prepare_corpus(
             partial folder holds something else, the disk is full, or no record could be used.
         KeyboardInterrupt: after Ctrl-C, with a message that says where the finished parts are.
     """
-    corpus, options = _checked(name, options)
+    corpus, options = checked_options(name, options)
     if num_proc < 1:
         raise CorpusError(f"num_proc is {num_proc}; at least one process is needed.")
     target = Path(output_dir).resolve()
@@ -158,21 +155,6 @@ def prepare_corpus(
 
 def _kept_note(job: _Job) -> str:
     return f"The finished part is kept in {job.folder}: start the same command again to continue."
-
-
-def _checked(name: str, options: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
-    """The corpus and all of its options, defaults filled in."""
-    if name not in CORPORA:
-        raise CorpusError(f"there is no corpus {name!r}; known are {', '.join(CORPORA)}.")
-    corpus = CORPORA[name]
-    for option in options:
-        if option not in corpus.options:
-            raise CorpusError(f"{name} has no option {option}; it takes {', '.join(corpus.options)}.")
-    options = {**corpus.options, **options}
-    rate = options["sampling_rate"]
-    if rate is not None and not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise CorpusError(f"sampling_rate is {rate}; it must be from {LOWEST_RATE:g} to {HIGHEST_RATE:g} Hz.")
-    return corpus, options
 
 
 def _open_partial(job: _Job, target: Path) -> None:
@@ -328,13 +310,17 @@ def _reports(
 
 
 def _report_of_whole_part(job: _Job, part: _Part) -> dict[str, Any] | None:
-    """The report of a part that an earlier run finished; None if there is none, or the list has changed since."""
+    """The report of a part that an earlier run finished; None if there is none, or something has changed since."""
     try:
         report = json.loads(part.report_path(job.folder).read_text(encoding="utf-8"))
         size = part.shard_path(job.folder).stat().st_size
     except (OSError, ValueError):
         return None
-    return report if report["fingerprint"] == part.fingerprint and report["bytes"] == size else None
+    if report["fingerprint"] != part.fingerprint or report["bytes"] != size:
+        return None
+    absent = {record_id for record_id, _, kind in report["skipped"] if kind == "absent"}
+    come = (row for row in part.rows if row.record_id in absent and (job.raw_dir / f"{row.path}.hea").exists())
+    return report if next(come, None) is None else None
 
 
 def _write_part(job: _Job, part: _Part) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, read_table, table_columns
+from cgdmer.data.corpus import Corpus, CorpusRow, Download, Source, read_row, read_table, table_columns
 from cgdmer.data.storage import SkippedRecord, split_of_fold_number
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
@@ -176,6 +176,7 @@ PTBXL = Corpus(
     rows=ptbxl_rows,
     read=read_ptbxl_row,
     options={"sampling_rate": 100},
+    download=Download("ptb-xl/1.0.3", tables=(_TABLE, _STATEMENTS)),
 )
 
 __all__ = ["PTBXL", "statement_sentence"]

@@ -108,7 +108,7 @@ def _record_paths(raw_dir: Path) -> list[str]:
         stems = {name[:-4] for name in file_names if name.endswith(_SUFFIXES)}
         if "RECORDS" in file_names:
             listed = (Path(folder) / "RECORDS").read_text(encoding="utf-8", errors="replace").split()
-            stems.update(name for name in listed if not (Path(folder) / name).is_dir())
+            stems.update(name for name in listed if not name.endswith("/") and not (Path(folder) / name).is_dir())
         found.update((here / stem).as_posix() for stem in stems)
     return sorted(found)
 
