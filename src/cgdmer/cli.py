@@ -122,6 +122,17 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output_dir", help="write results, a report and figures there, a folder a task")
     evaluate.add_argument("--seed", type=int, default=0)
 
+    compare = command(
+        "compare",
+        _compare,
+        "two evaluations of the same records, with a paired bootstrap",
+        "By how much the macro AUROC of the first exceeds that of the second: both are folders of one task that\n"
+        "`cgdmer evaluate --output_dir` wrote, for the same task, protocol and test records.",
+    )
+    compare.add_argument("first", help="e.g. OUT_A/ptbxl-super")
+    compare.add_argument("second", help="e.g. OUT_B/ptbxl-super")
+    compare.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+
     classify = command(
         "classify",
         _classify,
@@ -257,6 +268,15 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
                 if not options.json:
                     print(f"written: {path}")
     return results
+
+
+def _compare(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.evaluation.comparison import compare, comparison_table
+
+    compared = compare(options.first, options.second, options.seed)
+    if not options.json:
+        print(comparison_table(compared))
+    return compared
 
 
 def _classify(options: argparse.Namespace) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_f1_needs_validation_records_that_are_not_tested(evaluation, model, proc
 
 def test_scores_and_embeddings_are_those_behind_the_figures(evaluation, splits):
     result = evaluation.results["measures"]["zero-shot"]
-    areas = auroc_by_column(evaluation.labels, evaluation.scores["zero-shot"])
+    areas = auroc_by_column(evaluation.labels, evaluation.scores["zero-shot"][0])
     assert result["macro_auroc"] == pytest.approx(np.nanmean(areas))
     assert len(evaluation.embeddings) == len(evaluation.labels) == result["records"]
 
@@ -92,7 +92,15 @@ def test_all_outputs_are_written(evaluation, tmp_path):
     evaluation.results["command"] = "cgdmer evaluate"
     files = write_evaluation(tmp_path / "new" / "folder", evaluation, get_task("simulated"))
     names = {path.name for path in files}
-    assert {"results.json", "per_class.csv", "report.md", "per_class.png", "roc.png", "robustness.png"} <= names
+    assert {
+        "results.json",
+        "per_class.csv",
+        "scores.parquet",
+        "report.md",
+        "per_class.png",
+        "roc.png",
+        "robustness.png",
+    } <= names
     assert all(path.stat().st_size > 0 for path in files)
     read = json.loads((tmp_path / "new" / "folder" / "results.json").read_text())
     assert read["measures"]["zero-shot"]["macro_auroc"] == evaluation.results["measures"]["zero-shot"]["macro_auroc"]

@@ -32,12 +32,12 @@ def losses_and_gradients(objectives, batch: dict, rank: int = 0, world_size: int
     def unit(name):
         return torch.nn.functional.normalize(share(batch[name]) @ parameters[name], dim=-1)
 
-    rows = objectives.paired_rows(
-        unit("ecg"), unit("text"), share(batch["ecg_statement_ids"]), share(batch["text_statement_ids"])
-    )
+    statements = share(batch["ecg_statement_ids"]), share(batch["text_statement_ids"])
     losses = {
-        "contrastive": objectives.contrastive_loss(rows, 0.3),
-        "siglip": objectives.siglip_loss(rows, parameters["log_scale"].exp(), parameters["bias"]),
+        "contrastive": objectives.contrastive_loss(unit("ecg"), unit("text"), 0.3, *statements),
+        "siglip": objectives.siglip_loss(
+            unit("ecg"), unit("text"), parameters["log_scale"].exp(), parameters["bias"], *statements
+        ),
     }
     sum(losses.values()).backward()
     return {name: loss.detach() for name, loss in losses.items()}, {name: p.grad for name, p in parameters.items()}

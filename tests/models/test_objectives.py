@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each loss against its equation in arXiv 2602.21154 written as plain loops, and the same losses in two processes."""
+"""Each loss against its equation in arXiv 2602.21154 written as plain loops, and the same in several processes."""
 
 import math
 import os
@@ -83,7 +83,7 @@ def sigmoid_loss(cosines: list[list[float]], scale: float, bias: float, positive
 
 def test_contrastive_loss_is_a_symmetric_cross_entropy():
     ecg, text = unit_vectors(seed=0), unit_vectors(seed=1)
-    ours = objectives.contrastive_loss(objectives.paired_rows(ecg, text), 0.07)
+    ours = objectives.contrastive_loss(ecg, text, 0.07)
     assert ours.item() == pytest.approx(symmetric_cross_entropy((ecg @ text.T).tolist(), 0.07), rel=1e-9)
 
 
@@ -92,7 +92,7 @@ def test_the_printed_contrastive_loss_has_no_floor():
     perfect = [[1.0 if i == j else 0.0 for j in range(BATCH)] for i in range(BATCH)]
     assert literal_contrastive(perfect, 0.07) < literal_contrastive(perfect, 0.14) < 0
     aligned = torch.eye(BATCH)
-    assert objectives.contrastive_loss(objectives.paired_rows(aligned, aligned), 0.07) >= 0
+    assert objectives.contrastive_loss(aligned, aligned, 0.07) >= 0
     # For a single record and direction the two are tied: ours = log(1 + exp(printed)).
     cosines = [[0.4, 0.1], [0.1, 0.4]]
     ours = symmetric_cross_entropy(cosines, 0.5)
@@ -101,49 +101,51 @@ def test_the_printed_contrastive_loss_has_no_floor():
 
 def test_pairs_that_match_are_no_negatives_of_the_contrastive_loss():
     ecg, text = unit_vectors(seed=0), unit_vectors(seed=1)
-    rows = objectives.paired_rows(ecg, text, ECG_STATEMENTS, TEXT_STATEMENTS)
     expected = symmetric_cross_entropy((ecg @ text.T).tolist(), 0.2, SATISFIED)
-    assert objectives.contrastive_loss(rows, 0.2).item() == pytest.approx(expected, rel=1e-9)
+    ours = objectives.contrastive_loss(ecg, text, 0.2, ECG_STATEMENTS, TEXT_STATEMENTS)
+    assert ours.item() == pytest.approx(expected, rel=1e-9)
     assert expected < symmetric_cross_entropy((ecg @ text.T).tolist(), 0.2)
 
 
 def test_siglip_loss_with_scale_and_bias():
     ecg, text = unit_vectors(seed=0), unit_vectors(seed=1)
-    rows = objectives.paired_rows(ecg, text)
     for scale, bias in ((10.0, -10.0), (1.0, 0.0), (3.0, 0.5)):
-        ours = objectives.siglip_loss(rows, torch.tensor(scale), torch.tensor(bias))
+        ours = objectives.siglip_loss(ecg, text, torch.tensor(scale), torch.tensor(bias))
         assert ours.item() == pytest.approx(sigmoid_loss((ecg @ text.T).tolist(), scale, bias), rel=1e-9)
 
 
 def test_pairs_that_match_are_positive_in_the_siglip_loss():
     ecg, text = unit_vectors(seed=0), unit_vectors(seed=1)
-    rows = objectives.paired_rows(ecg, text, ECG_STATEMENTS, TEXT_STATEMENTS)
     expected = sigmoid_loss((ecg @ text.T).tolist(), 4.0, -1.0, SATISFIED)
-    assert objectives.siglip_loss(rows, torch.tensor(4.0), torch.tensor(-1.0)).item() == pytest.approx(expected)
+    ours = objectives.siglip_loss(ecg, text, torch.tensor(4.0), torch.tensor(-1.0), ECG_STATEMENTS, TEXT_STATEMENTS)
+    assert ours.item() == pytest.approx(expected)
 
 
 def test_one_statement_list_alone_changes_nothing():
     ecg, text = unit_vectors(seed=0), unit_vectors(seed=1)
-    rows = objectives.paired_rows(ecg, text, None, TEXT_STATEMENTS)
-    assert not rows.ecg_to_text_matches.any()
-    assert not rows.text_to_ecg_matches.any()
+    assert torch.equal(
+        objectives.contrastive_loss(ecg, text, 0.2, None, TEXT_STATEMENTS), objectives.contrastive_loss(ecg, text, 0.2)
+    )
+    scale, bias = torch.tensor(4.0), torch.tensor(-1.0)
+    assert torch.equal(
+        objectives.siglip_loss(ecg, text, scale, bias, ECG_STATEMENTS), objectives.siglip_loss(ecg, text, scale, bias)
+    )
 
 
 def test_the_printed_siglip_loss_rewards_collapse_and_ours_does_not():
     """All ECGs at v and all texts at -v beats perfect alignment in eq. 6 on unit vectors, at any large batch."""
     count = 512
-    collapsed = -torch.ones(count, count, dtype=torch.float64)
     aligned = torch.eye(count, dtype=torch.float64)
+    one_way = aligned[:1].expand(count, -1)
 
-    def loss(cosines, scale, bias):
-        unused = torch.zeros(count, count, dtype=torch.bool)
-        rows = objectives.PairedRows(cosines, cosines.T, torch.arange(count), unused, unused)
-        return objectives.siglip_loss(rows, torch.tensor(scale), torch.tensor(bias)).item()
+    def loss(ecg, text, scale, bias):
+        return objectives.siglip_loss(ecg, text, torch.tensor(scale), torch.tensor(bias)).item()
 
-    printed = [sigmoid_loss(cosines.tolist(), 1.0, 0.0) for cosines in (collapsed, aligned)]
+    collapsed, perfect = (one_way, -one_way), (aligned, aligned)
+    printed = [sigmoid_loss((ecg @ text.T).tolist(), 1.0, 0.0) for ecg, text in (collapsed, perfect)]
     assert printed == pytest.approx([161.4, 354.5], abs=0.1)
-    assert [loss(collapsed, 1.0, 0.0), loss(aligned, 1.0, 0.0)] == pytest.approx(printed)
-    assert [loss(collapsed, 10.0, -10.0), loss(aligned, 10.0, -10.0)] == pytest.approx([20.0, 0.72], abs=0.01)
+    assert [loss(*collapsed, 1.0, 0.0), loss(*perfect, 1.0, 0.0)] == pytest.approx(printed)
+    assert [loss(*collapsed, 10.0, -10.0), loss(*perfect, 10.0, -10.0)] == pytest.approx([20.0, 0.72], abs=0.01)
 
 
 # Which ECG satisfies which text.
@@ -175,13 +177,6 @@ def test_satisfied_pairs_of_a_batch():
         [True, False, False, True, False, False],
         [False, True, True, False, False, False],
     ]
-
-
-def test_matching_pairs_are_read_in_both_directions():
-    rows = objectives.paired_rows(unit_vectors(), unit_vectors(seed=1), ECG_STATEMENTS, TEXT_STATEMENTS)
-    off_diagonal = {(i, j) for i, j in SATISFIED if i != j}
-    assert {tuple(pair) for pair in rows.ecg_to_text_matches.nonzero().tolist()} == off_diagonal
-    assert {(j, i) for i, j in rows.text_to_ecg_matches.nonzero().tolist()} == off_diagonal
 
 
 # Reconstruction and orthogonality.
@@ -281,7 +276,7 @@ def test_orthogonality_loss_adds_squared_cosines():
     assert objectives.orthogonality_loss(same, -2 * same, same, same).item() == pytest.approx(2.0)
 
 
-# Two processes.
+# Several processes.
 
 
 def make_case(with_statements: bool) -> dict:
@@ -291,52 +286,52 @@ def make_case(with_statements: bool) -> dict:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     return {
-        "ecg": draw(BATCH, 4),
-        "text": draw(BATCH, 3),
+        "ecg": draw(2 * BATCH, 4),
+        "text": draw(2 * BATCH, 3),
         "parameters": {
             "ecg": draw(4, WIDTH),
             "text": draw(3, WIDTH),
             "log_scale": torch.tensor(1.5, dtype=torch.float64),
             "bias": torch.tensor(-2.0, dtype=torch.float64),
         },
-        "ecg_statement_ids": ECG_STATEMENTS if with_statements else None,
-        "text_statement_ids": TEXT_STATEMENTS if with_statements else None,
+        "ecg_statement_ids": torch.cat([ECG_STATEMENTS] * 2) if with_statements else None,
+        "text_statement_ids": torch.cat([TEXT_STATEMENTS] * 2) if with_statements else None,
     }
 
 
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory) -> dict:
-    """The results of process 0 of two; their rendezvous is a file."""
-    folder = tmp_path_factory.mktemp("two_processes")
+@pytest.fixture(scope="module", params=[2, 4])
+def several_processes(request, tmp_path_factory) -> dict:
+    """The results of process 0; their rendezvous is a file."""
+    folder = tmp_path_factory.mktemp("processes")
     cases = [make_case(False), make_case(True)]
     torch.save({"cases": cases, "objectives": objectives.__file__}, folder / "batch.pt")
     script = Path(losses_in_processes.__file__)
     processes = [
         subprocess.Popen(
-            [sys.executable, script, folder, str(rank), "2"],
+            [sys.executable, script, folder, str(rank), str(request.param)],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(2)
+        for rank in range(request.param)
     ]
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-    return torch.load(folder / "result.pt") | {"inputs": cases}
+    return torch.load(folder / "result.pt") | {"inputs": cases, "count": request.param}
 
 
 @pytest.mark.parametrize("case", [0, 1], ids=["every other is a negative", "with matching pairs"])
-def test_two_processes_give_the_losses_and_gradients_of_one(two_processes, case):
-    losses, gradients = losses_in_processes.losses_and_gradients(objectives, two_processes["inputs"][case])
-    torch.testing.assert_close(two_processes["cases"][case][0], losses, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(two_processes["cases"][case][1], gradients, atol=1e-5, rtol=1e-5)
+def test_several_processes_give_the_losses_and_gradients_of_one(several_processes, case):
+    losses, gradients = losses_in_processes.losses_and_gradients(objectives, several_processes["inputs"][case])
+    torch.testing.assert_close(several_processes["cases"][case][0], losses, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(several_processes["cases"][case][1], gradients, atol=1e-5, rtol=1e-5)
     assert all(gradient.abs().max() > 1e-4 for gradient in gradients.values())
 
 
-def test_gathering_keeps_the_order_of_processes(two_processes):
-    assert two_processes["order"].tolist() == [0, 1, 2, 3]
+def test_gathering_keeps_the_order_of_processes(several_processes):
+    assert several_processes["order"].tolist() == list(range(2 * several_processes["count"]))
 
 
-def test_gathering_leaves_the_gradients_of_others_alone(two_processes):
-    assert two_processes["beside"].tolist() == [1.0] * 6
+def test_gathering_leaves_the_gradients_of_others_alone(several_processes):
+    assert several_processes["beside"].tolist() == [1.0] * 3 * several_processes["count"]

@@ -41,12 +41,15 @@ class Evaluation:
     Attributes:
         results: see `cgdmer.evaluation.report`; besides `robustness` (a list a family of disturbances: `name`, and by
             measure what `measure` returned) and `overlap`.
+        record_ids, patients: of the test records.
         labels: (R, C) bool of the test records.
-        scores: by measure (R, C), of the first seed.
+        scores: by measure (S, R, C).
         embeddings: (R, E) unit vectors.
     """
 
     results: dict[str, Any]
+    record_ids: list[str]
+    patients: list[str]
     labels: np.ndarray
     scores: dict[str, np.ndarray]
     embeddings: np.ndarray
@@ -145,7 +148,8 @@ def evaluate(
         **measured,
         "robustness": disturbed,
     }
-    return Evaluation(results, parts.test.labels, scores, embeddings)
+    record_ids = list(parts.test.rows["record_id"])
+    return Evaluation(results, record_ids, parts.test.patients, parts.test.labels, scores, embeddings)
 
 
 def _parts(of_task: dict[str, LabelledRows], task: Task, test_splits: Sequence[str], fits: bool) -> _Parts:
@@ -191,19 +195,22 @@ class _Run:
         )
 
     def _measure(self, scores: np.ndarray, validation_scores: np.ndarray | None) -> tuple[dict[str, Any], np.ndarray]:
-        """Of scores (R, C) or (S, R, C), with thresholds from the validation records where there are any."""
+        """Of scores (S, R, C), with thresholds from the validation records where there are any."""
         thresholds = None
         if validation_scores is not None and self.parts.validation is not None:
             labels = self.parts.validation.labels
-            by_seed = validation_scores.reshape(-1, *labels.shape)
-            thresholds = np.stack([best_thresholds(labels, one) for one in by_seed])
+            thresholds = np.stack([best_thresholds(labels, one) for one in validation_scores])
         test = self.parts.test
         result = measure(test.labels, scores, self.task.class_names, test.patients, thresholds, seed=self.seed)
-        return result, scores if scores.ndim == 2 else scores[0]
+        return result, scores
 
     def zero_shot(self) -> tuple[dict[str, Any], np.ndarray | None]:
-        validation = None if self.validation is None else _embeds(self.validation) @ self.prompts.T
-        return self._measure(self.embeds @ self.prompts.T, validation)
+        validation = None if self.validation is None else self._similarity(self.validation)
+        return self._measure(self._similarity(self.test), validation)
+
+    def _similarity(self, features: RecordFeatures) -> np.ndarray:
+        """(1, R, C)"""
+        return (_embeds(features) @ self.prompts.T)[None]
 
     def probes(
         self, fractions: Sequence[float], shots: Sequence[int]
@@ -280,9 +287,9 @@ class _Run:
             part = replace(self.parts.test, change=change)
             name = f"{'' if own is None else own.__name__}, {disturbance.name}"
             features = self._features(part, f"{disturbance.name}", name)
-            row = {"name": disturbance.name, ZERO_SHOT: self._measure(_embeds(features) @ self.prompts.T, None)[0]}
+            row = {"name": disturbance.name, ZERO_SHOT: self._measure(self._similarity(features), None)[0]}
             if self._whole_probe is not None:
-                row[LINEAR_PROBE] = self._measure(self._whole_probe.scores(features.pooled), None)[0]
+                row[LINEAR_PROBE] = self._measure(self._whole_probe.scores(features.pooled)[None], None)[0]
             families.setdefault(disturbance.family, []).append(row)
         return families
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation leaves in a folder: results.json, per_class.csv, a report, and figures."""
+"""What an evaluation leaves in a folder: results.json, per_class.csv, scores.parquet, a report, and figures."""
 
 import os
 from pathlib import Path
 
+from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
 from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT, Evaluation
 from cgdmer.evaluation.figures import draw_per_class_bars, draw_robustness, draw_roc, draw_tsne
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
@@ -22,7 +23,8 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     """
     target, results = Path(folder), evaluation.results
     target.mkdir(parents=True, exist_ok=True)
-    write_results_json(target / "results.json", results)
+    write_results_json(target / RESULTS, results)
+    write_scores(target / SCORES, evaluation, task.class_names)
     write_per_class_csv(target / "per_class.csv", results)
     figures: dict[str, Path] = {}
     by_class = {name: results["measures"][name] for name in (ZERO_SHOT, LINEAR_PROBE) if name in results["measures"]}
@@ -31,7 +33,7 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     draw_per_class_bars(figures["AUROC by class"], shown, title=f"{task.name}: AUROC by class")
     figures["ROC, zero-shot"] = target / "roc.png"
     title = f"{task.name}: ROC, zero-shot"
-    draw_roc(figures["ROC, zero-shot"], evaluation.labels, evaluation.scores[ZERO_SHOT], task.class_names, title)
+    draw_roc(figures["ROC, zero-shot"], evaluation.labels, evaluation.scores[ZERO_SHOT][0], task.class_names, title)
     try:
         draw_tsne(target / "tsne.png", evaluation.embeddings, evaluation.labels, task.class_names, seed)
         figures["t-SNE of record embeddings"] = target / "tsne.png"
@@ -48,7 +50,7 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
         reference = results["measures"][ZERO_SHOT]["macro_auroc"]
         draw_robustness(figures["Robustness, zero-shot"], curves, reference, f"{task.name}: zero-shot")
     write_markdown(target / "report.md", results, figures)
-    return [target / "results.json", target / "per_class.csv", target / "report.md", *figures.values()]
+    return [*(target / name for name in (RESULTS, "per_class.csv", SCORES, "report.md")), *figures.values()]
 
 
 __all__ = ["write_evaluation"]

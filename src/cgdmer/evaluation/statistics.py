@@ -102,28 +102,36 @@ def paired_difference(
     Both are measured on the same draws of patients, so what makes a draw easy or hard for both cancels.
 
     Args:
-        labels, first, second: (R, C).
+        labels: (R, C).
+        first, second: (R, C); (S, R, C) for a model fitted S times, whose figures are averaged.
         patients: one a record.
 
     Returns:
-        `difference`, `interval` (95 %), and `p_value`: two-sided, the share of draws on the other side of zero,
-        doubled (never below 2 / (draws + 1)).
+        the two macro AUROCs `first` and `second`, their `difference`, its `interval` (95 %), and `p_value`:
+        two-sided, the share of draws on the other side of zero, doubled (never below 2 / (draws + 1)).
     """
     labels = np.asarray(labels, dtype=bool)
 
-    def difference(drawn: np.ndarray | slice) -> float:
-        return _mean(auroc_by_column(labels[drawn], first[drawn])) - _mean(
-            auroc_by_column(labels[drawn], second[drawn])
-        )
+    def area(scores: np.ndarray, drawn: np.ndarray | slice) -> float:
+        by_seed = scores.reshape(-1, *labels.shape)
+        return float(np.mean([_mean(auroc_by_column(labels[drawn], one[drawn])) for one in by_seed]))
 
-    whole = difference(slice(None))
-    if np.isnan(whole):
+    areas = area(first, slice(None)), area(second, slice(None))
+    if np.isnan(areas).any():
         raise CorpusError("no class has both positive and negative records: there is nothing to compare.")
-    draws = np.array([difference(drawn) for drawn in draws_of_patients(patients, bootstrap_samples, seed)])
+    draws = np.array(
+        [area(first, drawn) - area(second, drawn) for drawn in draws_of_patients(patients, bootstrap_samples, seed)]
+    )
     draws = draws[np.isfinite(draws)]
     tail = min((draws <= 0).sum(), (draws >= 0).sum())
     p_value = min(1.0, 2 * (tail + 1) / (len(draws) + 1))
-    return {"difference": whole, "interval": _interval(draws), "p_value": float(p_value)}
+    return {
+        "first": areas[0],
+        "second": areas[1],
+        "difference": areas[0] - areas[1],
+        "interval": _interval(draws),
+        "p_value": float(p_value),
+    }
 
 
 def draws_of_patients(patients: Sequence[str], count: int, seed: int) -> Iterator[np.ndarray]:

@@ -5,8 +5,6 @@ Shapes: b records on this process, B on all of them, E embedding width, M statem
 N patches a lead, P samples a patch, K masked tokens, V vocabulary.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.distributed as dist
 from torch.nn import functional as F
@@ -34,6 +32,31 @@ class _GatherWithGradient(torch.autograd.Function):
         gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd may use the original elsewhere
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _shifted(local: torch.Tensor, by: int) -> torch.Tensor:
+    """What the process `by` places before this one holds, in a ring."""
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    received = torch.empty_like(local, memory_format=torch.contiguous_format)
+    exchanges = [
+        dist.P2POp(dist.isend, local.contiguous(), (rank + by) % world_size),
+        dist.P2POp(dist.irecv, received, (rank - by) % world_size),
+    ]
+    for exchange in dist.batch_isend_irecv(exchanges):
+        exchange.wait()
+    return received
+
+
+class _FromPreviousProcess(torch.autograd.Function):
+    """Pass a tensor on to the next process in a ring; its gradient comes back the other way."""
+
+    @staticmethod
+    def forward(ctx, local):
+        return _shifted(local, by=1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return _shifted(gradient, by=-1)
 
 
 def gather_over_processes(local: torch.Tensor) -> torch.Tensor:
@@ -70,59 +93,77 @@ def satisfied_pairs(ecg_statement_ids: torch.Tensor, text_statement_ids: torch.T
     return satisfied
 
 
-@dataclass
-class PairedRows:
-    """This process's rows of both B x B similarity matrices, and which pairs off the diagonal match as well."""
-
-    ecg_to_text: torch.Tensor  # (b, B) cosines
-    text_to_ecg: torch.Tensor  # (b, B)
-    target: torch.Tensor  # (b,) column of each row's own partner
-    ecg_to_text_matches: torch.Tensor  # (b, B) bool, False on the diagonal
-    text_to_ecg_matches: torch.Tensor
-
-
-def paired_rows(
+def contrastive_loss(
     ecg_bE: torch.Tensor,
     text_bE: torch.Tensor,
+    temperature: float,
     ecg_statement_ids_bM: torch.Tensor | None = None,
     text_statement_ids_bM: torch.Tensor | None = None,
-) -> PairedRows:
-    """Compare this process's unit vectors with everybody's. Without statements nothing off the diagonal matches."""
-    rank = dist.get_rank() if _several_processes() else 0
-    all_ecg_BE, all_text_BE = gather_over_processes(ecg_bE), gather_over_processes(text_bE)
-    target = torch.arange(len(ecg_bE), device=ecg_bE.device) + rank * len(ecg_bE)
-    if ecg_statement_ids_bM is None or text_statement_ids_bM is None:
-        by_ecg = by_text = torch.zeros(len(ecg_bE), len(all_ecg_BE), dtype=torch.bool, device=ecg_bE.device)
-    else:
-        not_own = ~F.one_hot(target, len(all_ecg_BE)).bool()
-        by_ecg = satisfied_pairs(ecg_statement_ids_bM, gather_over_processes(text_statement_ids_bM)) & not_own
-        by_text = satisfied_pairs(gather_over_processes(ecg_statement_ids_bM), text_statement_ids_bM).T & not_own
-    return PairedRows(ecg_bE @ all_text_BE.T, text_bE @ all_ecg_BE.T, target, by_ecg, by_text)
-
-
-def contrastive_loss(rows: PairedRows, temperature: float) -> torch.Tensor:
+) -> torch.Tensor:
     """Symmetric cross-entropy on the diagonal (eqs. 7-9 as MERL's code has them: the positive is in the denominator).
 
-    A pair off the diagonal that matches as well is left out of the denominator: it is no negative.
+    A pair off the diagonal that matches as well (`satisfied_pairs`; without statements there is none) is left out of
+    the denominator: it is no negative. Each process holds its own b rows of the two B x B matrices.
+
+    Args:
+        ecg_bE, text_bE: this process's unit vectors, paired by row.
+        temperature: cosines are divided by it.
+        ecg_statement_ids_bM, text_statement_ids_bM: see `satisfied_pairs`.
+
+    Returns:
+        This process's share; the loss is the mean of all shares.
     """
+    rank = dist.get_rank() if _several_processes() else 0
+    target_b = torch.arange(len(ecg_bE), device=ecg_bE.device) + rank * len(ecg_bE)
 
-    def one_direction(cosines, matches):
-        return F.cross_entropy((cosines / temperature).masked_fill(matches, -torch.inf), rows.target)
+    def one_direction(own_bE: torch.Tensor, others_bE: torch.Tensor, matches_bB: torch.Tensor | None) -> torch.Tensor:
+        logits_bB = own_bE @ gather_over_processes(others_bE).T / temperature
+        if matches_bB is not None:
+            is_own_bB = F.one_hot(target_b, logits_bB.shape[1]).bool()
+            logits_bB = logits_bB.masked_fill(matches_bB & ~is_own_bB, -torch.inf)
+        return F.cross_entropy(logits_bB, target_b)
 
-    to_text = one_direction(rows.ecg_to_text, rows.ecg_to_text_matches)
-    to_ecg = one_direction(rows.text_to_ecg, rows.text_to_ecg_matches)
+    by_ecg_bB = by_text_bB = None
+    if ecg_statement_ids_bM is not None and text_statement_ids_bM is not None:
+        by_ecg_bB = satisfied_pairs(ecg_statement_ids_bM, gather_over_processes(text_statement_ids_bM))
+        by_text_bB = satisfied_pairs(gather_over_processes(ecg_statement_ids_bM), text_statement_ids_bM).T
+    to_text, to_ecg = one_direction(ecg_bE, text_bE, by_ecg_bB), one_direction(text_bE, ecg_bE, by_text_bB)
     return (to_text + to_ecg) / 2
 
 
-def siglip_loss(rows: PairedRows, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def siglip_loss(
+    ecg_bE: torch.Tensor,
+    text_bE: torch.Tensor,
+    scale: torch.Tensor,
+    bias: torch.Tensor,
+    ecg_statement_ids_bM: torch.Tensor | None = None,
+    text_statement_ids_bM: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Sigmoid loss of eq. 6 with a learnable scale and bias: -1/B sum_i sum_j log sigmoid(y_ij (scale cos_ij + bias)).
 
-    Without scale and bias, unit vectors and this sum reward collapse: all ECGs at v and all texts at -v.
-    Pairs off the diagonal that match as well count as matches: this loss, unlike the contrastive one, allows several.
+    Without scale and bias, unit vectors and this sum reward collapse: all ECGs at v and all texts at -v. Pairs off the
+    diagonal that match as well count as matches: this loss, unlike the contrastive one, allows several. The texts go
+    round: each process compares its ECGs with the texts of one process at a time, b x b pairs, and never gathers all
+    (arXiv 2303.15343, section 3.3).
+
+    Args:
+        scale, bias: scalars.
+
+    The others, and what is returned, are as in `contrastive_loss`.
     """
-    positive = F.one_hot(rows.target, rows.ecg_to_text.shape[1]).bool() | rows.ecg_to_text_matches
-    signs = torch.where(positive, 1.0, -1.0)
-    return -F.logsigmoid(signs * (scale * rows.ecg_to_text + bias)).sum(dim=1).mean()
+    positive_bb = torch.eye(len(ecg_bE), dtype=torch.bool, device=ecg_bE.device)
+    total_b = torch.zeros(len(ecg_bE), dtype=ecg_bE.dtype, device=ecg_bE.device)
+    for hop in range(dist.get_world_size() if _several_processes() else 1):
+        if hop:
+            text_bE = _FromPreviousProcess.apply(text_bE)
+            positive_bb = torch.zeros_like(positive_bb)
+        if ecg_statement_ids_bM is not None and text_statement_ids_bM is not None:
+            if hop:
+                text_statement_ids_bM = _shifted(text_statement_ids_bM, by=1)
+            positive_bb = positive_bb | satisfied_pairs(ecg_statement_ids_bM, text_statement_ids_bM)
+        signs_bb = torch.where(positive_bb, 1.0, -1.0)
+        total_b = total_b - F.logsigmoid(signs_bb * (scale * ecg_bE @ text_bE.T + bias)).sum(dim=1)
+    return total_b.mean()
 
 
 def reconstruction_loss(
@@ -166,7 +207,6 @@ __all__ = [
     "gather_over_processes",
     "masked_token_loss",
     "orthogonality_loss",
-    "paired_rows",
     "reconstruction_loss",
     "satisfied_pairs",
     "siglip_loss",

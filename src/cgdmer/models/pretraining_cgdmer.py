@@ -24,7 +24,6 @@ from .objectives import (
     contrastive_loss,
     masked_token_loss,
     orthogonality_loss,
-    paired_rows,
     reconstruction_loss,
     siglip_loss,
 )
@@ -241,11 +240,12 @@ class CGDMERForPreTraining(CGDMERModel):
         output["ecg_embeds"] = F.normalize(ecg_shared.float(), dim=-1)
         output["text_embeds"] = F.normalize(text_shared.float(), dim=-1)
         if config.aligns:
-            rows = paired_rows(output["ecg_embeds"], output["text_embeds"], ecg_statement_ids, text_statement_ids)
+            pairs = output["ecg_embeds"], output["text_embeds"]
+            statements = ecg_statement_ids, text_statement_ids
             if config.contrastive_loss_weight > 0:
-                losses["contrastive"] = contrastive_loss(rows, config.temperature)
+                losses["contrastive"] = contrastive_loss(*pairs, config.temperature, *statements)
             if config.siglip_loss_weight > 0:
-                losses["siglip"] = siglip_loss(rows, self.siglip_log_scale.exp(), self.siglip_bias)
+                losses["siglip"] = siglip_loss(*pairs, self.siglip_log_scale.exp(), self.siglip_bias, *statements)
         return losses
 
 

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two evaluations of the same records set against each other, from the scores that each left in its folder.
+
+`scores.parquet` has a row for each test record and class: `record_id`, `patient_id` (the record's own where none is
+known), `class`, `label`, and one column of scores a measure, `linear probe 1 % (1)` and so on where it was fitted
+several times.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from tqdm.auto import tqdm
+
+from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.evaluation.statistics import paired_difference
+from cgdmer.models.errors import CorpusError
+
+SCORES, RESULTS = "scores.parquet", "results.json"
+_HOW = ("task", "protocol", "test_splits")  # must be the same; the rest is what is compared
+_FIRST_COLUMNS = ("record_id", "patient_id", "class", "label")
+
+
+def write_scores(path: str | os.PathLike[str], evaluation: Evaluation, class_names: tuple[str, ...]) -> None:
+    """Write the table that the module describes."""
+    num_records, num_classes = evaluation.labels.shape
+    columns: dict[str, Any] = {
+        "record_id": np.repeat(evaluation.record_ids, num_classes),
+        "patient_id": np.repeat(evaluation.patients, num_classes),
+        "class": np.tile(class_names, num_records),
+        "label": evaluation.labels.ravel(),
+    }
+    for name, by_seed in evaluation.scores.items():
+        for number, scores in enumerate(by_seed, 1):
+            columns[name if len(by_seed) == 1 else f"{name} ({number})"] = scores.ravel().astype(np.float32)
+    pa.parquet.write_table(pa.table(columns), path)
+
+
+def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed: int = 0) -> dict[str, Any]:
+    """How much better the first of two evaluations is than the second, on the same records (`paired_difference`).
+
+    Args:
+        first, second: folders of one task that `write_evaluation` wrote.
+        seed: of the bootstrap.
+
+    Returns:
+        `task`, `protocol`, `test_splits`, `records`, `patients`, and `measures`: for each that both have the macro
+        AUROC of the `first` and the `second`, their `difference` with its `interval` (95 %), and `p_value`.
+
+    Raises:
+        CorpusError: a folder is no evaluation, or the two differ in task, protocol, splits, records or labels, or
+            have no measure in common.
+    """
+    one, other = _read(first), _read(second)
+    for name in _HOW:
+        if one.results[name] != other.results[name]:
+            raise CorpusError(f"{first} has {name} {one.results[name]}, {second} {other.results[name]}: not the same.")
+    keys = [_FIRST_COLUMNS[0], _FIRST_COLUMNS[2]]
+    if set(zip(*(one.columns[key] for key in keys), strict=True)) != set(
+        zip(*(other.columns[key] for key in keys), strict=True)
+    ):
+        raise CorpusError(f"{first} and {second} are not about the same records and classes.")
+    if not np.array_equal(one.labels, other.labels):
+        raise CorpusError(f"{first} and {second} have different labels for the same records.")
+    common = [name for name in one.scores if name in other.scores]
+    if not common:
+        raise CorpusError(f"{first} and {second} have no measure in common.")
+    measures = {}
+    for name in tqdm(common, desc="comparing", unit=" measures", leave=False):
+        measures[name] = paired_difference(one.labels, one.scores[name], other.scores[name], one.patients, seed=seed)
+    return {
+        **{name: one.results[name] for name in _HOW},
+        "records": len(one.labels),
+        "patients": len(set(one.patients)),
+        "measures": measures,
+    }
+
+
+def comparison_table(compared: dict[str, Any]) -> str:
+    """What `compare` returned as text for a terminal."""
+    rows = [("macro AUROC", "first", "second", "first - second (95 % interval)", "p")]
+    for name, row in compared["measures"].items():
+        low, high = row["interval"]
+        difference = f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+        rows.append((name, f"{row['first']:.3f}", f"{row['second']:.3f}", difference, f"{row['p_value']:.3f}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{compared['task']}, protocol: {compared['protocol']}, {compared['records']:,} records of "
+        f"{compared['patients']:,} patients ({', '.join(compared['test_splits'])})",
+        "",
+    ]
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]))
+    lines += ["", "Paired bootstrap over patients; p is two-sided, of one comparison: correct it when you make many."]
+    return "\n".join([*lines, RESEARCH_USE_ONLY])
+
+
+class _Scored:
+    """An evaluation read back: its records in the order of their names, whatever order they were tested in."""
+
+    def __init__(self, folder: Path, results: dict[str, Any], columns: dict[str, np.ndarray]) -> None:
+        self.results, self.columns = results, columns
+        self.classes = list(dict.fromkeys(columns["class"]))
+        order = np.lexsort((columns["class"], columns["record_id"]))
+        shape = (-1, len(self.classes))
+        try:
+            self.labels = columns["label"][order].reshape(shape)
+            self.classes = list(columns["class"][order].reshape(shape)[0])
+            self.patients = list(columns["patient_id"][order].reshape(shape)[:, 0])
+            by_name: dict[str, list[np.ndarray]] = {}
+            for name, values in columns.items():
+                if name not in _FIRST_COLUMNS:
+                    by_name.setdefault(re.sub(r" \(\d+\)$", "", name), []).append(values[order].reshape(shape))
+        except (ValueError, IndexError) as error:
+            raise CorpusError(f"{folder / SCORES} lacks classes of some records. Evaluate again.") from error
+        self.scores = {name: np.stack(scores) for name, scores in by_name.items()}
+
+
+def _read(folder: str | os.PathLike[str]) -> _Scored:
+    where = Path(folder)
+    try:
+        results = json.loads((where / RESULTS).read_text(encoding="utf-8"))
+        table = pa.parquet.read_table(where / SCORES)
+        columns = {name: table.column(name).to_numpy() for name in table.column_names}
+        missing = [name for name in _HOW if name not in results] + [c for c in _FIRST_COLUMNS if c not in columns]
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise CorpusError(
+            f"{where} holds no evaluation that can be compared ({error}). Name the folder of one task that "
+            "`cgdmer evaluate --output_dir` wrote."
+        ) from error
+    if missing:
+        raise CorpusError(f"{where} was not written by this version: it lacks {', '.join(missing)}. Evaluate again.")
+    return _Scored(where, results, columns)
+
+
+__all__ = ["compare", "comparison_table", "write_scores"]
