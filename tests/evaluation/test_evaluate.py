@@ -81,7 +81,9 @@ def test_scores_and_embeddings_are_those_behind_the_figures(evaluation, splits):
 def test_robustness_measures_every_disturbance(evaluation):
     families = evaluation.results["robustness"]
     assert [(family, row["name"]) for family, rows in families.items() for row in rows] == [
-        (one.family, one.name) for one in DISTURBANCES
+        (one.family, one.name)
+        for one in DISTURBANCES
+        if one.name not in ("250 Hz", "125 Hz")  # the records have 100
     ]
     whole = evaluation.results["measures"]["zero-shot"]["macro_auroc"]
     values = [row["zero-shot"]["macro_auroc"] for rows in families.values() for row in rows]

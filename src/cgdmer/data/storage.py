@@ -7,6 +7,7 @@ that is what recorders write: with a lead's gain and baseline the integers come 
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
     }
 
 
-def row_to_record(row: dict[str, Any]) -> ECGRecord:
+def row_to_record(row: Mapping[str, Any]) -> ECGRecord:
     """The record that `record_to_row` made a row of: signal in float32 mV, (leads, time), NaN where missing.
 
     Raises:
@@ -188,19 +189,31 @@ def load_dataset_folder(path: str | os.PathLike[str]) -> datasets.DatasetDict:
     except Exception as error:  # damage to any of its files surfaces as whatever the reading library raises
         raise CorpusError(f"{folder}: the dataset is damaged ({error}). Prepare it anew.") from error
     for split, dataset in loaded.items():
-        missing = [column for column in FEATURES if column not in dataset.column_names]
-        if missing:
-            raise CorpusError(
-                f"{folder}: the split {split} lacks {', '.join(missing)}, so it was not written by this version of "
-                "the package. Prepare it anew."
-            )
-        wrong = [column for column in FEATURES if dataset.features[column] != FEATURES[column]]
-        if wrong:
-            raise CorpusError(
-                f"{folder}: the split {split} holds {wrong[0]} as {dataset.features[wrong[0]]}, not as "
-                f"{FEATURES[wrong[0]]}. Prepare it anew."
-            )
+        check_columns(dataset.features, f"{folder}: the split {split}")
     return loaded
+
+
+def check_columns(features: datasets.Features, where: str) -> None:
+    """Check that columns are those of this package, of the same types; others beside them do no harm.
+
+    Args:
+        features: of the rows.
+        where: how the message calls them.
+
+    Raises:
+        CorpusError: a column is absent or of another type.
+    """
+    missing = [column for column in FEATURES if column not in features]
+    if missing:
+        raise CorpusError(
+            f"{where} lacks {', '.join(missing)}, so it was not written by this version of the package. "
+            "Prepare it anew."
+        )
+    wrong = [column for column in FEATURES if features[column] != FEATURES[column]]
+    if wrong:
+        raise CorpusError(
+            f"{where} holds {wrong[0]} as {features[wrong[0]]}, not as {FEATURES[wrong[0]]}. Prepare it anew."
+        )
 
 
 __all__ = [
@@ -208,6 +221,7 @@ __all__ = [
     "MISSING_SAMPLE",
     "SPLITS",
     "SkippedRecord",
+    "check_columns",
     "load_dataset_folder",
     "record_to_row",
     "row_to_record",

@@ -275,10 +275,16 @@ class _Run:
         return found
 
     def robustness(self) -> dict[str, list[dict[str, Any]]]:
-        """Zero-shot and the probe of all training records on disturbed test records."""
+        """Zero-shot and the probe of all training records on disturbed test records.
+
+        A rate that no test record exceeds is left out.
+        """
         families: dict[str, list[dict[str, Any]]] = {}
         own = self.parts.test.change
+        highest_rate = max(self.parts.test.rows["sampling_rate"])
         for disturbance in DISTURBANCES:
+            if disturbance.rate is not None and highest_rate <= disturbance.rate:
+                continue
             apply = disturbance.apply
 
             def change(record, apply=apply):

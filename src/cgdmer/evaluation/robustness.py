@@ -32,11 +32,13 @@ class Disturbance:
         family: what it is one of: "leads", "rate", "noise".
         name: for tables and figures.
         apply: from a record to the changed one.
+        rate: records sampled at this rate (Hz) or a lower one are left as they are; None: all are changed.
     """
 
     family: str
     name: str
     apply: Callable[[ECGRecord], ECGRecord]
+    rate: float | None = None
 
 
 def keep_leads(record: ECGRecord, leads: tuple[str, ...]) -> ECGRecord:
@@ -82,7 +84,7 @@ def add_noise(record: ECGRecord, decibels: float) -> ECGRecord:
 
 DISTURBANCES = (
     *(Disturbance("leads", name, partial(keep_leads, leads=leads)) for name, leads in LEAD_SUBSETS.items()),
-    *(Disturbance("rate", f"{rate:g} Hz", partial(lower_rate, sampling_rate=rate)) for rate in LOWER_RATES),
+    *(Disturbance("rate", f"{rate:g} Hz", partial(lower_rate, sampling_rate=rate), rate) for rate in LOWER_RATES),
     *(Disturbance("noise", f"{level} dB", partial(add_noise, decibels=level)) for level in NOISE_LEVELS),
 )
 

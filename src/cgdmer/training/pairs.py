@@ -3,6 +3,7 @@
 
 All randomness of a sample (where its trace begins, which findings its text states, which patches and tokens are
 masked) comes from (seed, epoch, index of the record): any number of processes, workers or restarts draws the same.
+In a stream (`cgdmer.training.streaming`) a number from the record's id stands for the index.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import row_to_record
 from cgdmer.models.errors import CorpusError
 
@@ -39,9 +41,59 @@ def _padded_ids(findings: list[str]) -> np.ndarray:
     return ids
 
 
+def text_column(text_source: str) -> str:
+    """The column whose rows have, or lack, a text of that kind."""
+    return "text" if text_source == "report" else "statements"
+
+
 def findings_of(row: Mapping[str, Any]) -> list[str]:
     """What each of a row's statements says, whatever its wording: its label, or without labels the statement."""
     return list(row["labels"] or row["statements"])
+
+
+class PairMaker:
+    """Makes a sample of a row: what random access and streaming have in common.
+
+    Args:
+        feature_extractor: the model's own.
+        text_source: see `PairDataset`.
+        counts: how many training records have each finding; one that is not in it counts as the rarest.
+        shifts_traces: begin each trace at a point that is drawn.
+    """
+
+    def __init__(self, feature_extractor, text_source: str, counts: Mapping[str, int], shifts_traces: bool = True):
+        self.feature_extractor = feature_extractor
+        self.text_source = text_source
+        self.counts = counts
+        self.shifts_traces = shifts_traces
+
+    def __call__(self, row: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
+        """The sample of a row that has a text of the kind asked for: arrays without a batch axis, and the text."""
+        record = row_to_record(row)
+        if self.shifts_traces:
+            # A trace may begin anywhere: what runs out at the end comes in at the start (ours).
+            shift = int(random.integers(record.signal.shape[1]))
+            record = replace(record, signal=np.roll(record.signal, shift, axis=1))
+        sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
+        leads, patches = len(sample["lead_mask"]), len(sample["patch_mask"])
+        sample["noise"] = random.random((leads, patches), dtype=np.float32)
+        sample["text_seed"] = int(random.integers(2**62))
+        if self.text_source == "report":
+            stated = held = [record.text or ""]
+            sample["text"] = record.text
+        else:
+            held = findings_of(row)[:MOST_STATEMENTS]
+            chosen = self._choose_findings(held, random)
+            stated = [held[position] for position in chosen]
+            sample["text"] = ". ".join(record.statements[position].rstrip(".") for position in chosen)
+        sample["ecg_statement_ids"] = _padded_ids(held)
+        sample["text_statement_ids"] = _padded_ids(stated)
+        return sample
+
+    def _choose_findings(self, held: list[str], random: np.random.Generator) -> np.ndarray:
+        number = 1 if random.random() < SINGLE_FINDINGS else random.integers(1, len(held) + 1)
+        weights = np.array([max(1, self.counts.get(finding, 0)) for finding in held]) ** -RARITY
+        return random.choice(len(held), number, replace=False, p=weights / weights.sum())
 
 
 class PairDataset(Dataset):
@@ -67,7 +119,7 @@ class PairDataset(Dataset):
         seed: int = 0,
         fixed_epoch: int | None = None,
     ):
-        column = "text" if text_source == "report" else "statements"
+        column = text_column(text_source)
         usable = [index for index, value in enumerate(split.select_columns([column])) if value[column]]
         if not usable:
             raise CorpusError(
@@ -76,14 +128,13 @@ class PairDataset(Dataset):
             )
         self.num_without_text = len(split) - len(usable)
         self.split = split if not self.num_without_text else split.select(usable)
-        self.feature_extractor = feature_extractor
-        self.text_source = text_source
-        self.counts = Counter(
+        self.is_fixed = fixed_epoch is not None
+        counts = Counter(
             finding for row in self.split.select_columns(["labels", "statements"]) for finding in findings_of(row)
         )
+        self.make_pair = PairMaker(feature_extractor, text_source, counts, shifts_traces=not self.is_fixed)
         self.seed = seed
         self.epoch = 0 if fixed_epoch is None else fixed_epoch
-        self.is_fixed = fixed_epoch is not None
 
     def __len__(self) -> int:
         return len(self.split)
@@ -92,34 +143,17 @@ class PairDataset(Dataset):
         if not self.is_fixed:
             self.epoch = epoch
 
-    def _choose_findings(self, held: list[str], random: np.random.Generator) -> np.ndarray:
-        number = 1 if random.random() < SINGLE_FINDINGS else random.integers(1, len(held) + 1)
-        weights = np.array([self.counts[finding] for finding in held]) ** -RARITY
-        return random.choice(len(held), number, replace=False, p=weights / weights.sum())
-
     def __getitem__(self, index: int) -> dict[str, Any]:
         random = np.random.default_rng((self.seed, self.epoch, index))
-        row = self.split[int(index)]
-        record = row_to_record(row)
-        if not self.is_fixed:
-            # A trace may begin anywhere: what runs out at the end comes in at the start (ours).
-            shift = int(random.integers(record.signal.shape[1]))
-            record = replace(record, signal=np.roll(record.signal, shift, axis=1))
-        sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
-        leads, patches = len(sample["lead_mask"]), len(sample["patch_mask"])
-        sample["noise"] = random.random((leads, patches), dtype=np.float32)
-        sample["text_seed"] = int(random.integers(2**62))
-        if self.text_source == "report":
-            stated = held = [record.text or ""]
-            sample["text"] = record.text
-        else:
-            held = findings_of(row)[:MOST_STATEMENTS]
-            chosen = self._choose_findings(held, random)
-            stated = [held[position] for position in chosen]
-            sample["text"] = ". ".join(record.statements[position].rstrip(".") for position in chosen)
-        sample["ecg_statement_ids"] = _padded_ids(held)
-        sample["text_statement_ids"] = _padded_ids(stated)
-        return sample
+        return self.make_pair(self.split[int(index)], random)
+
+    def describe(self) -> str:
+        """How many records there are, in words."""
+        return f"{len(self)} for training ({self.num_without_text} without text left out)"
+
+    def fingerprints(self) -> Fingerprints:
+        """Of all its records."""
+        return Fingerprints.of(self.split)
 
 
 class PairCollator:
@@ -171,4 +205,14 @@ class EpochSampler(Sampler[int]):
         return iter(np.random.default_rng((self.seed, self.epoch)).permutation(self.count).tolist())
 
 
-__all__ = ["MOST_STATEMENTS", "TEXT_SOURCES", "EpochSampler", "PairCollator", "PairDataset", "statement_id"]
+__all__ = [
+    "MOST_STATEMENTS",
+    "TEXT_SOURCES",
+    "EpochSampler",
+    "PairCollator",
+    "PairDataset",
+    "PairMaker",
+    "findings_of",
+    "statement_id",
+    "text_column",
+]
