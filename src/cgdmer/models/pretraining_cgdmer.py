@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import can_return_tuple
 
 from .configuration_cgdmer import CGDMERConfig
@@ -19,7 +20,7 @@ from .ecg_decoder import ECGDecoder
 from .errors import ConfigurationError
 from .lead_time_tokenizer import init_lead_and_time_embeddings
 from .masking import mask_patches, mask_report_tokens, most_visible
-from .modeling_cgdmer import CGDMERModel, NestedOutput, check_ecg_values, present_patches
+from .modeling_cgdmer import CGDMERECGModelOutput, CGDMERModel, NestedOutput, check_ecg_values, present_patches
 from .objectives import (
     contrastive_loss,
     masked_token_loss,
@@ -127,6 +128,8 @@ class CGDMERForPreTraining(CGDMERModel):
         text_noise: torch.Tensor | None = None,
         ecg_statement_ids: torch.Tensor | None = None,
         text_statement_ids: torch.Tensor | None = None,
+        align: bool = True,
+        embeds_only: bool = False,
         **kwargs,
     ) -> CGDMERForPreTrainingOutput:
         r"""All losses of one batch; in several processes, over the global batch.
@@ -139,114 +142,158 @@ class CGDMERForPreTraining(CGDMERModel):
             text_noise: (B, S) likewise for report tokens.
             ecg_statement_ids, text_statement_ids: (B, M) int64, what holds for each ECG and what each text states; an
                 ECG that satisfies another record's text is not its negative. See `objectives.satisfied_pairs`.
+            align: False leaves the contrastive and sigmoid losses to the caller, who has the `ecg_embeds` and
+                `text_embeds` of other parts of the batch as well (`training.cached_gradients`).
+            embeds_only: return the embeddings and nothing else.
         """
         config = self.config
-        ecg_config = config.ecg_config
-        check_ecg_values(ecg_values, ecg_config)
-        losses: dict[str, torch.Tensor] = {}
-        output = CGDMERForPreTrainingOutput()
-
-        if config.ecg_reconstruction_loss_weight > 0 or config.contrast_view != "full":
-            present = present_patches(ecg_values, lead_mask, patch_mask, ecg_config.num_patches)
-            if noise is None:
-                noise = torch.rand(present.shape, device=ecg_values.device)
-            masking = (ecg_config.mask_strategy, ecg_config.mask_ratio, ecg_config.lead_mask_ratio)
-            output["bool_masked_pos"] = masked = mask_patches(noise, present, *masking)
-            ecg_outputs = self.ecg_model(
-                ecg_values,
-                lead_mask=lead_mask,
-                patch_mask=patch_mask,
-                bool_masked_pos=masked,
-                num_visible=most_visible(ecg_config.num_leads, ecg_config.num_patches, *masking),
-                return_dict=True,
-                **kwargs,
+        check_ecg_values(ecg_values, config.ecg_config)
+        uses_heads = config.aligns or config.orthogonality_loss_weight > 0
+        if input_ids is None and (uses_heads or config.text_reconstruction_loss_weight > 0):
+            raise ConfigurationError(
+                "input_ids is missing: this configuration trains on reports. Set the contrastive, siglip, "
+                "text_reconstruction and orthogonality loss weights to 0 to train on signals alone."
             )
-            ecg_pooled = ecg_outputs.pooler_output
+        ecg = _ECGViews(self, ecg_values, lead_mask, patch_mask, noise, kwargs)
+        text = _TextViews(self, input_ids, attention_mask, token_type_ids, special_tokens_mask, text_noise)
+        output = CGDMERForPreTrainingOutput(bool_masked_pos=ecg.masked)
+        losses: dict[str, torch.Tensor] = {}
 
+        # What is compared comes first: a pass that stops there then draws the same dropout as one that goes on.
+        if uses_heads:
+            ecg_pooled = ecg.encoded(hidden=config.contrast_view != "full").pooler_output
+            text_pooled = text.encoded(hidden=config.contrast_view == "masked").pooler_output
+            ecg_shared, text_shared = self.ecg_shared_head(ecg_pooled), self.text_shared_head(text_pooled)
+            output["ecg_embeds"] = F.normalize(ecg_shared.float(), dim=-1)
+            output["text_embeds"] = F.normalize(text_shared.float(), dim=-1)
+            if embeds_only:
+                return output
+            if config.orthogonality_loss_weight > 0:
+                losses["orthogonality"] = orthogonality_loss(
+                    self.ecg_specific_head(ecg_pooled), ecg_shared, self.text_specific_head(text_pooled), text_shared
+                )
         if config.ecg_reconstruction_loss_weight > 0:
+            visible = ecg.encoded(hidden=True)
             output["reconstructed_patches"] = self.ecg_decoder(
-                ecg_outputs.last_hidden_state, ecg_outputs.visible_indices, ecg_outputs.visible_mask, present
+                visible.last_hidden_state, visible.visible_indices, visible.visible_mask, ecg.present
             )
             losses["ecg_reconstruction"] = reconstruction_loss(
-                output["reconstructed_patches"], ecg_values, masked, ecg_config.normalize_patches
+                output["reconstructed_patches"], ecg_values, ecg.masked, config.ecg_config.normalize_patches
             )
-
-        uses_text = config.aligns or config.text_reconstruction_loss_weight > 0 or config.orthogonality_loss_weight > 0
-        if uses_text:
-            if input_ids is None:
-                raise ConfigurationError(
-                    "input_ids is missing: this configuration trains on reports. Set the contrastive, siglip, "
-                    "text_reconstruction and orthogonality loss weights to 0 to train on signals alone."
-                )
-            text_pooled, text_loss = self._text_branch(
-                input_ids, attention_mask, token_type_ids, special_tokens_mask, text_noise
-            )
-            if text_loss is not None:
-                losses["text_reconstruction"] = text_loss
-            if config.contrast_view == "full":
-                ecg_pooled = self.ecg_model(
-                    ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
-                ).pooler_output
+        if config.text_reconstruction_loss_weight > 0:
+            losses["text_reconstruction"] = self._text_reconstruction_loss(text)
+        if config.aligns and align:
             losses.update(
-                self._alignment_losses(ecg_pooled, text_pooled, ecg_statement_ids, text_statement_ids, output)
+                self.alignment_losses(
+                    output["ecg_embeds"], output["text_embeds"], ecg_statement_ids, text_statement_ids
+                )
             )
 
         for name, value in losses.items():
             output[f"{name}_loss"] = value
         if losses:
-            output["loss"] = sum(getattr(config, f"{name}_loss_weight") * value for name, value in losses.items())
+            output["loss"] = self.weighted(losses)
         return output
 
-    def _text_branch(self, input_ids, attention_mask, token_type_ids, special_tokens_mask, text_noise):
-        """The pooled text (B, H) for alignment, and the loss of masked report reconstruction or None."""
-        config = self.config
-        if config.text_reconstruction_loss_weight == 0:
-            return self.encode_text(input_ids, attention_mask, token_type_ids).pooler_output, None
+    def weighted(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The sum of losses by their names' weights in the configuration (eq. 10)."""
+        return sum(getattr(self.config, f"{name}_loss_weight") * value for name, value in losses.items())
+
+    def alignment_losses(
+        self,
+        ecg_embeds: torch.Tensor,
+        text_embeds: torch.Tensor,
+        ecg_statement_ids: torch.Tensor | None = None,
+        text_statement_ids: torch.Tensor | None = None,
+        siglip_parameters: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """`contrastive` and `siglip`, as far as the configuration has them, over the global batch.
+
+        Args:
+            ecg_embeds, text_embeds: (B, E) this process's unit vectors.
+            ecg_statement_ids, text_statement_ids: see `forward`.
+            siglip_parameters: what to use instead of this model's log-scale and bias.
+        """
+        config, losses = self.config, {}
+        pairs, statements = (ecg_embeds, text_embeds), (ecg_statement_ids, text_statement_ids)
+        if config.contrastive_loss_weight > 0:
+            losses["contrastive"] = contrastive_loss(*pairs, config.temperature, *statements)
+        if config.siglip_loss_weight > 0:
+            log_scale, bias = siglip_parameters or (self.siglip_log_scale, self.siglip_bias)
+            losses["siglip"] = siglip_loss(*pairs, log_scale.exp(), bias, *statements)
+        return losses
+
+    def _text_reconstruction_loss(self, text: "_TextViews") -> torch.Tensor:
+        outputs = text.encoded(hidden=True)
+        tokens_BK = text.input_ids.gather(1, text.positions_BK)
+        word_embeddings = self.text_model.get_input_embeddings()
+        if self.config.text_objective == "causal":
+            predicted = self.text_decoder(
+                word_embeddings(tokens_BK),
+                text.positions_BK,
+                text.valid_BK,
+                outputs.last_hidden_state,
+                text.attention_mask,
+            )
+        else:
+            width = outputs.last_hidden_state.shape[-1]
+            predicted = outputs.last_hidden_state.gather(1, text.positions_BK[..., None].expand(-1, -1, width))
+        logits = self.vocabulary_head(predicted, word_embeddings.weight)
+        return masked_token_loss(logits, tokens_BK, text.valid_BK)
+
+
+class _ECGViews:
+    """A batch of ECGs with and without hidden patches; each view is encoded when it is first asked for, and once."""
+
+    def __init__(self, model: CGDMERForPreTraining, ecg_values, lead_mask, patch_mask, noise, kwargs):
+        config = model.config.ecg_config
+        self._model, self._kwargs = model, kwargs
+        self._inputs = {"ecg_values": ecg_values, "lead_mask": lead_mask, "patch_mask": patch_mask}
+        self._encoded: dict[bool, CGDMERECGModelOutput] = {}
+        self.present = self.masked = None
+        if model.config.ecg_reconstruction_loss_weight > 0 or model.config.contrast_view != "full":
+            self.present = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
+            if noise is None:
+                noise = torch.rand(self.present.shape, device=ecg_values.device)
+            masking = (config.mask_strategy, config.mask_ratio, config.lead_mask_ratio)
+            self.masked = mask_patches(noise, self.present, *masking)
+            self._num_visible = most_visible(config.num_leads, config.num_patches, *masking)
+
+    def encoded(self, hidden: bool) -> CGDMERECGModelOutput:
+        if hidden not in self._encoded:
+            masks = {"bool_masked_pos": self.masked, "num_visible": self._num_visible} if hidden else {}
+            self._encoded[hidden] = self._model.ecg_model(**self._inputs, **masks, return_dict=True, **self._kwargs)
+        return self._encoded[hidden]
+
+
+class _TextViews:
+    """A batch of reports with and without hidden tokens; each view is encoded when it is first asked for, and once."""
+
+    def __init__(
+        self, model: CGDMERForPreTraining, input_ids, attention_mask, token_type_ids, special_tokens_mask, text_noise
+    ):
+        config = model.config
+        self._model, self._token_type_ids = model, token_type_ids
+        self._encoded: dict[bool, BaseModelOutputWithPooling] = {}
+        self.input_ids, self.attention_mask = input_ids, attention_mask
+        if input_ids is None or config.text_reconstruction_loss_weight == 0:
+            return
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        maskable = attention_mask.bool()
+            self.attention_mask = torch.ones_like(input_ids)
+        maskable = self.attention_mask.bool()
         if special_tokens_mask is not None:
             maskable = maskable & ~special_tokens_mask.bool()
         if text_noise is None:
             text_noise = torch.rand(input_ids.shape, device=input_ids.device)
-        masked_BS, positions_BK, valid_BK = mask_report_tokens(text_noise, maskable, config.text_mask_ratio)
-        corrupted = input_ids.masked_fill(masked_BS, config.mask_token_id)
-        outputs = self.encode_text(corrupted, attention_mask, token_type_ids)
-        tokens_BK = input_ids.gather(1, positions_BK)
-        word_embeddings = self.text_model.get_input_embeddings()
-        if config.text_objective == "causal":
-            predicted = self.text_decoder(
-                word_embeddings(tokens_BK), positions_BK, valid_BK, outputs.last_hidden_state, attention_mask
-            )
-        else:
-            width = outputs.last_hidden_state.shape[-1]
-            predicted = outputs.last_hidden_state.gather(1, positions_BK[..., None].expand(-1, -1, width))
-        logits = self.vocabulary_head(predicted, word_embeddings.weight)
-        pooled = outputs.pooler_output
-        if config.contrast_view != "masked":
-            pooled = self.encode_text(input_ids, attention_mask, token_type_ids).pooler_output
-        return pooled, masked_token_loss(logits, tokens_BK, valid_BK)
+        masked_BS, self.positions_BK, self.valid_BK = mask_report_tokens(text_noise, maskable, config.text_mask_ratio)
+        self._corrupted = input_ids.masked_fill(masked_BS, config.mask_token_id)
 
-    def _alignment_losses(
-        self, ecg_pooled, text_pooled, ecg_statement_ids, text_statement_ids, output
-    ) -> dict[str, torch.Tensor]:
-        config = self.config
-        losses = {}
-        ecg_shared, text_shared = self.ecg_shared_head(ecg_pooled), self.text_shared_head(text_pooled)
-        if config.orthogonality_loss_weight > 0:
-            losses["orthogonality"] = orthogonality_loss(
-                self.ecg_specific_head(ecg_pooled), ecg_shared, self.text_specific_head(text_pooled), text_shared
-            )
-        output["ecg_embeds"] = F.normalize(ecg_shared.float(), dim=-1)
-        output["text_embeds"] = F.normalize(text_shared.float(), dim=-1)
-        if config.aligns:
-            pairs = output["ecg_embeds"], output["text_embeds"]
-            statements = ecg_statement_ids, text_statement_ids
-            if config.contrastive_loss_weight > 0:
-                losses["contrastive"] = contrastive_loss(*pairs, config.temperature, *statements)
-            if config.siglip_loss_weight > 0:
-                losses["siglip"] = siglip_loss(*pairs, self.siglip_log_scale.exp(), self.siglip_bias, *statements)
-        return losses
+    def encoded(self, hidden: bool) -> BaseModelOutputWithPooling:
+        hidden = hidden and self._model.config.text_reconstruction_loss_weight > 0  # else nothing is ever masked
+        if hidden not in self._encoded:
+            ids = self._corrupted if hidden else self.input_ids
+            self._encoded[hidden] = self._model.encode_text(ids, self.attention_mask, self._token_type_ids)
+        return self._encoded[hidden]
 
 
 __all__ = ["CGDMERForPreTraining", "CGDMERForPreTrainingOutput"]

@@ -39,6 +39,11 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
 
     optimisation = parser.add_argument_group("optimisation")
     optimisation.add_argument("--per_device_train_batch_size", type=int, default=64)
+    optimisation.add_argument(
+        "--contrastive_chunk_size",
+        type=int,
+        help="hold the graph of so many pairs at a time: the same step in less memory, each pair encoded twice",
+    )
     optimisation.add_argument("--gradient_accumulation_steps", type=int, default=1)
     optimisation.add_argument("--learning_rate", type=float, default=2e-4)
     optimisation.add_argument("--weight_decay", type=float, default=1e-5)
@@ -74,6 +79,9 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
     for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "logging_steps"):
         if getattr(options, name) < 1:
             raise ConfigurationError(f"--{name} is {getattr(options, name)}; expected at least 1.")
+    chunk = options.contrastive_chunk_size
+    if chunk is not None and chunk < 1:
+        raise ConfigurationError(f"--contrastive_chunk_size is {chunk}; expected at least 1.")
     return options
 
 

@@ -18,6 +18,7 @@ from transformers import get_scheduler
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import ConfigurationError, CorpusError, ModelFolderError
+from cgdmer.training.cached_gradients import backward_in_chunks
 from cgdmer.training.calibration import fit_score
 from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset
 from cgdmer.training.setup import center_heads, model_and_processor
@@ -48,6 +49,11 @@ def pretrain(options: Namespace) -> dict[str, Any]:
         name = "activation_checkpointing_enable"
         getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
     train_loader, sampler, validation_loader, splits = _loaders(options, processor, accelerator.num_processes)
+    if options.contrastive_chunk_size and not model.config.aligns:
+        raise ConfigurationError(
+            "--contrastive_chunk_size is for the contrastive and sigmoid losses, and this configuration has neither. "
+            "Use --gradient_accumulation_steps."
+        )
     if options.config_name and not options.resume_from_checkpoint and model.config.aligns:
         center_heads(model, splits["train"], train_loader.collate_fn)
     optimizer = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.learning_rate)
@@ -179,8 +185,13 @@ class _Run:
             if self.step >= self.total_steps:
                 break
             with self.accelerator.accumulate(self.model):
-                outputs = self.model(**batch)
-                self.accelerator.backward(outputs.loss)
+                if self.options.contrastive_chunk_size:
+                    outputs = backward_in_chunks(
+                        self.accelerator, self.model, batch, self.options.contrastive_chunk_size
+                    )
+                else:
+                    outputs = self.model(**batch)
+                    self.accelerator.backward(outputs.loss)
                 if self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
                 self.optimizer.step()
@@ -203,7 +214,7 @@ class _Run:
 
     def _losses(self, outputs) -> dict[str, float]:
         """The total loss and every branch, averaged over processes."""
-        names = ["loss", *(f"{name}_loss" for name in LOSSES if outputs[f"{name}_loss"] is not None)]
+        names = ["loss", *(f"{name}_loss" for name in LOSSES if outputs.get(f"{name}_loss") is not None)]
         values = torch.stack([outputs[name].detach().float() for name in names])
         return dict(zip(names, self.accelerator.reduce(values, "mean").tolist(), strict=True))
 

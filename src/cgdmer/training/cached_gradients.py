@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gradient of a contrastive step on a large batch, in the memory of a small one (arXiv 2101.06983).
+
+The alignment losses need the embeddings of the whole batch at once, but not the graphs behind them. So the batch is
+embedded in chunks without graphs; the losses give the gradient at each embedding; then each chunk is passed again with
+its graph, its own losses are taken, and its embeddings are pulled along the gradients found. The result is that of the
+plain step; each chunk is encoded twice.
+"""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining, CGDMERForPreTrainingOutput
+
+
+def backward_in_chunks(
+    accelerator: Accelerator, model: torch.nn.Module, batch: dict[str, torch.Tensor], chunk_size: int
+) -> CGDMERForPreTrainingOutput:
+    """Add the gradients of one batch to the model's parameters; in place of a forward and a backward pass.
+
+    Args:
+        accelerator: divides by the accumulated steps, scales and averages over processes as for a plain step.
+        model: the prepared `CGDMERForPreTraining`.
+        batch: tensors with one row a record.
+        chunk_size: how many records have a graph at a time.
+
+    Returns:
+        The losses, without graph, and the embeddings.
+    """
+    core: CGDMERForPreTraining = accelerator.unwrap_model(model)
+    chunks = list(_chunks(batch, chunk_size))
+    states = []
+    embeds: dict[str, list[torch.Tensor]] = {"ecg_embeds": [], "text_embeds": []}
+    with torch.no_grad():
+        for chunk in chunks:
+            states.append(_random_state(accelerator.device))
+            outputs = model(**chunk, embeds_only=True)
+            for name, found in embeds.items():
+                found.append(outputs[name])
+    whole = {name: torch.cat(found).requires_grad_() for name, found in embeds.items()}
+    parameters: dict[str, torch.Tensor] = {}
+    if core.config.siglip_loss_weight > 0:
+        parameters = {"log_scale": core.siglip_log_scale, "bias": core.siglip_bias}
+    copies = [parameter.detach().clone().requires_grad_() for parameter in parameters.values()]
+    losses = core.alignment_losses(
+        **whole,
+        ecg_statement_ids=batch.get("ecg_statement_ids"),
+        text_statement_ids=batch.get("text_statement_ids"),
+        siglip_parameters=(copies[0], copies[1]) if copies else None,
+    )
+    ecg_gradient, text_gradient, *parameter_gradients = torch.autograd.grad(
+        core.weighted(losses), [*whole.values(), *copies]
+    )
+    losses = {name: loss.detach() for name, loss in losses.items()}
+
+    count, start = len(batch["ecg_values"]), 0
+    for number, chunk in enumerate(chunks):
+        is_last = number == len(chunks) - 1
+        rows = slice(start, start := start + len(chunk["ecg_values"]))
+        # Processes exchange gradients once, with the last chunk's.
+        with nullcontext() if is_last else accelerator.no_sync(model):
+            _set_random_state(states[number], accelerator.device)
+            outputs = model(**chunk, align=False)
+            loss = (outputs.ecg_embeds * ecg_gradient[rows]).sum() + (outputs.text_embeds * text_gradient[rows]).sum()
+            share = len(chunk["ecg_values"]) / count
+            if outputs.loss is not None:
+                loss = loss + share * outputs.loss
+            if is_last:
+                for parameter, gradient in zip(parameters.values(), parameter_gradients, strict=True):
+                    loss = loss + parameter * gradient
+            accelerator.backward(loss)
+        for name in ("orthogonality", "ecg_reconstruction", "text_reconstruction"):
+            if (own := outputs.get(f"{name}_loss")) is not None:
+                losses[name] = losses.get(name, 0.0) + share * own.detach()
+    return CGDMERForPreTrainingOutput(
+        loss=core.weighted(losses),
+        **{f"{name}_loss": loss for name, loss in losses.items()},
+        **{name: embeds.detach() for name, embeds in whole.items()},
+    )
+
+
+def _chunks(batch: dict[str, torch.Tensor], size: int) -> Iterator[dict[str, torch.Tensor]]:
+    for start in range(0, len(batch["ecg_values"]), size):
+        yield {name: rows[start : start + size] for name, rows in batch.items()}
+
+
+def _random_state(device: torch.device) -> tuple[torch.Tensor, Any]:
+    """What dropout draws from: the second pass of a chunk must drop what the first one dropped."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _set_random_state(state: tuple[torch.Tensor, Any], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)
+
+
+__all__ = ["backward_in_chunks"]
