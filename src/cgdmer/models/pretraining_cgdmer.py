@@ -173,6 +173,7 @@ class CGDMERForPreTraining(CGDMERModel):
                     self.ecg_specific_head(ecg_pooled), ecg_shared, self.text_specific_head(text_pooled), text_shared
                 )
         if config.ecg_reconstruction_loss_weight > 0:
+            assert ecg.masked is not None  # patches are hidden wherever they are to be reconstructed
             visible = ecg.encoded(hidden=True)
             output["reconstructed_patches"] = self.ecg_decoder(
                 visible.last_hidden_state, visible.visible_indices, visible.visible_mask, ecg.present
@@ -250,7 +251,8 @@ class _ECGViews:
         self._model, self._kwargs = model, kwargs
         self._inputs = {"ecg_values": ecg_values, "lead_mask": lead_mask, "patch_mask": patch_mask}
         self._encoded: dict[bool, CGDMERECGModelOutput] = {}
-        self.present = self.masked = None
+        self.present: torch.Tensor | None = None
+        self.masked: torch.Tensor | None = None
         if model.config.ecg_reconstruction_loss_weight > 0 or model.config.contrast_view != "full":
             self.present = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
             if noise is None:
