@@ -98,7 +98,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(six_steps, cohort_fold
     )
     with pytest.raises(ModelFolderError, match="another model configuration"):
         main(arguments)
-    with pytest.raises(ModelFolderError, match=r"no progress\.json"):
+    with pytest.raises(ModelFolderError, match=r"no manifest\.json"):
         main([*arguments[:-1], str(tmp_path)])
 
 
