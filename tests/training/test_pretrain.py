@@ -98,7 +98,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(six_steps, cohort_fold
     )
     with pytest.raises(ModelFolderError, match="another model configuration"):
         main(arguments)
-    with pytest.raises(ModelFolderError, match=r"no progress\.json"):
+    with pytest.raises(ModelFolderError, match=r"no manifest\.json"):
         main([*arguments[:-1], str(tmp_path)])
 
 
@@ -223,3 +223,16 @@ def test_argument_names_are_those_of_the_no_trainer_scripts():
         *("resume_from_checkpoint", "with_tracking", "report_to", "output_dir", "model_name_or_path", "config_name"),
     }
     assert expected <= set(parsed)
+
+
+def test_resuming_within_an_epoch_goes_on_bit_for_bit_with_dropout(cohort_folder, make_preset, tmp_path):
+    preset = make_preset(projection_dropout=0.3)
+    common = ("--max_train_steps", "5", "--per_device_train_batch_size", "8", "--checkpointing_steps", "2")
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    main(options(cohort_folder, preset, whole, *common))
+    for name in ("step_2", "step_4"):
+        main(
+            options(cohort_folder, preset, resumed / name, *common, "--resume_from_checkpoint", str(whole / name)),
+        )
+        first, second = (load_file(folder / "model.safetensors") for folder in (whole, resumed / name))
+        assert all(torch.equal(first[weight], second[weight]) for weight in first)

@@ -110,6 +110,15 @@ def fingerprints_of_rows(split: datasets.Dataset) -> tuple[np.ndarray, np.ndarra
     return np.array(split["fingerprint"], dtype=np.int64), np.array(patients, dtype=np.int64)
 
 
+def fingerprint_of_split(split: datasets.Dataset) -> dict[str, int | str]:
+    """The number of rows, and a hash of their records in their order: the same split prepared twice has the same."""
+    records = split.select_columns(["fingerprint"]).with_format("numpy")[:]["fingerprint"]
+    return {
+        "rows": len(split),
+        "records": hashlib.blake2b(np.asarray(records).astype("<i8").tobytes(), digest_size=8).hexdigest(),
+    }
+
+
 def record_fingerprint(counts: np.ndarray) -> int:
     """A number for a record's stored samples, the same whatever the record is called and on every machine.
 
@@ -123,4 +132,11 @@ def _number(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True) or 1
 
 
-__all__ = ["FILE_NAME", "Fingerprints", "corpus_of", "fingerprints_of_rows", "record_fingerprint"]
+__all__ = [
+    "FILE_NAME",
+    "Fingerprints",
+    "corpus_of",
+    "fingerprint_of_split",
+    "fingerprints_of_rows",
+    "record_fingerprint",
+]

@@ -59,7 +59,12 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
     output.add_argument(
         "--checkpointing_steps", help='save everything every N steps, or "epoch"; without it, nothing is saved midway'
     )
-    output.add_argument("--resume_from_checkpoint", help="a step_N or epoch_N folder of the same run")
+    output.add_argument("--checkpoints_total_limit", type=int, help="keep only the last N checkpoints")
+    output.add_argument(
+        "--resume_from_checkpoint",
+        help='a step_N or epoch_N folder of the same run, or "latest": the newest whole one in --output_dir, or a new '
+        "start where there is none yet",
+    )
     output.add_argument("--logging_steps", type=int, default=10, help="write a line of metrics.jsonl every N steps")
     output.add_argument("--with_tracking", action="store_true", help="also log to the trackers of --report_to")
     output.add_argument("--report_to", default="all", help="trackers as Accelerate names them, e.g. tensorboard")
@@ -82,6 +87,11 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
     chunk = options.contrastive_chunk_size
     if chunk is not None and chunk < 1:
         raise ConfigurationError(f"--contrastive_chunk_size is {chunk}; expected at least 1.")
+    if options.checkpoints_total_limit is not None and options.checkpoints_total_limit < 1:
+        raise ConfigurationError(
+            f"--checkpoints_total_limit is {options.checkpoints_total_limit}; expected at least 1. "
+            "Without --checkpointing_steps none are saved midway."
+        )
     return options
 
 

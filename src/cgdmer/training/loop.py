@@ -15,14 +15,20 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
-from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.fingerprints import Fingerprints, fingerprint_of_split
 from cgdmer.data.storage import load_dataset_folder
-from cgdmer.models.errors import ConfigurationError, CorpusError, ModelFolderError
+from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.training.cached_gradients import backward_in_chunks
 from cgdmer.training.calibration import fit_score
+from cgdmer.training.checkpoints import Checkpoints, Position, drop_metrics_beyond
 from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset
 from cgdmer.training.setup import center_heads, model_and_processor
 
+# What a resumed run must share with its checkpoint, beside the model, the data and the processes.
+SAME_OPTIONS = (
+    *("seed", "text_source", "gradient_accumulation_steps", "learning_rate", "weight_decay", "lr_scheduler_type"),
+    *("num_warmup_steps", "max_grad_norm", "freeze_text_layers", "text_model_name_or_path"),
+)
 LOSSES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
 
 
@@ -42,6 +48,8 @@ def pretrain(options: Namespace) -> dict[str, Any]:
         project_dir=options.output_dir,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)],
     )
+    checkpoints = Checkpoints(accelerator, Path(options.output_dir), options.checkpoints_total_limit)
+    checkpoint = checkpoints.find(options.resume_from_checkpoint)
     set_seed(options.seed)
     model, processor = model_and_processor(options)
     if options.gradient_checkpointing:
@@ -54,7 +62,7 @@ def pretrain(options: Namespace) -> dict[str, Any]:
             "--contrastive_chunk_size is for the contrastive and sigmoid losses, and this configuration has neither. "
             "Use --gradient_accumulation_steps."
         )
-    if options.config_name and not options.resume_from_checkpoint and model.config.aligns:
+    if options.config_name and checkpoint is None and model.config.aligns:
         center_heads(model, splits["train"], train_loader.collate_fn)
     optimizer = torch.optim.AdamW(_parameter_groups(model, options.weight_decay), lr=options.learning_rate)
 
@@ -77,8 +85,9 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     model, optimizer, train_loader, validation_loader, scheduler = accelerator.prepare(
         model, optimizer, train_loader, validation_loader, scheduler
     )
-    run = _Run(options, accelerator, model, processor, optimizer, scheduler, steps_an_epoch, total_steps)
-    first_epoch, batches_done = run.resume()
+    run = _Run(options, accelerator, model, processor, optimizer, scheduler, checkpoints, total_steps)
+    run.data = fingerprint_of_split(splits["train"].split)
+    first_epoch, batches_done = run.resume(checkpoint)
     run.announce(splits, epochs)
 
     for epoch in range(first_epoch, epochs):
@@ -89,22 +98,23 @@ def pretrain(options: Namespace) -> dict[str, Any]:
         loader.set_epoch(epoch)
         sampler.set_epoch(epoch)
         splits["train"].set_epoch(epoch)
-        run.train_epoch(loader, epoch)
+        run.train_epoch(loader, epoch, batches_done if epoch == first_epoch else 0)
         run.validate(validation_loader)
         if options.checkpointing_steps == "epoch":
-            run.save_checkpoint(f"epoch_{epoch}")
+            run.save_checkpoint(f"epoch_{epoch}", epoch + 1, 0)
     return run.finish(splits)
 
 
 class _Run:
     """One training run: what it holds, and what it does at each point."""
 
-    def __init__(self, options, accelerator, model, processor, optimizer, scheduler, steps_an_epoch, total_steps):
+    def __init__(self, options, accelerator, model, processor, optimizer, scheduler, checkpoints, total_steps):
         self.options, self.accelerator = options, accelerator
         self.model, self.processor = model, processor
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.steps_an_epoch, self.total_steps = steps_an_epoch, total_steps
+        self.checkpoints, self.total_steps = checkpoints, total_steps
         self.step = 0
+        self.data: dict[str, Any] = {}
         self.seconds, self.samples = 0.0, 0
         self.last_validation: dict[str, float] = {}
         self.folder = Path(options.output_dir)
@@ -141,26 +151,18 @@ class _Run:
             unit="step",
         )
 
-    def resume(self) -> tuple[int, int]:
-        """Load the checkpoint asked for; the epoch to go on in, and how many of its batches are done."""
-        path = self.options.resume_from_checkpoint
-        if not path:
+    def resume(self, checkpoint: Path | None) -> tuple[int, int]:
+        """Load the checkpoint, if any; the epoch to go on in, and how many of its batches are done."""
+        if checkpoint is None:
             return 0, 0
-        state_file = Path(path) / "progress.json"
-        if not state_file.is_file():
-            raise ModelFolderError(f"{path} is not a checkpoint of cgdmer.pretrain: it has no progress.json.")
-        state = json.loads(state_file.read_text())
-        mine = self._fingerprint()
-        differing = sorted(name for name in mine if state["configuration"].get(name) != mine[name])
-        if differing:
-            raise ModelFolderError(
-                f"{path} was written by a run with another {', '.join(differing)}. Start it with the same options, "
-                "or start anew from its weights with --model_name_or_path."
-            )
-        self.accelerator.load_state(path)
-        self.step = state["step"]
-        epoch, step_in_epoch = divmod(self.step, self.steps_an_epoch)
-        return epoch, step_in_epoch * self.options.gradient_accumulation_steps
+        model = self.accelerator.unwrap_model(self.model)
+        position, _ = self.checkpoints.load(checkpoint, model, self.optimizer, self.scheduler, self._fingerprint())
+        self.step = position.step
+        if self.accelerator.is_main_process:
+            drop_metrics_beyond(self.folder / "metrics.jsonl", position)
+        if position.batch == 0:
+            self.checkpoints.restore_random_states()
+        return position.epoch, position.batch
 
     def _fingerprint(self) -> dict[str, Any]:
         """What must be the same for a resumed run to go on along the same curve."""
@@ -170,18 +172,20 @@ class _Run:
         return {
             "model configuration": json.loads(json.dumps(config, default=str)),
             "global batch": self.options.per_device_train_batch_size * self.accelerator.num_processes,
-            "gradient_accumulation_steps": self.options.gradient_accumulation_steps,
-            "seed": self.options.seed,
-            "text_source": self.options.text_source,
+            "data": self.data,
+            "processes": self.accelerator.num_processes,
+            "mixed precision": self.accelerator.mixed_precision,
             "steps": self.total_steps,
+            **{name: getattr(self.options, name) for name in SAME_OPTIONS},
         }
 
     # Middle
 
-    def train_epoch(self, loader, epoch: int) -> None:
+    def train_epoch(self, loader, epoch: int, batches_done: int = 0) -> None:
         self.model.train()
         started = time.perf_counter()
-        for batch in loader:
+        for batches, batch in enumerate(loader, batches_done + 1):
+            self.checkpoints.restore_random_states()
             if self.step >= self.total_steps:
                 break
             with self.accelerator.accumulate(self.model):
@@ -210,7 +214,8 @@ class _Run:
                 self._log({**metrics, "learning_rate": self.scheduler.get_last_lr()[0], "epoch": epoch})
             every = self.options.checkpointing_steps
             if every and every != "epoch" and self.step % int(every) == 0:
-                self.save_checkpoint(f"step_{self.step}")
+                self.save_checkpoint(f"step_{self.step}", epoch, batches)
+        self.checkpoints.restore_random_states()  # where no batch was left
 
     def _losses(self, outputs) -> dict[str, float]:
         """The total loss and every branch, averaged over processes."""
@@ -237,12 +242,10 @@ class _Run:
             with open(self.folder / "metrics.jsonl", "a") as file:
                 file.write(json.dumps({"step": self.step, **metrics}) + "\n")
 
-    def save_checkpoint(self, name: str) -> None:
-        path = self.folder / name
-        self.accelerator.save_state(str(path))
-        if self.accelerator.is_main_process:
-            state = {"step": self.step, "configuration": self._fingerprint()}
-            (path / "progress.json").write_text(json.dumps(state, indent=2) + "\n")
+    def save_checkpoint(self, name: str, epoch: int, batch: int) -> None:
+        model = self.accelerator.unwrap_model(self.model)
+        position = Position(self.step, epoch, batch)
+        self.checkpoints.save(name, model, self.optimizer, self.scheduler, position, self._fingerprint())
 
     # End
 

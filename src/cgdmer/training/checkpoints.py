@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of a training run: whole or not there at all, checked before use, and free of pickle.
+
+A checkpoint is a folder in the run's output folder:
+
+    manifest.json            the position, the run's configuration, size and SHA-256 of every other file
+    model.safetensors        weights and buffers
+    optimizer.safetensors    the optimizer's tensors; its settings are in training_state.json
+    training_state.json      settings of the optimizer, schedule, scaler of mixed precision
+    rank_N.json              of every process: its random states, and what its loader wants to keep
+
+It is written as NAME.tmp and renamed when every byte is on the disk. All processes must see the same output folder.
+
+Accelerate's own `load_state` is not used: it goes on without a word where random states cannot be read, and most of
+what it writes is pickle. Tensors are safetensors here, everything else JSON.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, broadcast_object_list
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model, save_file, save_model
+
+from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
+
+LATEST = "latest"
+MANIFEST, STATE = "manifest.json", "training_state.json"
+WEIGHTS, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+_ARGUMENTS, _METRICS, _FINISHED = "training_arguments.json", "metrics.jsonl", "model.safetensors"
+_TEMPORARY = ".tmp"
+_NAME = re.compile(r"(step|epoch)_\d+")
+_SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        step: optimizer steps done.
+        epoch: the epoch to go on in.
+        batch: how many of its batches a process has done; 0 before it begins.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        accelerator: of the run. All processes call `find` and `save` together.
+        folder: the run's output folder.
+        total_limit: keep this many, the last ones; None keeps all.
+
+    Raises:
+        ConfigurationError: a process holds only a part of the weights (FSDP, DeepSpeed, Megatron-LM).
+    """
+
+    def __init__(self, accelerator: Accelerator, folder: Path, total_limit: int | None = None):
+        if accelerator.distributed_type in _SHARDED:
+            raise ConfigurationError(
+                f"{accelerator.distributed_type.value} divides weights among processes, which checkpoints do not "
+                "support. Choose plain multi-GPU training in `accelerate config`."
+            )
+        self.accelerator, self.folder, self.total_limit = accelerator, folder, total_limit
+        self._random_states: dict[str, Any] | None = None
+
+    # Looking for one
+
+    def find(self, asked: str | None) -> Path | None:
+        """The checkpoint to go on from, verified; None to start anew.
+
+        Args:
+            asked: a checkpoint's folder; `"latest"` for the newest whole one in the output folder; None for none.
+
+        Raises:
+            ConfigurationError: the output folder holds a run that would be overwritten.
+            ModelFolderError: the checkpoint is broken, or `"latest"` finds broken ones alone.
+        """
+        return self._on_main(lambda: self._find(asked))
+
+    def _find(self, asked: str | None) -> Path | None:
+        if asked == LATEST:
+            return self._latest()
+        path = None if asked is None else Path(asked)
+        if path is None or path.resolve().parent != self.folder.resolve():
+            self._refuse_overwriting((_ARGUMENTS, _METRICS, _FINISHED))
+        if path is not None:
+            verify(path)
+        return path
+
+    def _latest(self) -> Path | None:
+        passed_over = []
+        for path in self._newest_first():
+            try:
+                verify(path)
+            except ModelFolderError as error:
+                print(f"passed over a broken checkpoint: {error}", flush=True)
+                passed_over.append(str(path))
+            else:
+                print(f"going on from {path}", flush=True)
+                return path
+        if passed_over:
+            raise ModelFolderError(
+                f"no checkpoint in {self.folder} is whole ({', '.join(passed_over)}). Restore one, or remove them to "
+                "start anew."
+            )
+        self._refuse_overwriting((_FINISHED,))
+        print(f"no checkpoint in {self.folder}: starting anew", flush=True)
+        return None
+
+    def _refuse_overwriting(self, names: tuple[str, ...]) -> None:
+        held = [name for name in names if (self.folder / name).exists()]
+        if held:
+            raise ConfigurationError(
+                f"--output_dir {self.folder} already holds a run ({', '.join(held)}). Go on from its checkpoints with "
+                "--resume_from_checkpoint latest, name another --output_dir, or remove this one."
+            )
+
+    def _newest_first(self) -> list[Path]:
+        """Checkpoints by their position; those that do not tell it come first, so that they are named."""
+        placed = []
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.is_dir() and _NAME.fullmatch(path.name):
+                try:
+                    placed.append((0, position_of(read_manifest(path)), path))
+                except ModelFolderError:
+                    placed.append((1, Position(0, 0, 0), path))
+        return [path for _, _, path in sorted(placed, reverse=True)]
+
+    def _on_main(self, function: Callable[[], Any]) -> Any:
+        """What the function gives or raises on the main process, on all of them."""
+        outcome: list[Any] = [None, None]
+        if self.accelerator.is_main_process:
+            try:
+                outcome[0] = function()
+            except CGDMERError as error:
+                outcome[1] = error
+        broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    # Saving
+
+    def save(
+        self,
+        name: str,
+        model: torch.nn.Module,
+        optimizer,
+        scheduler,
+        position: Position,
+        configuration: dict[str, Any],
+        extra: dict[str, Any] | None = None,
+    ) -> Path:
+        """Save everything under `name`, then remove what `total_limit` excludes and what killed saves left.
+
+        Args:
+            name: `step_N` or `epoch_N`.
+            model: unwrapped.
+            optimizer, scheduler: of torch, or as Accelerate prepared them.
+            position: where the run stands.
+            configuration: what must be the same for a run to go on from here; JSON.
+            extra: what this process wants back from `load`; JSON.
+        """
+        accelerator, target = self.accelerator, self.folder / name
+        temporary = target.with_name(name + _TEMPORARY)
+        if accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers()
+            temporary.mkdir()
+        accelerator.wait_for_everyone()
+        rank = {"random_states": _random_states(accelerator.device), "extra": extra or {}}
+        _write_json(temporary / _rank_file(accelerator.process_index), rank)
+        if accelerator.is_main_process:
+            save_model(model, str(temporary / WEIGHTS))
+            tensors, settings = _divided(optimizer.state_dict())
+            save_file(tensors, temporary / OPTIMIZER)
+            scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
+            state = {"optimizer": settings, "scheduler": scheduler.state_dict(), "scaler": scaler}
+            _write_json(temporary / STATE, state)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            write_manifest(temporary, position, configuration)
+            self._put_in_place(temporary, target)
+            self._remove_old(target)
+        # A process that leaves before the checkpoint is in place may take the main process with it.
+        accelerator.wait_for_everyone()
+        return target
+
+    def _put_in_place(self, temporary: Path, target: Path) -> None:
+        _sync(temporary)
+        if target.exists():
+            # Broken, or from an earlier run that got further: this run went on from another one.
+            os.replace(target, target.with_name(f"{target.name}.replaced{_TEMPORARY}"))
+        os.replace(temporary, target)
+        _sync(self.folder)
+
+    def _remove_leftovers(self) -> None:
+        for path in self.folder.glob("*" + _TEMPORARY):
+            if _NAME.match(path.name):
+                shutil.rmtree(path)
+
+    def _remove_old(self, newest: Path) -> None:
+        if self.total_limit is not None:
+            others = [path for path in self._newest_first() if path != newest and (path / MANIFEST).is_file()]
+            for path in others[self.total_limit - 1 :]:
+                # Under its own name a checkpoint is whole, also while it is being removed.
+                os.replace(path, path.with_name(path.name + _TEMPORARY))
+        self._remove_leftovers()
+
+    # Loading
+
+    def load(
+        self, path: Path, model: torch.nn.Module, optimizer, scheduler, configuration: dict[str, Any]
+    ) -> tuple[Position, dict[str, Any]]:
+        """Load a checkpoint that `find` gave; then call `restore_random_states` at the right moment.
+
+        Returns:
+            Where the run stands, and this process's `extra`.
+
+        Raises:
+            ModelFolderError: it is of another run, or a file is damaged. Nothing in a checkpoint is ever executed.
+        """
+        manifest = read_manifest(path)
+        _refuse_another_run(path, manifest["configuration"], configuration)
+        with _naming(path / WEIGHTS):
+            load_model(model, str(path / WEIGHTS), device=str(self.accelerator.device))
+        with _naming(path / OPTIMIZER):
+            tensors = load_file(path / OPTIMIZER)
+        with _naming(path / STATE):
+            state = _read_json(path / STATE)
+            optimizer.load_state_dict(_joined(tensors, state["optimizer"]))
+            scheduler.load_state_dict(state["scheduler"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+        rank_file = path / _rank_file(self.accelerator.process_index)
+        with _naming(rank_file):
+            rank = _read_json(rank_file)
+            _set_random_states(rank["random_states"], self.accelerator.device)  # now, for an error to name the file
+            self._random_states = rank["random_states"]
+            return position_of(manifest), rank["extra"]
+
+    def restore_random_states(self) -> None:
+        """Set the random states that were loaded, once; later calls do nothing.
+
+        To be called when the loader has begun: a torch loader draws a number when it does, and the run that wrote the
+        checkpoint had drawn it at the start of the epoch.
+        """
+        if self._random_states is not None:
+            _set_random_states(self._random_states, self.accelerator.device)
+            self._random_states = None
+
+
+def drop_metrics_beyond(path: Path, position: Position) -> None:
+    """Remove from metrics.jsonl what a run wrote after the checkpoint, and writes again when it goes on from there.
+
+    A line cut off by a kill goes as well. Validation comes after an epoch's last step, so within an epoch its line of
+    the same step is one that comes again.
+    """
+    if not path.is_file():
+        return
+    kept = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        again = line["step"] == position.step and position.batch > 0 and "validation_loss" in line
+        if line["step"] <= position.step and not again:
+            kept.append(text + "\n")
+    temporary = path.with_name(path.name + _TEMPORARY)
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+# Manifest
+
+
+def write_manifest(folder: Path, position: Position, configuration: dict[str, Any]) -> None:
+    """Describe all files of a checkpoint, after making sure that they are on the disk."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != MANIFEST:
+            _sync(path)
+            files[path.name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+    _write_json(folder / MANIFEST, {**asdict(position), "configuration": configuration, "files": files})
+    _sync(folder / MANIFEST)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A checkpoint's manifest.
+
+    Raises:
+        ModelFolderError: it is absent or damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ModelFolderError(f"{folder} is not a checkpoint of cgdmer.pretrain: it has no {MANIFEST}.")
+    with _naming(path):
+        manifest = _read_json(path)
+        position_of(manifest)
+        if not isinstance(manifest["configuration"], dict) or not isinstance(manifest["files"], dict):
+            raise TypeError("configuration and files must be objects")
+        return manifest
+
+
+def verify(folder: Path) -> None:
+    """Compare every file of a checkpoint with its manifest.
+
+    Raises:
+        ModelFolderError: one is absent or altered; names it.
+    """
+    files = read_manifest(folder)["files"]
+    for name in (WEIGHTS, OPTIMIZER, STATE, _rank_file(0)):
+        if name not in files:
+            raise ModelFolderError(f"{folder / MANIFEST} does not list {name}. Choose another checkpoint.")
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            fault = "is missing"
+        elif path.stat().st_size != expected["size"]:
+            fault = f"has {path.stat().st_size} bytes instead of {expected['size']}"
+        elif _sha256(path) != expected["sha256"]:
+            fault = "was altered: its SHA-256 is not the manifest's"
+        else:
+            continue
+        raise ModelFolderError(f"{path} {fault}. Choose another checkpoint.")
+
+
+def position_of(manifest: dict[str, Any]) -> Position:
+    return Position(*(int(manifest[name]) for name in ("step", "epoch", "batch")))
+
+
+def _refuse_another_run(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    ours = json.loads(json.dumps(ours))
+    differing = [
+        f"another {name} ({_difference(theirs.get(name), ours.get(name))})"
+        for name in sorted({*theirs, *ours})
+        if theirs.get(name) != ours.get(name)
+    ]
+    if differing:
+        raise ModelFolderError(
+            f"{path} was written by a run with {', '.join(differing)}. Start it with the same options, or start anew "
+            "from a finished model with --model_name_or_path."
+        )
+
+
+def _difference(theirs: Any, ours: Any) -> str:
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        names = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
+        return ", ".join(f"{name}: {_difference(theirs.get(name), ours.get(name))}" for name in names)
+    return f"{theirs} there, {ours} here"
+
+
+# Files
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a file's content becomes a ModelFolderError that names it."""
+    try:
+        yield
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as e:
+        raise ModelFolderError(f"{path} cannot be used ({type(e).__name__}: {e}). Choose another checkpoint.") from e
+
+
+def _rank_file(rank: int) -> str:
+    return f"rank_{rank}.json"
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what the system holds, for a file or for a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# States
+
+
+def _divided(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """An optimizer's state as named tensors, and the settings of its groups."""
+    tensors = {
+        f"{index}.{name}": tensor.contiguous()
+        for index, values in state["state"].items()
+        for name, tensor in values.items()
+    }
+    return tensors, state["param_groups"]
+
+
+def _joined(tensors: dict[str, torch.Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    # JSON has no tuples; torch's optimizers hold a pair of betas as one.
+    groups = [{name: tuple(value) if name == "betas" else value for name, value in group.items()} for group in groups]
+    return {"state": state, "param_groups": groups}
+
+
+def _random_states(device: torch.device) -> dict[str, Any]:
+    numpy_state: Any = np.random.get_state(legacy=False)
+    numpy_state["state"]["key"] = numpy_state["state"]["key"].tolist()
+    states = {"python": random.getstate(), "numpy": numpy_state, "torch": _hex(torch.get_rng_state())}
+    if device.type != "cpu":
+        states[device.type] = _hex(torch.get_device_module(device).get_rng_state())
+    return states
+
+
+def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    version, numbers, spare = states["python"]
+    random.setstate((version, tuple(numbers), spare))
+    key = np.array(states["numpy"]["state"]["key"], dtype=np.uint32)
+    np.random.set_state({**states["numpy"], "state": {**states["numpy"]["state"], "key": key}})
+    torch.set_rng_state(_unhex(states["torch"]))
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(_unhex(states[device.type]))
+
+
+def _hex(state: torch.Tensor) -> str:
+    return state.cpu().numpy().tobytes().hex()
+
+
+def _unhex(text: str) -> torch.Tensor:
+    return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
+
+
+__all__ = ["LATEST", "MANIFEST", "Checkpoints", "Position", "drop_metrics_beyond", "read_manifest", "verify"]
