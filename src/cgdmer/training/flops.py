@@ -16,7 +16,7 @@ from cgdmer.models.configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.masking import most_visible
 
-_TRAINED, _FORWARD_ONLY = 3, 1  # how many times its forward pass a part costs
+_TRAINED = 3  # times its forward pass
 
 
 def training_step_flops(config: CGDMERConfig, batch_size: int, text_length: int, frozen_text_layers: int = 0) -> float:
@@ -38,15 +38,15 @@ def training_step_flops(config: CGDMERConfig, batch_size: int, text_length: int,
     num_places = ecg.num_leads * ecg.num_patches
     num_visible = visible_tokens(ecg)
     a_record = 0.0
-    if reconstructs or config.contrast_view != "full":
-        trained = reconstructs or (aligns and config.contrast_view != "full")
-        a_record += _encoder_step(ecg, num_visible, trained)
+    if reconstructs or (aligns and config.contrast_view != "full"):
+        a_record += encoder_step_flops(ecg, num_visible)
     if reconstructs:
         a_record += _TRAINED * ecg_decoder_flops(ecg, num_visible)
+    if aligns and config.contrast_view == "full":
+        a_record += encoder_step_flops(ecg, num_places)
     if uses_text:
-        if config.contrast_view == "full":
-            a_record += _encoder_step(ecg, num_places, aligns)
         a_record += _text_step(config, text_length, frozen_text_layers)
+    if aligns:
         a_record += _heads_step(config)
     return batch_size * a_record
 
@@ -94,10 +94,6 @@ def _uses_embeddings(config: CGDMERConfig) -> bool:
     return config.aligns or config.orthogonality_loss_weight > 0
 
 
-def _encoder_step(config: CGDMERECGConfig, num_tokens: int, trained: bool) -> float:
-    return encoder_step_flops(config, num_tokens) if trained else encoder_flops(config, num_tokens)
-
-
 def _features_a_channel(config: CGDMERECGConfig) -> int:
     return (config.patch_length - 1) // config.tokenizer_stride + 1
 
@@ -119,11 +115,11 @@ def _token_projection(config: CGDMERECGConfig) -> float:
 
 def _text_step(config: CGDMERConfig, length: int, frozen_layers: int) -> float:
     """The text tower, once or twice, and what predicts the masked tokens of one report."""
+    flops = _text_tower_step(config, length, frozen_layers)
     if config.text_reconstruction_loss_weight == 0:
-        return _text_tower_step(config, length, frozen_layers, _uses_embeddings(config))
-    flops = _text_tower_step(config, length, frozen_layers, trained=True)
-    if config.contrast_view != "masked":
-        flops += _text_tower_step(config, length, frozen_layers, _uses_embeddings(config))
+        return flops
+    if _uses_embeddings(config) and config.contrast_view != "masked":
+        flops += _text_tower_step(config, length, frozen_layers)
     width, vocab_size = _text_size(config, "hidden_size"), _text_size(config, "vocab_size")
     num_masked = max(1, math.ceil(length * config.text_mask_ratio))
     if config.text_objective == "causal":
@@ -136,13 +132,11 @@ def _text_step(config: CGDMERConfig, length: int, frozen_layers: int) -> float:
     return flops + (_TRAINED - (frozen_layers > 0)) * 2 * num_masked * width * vocab_size
 
 
-def _text_tower_step(config: CGDMERConfig, length: int, frozen_layers: int, trained: bool) -> float:
+def _text_tower_step(config: CGDMERConfig, length: int, frozen_layers: int) -> float:
     """One pass over one text."""
     width, num_layers = _text_size(config, "hidden_size"), _text_size(config, "num_hidden_layers")
     layer = layer_flops(length, width, _text_size(config, "intermediate_size"))
     pooler = 2 * width**2 if config.text_pooling == "pooler" else 0
-    if not trained:
-        return num_layers * layer + pooler
     num_trained = max(0, num_layers - frozen_layers)
     flops = (num_layers - num_trained) * layer + _TRAINED * (num_trained * layer + pooler)
     if frozen_layers and num_trained:
@@ -155,7 +149,7 @@ def _heads_step(config: CGDMERConfig) -> float:
     widths = config.ecg_config.hidden_size + _text_size(config, "hidden_size")
     pair = 2 * (widths * config.projection_hidden_size + 2 * config.projection_hidden_size * config.projection_size)
     heads = 2 if config.orthogonality_loss_weight > 0 else 1
-    return (_TRAINED if _uses_embeddings(config) else _FORWARD_ONLY) * heads * pair
+    return _TRAINED * heads * pair
 
 
 def _text_size(config: CGDMERConfig, name: str) -> int:
