@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
 from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.evaluation.report import aligned
 from cgdmer.evaluation.statistics import paired_difference
 from cgdmer.models.errors import CorpusError
 
@@ -84,22 +85,21 @@ def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed:
 
 def comparison_table(compared: dict[str, Any]) -> str:
     """What `compare` returned as text for a terminal."""
-    rows = [("macro AUROC", "first", "second", "first - second (95 % interval)", "p")]
+    rows = [["macro AUROC", "first", "second", "first - second (95 % interval)", "p"]]
     for name, row in compared["measures"].items():
         low, high = row["interval"]
         difference = f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
-        rows.append((name, f"{row['first']:.3f}", f"{row['second']:.3f}", difference, f"{row['p_value']:.3f}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        rows.append([name, f"{row['first']:.3f}", f"{row['second']:.3f}", difference, f"{row['p_value']:.3f}"])
     lines = [
         f"{compared['task']}, protocol: {compared['protocol']}, {compared['records']:,} records of "
         f"{compared['patients']:,} patients ({', '.join(compared['test_splits'])})",
         "",
+        *aligned(rows),
+        "",
+        "Paired bootstrap over patients; p is two-sided, of one comparison: correct it when you make many.",
+        RESEARCH_USE_ONLY,
     ]
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]))
-    lines += ["", "Paired bootstrap over patients; p is two-sided, of one comparison: correct it when you make many."]
-    return "\n".join([*lines, RESEARCH_USE_ONLY])
+    return "\n".join(lines)
 
 
 class _Scored:

@@ -56,7 +56,7 @@ def terminal_table(results: Mapping[str, Any]) -> str:
     for label, row in _classes(results).items():
         values = [result["per_class"].get(label, {}).get("auroc") for result in results["measures"].values()]
         by_class.append([label + _star(row), f"{row['positives']:,}", *map(_number, values)])
-    lines = [_heading(results), _records(results), "", *_aligned(rows), "", *_aligned(by_class), *_remarks(results)]
+    lines = [_heading(results), _records(results), "", *aligned(rows), "", *aligned(by_class), *_remarks(results)]
     return "\n".join(lines)
 
 
@@ -228,7 +228,7 @@ def _with_interval(row: Mapping[str, Any], name: str) -> str:
     return f"{_number(row[name])} ({_number(low)} to {_number(high)})"
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     """The first column to the left, the others to the right, two spaces between them."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -262,6 +262,7 @@ def _links(figures: Mapping[str, str | os.PathLike[str]], folder: Path) -> list[
 
 __all__ = [
     "IN_DOMAIN",
+    "aligned",
     "terminal_table",
     "without_nan",
     "write_markdown",
