@@ -241,7 +241,7 @@ class Checkpoints:
         manifest = read_manifest(path)
         _refuse_another_run(path, manifest["configuration"], configuration)
         with _naming(path / WEIGHTS):
-            load_model(model, str(path / WEIGHTS), device=str(self.accelerator.device))
+            load_model(model, str(path / WEIGHTS))  # by way of the CPU, wherever the model is
         with _naming(path / OPTIMIZER):
             tensors = load_file(path / OPTIMIZER)
         with _naming(path / STATE):

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that are killed again and again, each time resumed with `latest`, end with the weights of an undisturbed run.
+
+SIGKILL comes at a chosen event (a call that trains, logs or saves, of which every run makes the same ones in the same
+order) or at a moment of the clock. Seeds are fixed.
+"""
+
+import contextlib
+import functools
+import json
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SAVING = ("_write_json", "save_model", "save_file", "_sha256", "_sync", "write_manifest")
+# Started once, with everything imported; each run is a fork of it that has not computed anything yet.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["cgdmer.training.loop", "cgdmer.training.arguments"])
+
+
+def run(arguments: list[str], environment: dict[str, str], die_at: int | None, diary: Path) -> None:
+    """Pretrain in this process, which kills itself at event `die_at`; the diary gets the names of events."""
+    os.environ.update(environment)
+    # A shell's background job, from which the tests may have been started, ignores SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(1)
+    from cgdmer.training import checkpoints, loop
+    from cgdmer.training.arguments import parse_arguments
+
+    seen = 0
+    with open(diary, "w", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+
+        def watched(owner, name: str) -> None:
+            original = getattr(owner, name)
+
+            @functools.wraps(original)
+            def event(*args, **kwargs):
+                nonlocal seen
+                seen += 1
+                file.write(f"event {seen} {name}\n")
+                if seen == die_at:
+                    if name == "_write_json":  # halfway through the file
+                        args[0].write_text('{"step": 1')
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return original(*args, **kwargs)
+
+            setattr(owner, name, event)
+
+        for name in SAVING:
+            watched(checkpoints, name)
+        watched(os, "replace")
+        watched(checkpoints.shutil, "rmtree")
+        for name in ("_losses", "_log"):
+            watched(loop._Run, name)
+        loop.pretrain(parse_arguments(arguments))
+
+
+class Job:
+    """Several processes that pretrain together, as a launcher starts them."""
+
+    def __init__(self, arguments: list[str], folder: Path, count: int = 1, die_at: Sequence[int | None] = (None,)):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.diaries = [folder / f"diary_{rank}" for rank in range(count)]
+        self.started = []
+        for rank, (diary, moment) in enumerate(zip(self.diaries, die_at, strict=True)):
+            environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+            if count > 1:
+                environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+                environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            diary.unlink(missing_ok=True)
+            process = processes.Process(target=run, args=(arguments, environment, moment, diary))
+            process.start()
+            self.started.append(process)
+
+    def wait_for(self, text: str) -> None:
+        """Until the main process has written that."""
+        while not (self.diaries[0].exists() and text in self.diaries[0].read_text()):
+            assert any(process.is_alive() for process in self.started), self.diary()
+            time.sleep(0.005)
+
+    def send(self, number: signal.Signals, ranks: Sequence[int] = (0, 1)) -> None:
+        for rank, process in enumerate(self.started):
+            if rank in ranks and process.is_alive():
+                os.kill(process.pid, number)
+
+    def exit_codes(self) -> list[int | None]:
+        """After the end; like a launcher, one that has lost a process ends the others."""
+        deadline = time.monotonic() + 240
+        while any(process.is_alive() for process in self.started):
+            if any(process.exitcode not in (None, 0) for process in self.started):
+                deadline = min(deadline, time.monotonic() + 3)
+            if time.monotonic() > deadline:
+                self.send(signal.SIGKILL)
+            time.sleep(0.01)
+        return [process.exitcode for process in self.started]
+
+    def diary(self) -> str:
+        return "\n".join(diary.read_text()[-3000:] for diary in self.diaries if diary.exists())
+
+    def finish(self) -> None:
+        codes = self.exit_codes()
+        assert codes == [0] * len(codes), self.diary()
+
+    def last_event(self, rank: int = 0) -> str:
+        events = [line for line in self.diaries[rank].read_text().splitlines() if line.startswith("event ")]
+        return events[-1].split()[2] if events else "start"
+
+
+@pytest.fixture(scope="module")
+def command(cohort_folder, make_preset):
+    """Arguments of a run of 12 steps in 2 epochs for an output folder; dropout makes it depend on random states."""
+    preset = make_preset(projection_dropout=0.3)
+
+    def arguments(output: Path, processes: int = 1) -> list[str]:
+        return [
+            *("--dataset", str(cohort_folder), "--config_name", str(preset), "--output_dir", str(output)),
+            *("--max_train_steps", "12", "--per_device_train_batch_size", str(8 // processes)),
+            *("--learning_rate", "1e-3", "--logging_steps", "2", "--checkpointing_steps", "2"),
+            *("--checkpoints_total_limit", "2", "--resume_from_checkpoint", "latest"),
+        ]
+
+    return arguments
+
+
+def curve(folder: Path) -> list[dict]:
+    """Without the speed, which is no part of it."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "samples_per_second"} for line in lines]
+
+
+def assert_same_end(folder: Path, undisturbed: Path) -> None:
+    first, second = (load_file(one / "model.safetensors") for one in (folder, undisturbed))
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert curve(folder) == curve(undisturbed)
+    assert not list(folder.glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_twenty_moments_ends_with_the_same_weights(command, tmp_path):
+    undisturbed = tmp_path / "undisturbed"
+    Job(command(undisturbed), tmp_path).finish()
+    choose = random.Random(1)
+    killed_in: list[str] = []
+    runs = 0
+    while len(killed_in) < 20:
+        by_clock = len(killed_in) % 4 == 3
+        folder = tmp_path / f"killed_{runs}"
+        job = Job(command(folder), tmp_path, die_at=[None if by_clock else choose.randint(1, 60)])
+        if by_clock:
+            job.wait_for("starting at")
+            time.sleep(choose.uniform(0, 1))
+            job.send(signal.SIGKILL)
+        codes = job.exit_codes()
+        if codes == [0]:  # it came to its end: kill the next one
+            assert_same_end(folder, undisturbed)
+            runs += 1
+        else:
+            assert codes == [-signal.SIGKILL], job.diary()
+            killed_in.append(job.last_event())
+    folder = tmp_path / f"killed_{runs}"
+    Job(command(folder), tmp_path).finish()
+    assert_same_end(folder, undisturbed)
+    assert len({*SAVING, "replace", "rmtree"} & set(killed_in)) >= 4, killed_in
+    print(runs + 1, "runs, killed in", killed_in)
+
+
+@pytest.mark.slow
+def test_two_processes_killed_together_or_one_alone_end_with_the_same_weights(command, tmp_path):
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
+    Job(command(undisturbed, 2), tmp_path, 2, [None, None]).finish()
+    choose = random.Random(2)
+    for attempt in range(8):
+        # Event by event the main process alone or the other alone; by the clock both at once.
+        moments = [[choose.randint(5, 45), None], [None, choose.randint(2, 9)], [None, None]][attempt % 3]
+        job = Job(command(folder, 2), tmp_path, 2, moments)
+        if attempt % 3 == 2:
+            job.wait_for("starting at")
+            time.sleep(choose.uniform(0, 1))
+            job.send(signal.SIGKILL)
+        codes = job.exit_codes()
+        assert -signal.SIGKILL in codes or codes == [0, 0], job.diary()
+    Job(command(folder, 2), tmp_path, 2, [None, None]).finish()
+    assert_same_end(folder, undisturbed)
