@@ -319,8 +319,14 @@ def _report_of_whole_part(job: _Job, part: _Part) -> dict[str, Any] | None:
     if report["fingerprint"] != part.fingerprint or report["bytes"] != size:
         return None
     absent = {record_id for record_id, _, kind in report["skipped"] if kind == "absent"}
-    come = (row for row in part.rows if row.record_id in absent and (job.raw_dir / f"{row.path}.hea").exists())
-    return report if next(come, None) is None else None
+    has_come = any(_is_there(job.raw_dir / row.path) for row in part.rows if row.record_id in absent)
+    return None if has_come else report
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a record has its header and its signals."""
+    header, *signals = (path.with_name(path.name + suffix) for suffix in (".hea", ".dat", ".mat"))
+    return header.exists() and any(file.exists() for file in signals)
 
 
 def _write_part(job: _Job, part: _Part) -> dict[str, Any]:
