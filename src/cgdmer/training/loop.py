@@ -38,7 +38,7 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     # Parts that no loss reaches are frozen by the model: DDP need not search for them.
     accelerator = Accelerator(
         gradient_accumulation_steps=options.gradient_accumulation_steps,
-        log_with=options.report_to,
+        log_with=options.report_to or None,
         project_dir=options.output_dir,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)],
     )
@@ -210,7 +210,7 @@ class _Run:
 
     def _losses(self, outputs) -> dict[str, float]:
         """The total loss and every branch, averaged over processes."""
-        names = ["loss", *(f"{name}_loss" for name in LOSSES if outputs[f"{name}_loss"] is not None)]
+        names = ["loss", *(f"{name}_loss" for name in LOSSES if outputs.get(f"{name}_loss") is not None)]
         values = torch.stack([outputs[name].detach().float() for name in names])
         return dict(zip(names, self.accelerator.reduce(values, "mean").tolist(), strict=True))
 

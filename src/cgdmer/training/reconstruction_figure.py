@@ -7,6 +7,7 @@ Lengths are inches. Shapes: L leads, N patches a lead, P samples a patch.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -107,7 +108,8 @@ def reconstruction_figure(
         Line2D([], [], color=COLOURS[1], linewidth=1.2, label="predicted"),
         Patch(facecolor=_MASKED_COLOUR, edgecolor="#c5ced8", linewidth=0.5, label="masked: the model does not see it"),
     ]
-    error_note = "On the right: root mean square error over the lead's masked patches."
+    amplitudes = f"Amplitudes in {unit}. " if unit else ""
+    error_note = f"{amplitudes}On the right: root mean square error over the lead's masked patches."
     with house_style():
         figure, bottom = new_page(2, sum(heights) + AXIS_HEIGHT, title, handles, [error_note, *notes])
         width = 2 * PAGE_WIDTH - _LEFT - _RIGHT
@@ -164,7 +166,7 @@ def _draw_lead(axes: Axes, record: Reconstruction, lead: int, sampling_rate: flo
     axes.tick_params(axis="y", length=0.0, labelsize=7.0, labelcolor=PALE_TEXT_COLOUR)
     axes.tick_params(axis="x", labelbottom=False)
     axes.spines["left"].set_visible(False)
-    inside = {"transform": axes.transAxes, "verticalalignment": "center"}
+    inside: dict[str, Any] = {"transform": axes.transAxes, "verticalalignment": "center"}
     name = axes.text(0.0, 0.5, STANDARD_LEADS[lead], weight="bold", gid="lead", **inside)
     name.set_x(-(_LEFT - MARGIN) / (2 * PAGE_WIDTH - _LEFT - _RIGHT))
     if masked_N.any():

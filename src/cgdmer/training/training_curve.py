@@ -96,7 +96,9 @@ def training_curve_figure(history: History) -> Figure:
     rows = -(-len(names) // _PANELS_A_ROW)
     row_height = _TITLE_HEIGHT + _PANEL_HEIGHT + _BELOW_PANEL
     panel_width = (2 * PAGE_WIDTH - 2 * MARGIN) / _PANELS_A_ROW
-    notes = ["Over steps. Dashed: recall at 10 by chance."] if directions else ["Over steps."]
+    notes = ["From left to right: steps."]
+    if directions:
+        notes.append(f"Dashed: recall at {RECALL_AT[-1]} by chance.")
     if history.unreadable:
         notes.append(f"Lines of metrics.jsonl that cannot be read: {history.unreadable}.")
     with house_style():
@@ -136,7 +138,8 @@ def _handles(with_recall: bool) -> list[Artist]:
 
 
 def _draw_metric(axes: Axes, history: History, name: str) -> None:
-    axes.set_title(name.replace("_", " "), loc="left", size=8.5, weight="bold")
+    title = name.replace("_", " ").replace("ecg", "ECG").replace("siglip", "SigLIP")
+    axes.set_title(title, loc="left", size=8.5, weight="bold")
     axes.plot(*history[name], color=COLOURS[5], linewidth=1.0, gid="training")
     validation = history[f"validation_{name}"]
     axes.plot(*validation, color=COLOURS[0], linewidth=1.4, marker="o", markersize=2.5, gid="validation")

@@ -118,7 +118,7 @@ def reconstructions(
     """
     count = min(MOST_RECORDS, len(batch["ecg_values"]))
     true_RLNP = batch["ecg_values"][:count].float().cpu().unflatten(-1, (-1, ecg_config.patch_length))
-    predicted_RLNP = outputs.reconstructed_patches[:count].float().cpu()
+    predicted_RLNP = outputs["reconstructed_patches"][:count].float().cpu()
     if ecg_config.normalize_patches:
         variance = true_RLNP.var(dim=-1, keepdim=True, unbiased=False)
         # The small number is that of `objectives.reconstruction_loss`.
@@ -130,12 +130,18 @@ def reconstructions(
         Reconstruction(
             true=scale * true_RLNP[record].numpy(),
             predicted=scale * predicted_RLNP[record].numpy(),
-            masked=outputs.bool_masked_pos[record].cpu().numpy(),
+            masked=outputs["bool_masked_pos"][record].cpu().numpy(),
             present=present_RLN[record].cpu().numpy(),
-            text=processor.tokenizer.decode(batch["input_ids"][record], skip_special_tokens=True),
+            text=_text(processor.tokenizer, batch["input_ids"][record]),
         )
         for record in range(count)
     ]
+
+
+def _text(tokenizer, input_ids: torch.Tensor) -> str:
+    text = tokenizer.decode(input_ids, skip_special_tokens=True, clean_up_tokenization_spaces=True)
+    # Not every WordPiece tokenizer puts the pieces of a word together again.
+    return text.replace(" ##", "")
 
 
 __all__ = ["MOST_PAIRS", "MOST_RECORDS", "PICTURES", "Watcher", "reconstructions"]
