@@ -104,7 +104,7 @@ class _Run:
         self.last_validation: dict[str, float] = {}
         self.folder = Path(options.output_dir)
         self.progress: Any = None
-        self.watcher = Watcher(accelerator, model, processor, self.folder)
+        self.watcher = Watcher(accelerator, accelerator.unwrap_model(model).config, processor, self.folder)
 
     # Start
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -76,7 +75,7 @@ def draw_reconstructions(
     title: str,
     unit: str = "mV",
     notes: Sequence[str] = (),
-) -> np.ndarray:
+) -> None:
     """Write the picture to a file.
 
     Each lead's scale follows from its true trace alone, so that pictures of one record compare from step to step.
@@ -88,15 +87,8 @@ def draw_reconstructions(
         title: wrapped if it is long.
         unit: of the amplitudes; empty where there is none.
         notes: to stand below.
-
-    Returns:
-        (height, width, 3) uint8, the same picture for a tracker.
     """
-    figure = reconstruction_figure(records, sampling_rate, title, unit, notes)
-    save(figure, path)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    save(reconstruction_figure(records, sampling_rate, title, unit, notes), path)
 
 
 def reconstruction_figure(

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from matplotlib.image import imread
 
+from cgdmer.models.configuration_cgdmer import CGDMERConfig
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTrainingOutput
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.training.reconstruction_figure import Reconstruction, draw_reconstructions
@@ -29,15 +32,13 @@ class Watcher:
 
     Args:
         accelerator: of the run.
-        model: as `accelerator.prepare` returned it.
+        config: of the model.
         processor: of the model.
         folder: of the run; `metrics.jsonl` is there.
     """
 
-    def __init__(self, accelerator: Accelerator, model: torch.nn.Module, processor: ECGProcessor, folder: Path):
-        self.accelerator, self.processor, self.folder = accelerator, processor, folder
-        self.model = accelerator.unwrap_model(model)
-        self.config = self.model.config
+    def __init__(self, accelerator: Accelerator, config: CGDMERConfig, processor: ECGProcessor, folder: Path):
+        self.accelerator, self.config, self.processor, self.folder = accelerator, config, processor, folder
         self._forget()
 
     def _forget(self) -> None:
@@ -56,20 +57,22 @@ class Watcher:
             self.reconstructions = reconstructions(batch, outputs, self.processor, self.config.ecg_config)
         # Gathered, so that all processes count alike and stop at the same batch.
         if self.config.aligns and sum(len(ecg) for ecg, *_ in self.pairs) < MOST_PAIRS:
-            # Whole signals and whole texts: what a trained model compares, and the same text always looks the same.
-            with self.accelerator.autocast():
-                ecg = self.model.get_ecg_features(batch["ecg_values"], batch["lead_mask"], batch["patch_mask"])
-                text = self.model.get_text_features(
-                    batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids")
-                )
-            embeds = (ecg.pooler_output.float(), text.pooler_output.float())
             gathered = self.accelerator.gather_for_metrics(
-                (*embeds, batch["ecg_statement_ids"], batch["text_statement_ids"])
+                (
+                    outputs["ecg_embeds"],
+                    outputs["text_embeds"],
+                    batch["ecg_statement_ids"],
+                    batch["text_statement_ids"],
+                )
             )
             self.pairs.append(tuple(part.cpu() for part in gathered))
 
     def retrieval(self) -> dict[str, float]:
-        """`retrieval_metrics` of the first `MOST_PAIRS` pairs seen; nothing for a model that aligns nothing."""
+        """`retrieval_metrics` of the first `MOST_PAIRS` pairs seen; nothing for a model that aligns nothing.
+
+        The embeddings are those that the losses compare, which costs nothing: with a masked `contrast_view` they are
+        of masked signals (and reports).
+        """
         if not self.pairs:
             return {}
         return retrieval_metrics(*(torch.cat(parts)[:MOST_PAIRS] for parts in zip(*self.pairs, strict=True)))
@@ -94,8 +97,9 @@ class Watcher:
             )
         if extractor.normalization != "fixed":
             notes.append(f"Amplitudes as the model sees them (normalization {extractor.normalization!r}), not in mV.")
-        image = draw_reconstructions(
-            pictures / f"step_{step:06d}.png",
+        picture = pictures / f"step_{step:06d}.png"
+        draw_reconstructions(
+            picture,
             self.reconstructions,
             sampling_rate=ecg_config.sampling_rate,
             title=f"Reconstruction of masked patches, step {step:,}",
@@ -103,6 +107,7 @@ class Watcher:
             notes=notes,
         )
         for tracker in self.accelerator.trackers:
+            image = np.round(255 * imread(picture)[..., :3]).astype(np.uint8)
             if tracker.name == "tensorboard":
                 tracker.log_images({PICTURES: image[None]}, step=step, dataformats="NHWC")
             elif tracker.name == "wandb":
