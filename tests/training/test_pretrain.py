@@ -129,6 +129,11 @@ def test_two_processes_give_the_losses_of_one(six_steps, cohort_folder, small_pr
     )
     one, two = losses_by_step(six_steps), losses_by_step(tmp_path / "two")
     assert two == {step: pytest.approx(one[step], rel=2e-5, abs=1e-6) for step in one}
+    for name in ("validation_median_rank", "validation_text_to_ecg_median_rank", "validation_candidates"):
+        on_one, on_two = (
+            [line[name] for line in metrics(folder) if name in line] for folder in (six_steps, tmp_path / "two")
+        )
+        assert on_one == on_two and on_one
     first, second = (load_file(folder / "model.safetensors") for folder in (six_steps, tmp_path / "two"))
     for name, weight in first.items():
         # Adam divides by a gradient's size: where it is nearly zero, rounding alone moves a weight.
@@ -207,6 +212,8 @@ def test_training_lowers_the_loss(cohort_folder, small_preset, tmp_path):
         (("--per_device_train_batch_size", "5000"), ConfigurationError, "Lower --per_device_train_batch_size"),
         (("--checkpointing_steps", "often"), ConfigurationError, "epoch"),
         (("--freeze_text_layers", "9"), ConfigurationError, "has 2 layers"),
+        (("--report_to", "tensorbord"), ConfigurationError, "names 'tensorbord'; expected some of .*tensorboard"),
+        (("--report_to", "none", "tensorboard"), ConfigurationError, "'none' alone"),
     ],
 )
 def test_bad_arguments_get_a_clear_error(cohort_folder, small_preset, tmp_path, arguments, error, message):
@@ -220,7 +227,7 @@ def test_argument_names_are_those_of_the_no_trainer_scripts():
     expected = {
         *("per_device_train_batch_size", "learning_rate", "weight_decay", "num_train_epochs", "max_train_steps"),
         *("gradient_accumulation_steps", "lr_scheduler_type", "num_warmup_steps", "seed", "checkpointing_steps"),
-        *("resume_from_checkpoint", "with_tracking", "report_to", "output_dir", "model_name_or_path", "config_name"),
+        *("resume_from_checkpoint", "report_to", "output_dir", "model_name_or_path", "config_name"),
     }
     assert expected <= set(parsed)
 

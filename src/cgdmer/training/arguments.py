@@ -3,8 +3,13 @@
 
 import argparse
 
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
+
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.training.pairs import TEXT_SOURCES
+
+TRACKERS = sorted(kind.value for kind in LoggerType if kind != LoggerType.ALL)
 
 
 def build_parser(description: str | None = None) -> argparse.ArgumentParser:
@@ -66,8 +71,13 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
         "start where there is none yet",
     )
     output.add_argument("--logging_steps", type=int, default=10, help="write a line of metrics.jsonl every N steps")
-    output.add_argument("--with_tracking", action="store_true", help="also log to the trackers of --report_to")
-    output.add_argument("--report_to", default="all", help="trackers as Accelerate names them, e.g. tensorboard")
+    output.add_argument(
+        "--report_to",
+        nargs="+",
+        metavar="TRACKER",
+        help=f"trackers to log to: {', '.join(TRACKERS)}; all that are installed, or none "
+        "(default: tensorboard if it is installed)",
+    )
     return parser
 
 
@@ -75,7 +85,7 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
     """Parse and check.
 
     Raises:
-        ConfigurationError: values that contradict each other.
+        ConfigurationError: values that contradict each other, or a tracker that is not installed.
     """
     options = build_parser(description).parse_args(arguments)
     every = options.checkpointing_steps
@@ -92,7 +102,30 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
             f"--checkpoints_total_limit is {options.checkpoints_total_limit}; expected at least 1. "
             "Without --checkpointing_steps none are saved midway."
         )
+    options.report_to = _trackers(options.report_to)
     return options
+
+
+def _trackers(names: list[str] | None) -> list[str]:
+    installed = [tracker.value for tracker in get_available_trackers()]
+    if names is None:
+        return ["tensorboard"] if "tensorboard" in installed else []
+    if names == ["none"]:
+        return []
+    if names == ["all"]:
+        return installed
+    for name in names:
+        if name not in TRACKERS:
+            known = ", ".join(TRACKERS)
+            raise ConfigurationError(
+                f"--report_to names {name!r}; expected some of {known}, or 'all' or 'none' alone."
+            )
+        if name not in installed:
+            raise ConfigurationError(
+                f"--report_to names {name!r}, which is not installed. Install it, or name one that is "
+                f"({', '.join(installed) or 'there is none'}), or 'none'."
+            )
+    return names
 
 
 __all__ = ["build_parser", "parse_arguments"]

@@ -23,6 +23,7 @@ from cgdmer.training.calibration import fit_score
 from cgdmer.training.checkpoints import Checkpoints, Position, drop_metrics_beyond
 from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset
 from cgdmer.training.setup import center_heads, model_and_processor
+from cgdmer.training.watching import Watcher
 
 # What a resumed run must share with its checkpoint, beside the model, the data and the processes.
 SAME_OPTIONS = (
@@ -36,7 +37,7 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     """Run the training that the options describe; see `cgdmer.training.arguments`.
 
     Writes to `output_dir`: the model and its processor, the fingerprints of its training records, `metrics.jsonl`,
-    `training_arguments.json` and checkpoints.
+    `training_arguments.json`, checkpoints, and what `cgdmer.training.watching` draws.
 
     Returns:
         The last validation metrics, the number of steps and the samples a second.
@@ -44,7 +45,7 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     # Parts that no loss reaches are frozen by the model: DDP need not search for them.
     accelerator = Accelerator(
         gradient_accumulation_steps=options.gradient_accumulation_steps,
-        log_with=options.report_to if options.with_tracking else None,
+        log_with=options.report_to or None,
         project_dir=options.output_dir,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)],
     )
@@ -119,6 +120,7 @@ class _Run:
         self.last_validation: dict[str, float] = {}
         self.folder = Path(options.output_dir)
         self.progress: Any = None
+        self.watcher = Watcher(accelerator, accelerator.unwrap_model(model).config, processor, self.folder)
 
     # Start
 
@@ -129,6 +131,7 @@ class _Run:
             (self.folder / "training_arguments.json").write_text(json.dumps(vars(options), indent=2) + "\n")
             if self.step == 0:
                 (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+                self.watcher.start_anew()
             trained = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
             batch = options.per_device_train_batch_size * accelerator.num_processes
             print(
@@ -141,14 +144,15 @@ class _Run:
                 f"  steps: {self.total_steps} in {epochs} epoch(s), starting at {self.step}",
                 flush=True,
             )
-        if options.with_tracking:
-            accelerator.init_trackers("cgdmer_pretrain", {k: v for k, v in vars(options).items() if v is not None})
+        if options.report_to:
+            # Trackers take numbers and strings.
+            kept = {k: v if isinstance(v, int | float) else str(v) for k, v in vars(options).items() if v is not None}
+            accelerator.init_trackers("cgdmer_pretrain", kept)
         self.progress = tqdm(
             total=self.total_steps,
             initial=self.step,
             disable=not accelerator.is_main_process,
-            desc="pretraining",
-            unit="step",
+            bar_format="{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
         )
 
     def resume(self, checkpoint: Path | None) -> tuple[int, int]:
@@ -183,6 +187,7 @@ class _Run:
 
     def train_epoch(self, loader, epoch: int, batches_done: int = 0) -> None:
         self.model.train()
+        self.progress.set_description(f"epoch {epoch + 1}/{math.ceil(self.total_steps / self.steps_an_epoch)}")
         started = time.perf_counter()
         for batches, batch in enumerate(loader, batches_done + 1):
             self.checkpoints.restore_random_states()
@@ -210,7 +215,9 @@ class _Run:
             self.progress.update(1)
             if self.step % self.options.logging_steps == 0 or self.step == self.total_steps:
                 metrics = self._losses(outputs)
-                self.progress.set_postfix({name.removesuffix("_loss"): f"{v:.3f}" for name, v in metrics.items()})
+                self.progress.set_postfix_str(
+                    f"loss {metrics['loss']:.3f}, {self.samples / self.seconds:.0f} samples/s"
+                )
                 self._log({**metrics, "learning_rate": self.scheduler.get_last_lr()[0], "epoch": epoch})
             every = self.options.checkpointing_steps
             if every and every != "epoch" and self.step % int(every) == 0:
@@ -225,14 +232,19 @@ class _Run:
 
     @torch.no_grad()
     def validate(self, loader) -> None:
-        """Losses on the validation split, with the same masks every time."""
+        """Losses and retrieval on the validation split, with the same masks every time."""
         self.model.eval()
+        self.progress.set_description("validation")
         sums: dict[str, float] = {}
         for batch in loader:
-            for name, value in self._losses(self.model(**batch)).items():
+            outputs = self.model(**batch)
+            for name, value in self._losses(outputs).items():
                 sums[name] = sums.get(name, 0.0) + value / len(loader)
-        self.last_validation = {f"validation_{name}": value for name, value in sums.items()}
+            self.watcher.see(batch, outputs)
+        metrics = {**sums, **self.watcher.retrieval()}
+        self.last_validation = {f"validation_{name}": value for name, value in metrics.items()}
         self._log(self.last_validation)
+        self.watcher.after_validation(self.step)
 
     def _log(self, metrics: dict[str, float]) -> None:
         if self.seconds:
@@ -265,7 +277,7 @@ class _Run:
             trained_on.save(self.folder)
             tqdm.write(f"saved to {self.folder}")
         self.accelerator.wait_for_everyone()
-        if self.options.with_tracking:
+        if self.options.report_to:
             self.accelerator.end_training()
         rate = self.samples / self.seconds if self.seconds else 0.0
         return {**self.last_validation, "steps": self.step, "samples_per_second": rate}
