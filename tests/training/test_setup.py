@@ -28,5 +28,5 @@ def test_centred_heads_spread_the_records(small_preset, cohort_folder):
         return ecg, text
 
     assert all(mean_cosine(embeds) > 0.6 for embeds in embeddings())
-    center_heads(model, pairs, collate)
+    center_heads(model, batch)
     assert [mean_cosine(embeds) for embeds in embeddings()] == pytest.approx([0, 0], abs=0.1)

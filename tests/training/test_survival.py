@@ -14,6 +14,7 @@ import random
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,19 +25,25 @@ from safetensors.torch import load_file
 SAVING = ("_write_json", "save_model", "save_file", "_sha256", "_sync", "write_manifest")
 # Started once, with everything imported; each run is a fork of it that has not computed anything yet.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["cgdmer.training.loop", "cgdmer.training.arguments"])
+processes.set_forkserver_preload(["cgdmer.pretrain"])
 
 
-def run(arguments: list[str], environment: dict[str, str], die_at: int | None, diary: Path) -> None:
-    """Pretrain in this process, which kills itself at event `die_at`; the diary gets the names of events."""
+def run(
+    arguments: list[str], environment: dict[str, str], die_at: int | None, stop_at: int | None, diary: Path
+) -> None:
+    """Pretrain in this process, which kills itself at event `die_at`, or stops itself at its `stop_at`-th losses.
+
+    The diary gets the names of events.
+    """
     os.environ.update(environment)
     # A shell's background job, from which the tests may have been started, ignores SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # of loaders' workers, as in a process started by hand
+    from cgdmer.pretrain import main
     from cgdmer.training import checkpoints, loop
-    from cgdmer.training.arguments import parse_arguments
 
-    seen = 0
+    seen, counts = 0, Counter[str]()
     with open(diary, "w", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
 
         def watched(owner, name: str) -> None:
@@ -46,7 +53,10 @@ def run(arguments: list[str], environment: dict[str, str], die_at: int | None, d
             def event(*args, **kwargs):
                 nonlocal seen
                 seen += 1
+                counts[name] += 1
                 file.write(f"event {seen} {name}\n")
+                if name == "_losses" and counts[name] == stop_at:
+                    os.kill(os.getpid(), signal.SIGTERM)
                 if seen == die_at:
                     if name == "_write_json":  # halfway through the file
                         args[0].write_text('{"step": 1')
@@ -61,13 +71,20 @@ def run(arguments: list[str], environment: dict[str, str], die_at: int | None, d
         watched(checkpoints.shutil, "rmtree")
         for name in ("_losses", "_log"):
             watched(loop._Run, name)
-        loop.pretrain(parse_arguments(arguments))
+        main(arguments)
 
 
 class Job:
     """Several processes that pretrain together, as a launcher starts them."""
 
-    def __init__(self, arguments: list[str], folder: Path, count: int = 1, die_at: Sequence[int | None] = (None,)):
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        count: int = 1,
+        die_at: Sequence[int | None] = (None,),
+        stop_at: int | None = None,
+    ):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -79,7 +96,7 @@ class Job:
                 environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
                 environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
             diary.unlink(missing_ok=True)
-            process = processes.Process(target=run, args=(arguments, environment, moment, diary))
+            process = processes.Process(target=run, args=(arguments, environment, moment, stop_at, diary))
             process.start()
             self.started.append(process)
 
@@ -147,10 +164,69 @@ def assert_same_end(folder: Path, undisturbed: Path) -> None:
     assert not list(folder.glob("*.tmp"))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(command, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    Job(command(folder / "run"), folder).finish()
+    return folder / "run"
+
+
+def stopped(job: Job, number: signal.Signals, ranks: Sequence[int] = (0, 1)) -> list[int | None]:
+    """The exit codes after a signal that comes once training has begun."""
+    job.wait_for("_losses")
+    job.send(number, ranks)
+    return job.exit_codes()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_signal_saves_a_checkpoint_and_the_run_goes_on_from_it(
+    command, undisturbed, tmp_path, number, code, workers
+):
+    folder = tmp_path / "stopped"
+    # Nothing else is saved midway.
+    arguments = [*command(folder), "--checkpointing_steps", "12", "--dataloader_num_workers", str(workers)]
+    job = Job(arguments, tmp_path)
+    if workers:
+        job.wait_for("_losses")
+        for worker in children(job.started[0].pid):  # as schedulers do: to every process of the job
+            os.kill(worker, number)
+    assert stopped(job, number) == [code], job.diary()
+    (saved,) = folder.glob("step_*")
+    assert f"step {saved.name.removeprefix('step_')}: go on with --resume_from_checkpoint latest" in job.diary()
+    assert not (folder / "model.safetensors").exists()
+    Job(arguments, tmp_path).finish()
+    assert_same_end(folder, undisturbed)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_signal_while_validating_repeats_the_validation_alone(command, undisturbed, tmp_path):
+    folder = tmp_path / "stopped"
+    # Every logged step computes losses once (four in an epoch of eight steps), and then validation does.
+    job = Job(command(folder), tmp_path, stop_at=5)
+    assert job.exit_codes() == [143], job.diary()
+    assert max(int(path.name.removeprefix("step_")) for path in folder.glob("step_*")) == 8
+    assert [line["step"] for line in curve(folder)] == [2, 4, 6, 8]
+    Job(command(folder), tmp_path).finish()
+    assert_same_end(folder, undisturbed)
+
+
 @pytest.mark.slow
-def test_a_run_killed_at_twenty_moments_ends_with_the_same_weights(command, tmp_path):
-    undisturbed = tmp_path / "undisturbed"
-    Job(command(undisturbed), tmp_path).finish()
+@pytest.mark.parametrize("ranks", [(0,), (1,), (0, 1)])
+def test_processes_agree_on_the_step_at_which_they_stop(command, tmp_path, ranks):
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "stopped"
+    Job(command(undisturbed, 2), tmp_path, 2, [None, None]).finish()
+    job = Job(command(folder, 2), tmp_path, 2, [None, None])
+    assert stopped(job, signal.SIGTERM, ranks) == [143, 143], job.diary()
+    Job(command(folder, 2), tmp_path, 2, [None, None]).finish()
+    assert_same_end(folder, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_twenty_moments_ends_with_the_same_weights(command, undisturbed, tmp_path):
     choose = random.Random(1)
     killed_in: list[str] = []
     runs = 0

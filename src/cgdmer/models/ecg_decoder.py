@@ -43,7 +43,7 @@ class ECGDecoder(nn.Module):
         visible_BKD: torch.Tensor,
         visible_indices_BK: torch.Tensor,
         visible_valid_BK: torch.Tensor,
-        present_BLN: torch.Tensor,
+        present_BLN: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Returns (B, L, N, P).
 
@@ -51,9 +51,9 @@ class ECGDecoder(nn.Module):
             visible_BKD: the encoder's last hidden states.
             visible_indices_BK: which of the L * N places each of them stands for.
             visible_valid_BK: False for the filling at the end of a record with fewer visible tokens.
-            present_BLN: the patches that exist; the others are never attended to.
+            present_BLN: the patches that exist; the others are never attended to. None: all exist.
         """
-        batch, leads, patches = present_BLN.shape
+        batch, leads, patches = len(visible_BKD), len(self.lead_embedding), len(self.time_embedding)
         embedded_BKC = self.embedding(visible_BKD)
         filled_BMC = self.mask_token.to(embedded_BKC.dtype).expand(batch, leads * patches, -1)
         # A filling token points at some place that is absent or masked: there the mask token must stay.
@@ -63,7 +63,9 @@ class ECGDecoder(nn.Module):
         )
         place_MC = (self.lead_embedding[:, None] + self.time_embedding).flatten(0, 1)
         hidden = filled_BMC + place_MC
-        attention_mask = create_bidirectional_mask(self.config, hidden, present_BLN.flatten(1))
+        attention_mask = None
+        if present_BLN is not None:
+            attention_mask = create_bidirectional_mask(self.config, hidden, present_BLN.flatten(1))
         for layer in self.layers:
             hidden = layer(hidden, attention_mask)
         return self.prediction(self.norm(hidden)).unflatten(1, (leads, patches))

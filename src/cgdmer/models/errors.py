@@ -29,6 +29,10 @@ class ConfigurationError(CGDMERError, ValueError):
     """A configuration value, or a combination of values, has no meaning."""
 
 
+class TrainingError(CGDMERError):
+    """A training run cannot go on."""
+
+
 __all__ = [
     "CGDMERError",
     "ConfigurationError",
@@ -36,4 +40,5 @@ __all__ = [
     "ECGInputError",
     "ModelFolderError",
     "RecordFileError",
+    "TrainingError",
 ]

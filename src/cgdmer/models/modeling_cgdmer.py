@@ -239,7 +239,8 @@ class CGDMERECGModel(CGDMERPreTrainedModel):
             lead_mask: (B, 12), 0 for a lead that was not recorded.
             patch_mask: (B, N), 0 for a patch beyond the recording's end.
             bool_masked_pos: (B, 12, N) bool, True for patches to hide; hidden and absent patches get no token.
-            num_visible: number of tokens to keep a record, when the caller knows it: saves a wait for the device.
+            num_visible: every record has exactly so many visible tokens, where the caller knows it: saves a wait for
+                the device, and the mask.
         """
         check_ecg_values(ecg_values, self.config)
         everything_visible = lead_mask is None and patch_mask is None and bool_masked_pos is None
@@ -247,6 +248,7 @@ class CGDMERECGModel(CGDMERPreTrainedModel):
         if bool_masked_pos is not None:
             visible_BM = visible_BM & ~bool_masked_pos
         visible_BM = visible_BM.flatten(1)
+        needs_mask = not everything_visible and num_visible is None
         if num_visible is None:
             num_visible = visible_BM.shape[1] if everything_visible else int(visible_BM.sum(dim=1).max())
         indices_BK, valid_BK = gather_visible(visible_BM, num_visible)
@@ -257,7 +259,7 @@ class CGDMERECGModel(CGDMERPreTrainedModel):
             hidden = self.tokenizer(ecg_values, indices_BK)
         hidden = self.dropout(hidden)
         attention_mask = None
-        if not everything_visible:
+        if needs_mask:
             attention_mask = create_bidirectional_mask(self.config, hidden, valid_BK)
         for layer in self.layers:
             hidden = layer(hidden, attention_mask)

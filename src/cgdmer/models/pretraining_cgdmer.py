@@ -128,6 +128,8 @@ class CGDMERForPreTraining(CGDMERModel):
         text_noise: torch.Tensor | None = None,
         ecg_statement_ids: torch.Tensor | None = None,
         text_statement_ids: torch.Tensor | None = None,
+        distinct_texts: torch.Tensor | None = None,
+        text_index: torch.Tensor | None = None,
         align: bool = True,
         embeds_only: bool = False,
         **kwargs,
@@ -135,13 +137,16 @@ class CGDMERForPreTraining(CGDMERModel):
         r"""All losses of one batch; in several processes, over the global batch.
 
         Args:
-            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
+            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`]. Without masks nothing waits for the device.
             input_ids, attention_mask, token_type_ids, special_tokens_mask: the tokenized reports; special tokens are
                 never masked.
             noise: (B, 12, N) uniform numbers that decide which patches are masked; drawn when None.
             text_noise: (B, S) likewise for report tokens.
             ecg_statement_ids, text_statement_ids: (B, M) int64, what holds for each ECG and what each text states; an
                 ECG that satisfies another record's text is not its negative. See `objectives.satisfied_pairs`.
+            distinct_texts: (U,) int64, the first row of each text that is in the batch, and
+            text_index: (B,) int64, which of them each row has. A text that comes several times is then encoded once,
+                as far as it is not masked in several ways.
             align: False leaves the contrastive and sigmoid losses to the caller, who has the `ecg_embeds` and
                 `text_embeds` of other parts of the batch as well (`training.cached_gradients`).
             embeds_only: return the embeddings and nothing else.
@@ -155,14 +160,15 @@ class CGDMERForPreTraining(CGDMERModel):
                 "text_reconstruction and orthogonality loss weights to 0 to train on signals alone."
             )
         ecg = _ECGViews(self, ecg_values, lead_mask, patch_mask, noise, kwargs)
-        text = _TextViews(self, input_ids, attention_mask, token_type_ids, special_tokens_mask, text_noise)
+        texts = (input_ids, attention_mask, token_type_ids, special_tokens_mask)
+        text = _TextViews(self, *texts, text_noise, distinct_texts, text_index)
         output = CGDMERForPreTrainingOutput(bool_masked_pos=ecg.masked)
         losses: dict[str, torch.Tensor] = {}
 
         # What is compared comes first: a pass that stops there then draws the same dropout as one that goes on.
         if uses_heads:
             ecg_pooled = ecg.encoded(hidden=config.contrast_view != "full").pooler_output
-            text_pooled = text.encoded(hidden=config.contrast_view == "masked").pooler_output
+            text_pooled = text.pooled(hidden=config.contrast_view == "masked")
             ecg_shared, text_shared = self.ecg_shared_head(ecg_pooled), self.text_shared_head(text_pooled)
             output["ecg_embeds"] = F.normalize(ecg_shared.float(), dim=-1)
             output["text_embeds"] = F.normalize(text_shared.float(), dim=-1)
@@ -251,15 +257,18 @@ class _ECGViews:
         self._model, self._kwargs = model, kwargs
         self._inputs = {"ecg_values": ecg_values, "lead_mask": lead_mask, "patch_mask": patch_mask}
         self._encoded: dict[bool, CGDMERECGModelOutput] = {}
-        self.present: torch.Tensor | None = None
+        self.present: torch.Tensor | None = None  # None where all patches exist, or nothing is masked
         self.masked: torch.Tensor | None = None
+        self._num_visible: int | None = None
         if model.config.ecg_reconstruction_loss_weight > 0 or model.config.contrast_view != "full":
             self.present = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
             if noise is None:
                 noise = torch.rand(self.present.shape, device=ecg_values.device)
             masking = (config.mask_strategy, config.mask_ratio, config.lead_mask_ratio)
             self.masked = mask_patches(noise, self.present, *masking)
-            self._num_visible = most_visible(config.num_leads, config.num_patches, *masking)
+            if lead_mask is None and patch_mask is None:
+                self._num_visible = most_visible(config.num_leads, config.num_patches, *masking)
+                self.present = None
 
     def encoded(self, hidden: bool) -> CGDMERECGModelOutput:
         if hidden not in self._encoded:
@@ -272,11 +281,20 @@ class _TextViews:
     """A batch of reports with and without hidden tokens; each view is encoded when it is first asked for, and once."""
 
     def __init__(
-        self, model: CGDMERForPreTraining, input_ids, attention_mask, token_type_ids, special_tokens_mask, text_noise
+        self,
+        model: CGDMERForPreTraining,
+        input_ids,
+        attention_mask,
+        token_type_ids,
+        special_tokens_mask,
+        text_noise,
+        distinct_texts,
+        text_index,
     ):
         config = model.config
         self._model, self._token_type_ids = model, token_type_ids
         self._encoded: dict[bool, BaseModelOutputWithPooling] = {}
+        self._distinct, self._index = distinct_texts, text_index
         self.input_ids, self.attention_mask = input_ids, attention_mask
         if input_ids is None or config.text_reconstruction_loss_weight == 0:
             return
@@ -290,8 +308,18 @@ class _TextViews:
         masked_BS, self.positions_BK, self.valid_BK = mask_report_tokens(text_noise, maskable, config.text_mask_ratio)
         self._corrupted = input_ids.masked_fill(masked_BS, config.mask_token_id)
 
-    def encoded(self, hidden: bool) -> BaseModelOutputWithPooling:
+    def pooled(self, hidden: bool) -> torch.Tensor:
+        """(B, H), from the corrupted texts or from the whole ones."""
         hidden = hidden and self._model.config.text_reconstruction_loss_weight > 0  # else nothing is ever masked
+        if hidden or self._distinct is None or self._index is None:
+            return self.encoded(hidden).pooler_output
+        rows = [
+            None if each is None else each[self._distinct]
+            for each in (self.input_ids, self.attention_mask, self._token_type_ids)
+        ]
+        return self._model.encode_text(*rows).pooler_output[self._index]
+
+    def encoded(self, hidden: bool) -> BaseModelOutputWithPooling:
         if hidden not in self._encoded:
             ids = self._corrupted if hidden else self.input_ids
             self._encoded[hidden] = self._model.encode_text(ids, self.attention_mask, self._token_type_ids)

@@ -19,13 +19,23 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
     data.add_argument(
+        "--streaming",
+        action="store_true",
+        help="read training records shard by shard; --dataset may then be a folder of Parquet or Arrow shards, or a "
+        "dataset repository on the Hub",
+    )
+    data.add_argument(
         "--text_source",
         choices=TEXT_SOURCES,
         default="report",
         help="what an ECG is paired with: its report, or a random part of its findings, afresh every epoch",
     )
     data.add_argument("--max_train_samples", type=int, help="use only the first N training records")
-    data.add_argument("--dataloader_num_workers", type=int, default=0)
+    data.add_argument(
+        "--dataloader_num_workers",
+        type=int,
+        help="processes that prepare batches beside each training process (default: 4 beside a GPU, else 0)",
+    )
 
     model = parser.add_argument_group("model")
     start = model.add_mutually_exclusive_group(required=True)
@@ -58,11 +68,17 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
     optimisation.add_argument("--num_warmup_steps", type=int, default=0)
     optimisation.add_argument("--max_grad_norm", type=float, default=1.0)
     optimisation.add_argument("--seed", type=int, default=0)
+    optimisation.add_argument(
+        "--torch_compile",
+        action="store_true",
+        help="compile the ECG layers: faster steps after a minute or two",
+    )
 
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", required=True, help="the trained model, metrics.jsonl and checkpoints go here")
     output.add_argument(
-        "--checkpointing_steps", help='save everything every N steps, or "epoch"; without it, nothing is saved midway'
+        "--checkpointing_steps",
+        help='save everything every N steps, or "epoch"; without it, only when SIGTERM or Ctrl-C stops the run',
     )
     output.add_argument("--checkpoints_total_limit", type=int, help="keep only the last N checkpoints")
     output.add_argument(
@@ -91,17 +107,21 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
     every = options.checkpointing_steps
     if every not in (None, "epoch") and not (every.isdigit() and int(every) > 0):
         raise ConfigurationError(f"--checkpointing_steps is {every!r}; expected a positive number or 'epoch'.")
-    for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "logging_steps"):
-        if getattr(options, name) < 1:
-            raise ConfigurationError(f"--{name} is {getattr(options, name)}; expected at least 1.")
-    chunk = options.contrastive_chunk_size
-    if chunk is not None and chunk < 1:
-        raise ConfigurationError(f"--contrastive_chunk_size is {chunk}; expected at least 1.")
-    if options.checkpoints_total_limit is not None and options.checkpoints_total_limit < 1:
-        raise ConfigurationError(
-            f"--checkpoints_total_limit is {options.checkpoints_total_limit}; expected at least 1. "
-            "Without --checkpointing_steps none are saved midway."
-        )
+    for name in (
+        *("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "logging_steps"),
+        *("max_train_steps", "max_train_samples", "contrastive_chunk_size", "checkpoints_total_limit"),
+    ):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigurationError(f"--{name} is {value}; expected at least 1.")
+    if not options.max_grad_norm > 0:
+        raise ConfigurationError(f"--max_grad_norm is {options.max_grad_norm}; expected more than 0.")
+    for name in ("learning_rate", "weight_decay", "num_warmup_steps", "freeze_text_layers", "dataloader_num_workers"):
+        value = getattr(options, name)
+        if value is not None and not value >= 0:
+            raise ConfigurationError(f"--{name} is {value}; expected at least 0.")
+    if options.streaming and options.max_train_samples:
+        raise ConfigurationError("--max_train_samples chooses records of a folder; with --streaming, leave it out.")
     options.report_to = _trackers(options.report_to)
     return options
 

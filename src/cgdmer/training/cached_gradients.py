@@ -25,7 +25,7 @@ def backward_in_chunks(
     Args:
         accelerator: divides by the accumulated steps, scales and averages over processes as for a plain step.
         model: the prepared `CGDMERForPreTraining`.
-        batch: tensors with one row a record.
+        batch: tensors with one row a record. Each text is encoded by itself, also one that comes several times.
         chunk_size: how many records have a graph at a time.
 
     Returns:
@@ -84,8 +84,9 @@ def backward_in_chunks(
 
 
 def _chunks(batch: dict[str, torch.Tensor], size: int) -> Iterator[dict[str, torch.Tensor]]:
+    by_record = {name: rows for name, rows in batch.items() if name not in ("distinct_texts", "text_index")}
     for start in range(0, len(batch["ecg_values"]), size):
-        yield {name: rows[start : start + size] for name, rows in batch.items()}
+        yield {name: rows[start : start + size] for name, rows in by_record.items()}
 
 
 def _random_state(device: torch.device) -> tuple[torch.Tensor, Any]:

@@ -19,7 +19,13 @@ from cgdmer.models.masking import most_visible
 _TRAINED = 3  # times its forward pass
 
 
-def training_step_flops(config: CGDMERConfig, batch_size: int, text_length: int, frozen_text_layers: int = 0) -> float:
+def training_step_flops(
+    config: CGDMERConfig,
+    batch_size: int,
+    text_length: int,
+    frozen_text_layers: int = 0,
+    distinct_texts: float = 1.0,
+) -> float:
     """Operations of forward and backward pass over one batch, all branches that the configuration switches on.
 
     Args:
@@ -28,6 +34,7 @@ def training_step_flops(config: CGDMERConfig, batch_size: int, text_length: int,
         text_length: tokens a text, padding included.
         frozen_text_layers: as `cgdmer.training.setup.freeze_text_layers` has them: these layers of the text tower and
             its word embeddings get no gradients.
+        distinct_texts: share of the texts that are encoded whole; the others are another record's text again.
 
     Raises:
         ConfigurationError: the text tower's configuration does not state its sizes in BERT's names.
@@ -45,7 +52,7 @@ def training_step_flops(config: CGDMERConfig, batch_size: int, text_length: int,
     if aligns and config.contrast_view == "full":
         a_record += encoder_step_flops(ecg, num_places)
     if uses_text:
-        a_record += _text_step(config, text_length, frozen_text_layers)
+        a_record += _text_step(config, text_length, frozen_text_layers, distinct_texts)
     if aligns:
         a_record += _heads_step(config)
     return batch_size * a_record
@@ -113,13 +120,13 @@ def _token_projection(config: CGDMERECGConfig) -> float:
     return 2 * (num_features + (config.patch_length if config.raw_patch else 0)) * config.hidden_size
 
 
-def _text_step(config: CGDMERConfig, length: int, frozen_layers: int) -> float:
+def _text_step(config: CGDMERConfig, length: int, frozen_layers: int, distinct: float) -> float:
     """The text tower, once or twice, and what predicts the masked tokens of one report."""
-    flops = _text_tower_step(config, length, frozen_layers)
+    tower = _text_tower_step(config, length, frozen_layers)
     if config.text_reconstruction_loss_weight == 0:
-        return flops
-    if _uses_embeddings(config) and config.contrast_view != "masked":
-        flops += _text_tower_step(config, length, frozen_layers)
+        return distinct * tower
+    encodes_whole = _uses_embeddings(config) and config.contrast_view != "masked"
+    flops = tower * (1 + distinct) if encodes_whole else tower
     width, vocab_size = _text_size(config, "hidden_size"), _text_size(config, "vocab_size")
     num_masked = max(1, math.ceil(length * config.text_mask_ratio))
     if config.text_objective == "causal":

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.fingerprints import Fingerprints, fingerprint_of_split
 from cgdmer.data.storage import row_to_record
 from cgdmer.models.errors import CorpusError
 
@@ -147,9 +147,17 @@ class PairDataset(Dataset):
         random = np.random.default_rng((self.seed, self.epoch, index))
         return self.make_pair(self.split[int(index)], random)
 
+    def first(self, count: int) -> list[dict[str, Any]]:
+        """The first pairs."""
+        return [self[index] for index in range(min(count, len(self)))]
+
     def describe(self) -> str:
         """How many records there are, in words."""
         return f"{len(self)} for training ({self.num_without_text} without text left out)"
+
+    def identity(self) -> dict[str, Any]:
+        """By which a resumed run knows its data again: the records in their order."""
+        return fingerprint_of_split(self.split)
 
     def fingerprints(self) -> Fingerprints:
         """Of all its records."""
@@ -157,34 +165,36 @@ class PairDataset(Dataset):
 
 
 class PairCollator:
-    """Stack samples, tokenize their texts, and draw the noise that decides which tokens are masked."""
+    """Stack samples, tokenize their texts, and draw the noise that decides which tokens are masked.
+
+    `lead_mask` and `patch_mask` are left out where every record of the batch is complete. `distinct_texts` and
+    `text_index` say which texts are the same, see `CGDMERForPreTraining.forward`.
+    """
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        texts = [sample["text"] for sample in samples]
         batch = dict(
-            self.tokenizer(
-                [sample["text"] for sample in samples],
-                padding=True,
-                truncation=True,
-                return_special_tokens_mask=True,
-                return_tensors="pt",
-            )
+            self.tokenizer(texts, padding=True, truncation=True, return_special_tokens_mask=True, return_tensors="pt")
         )
+        first_rows: dict[str, int] = {}
+        for row, text in enumerate(texts):
+            first_rows.setdefault(text, row)
+        places = {text: place for place, text in enumerate(first_rows)}
+        batch["distinct_texts"] = torch.tensor(list(first_rows.values()))
+        batch["text_index"] = torch.tensor([places[text] for text in texts])
         length = batch["input_ids"].shape[1]
         text_noise = np.stack(
             [np.random.default_rng(sample["text_seed"]).random(length, dtype=np.float32) for sample in samples]
         )
         batch["text_noise"] = torch.from_numpy(text_noise)
-        for name in (
-            "ecg_values",
-            "lead_mask",
-            "patch_mask",
-            "noise",
-            "ecg_statement_ids",
-            "text_statement_ids",
-        ):
+        names = ["ecg_values", "noise", "ecg_statement_ids", "text_statement_ids"]
+        masks = ["lead_mask", "patch_mask"]
+        if not all(sample[name].all() for name in masks for sample in samples):
+            names += masks
+        for name in names:
             batch[name] = torch.from_numpy(np.stack([sample[name] for sample in samples]))
         return batch
 

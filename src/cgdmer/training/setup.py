@@ -14,13 +14,15 @@ from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.presets import preset_folder
-from cgdmer.training.pairs import PairCollator, PairDataset
 
 logger = logging.getLogger(__name__)
 
 
 def model_and_processor(options: Namespace) -> tuple[CGDMERForPreTraining, ECGProcessor]:
-    """The model to train, and the processor that is saved beside it."""
+    """The model to train, and the processor that is saved beside it.
+
+    Settles how many text layers are frozen: `options.freeze_text_layers` is a number afterwards.
+    """
     if options.model_name_or_path:
         model = CGDMERForPreTraining.from_pretrained(options.model_name_or_path)
         processor = _processor(options.model_name_or_path, options.text_model_name_or_path, model.config)
@@ -47,10 +49,10 @@ def model_and_processor(options: Namespace) -> tuple[CGDMERForPreTraining, ECGPr
             f"the tokenizer has {len(processor.tokenizer)} tokens but the text tower knows {vocabulary}: they do not "
             "belong together. Pass the folder or Hub id that holds both as --text_model_name_or_path."
         )
-    frozen = options.freeze_text_layers
-    if frozen is None:
-        frozen = model.config.text_config.num_hidden_layers // 2 if options.text_model_name_or_path else 0
-    freeze_text_layers(model, frozen)
+    if options.freeze_text_layers is None:
+        half = model.config.text_config.num_hidden_layers // 2
+        options.freeze_text_layers = half if options.text_model_name_or_path else 0
+    freeze_text_layers(model, options.freeze_text_layers)
     return model, processor
 
 
@@ -88,17 +90,16 @@ def load_text_tower(model: CGDMERForPreTraining, name_or_path: str) -> None:
 
 
 @torch.no_grad()
-def center_heads(model: CGDMERForPreTraining, pairs: PairDataset, collate: PairCollator, count: int = 256) -> None:
-    """Shift the shared heads so that the embeddings of the first training records average to zero (ours).
+def center_heads(model: CGDMERForPreTraining, batch: dict[str, torch.Tensor]) -> None:
+    """Shift the shared heads so that the embeddings of a batch average to zero (ours).
 
     Untrained towers send all records in nearly one direction (mean cosine 0.97 between ECGs, 0.91 between texts),
     which a contrastive loss on unit vectors needs hundreds of steps to undo. Call it once, before training from
-    random weights.
+    random weights, with a few hundred training records.
     """
     was_training = model.training
     model.eval()
-    batch = collate([pairs[index] for index in range(min(count, len(pairs)))])
-    ecg = model.ecg_model(batch["ecg_values"], batch["lead_mask"], batch["patch_mask"])
+    ecg = model.ecg_model(batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"))
     text = model.encode_text(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
     for head, outputs in ((model.ecg_shared_head, ecg), (model.text_shared_head, text)):
         head.fc2.bias.sub_(head(outputs.pooler_output).mean(dim=0))
@@ -122,4 +123,15 @@ def freeze_text_layers(model: CGDMERForPreTraining, count: int) -> None:
         module.requires_grad_(False)
 
 
-__all__ = ["center_heads", "freeze_text_layers", "load_text_tower", "model_and_processor"]
+def compile_ecg_layers(model: CGDMERForPreTraining) -> None:
+    """Compile the layers of the ECG encoder and decoder, in place: names of weights stay as they are.
+
+    A layer is compiled once for each number of tokens and for training and validation; layers alike share the result.
+    The text tower is left alone: the length of its batches changes with every step.
+    """
+    decoder = getattr(model, "ecg_decoder", None)
+    for layer in (*model.ecg_model.layers, *(decoder.layers if decoder is not None else ())):
+        layer.compile(dynamic=False)
+
+
+__all__ = ["center_heads", "compile_ecg_layers", "freeze_text_layers", "load_text_tower", "model_and_processor"]

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from matplotlib.image import imread
 
 from cgdmer.models.configuration_cgdmer import CGDMERConfig
+from cgdmer.models.modeling_cgdmer import present_patches
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTrainingOutput
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.training.reconstruction_figure import Reconstruction, draw_reconstructions
@@ -130,13 +131,15 @@ def reconstructions(
         predicted_RLNP = predicted_RLNP * torch.sqrt(variance + 1e-6) + true_RLNP.mean(dim=-1, keepdim=True)
     extractor = processor.feature_extractor
     scale = extractor.fixed_millivolts if extractor.normalization == "fixed" else 1.0
-    present_RLN = batch["lead_mask"][:count, :, None].bool() & batch["patch_mask"][:count, None, :].bool()
+    present_RLN = present_patches(
+        batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"), ecg_config.num_patches
+    ).cpu()
     return [
         Reconstruction(
             true=scale * true_RLNP[record].numpy(),
             predicted=scale * predicted_RLNP[record].numpy(),
             masked=outputs["bool_masked_pos"][record].cpu().numpy(),
-            present=present_RLN[record].cpu().numpy(),
+            present=present_RLN[record].numpy(),
             text=_text(processor.tokenizer, batch["input_ids"][record]),
         )
         for record in range(count)

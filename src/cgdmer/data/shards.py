@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A prepared dataset as a stream of shards: Parquet or Arrow files in a folder, or a dataset repository on the Hub.
+
+`DatasetDict.push_to_hub` writes such a repository from a prepared folder; `summary.json` has to be uploaded beside it
+by hand, for it is no part of what `datasets` knows.
+"""
+
+import json
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow.parquet as pq
+from datasets.exceptions import DatasetsError
+from huggingface_hub import HfFileSystem, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+
+from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.storage import FEATURES, check_columns, load_dataset_folder
+from cgdmer.models.errors import ConfigurationError, CorpusError
+
+_SPLITS = ("train", "validation")
+_ROWS_A_READ = 1000
+
+
+class ShardedDataset:
+    """The training shards of a dataset, read one after the other, and what is known about all of them.
+
+    Args:
+        name: a folder, prepared by `cgdmer prepare` or holding `train-*.parquet`, `data/train-*.parquet` or
+            `train/*.parquet` (or `.arrow`) and the same for validation; or the id of a dataset repository on the Hub.
+
+    Attributes:
+        train: rows as `cgdmer.data.storage` writes them, as a `datasets` stream.
+
+    Raises:
+        CorpusError: nothing can be read there, a split has no shards, or a column is absent or of another type.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self._is_local = Path(name).is_dir()
+        try:
+            self._builder = self._open()
+            self._files = {split: list((self._builder.config.data_files or {}).get(split, ())) for split in _SPLITS}
+            for split, files in self._files.items():
+                if not files:
+                    raise CorpusError(f"{name} has no shards of the split {split!r}.")
+            self.train = self._builder.as_streaming_dataset(split="train")
+        except (OSError, ValueError, DatasetsError) as error:
+            raise CorpusError(
+                f"{name} is neither a folder of shards nor a dataset on the Hub that can be read ({error})."
+            ) from error
+        check_columns(self.train.features or datasets.Features(), f"{name}: the split train")
+
+    def _open(self, **options: Any) -> datasets.DatasetBuilder:
+        if not self._is_local:
+            return datasets.load_dataset_builder(self.name, **options)
+        folder = Path(self.name)
+        for suffix in ("parquet", "arrow"):
+            files = {split: _shards_in(folder, split, suffix) for split in _SPLITS}
+            if files["train"]:
+                return datasets.load_dataset_builder(
+                    suffix, data_files={split: found for split, found in files.items() if found}, **options
+                )
+        raise CorpusError(f"{folder} holds no shards of the split 'train', such as data/train-00000-of-00001.parquet.")
+
+    @property
+    def is_parquet(self) -> bool:
+        return self._builder.name == "parquet"
+
+    @cached_property
+    def num_rows(self) -> int | None:
+        """The number of training records as the dataset's card or the shards' footers state it; None: not known."""
+        stated = (self._builder.info.splits or {}).get("train")
+        if stated is not None and stated.num_examples:
+            return stated.num_examples
+        if self.is_parquet:
+            return sum(self._rows_of_parquet(file) for file in self._files["train"])
+        if self._is_local:
+            return sum(datasets.Dataset.from_file(file).num_rows for file in self._files["train"])
+        return None
+
+    def _rows_of_parquet(self, file: str) -> int:
+        if self._is_local:
+            return pq.read_metadata(file).num_rows
+        with HfFileSystem().open(file, "rb") as opened:
+            return pq.read_metadata(opened).num_rows
+
+    def validation(self) -> datasets.Dataset:
+        """The validation split with random access; from the Hub, its shards alone are downloaded.
+
+        Raises:
+            CorpusError: it lacks a column or cannot be read.
+        """
+        if self._is_local and (Path(self.name) / "dataset_dict.json").is_file():
+            return load_dataset_folder(self.name)["validation"]
+        try:
+            split = datasets.load_dataset(
+                self._builder.name, data_files={"validation": self._files["validation"]}, split="validation"
+            )
+        except (OSError, ValueError, DatasetsError) as error:
+            raise CorpusError(f"{self.name}: the split validation cannot be read ({error}).") from error
+        check_columns(split.features, f"{self.name}: the split validation")
+        return split
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What `summary.json` says; empty where there is none.
+
+        Raises:
+            CorpusError: it is no JSON.
+        """
+        if self._is_local:
+            path = Path(self.name) / "summary.json"
+            if not path.is_file():
+                return {}
+        else:
+            try:
+                path = Path(hf_hub_download(self.name, "summary.json", repo_type="dataset"))
+            except EntryNotFoundError:
+                return {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CorpusError(f"{self.name}: summary.json is damaged ({error}). Prepare the dataset anew.") from error
+
+    def label_counts(self) -> Counter[str]:
+        """How many training records have each label.
+
+        Raises:
+            ConfigurationError: `summary.json` is absent or counts no labels.
+        """
+        counts = Counter({label: splits.get("train", 0) for label, splits in self.summary.get("labels", {}).items()})
+        if not counts.total():
+            raise ConfigurationError(
+                f"{self.name} has no summary.json that counts its labels, which --text_source statements needs with "
+                "--streaming. Put the one of the prepared folder beside the shards, or use --text_source report."
+            )
+        return counts
+
+    def fingerprints(self) -> Fingerprints:
+        """Of all training records. Reads two columns of every shard; of Arrow files, all columns."""
+        columns = ["patient_id", "fingerprint"]
+        reader = self._open(columns=columns) if self.is_parquet else self._builder
+        values: dict[str, list[Any]] = {column: [] for column in columns}
+        for part in reader.as_streaming_dataset(split="train").select_columns(columns).iter(_ROWS_A_READ):
+            for column in columns:
+                values[column].extend(part[column])
+        info = datasets.DatasetInfo(
+            dataset_name=self.summary.get("source", {}).get("name"),  # the corpus, not the repository
+            features=datasets.Features({column: FEATURES[column] for column in columns}),
+        )
+        return Fingerprints.of(datasets.Dataset.from_dict(values, info=info))
+
+
+def _shards_in(folder: Path, split: str, suffix: str) -> list[str]:
+    patterns = (f"{split}/*.{suffix}", f"data/{split}-*.{suffix}", f"{split}-*.{suffix}")
+    found = {path.resolve() for pattern in patterns for path in folder.glob(pattern)}
+    # `datasets` leaves files of its map and filter beside the shards of a loaded folder.
+    return sorted(str(path) for path in found if not path.name.startswith((".", "cache-", "tmp")))
+
+
+__all__ = ["ShardedDataset"]

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The optimizer, and steps left out because their gradients are no numbers."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from cgdmer.models.errors import TrainingError
+
+MOST_SKIPPED_IN_A_ROW = 10
+
+
+def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """Fused AdamW on what is trained.
+
+    Weight decay on matrices alone, as usual: not on biases, norms, embeddings of places, or the loss's scale.
+    """
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            (decayed if weight.ndim > 1 and "embedding" not in name else others).append(weight)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
+class FiniteSteps:
+    """Leaves out the optimizer's steps whose gradients are not all finite, without waiting for the device.
+
+    The decision stays on the device: a fused optimizer leaves weights and moments alone where its `found_inf` is 1,
+    which is also how torch's gradient scaler tells it. With such a scaler (float16) this only counts.
+
+    Args:
+        optimizer: torch's own, fused.
+        device: where gradients are.
+        has_scaler: a gradient scaler decides.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device, has_scaler: bool):
+        self._optimizer, self._has_scaler = optimizer, has_scaler
+        self._skipped, self._in_a_row, self._longest = (torch.zeros((), device=device) for _ in range(3))
+
+    def judge(self, gradient_norm: torch.Tensor) -> None:
+        """To be called between the gradients and the optimizer's step.
+
+        Args:
+            gradient_norm: of all gradients together, after processes have averaged them: all judge alike.
+        """
+        found = (~torch.isfinite(gradient_norm)).float()
+        if not self._has_scaler:
+            self._optimizer.grad_scale = None  # type: ignore[attr-defined]
+            self._optimizer.found_inf = found  # type: ignore[attr-defined]
+        self._skipped += found
+        self._in_a_row = (self._in_a_row + 1) * found
+        self._longest = torch.maximum(self._longest, self._in_a_row)
+
+    def skipped(self) -> int:
+        """How many steps were left out so far; waits for the device.
+
+        Raises:
+            TrainingError: more than `MOST_SKIPPED_IN_A_ROW` one after the other.
+        """
+        if self._longest > MOST_SKIPPED_IN_A_ROW:
+            raise TrainingError(
+                f"{int(self._longest)} steps in a row had gradients that are not finite: training has diverged. Start "
+                "anew, or from an earlier checkpoint with --model_name_or_path, with a lower --learning_rate, a longer "
+                "--num_warmup_steps or a lower --max_grad_norm; with mixed_precision fp16, try bf16."
+            )
+        return int(self._skipped)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"skipped": int(self._skipped), "in_a_row": int(self._in_a_row)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._skipped.fill_(state["skipped"])
+        self._in_a_row.fill_(state["in_a_row"])
+
+
+__all__ = ["MOST_SKIPPED_IN_A_ROW", "FiniteSteps", "adamw"]
