@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 from transformers import AutoProcessor
 
 from cgdmer import CGDMERConfig, CGDMERForPreTraining
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.training.pairs import PairCollator, PairDataset
-from cgdmer.training.setup import center_heads
+from cgdmer.training.setup import center_heads, compile_ecg_layers
 
 
 def mean_cosine(embeds: torch.Tensor) -> float:
@@ -30,3 +31,32 @@ def test_centred_heads_spread_the_records(small_preset, cohort_folder):
     assert all(mean_cosine(embeds) > 0.6 for embeds in embeddings())
     center_heads(model, batch)
     assert [mean_cosine(embeds) for embeds in embeddings()] == pytest.approx([0, 0], abs=0.1)
+
+
+def test_compiled_layers_are_compiled_once_a_shape(make_preset, cohort_folder):
+    """Not once a layer, nor once a step; texts of other lengths change nothing."""
+    preset = make_preset(contrast_view="full")
+    config = CGDMERConfig.from_pretrained(preset)
+    config.ecg_config.num_hidden_layers, config.ecg_config.decoder_hidden_size = 3, 8
+    processor = AutoProcessor.from_pretrained(preset)
+    torch.manual_seed(0)
+    model = CGDMERForPreTraining(config)
+    pairs = PairDataset(load_dataset_folder(cohort_folder)["train"], processor.feature_extractor)
+    collate = PairCollator(processor.tokenizer)
+    batches = [collate([pairs[index] for index in range(start, start + 4)]) for start in range(0, 24, 4)]
+    assert len({batch["input_ids"].shape[1] for batch in batches}) > 1
+    expected = [model(**batch).loss for batch in batches]
+    names = list(model.state_dict())
+    counter = CompileCounter()
+    torch.compiler.reset()
+    compile_ecg_layers(model, backend=counter)
+    losses, compiled = [], []
+    for batch in batches:
+        loss = model(**batch).loss
+        loss.backward()
+        losses.append(loss.detach())
+        compiled.append(counter.frame_count)
+    # The encoder with and without hidden patches, and the decoder.
+    assert compiled == [3] * len(batches)
+    torch.testing.assert_close(torch.stack(losses), torch.stack(expected), rtol=1e-5, atol=1e-6)
+    assert list(model.state_dict()) == names

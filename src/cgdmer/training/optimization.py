@@ -63,9 +63,9 @@ class FiniteSteps:
         """
         if self._longest > MOST_SKIPPED_IN_A_ROW:
             raise TrainingError(
-                f"{int(self._longest)} steps in a row had gradients that are not finite: training has diverged. Start "
-                "anew, or from an earlier checkpoint with --model_name_or_path, with a lower --learning_rate, a longer "
-                "--num_warmup_steps or a lower --max_grad_norm; with mixed_precision fp16, try bf16."
+                f"{int(self._longest)} steps in a row had gradients that are not finite: training has diverged. "
+                "Start anew, or from an earlier checkpoint with --model_name_or_path, with a lower --learning_rate, "
+                "more --num_warmup_steps or a lower --max_grad_norm; with mixed_precision fp16, try bf16."
             )
         return int(self._skipped)
 

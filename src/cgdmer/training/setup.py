@@ -3,6 +3,7 @@
 
 import logging
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -123,7 +124,7 @@ def freeze_text_layers(model: CGDMERForPreTraining, count: int) -> None:
         module.requires_grad_(False)
 
 
-def compile_ecg_layers(model: CGDMERForPreTraining) -> None:
+def compile_ecg_layers(model: CGDMERForPreTraining, backend: str | Callable = "inductor") -> None:
     """Compile the layers of the ECG encoder and decoder, in place: names of weights stay as they are.
 
     A layer is compiled once for each number of tokens and for training and validation; layers alike share the result.
@@ -131,7 +132,7 @@ def compile_ecg_layers(model: CGDMERForPreTraining) -> None:
     """
     decoder = getattr(model, "ecg_decoder", None)
     for layer in (*model.ecg_model.layers, *(decoder.layers if decoder is not None else ())):
-        layer.compile(dynamic=False)
+        layer.compile(dynamic=False, backend=backend)
 
 
 __all__ = ["center_heads", "compile_ecg_layers", "freeze_text_layers", "load_text_tower", "model_and_processor"]

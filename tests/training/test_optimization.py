@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+
+from cgdmer.models.errors import TrainingError
+from cgdmer.pretrain import main
+from cgdmer.training.optimization import MOST_SKIPPED_IN_A_ROW, FiniteSteps, adamw
+
+
+def trained(bad_steps: dict[int, float], count: int, leave_out: bool = False) -> tuple[torch.nn.Module, FiniteSteps]:
+    """A linear layer after `count` steps, into whose gradients `bad_steps` plants a value; or without these steps."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(4, 3)
+    inputs = torch.randn(count, 8, 4)
+    optimizer = adamw(layer, 0.1, 0.01)
+    finite = FiniteSteps(optimizer, torch.device("cpu"), has_scaler=False)
+    for step in range(count):
+        if step in bad_steps and leave_out:
+            continue
+        layer(inputs[step]).square().mean().backward()
+        if step in bad_steps:
+            layer.weight.grad[1, 2] = bad_steps[step]
+        finite.judge(torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0))
+        optimizer.step()
+        optimizer.zero_grad()
+    return layer, finite
+
+
+def test_a_step_without_finite_gradients_never_happened():
+    bad = {2: torch.nan, 3: torch.inf, 6: -torch.inf}
+    layer, finite = trained(bad, 9)
+    expected, untouched = trained(bad, 9, leave_out=True)
+    assert torch.equal(layer.weight, expected.weight) and torch.equal(layer.bias, expected.bias)
+    assert (finite.skipped(), untouched.skipped()) == (3, 0)
+
+
+def test_too_many_in_a_row_end_the_training():
+    for most in (MOST_SKIPPED_IN_A_ROW, MOST_SKIPPED_IN_A_ROW + 1):
+        bad = {step: torch.nan for step in range(4, 4 + most)} | {0: torch.nan, 2: torch.nan}
+        _, finite = trained(bad, 30)
+        if most == MOST_SKIPPED_IN_A_ROW:
+            assert finite.skipped() == most + 2
+        else:
+            with pytest.raises(TrainingError, match=r"^11 steps in a row"):
+                finite.skipped()
+
+
+def test_a_resumed_run_counts_on():
+    _, finite = trained({step: torch.nan for step in range(3, 9)}, 9)
+    assert finite.state_dict() == {"skipped": 6, "in_a_row": 6}
+    resumed = FiniteSteps(adamw(torch.nn.Linear(1, 1), 0.1, 0.0), torch.device("cpu"), has_scaler=False)
+    resumed.load_state_dict(finite.state_dict())
+    for _ in range(5):
+        resumed.judge(torch.tensor(torch.nan))
+    with pytest.raises(TrainingError, match=r"^11 steps"):
+        resumed.skipped()
+
+
+def test_only_matrices_decay():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3), torch.nn.Linear(3, 1))
+    model[2].requires_grad_(False)
+    decayed, others = adamw(model, 0.1, 0.5).param_groups
+    assert [decayed["weight_decay"], others["weight_decay"]] == [0.5, 0.0]
+    assert [tuple(weight.shape) for weight in decayed["params"]] == [(3, 2)]
+    assert [tuple(weight.shape) for weight in others["params"]] == [(3,), (3,), (3,)]
+
+
+def test_a_run_that_diverges_stops_and_says_so(cohort_folder, small_preset, tmp_path):
+    with pytest.raises(TrainingError, match="lower --learning_rate"):
+        main(
+            [
+                *("--dataset", str(cohort_folder), "--config_name", str(small_preset)),
+                *("--output_dir", str(tmp_path / "run"), "--per_device_train_batch_size", "8"),
+                *("--learning_rate", "1e30", "--logging_steps", "1", "--max_train_steps", "40"),
+            ]
+        )
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert sum('"steps_left_out"' in line for line in lines) == 1 + MOST_SKIPPED_IN_A_ROW
