@@ -153,7 +153,8 @@ def command(cohort_folder, make_preset):
 def curve(folder: Path) -> list[dict]:
     """Without the speed, which is no part of it."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "samples_per_second"} for line in lines]
+    speed = {"samples_per_second", "data_wait_share", "peak_memory_gb"}
+    return [{name: value for name, value in line.items() if name not in speed} for line in lines]
 
 
 def assert_same_end(folder: Path, undisturbed: Path) -> None:

@@ -54,7 +54,9 @@ def validated(
     split = load_dataset_folder(str(cohort_folder))["validation"]
     pairs = PairDataset(split, processor.feature_extractor, fixed_epoch=0)
     batch = PairCollator(processor.tokenizer)([pairs[index] for index in range(5)])
+    batch["lead_mask"] = torch.ones(5, len(STANDARD_LEADS), dtype=torch.int64)
     batch["lead_mask"][1, STANDARD_LEADS.index("V1")] = 0
+    batch["patch_mask"] = torch.ones(5, 25, dtype=torch.int64)
     batch["patch_mask"][2, 20:] = 0
     with torch.no_grad():
         outputs = model.eval()(**batch)

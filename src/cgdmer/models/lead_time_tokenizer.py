@@ -6,6 +6,7 @@ Shapes: B batch, L leads, T samples, N patches a lead, P samples a patch, D widt
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers import initialization as init
 
 
@@ -51,7 +52,8 @@ class LeadTimeTokenizer(nn.Module):
         place_MD = (self.time_embedding + self.lead_embedding[:, None]).flatten(0, 1)
         if indices_BK is not None:
             patches_BMP = patches_BMP.gather(1, indices_BK[..., None].expand(-1, -1, self.patch_length))
-            place_MD = place_MD[indices_BK]
+            # Unlike indexing, its backward pass adds in the same order every time, on several cores too.
+            place_MD = F.embedding(indices_BK, place_MD)
         features = self.convolutions(patches_BMP)
         if self.raw_patch:
             features = torch.cat([features, patches_BMP], dim=-1)

@@ -317,7 +317,7 @@ class _TextViews:
             None if each is None else each[self._distinct]
             for each in (self.input_ids, self.attention_mask, self._token_type_ids)
         ]
-        return self._model.encode_text(*rows).pooler_output[self._index]
+        return self._model.encode_text(*rows).pooler_output.index_select(0, self._index)
 
     def encoded(self, hidden: bool) -> BaseModelOutputWithPooling:
         if hidden not in self._encoded:
