@@ -9,7 +9,8 @@ A checkpoint is a folder in the run's output folder:
     training_state.json      settings of the optimizer, schedule, scaler of mixed precision
     rank_N.json              of every process: its random states, and what its loader wants to keep
 
-It is written as NAME.tmp and renamed when every byte is on the disk. All processes must see the same output folder.
+The files are the same where FSDP2 divides the weights: they hold whole tensors. A checkpoint is written as NAME.tmp
+and renamed when every byte is on the disk. All processes must see the same output folder.
 
 Accelerate's own `load_state` is not used: it goes on without a word where random states cannot be read, and most of
 what it writes is pickle. Tensors are safetensors here, everything else JSON.

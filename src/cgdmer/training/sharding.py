@@ -2,6 +2,7 @@
 """Weights of which every process holds a part (FSDP2): whole for files and for one process, parts again when read."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +19,7 @@ def keep_word_embeddings_whole(model: torch.nn.Module) -> None:
     But the vocabulary head multiplies by them later. A model that is not divided stays as it is.
     """
     if isinstance(model, FSDPModule):
-        embeddings = model.get_input_embeddings()
+        embeddings = cast(CGDMERForPreTraining, model).get_input_embeddings()
         if isinstance(embeddings, FSDPModule):
             embeddings.set_reshard_after_forward(False)
 
@@ -28,7 +29,7 @@ def as_whole(tensor: torch.Tensor) -> torch.Tensor:
     if not isinstance(tensor, DTensor):
         return tensor.detach()
     # Parts that are kept in the CPU's memory are exchanged by way of the devices.
-    return tensor.detach().to(tensor.device_mesh.device_type).full_tensor()
+    return cast(DTensor, tensor.detach().to(tensor.device_mesh.device_type)).full_tensor()
 
 
 def whole_on_cpu(tensors: Mapping[str, torch.Tensor], keep: bool) -> dict[str, torch.Tensor]:
