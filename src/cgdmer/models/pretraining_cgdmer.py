@@ -222,7 +222,7 @@ class CGDMERForPreTraining(CGDMERModel):
             losses["contrastive"] = contrastive_loss(*pairs, config.temperature, *statements)
         if config.siglip_loss_weight > 0:
             log_scale, bias = siglip_parameters or (self.siglip_log_scale, self.siglip_bias)
-            losses["siglip"] = siglip_loss(*pairs, log_scale.exp(), bias, *statements)
+            losses["siglip"] = siglip_loss(*pairs, log_scale.squeeze().exp(), bias.squeeze(), *statements)
         return losses
 
     def _text_reconstruction_loss(self, text: "_TextViews") -> torch.Tensor:
