@@ -73,8 +73,9 @@ class CGDMERForPreTraining(CGDMERModel):
             self.vocabulary_head = VocabularyHead(config.text_config.hidden_size, config.text_config.vocab_size)
         if config.siglip_loss_weight > 0:
             # The base class's post_init has marked this module as initialised: `_init_weights` comes too late here.
-            self.siglip_log_scale = nn.Parameter(torch.tensor(math.log(config.siglip_initial_scale)))
-            self.siglip_bias = nn.Parameter(torch.tensor(float(config.siglip_initial_bias)))
+            # Vectors of one number: FSDP2 divides no scalars.
+            self.siglip_log_scale = nn.Parameter(torch.tensor([math.log(config.siglip_initial_scale)]))
+            self.siglip_bias = nn.Parameter(torch.tensor([float(config.siglip_initial_bias)]))
         self.post_init()
         self.freeze_unused_parameters()
 
@@ -227,7 +228,7 @@ class CGDMERForPreTraining(CGDMERModel):
             losses["contrastive"] = contrastive_loss(*pairs, config.temperature, *statements)
         if config.siglip_loss_weight > 0:
             log_scale, bias = siglip_parameters or (self.siglip_log_scale, self.siglip_bias)
-            losses["siglip"] = siglip_loss(*pairs, log_scale.exp(), bias, *statements)
+            losses["siglip"] = siglip_loss(*pairs, log_scale.squeeze().exp(), bias.squeeze(), *statements)
         return losses
 
     def _text_reconstruction_loss(self, text: "_TextViews") -> torch.Tensor:

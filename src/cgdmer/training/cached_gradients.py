@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining, CGDMERForPreTrainingOutput
+from cgdmer.training.sharding import as_whole
 
 
 def backward_in_chunks(
@@ -42,10 +43,8 @@ def backward_in_chunks(
             for name, found in embeds.items():
                 found.append(outputs[name])
     whole = {name: torch.cat(found).requires_grad_() for name, found in embeds.items()}
-    parameters: dict[str, torch.Tensor] = {}
-    if core.config.siglip_loss_weight > 0:
-        parameters = {"log_scale": core.siglip_log_scale, "bias": core.siglip_bias}
-    copies = [parameter.detach().clone().requires_grad_() for parameter in parameters.values()]
+    parameters = ("siglip_log_scale", "siglip_bias") if core.config.siglip_loss_weight > 0 else ()
+    copies = [as_whole(getattr(core, name)).clone().requires_grad_() for name in parameters]
     losses = core.alignment_losses(
         **whole,
         ecg_statement_ids=batch.get("ecg_statement_ids"),
@@ -70,8 +69,9 @@ def backward_in_chunks(
             if outputs.loss is not None:
                 loss = loss + share * outputs.loss
             if is_last:
-                for parameter, gradient in zip(parameters.values(), parameter_gradients, strict=True):
-                    loss = loss + parameter * gradient
+                # Under FSDP2 these are whole, and no longer parts, from the forward to the backward pass.
+                for name, gradient in zip(parameters, parameter_gradients, strict=True):
+                    loss = loss + (getattr(core, name) * gradient).sum()
             accelerator.backward(loss)
         for name in ("orthogonality", "ecg_reconstruction", "text_reconstruction"):
             if (own := outputs.get(f"{name}_loss")) is not None:

@@ -9,7 +9,8 @@ A checkpoint is a folder in the run's output folder:
     training_state.json      settings of the optimizer, schedule, scaler of mixed precision
     rank_N.json              of every process: its random states, and what its loader wants to keep
 
-It is written as NAME.tmp and renamed when every byte is on the disk. All processes must see the same output folder.
+The files are the same where FSDP2 divides the weights: they hold whole tensors. A checkpoint is written as NAME.tmp
+and renamed when every byte is on the disk. All processes must see the same output folder.
 
 Accelerate's own `load_state` is not used: it goes on without a word where random states cannot be read, and most of
 what it writes is pickle. Tensors are safetensors here, everything else JSON.
@@ -35,6 +36,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 
 from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
+from cgdmer.training.sharding import load_parts, part_like, whole_on_cpu
 
 LATEST = "latest"
 MANIFEST, STATE = "manifest.json", "training_state.json"
@@ -69,14 +71,14 @@ class Checkpoints:
         total_limit: keep this many, the last ones; None keeps all.
 
     Raises:
-        ConfigurationError: a process holds only a part of the weights (FSDP, DeepSpeed, Megatron-LM).
+        ConfigurationError: weights are divided among processes otherwise than by FSDP2.
     """
 
     def __init__(self, accelerator: Accelerator, folder: Path, total_limit: int | None = None):
-        if accelerator.distributed_type in _SHARDED:
+        if accelerator.distributed_type in _SHARDED and not accelerator.is_fsdp2:
             raise ConfigurationError(
-                f"{accelerator.distributed_type.value} divides weights among processes, which checkpoints do not "
-                "support. Choose plain multi-GPU training in `accelerate config`."
+                f"{accelerator.distributed_type.value} divides weights among processes, which checkpoints support for "
+                "FSDP2 alone. Choose plain multi-GPU training or FSDP with fsdp_version 2 in `accelerate config`."
             )
         self.accelerator, self.folder, self.total_limit = accelerator, folder, total_limit
         self._random_states: dict[str, Any] | None = None
@@ -188,9 +190,15 @@ class Checkpoints:
         accelerator.wait_for_everyone()
         rank = {"random_states": _random_states(accelerator.device), "extra": extra or {}}
         _write_json(temporary / _rank_file(accelerator.process_index), rank)
+        tensors, settings = _divided(optimizer.state_dict())
+        if accelerator.is_fsdp2:
+            weights = whole_on_cpu(model.state_dict(), keep=accelerator.is_main_process)
+            tensors = whole_on_cpu(tensors, keep=accelerator.is_main_process)
         if accelerator.is_main_process:
-            save_model(model, str(temporary / WEIGHTS))
-            tensors, settings = _divided(optimizer.state_dict())
+            if accelerator.is_fsdp2:
+                save_file(weights, temporary / WEIGHTS)
+            else:
+                save_model(model, str(temporary / WEIGHTS))
             save_file(tensors, temporary / OPTIMIZER)
             scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
             state = {"optimizer": settings, "scheduler": scheduler.state_dict(), "scaler": scaler}
@@ -241,12 +249,18 @@ class Checkpoints:
         manifest = read_manifest(path)
         _refuse_another_run(path, manifest["configuration"], configuration)
         with _naming(path / WEIGHTS):
-            load_model(model, str(path / WEIGHTS))  # by way of the CPU, wherever the model is
+            if self.accelerator.is_fsdp2:
+                load_parts(model, load_file(path / WEIGHTS))
+            else:
+                load_model(model, str(path / WEIGHTS))  # by way of the CPU, wherever the model is
         with _naming(path / OPTIMIZER):
             tensors = load_file(path / OPTIMIZER)
         with _naming(path / STATE):
             state = _read_json(path / STATE)
-            optimizer.load_state_dict(_joined(tensors, state["optimizer"]))
+            joined = _joined(tensors, state["optimizer"])
+            if self.accelerator.is_fsdp2:
+                _divide_among_processes(joined["state"], optimizer)
+            optimizer.load_state_dict(joined)
             scheduler.load_state_dict(state["scheduler"])
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
@@ -428,6 +442,15 @@ def _joined(tensors: dict[str, torch.Tensor], groups: list[dict[str, Any]]) -> d
     # JSON has no tuples; torch's optimizers hold a pair of betas as one.
     groups = [{name: tuple(value) if name == "betas" else value for name, value in group.items()} for group in groups]
     return {"state": state, "param_groups": groups}
+
+
+def _divide_among_processes(state: dict[int, dict[str, torch.Tensor]], optimizer) -> None:
+    """What an optimizer holds for each number of a weight goes where that number goes."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for index, values in state.items():
+        for name, tensor in values.items():
+            if tensor.shape == weights[index].shape:
+                values[name] = part_like(tensor, weights[index])
 
 
 def _random_states(device: torch.device) -> dict[str, Any]:
