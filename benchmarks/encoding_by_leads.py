@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the encoder's forward pass costs by the number of recorded leads: absent leads get no token.
 
-    OMP_NUM_THREADS=2 python benchmarks/encoding_by_leads.py [--config_names cgdmer-tiny cgdmer-base] [--batch_size 4]
+    OMP_NUM_THREADS=2 python benchmarks/encoding_by_leads.py [--config_names cgdmer-tiny cgdmer-base] [--batch_size 8]
 
 Random weights and noise: neither changes the time. The bar: one lead costs at most a sixth of twelve.
 """
@@ -31,7 +31,7 @@ def encode(model: CGDMERECGModel, ecg_values: torch.Tensor, num_leads: int) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config_names", nargs="+", default=["cgdmer-tiny", "cgdmer-base"])
-    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"

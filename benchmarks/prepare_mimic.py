@@ -9,7 +9,6 @@ seconds depend on the machine.
 """
 
 import argparse
-import json
 import resource
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import wfdb
+from machine import print_figures
 
 RECORDS_OF_MIMIC = 800_035
 MIMIC_ORDER = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -101,7 +101,7 @@ def main() -> None:
     )
     answer["hours_for_mimic_two_processes"] = RECORDS_OF_MIMIC / answer["records_a_second_2_processes"] / 3600
     answer["gigabytes_for_mimic"] = RECORDS_OF_MIMIC * answer["bytes_a_record"] / 1e9
-    print(json.dumps({name: round(value, 3) for name, value in answer.items()}, indent=2))
+    print_figures(answer)
 
 
 if __name__ == "__main__":
