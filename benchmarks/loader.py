@@ -14,6 +14,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a core is a core
@@ -63,7 +64,12 @@ def read_files(ptbxl: Path, pairs: PairDataset, indices: list[int], rate: int) -
     files = {path.stem: path.with_suffix("") for path in (ptbxl / f"records{rate}").rglob("*.hea")}
     names = pairs.split.select(indices)["record_id"]
     paths = [files[f"{int(name):05d}{SUFFIXES[rate]}"] for name in names]
-    return lambda: [wfdb.rdsamp(str(path)) for path in paths] and None
+
+    def read() -> None:
+        for path in paths:
+            wfdb.rdsamp(str(path))
+
+    return read
 
 
 def training_step(batch: dict[str, torch.Tensor]) -> Callable[[], None]:
@@ -92,16 +98,15 @@ def main() -> None:
         pairs = pairs_of(options.ptbxl, options.work, rate)
         indices = torch.randperm(len(pairs), generator=order)[:count].tolist()
         loader = loader_of(pairs, indices, num_workers=0)
-        contenders = {"loader": lambda loader=loader: exhaust(loader)}
-        contenders["wfdb"] = read_files(options.ptbxl, pairs, indices, rate)
-        seconds = best_seconds(contenders, options.rounds)
+        read = read_files(options.ptbxl, pairs, indices, rate)
+        seconds = best_seconds({"loader": partial(exhaust, loader), "wfdb": read}, options.rounds)
         figures |= {f"{name}_{rate}hz_ecgs_a_second": len(indices) / taken for name, taken in seconds.items()}
         figures[f"loader_over_wfdb_{rate}hz"] = seconds["wfdb"] / seconds["loader"]
     # From the last one, 100 Hz: an epoch of many batches, in which the workers' start does not count.
     many = torch.randperm(len(pairs), generator=order)[: 10 * count].tolist()
     two_workers = loader_of(pairs, many, num_workers=2)
     step = training_step(next(iter(loader)))
-    contenders = {"loader": lambda: exhaust(two_workers), "step": step}
+    contenders: dict[str, Callable] = {"loader": partial(exhaust, two_workers), "step": step}
     seconds = best_seconds(contenders, options.rounds, clock=time.perf_counter)  # workers have clocks of their own
     figures["loader_two_workers_ecgs_a_second"] = len(many) / seconds["loader"]
     figures["training_cgdmer-tiny_ecgs_a_second"] = BATCH_SIZE / seconds["step"]

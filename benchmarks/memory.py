@@ -6,7 +6,7 @@
 
 Each line is a fresh process that makes one AdamW step on random inputs: its peak resident memory (Linux), or on a
 GPU what PyTorch had allocated at most (of `--memory_fraction` of the device). Memory
-grows by a straight line, so for each chunk size one is laid through the batch sizes and followed to `--target`.
+grows by a straight line, so for each chunk size one is laid through the larger batch sizes and followed to `--target`.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def main() -> None:
     figures: dict[str, Any] = {"config_name": options.config_name, "bf16": options.bf16}
     for chunk_size in (0, *options.chunk_sizes):
         table = {size: in_fresh_process(arguments, size, chunk_size) for size in options.batch_sizes}
-        fitting = {size: peak for size, peak in table.items() if peak is not None}
+        fitting = {size: peak for size, peak in table.items() if peak is not None and size > chunk_size}
         line: dict[str, Any] = {"peak_gigabytes_by_batch_size": table}
         if len(fitting) > 1:
             a_record, at_none = np.polyfit(list(fitting), list(fitting.values()), 1)

@@ -86,7 +86,7 @@ def main() -> None:
     raw = options.work / "mimic"
     raw.mkdir(parents=True)
     paths = lay_out(options.ptbxl, raw, options.num_records)
-    answer = {"records": len(paths)}
+    answer: dict[str, float] = {"records": len(paths)}
     answer["plain_loop_records_a_second"] = plain_loop(paths[:LOOP_RECORDS], options.work / "loop")
     shutil.rmtree(options.work / "loop")
     for num_proc in (1, 2):
