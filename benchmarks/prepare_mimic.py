@@ -9,7 +9,6 @@ seconds depend on the machine.
 """
 
 import argparse
-import json
 import resource
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import wfdb
+from machine import print_figures
 
 RECORDS_OF_MIMIC = 800_035
 MIMIC_ORDER = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -86,7 +86,7 @@ def main() -> None:
     raw = options.work / "mimic"
     raw.mkdir(parents=True)
     paths = lay_out(options.ptbxl, raw, options.num_records)
-    answer = {"records": len(paths)}
+    answer: dict[str, float] = {"records": len(paths)}
     answer["plain_loop_records_a_second"] = plain_loop(paths[:LOOP_RECORDS], options.work / "loop")
     shutil.rmtree(options.work / "loop")
     for num_proc in (1, 2):
@@ -101,7 +101,7 @@ def main() -> None:
     )
     answer["hours_for_mimic_two_processes"] = RECORDS_OF_MIMIC / answer["records_a_second_2_processes"] / 3600
     answer["gigabytes_for_mimic"] = RECORDS_OF_MIMIC * answer["bytes_a_record"] / 1e9
-    print(json.dumps({name: round(value, 3) for name, value in answer.items()}, indent=2))
+    print_figures(answer)
 
 
 if __name__ == "__main__":

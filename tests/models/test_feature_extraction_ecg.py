@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The feature extractor: nothing guessed, nothing lost, and every step compared with a plain formula."""
 
+from fractions import Fraction
 from functools import partial
 from itertools import product
 
@@ -364,6 +365,54 @@ def test_limb_leads_are_derived_if_asked(extract):
     dead = signal.copy()
     dead[4] = 0.0  # a flat limb lead is computed as well
     assert_same(extract(**described(dead)), whole, atol=1e-6)
+
+
+def naive_features(signal: np.ndarray, rate: float, names: list[str], model_rate: int) -> np.ndarray:
+    """(12, 10 s), one lead after the other, without derived leads: cut, gaps filled, resampled, over 0.2 mV."""
+    there = [time for time in range(signal.shape[1]) if not all(np.isnan(signal[:, time]))]
+    signal = signal[:, there[0] : there[-1] + 1]
+    values = np.zeros((12, 10 * model_rate), dtype=np.float32)
+    for name, lead in zip(names, signal, strict=True):
+        missing = np.isnan(lead)
+        runs = "".join("x" if gone else " " for gone in missing).split()
+        if missing.mean() > 0.5 or max(map(len, runs), default=0) > rate:
+            continue
+        whole = np.interp(np.arange(len(lead)), np.flatnonzero(~missing), lead[~missing])
+        if whole.max() - whole.min() < 0.005:
+            continue
+        if rate != model_rate:
+            ratio = Fraction(model_rate) / Fraction(str(rate))
+            whole = scipy_signal.resample_poly(whole, ratio.numerator, ratio.denominator, padtype="edge")
+        whole = whole[: 10 * model_rate]
+        values[STANDARD_LEADS.index(name), : len(whole)] = whole / 0.2
+    return values
+
+
+@pytest.mark.filterwarnings("error")  # numpy warns of leads that hold nothing but NaN
+@pytest.mark.parametrize("rate", [100.0, 500.0, 257.5, 400.0])
+def test_faulty_recordings_equal_the_naive_loop_to_the_last_bit(rate):
+    extract = ECGFeatureExtractor(100, 1000, 50, derive_limb_leads=False)
+    rng = np.random.default_rng(7)
+    for seed in range(12):
+        signal = twelve_leads(rng.uniform(6, 12), rate, seed)
+        names = list(rng.permutation(STANDARD_LEADS)[: rng.integers(5, 13)])
+        signal = signal[: len(names)]
+        for lead, fault in enumerate(
+            rng.permutation(["", "gap", "long gap", "sparse", "all", "flat"])[: len(names) - 2]
+        ):
+            start = rng.integers(0, round(3 * rate))
+            if fault in ("gap", "long gap"):
+                signal[lead, start : start + round(rate * (0.9 if fault == "gap" else 1.1))] = np.nan
+            elif fault == "sparse":
+                signal[lead, rng.random(signal.shape[1]) < rng.choice([0.2, 0.7])] = np.nan
+            elif fault:
+                signal[lead] = np.nan if fault == "all" else 0.3
+        signal[:, : rng.integers(0, round(rate))] = np.nan
+        features = extract(**described(signal, rate, names))
+        expected = naive_features(signal, rate, names, 100)
+        np.testing.assert_array_equal(features["ecg_values"][0], expected)
+        np.testing.assert_array_equal(features["lead_mask"][0], expected.any(axis=1))
+        assert 2 <= expected.any(axis=1).sum() < 12
 
 
 # Resampling

@@ -43,6 +43,14 @@ def test_draws_depend_on_seed_epoch_and_index_alone(train_split, processor):
     assert len({noise.tobytes() for noise in noises}) == 4
 
 
+def test_a_batch_holds_what_its_records_give_one_by_one(train_split, processor):
+    pairs = PairDataset(train_split, processor.feature_extractor, "statements", seed=5)
+    together = pairs.__getitems__([7, 2, 2, 11])
+    assert len(together) == 4
+    assert all(same(sample, pairs[index]) for sample, index in zip(together, (7, 2, 2, 11), strict=True))
+    assert same(together[0], pairs.make_pair(train_split[7], np.random.default_rng((5, 0, 7))))
+
+
 def test_validation_draws_never_change(train_split, processor):
     pairs = PairDataset(train_split, processor.feature_extractor, fixed_epoch=9)
     before = pairs[3]

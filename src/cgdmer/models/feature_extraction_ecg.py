@@ -4,6 +4,7 @@
 It travels with the weights, so that the preprocessing of a model is never a matter of guessing.
 """
 
+import statistics
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -247,17 +248,19 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         else:
             if gain is not None:
                 raise ECGInputError(f'gain is only for unit="adu", not for unit={unit!r}.')
-            array = array * MILLIVOLTS_PER_UNIT[unit]
+            if unit != "mV":
+                array = array * MILLIVOLTS_PER_UNIT[unit]
         self._check_amplitude(array, unit)
         return array, rate, names
 
     @staticmethod
     def _check_amplitude(signal_mv: np.ndarray, unit: str) -> None:
-        peak_to_peak = [np.ptp(lead[~np.isnan(lead)]) for lead in signal_mv if not np.isnan(lead).all()]
-        moving = [height for height in peak_to_peak if height > 0]
+        # fmax and fmin skip NaN; a lead of nothing else swings by NaN, which is not above 0.
+        heights = np.fmax.reduce(signal_mv, axis=1, initial=np.nan) - np.fmin.reduce(signal_mv, axis=1, initial=np.nan)
+        moving = heights[heights > 0].tolist()
         if not moving:
             raise ECGInputError("every lead is flat or missing: nothing is left of the recording.")
-        median = float(np.median(moving))
+        median = statistics.median(moving)
         if median > HIGHEST_PEAK_TO_PEAK_MV:
             raise ECGInputError(
                 f"half of the leads swing by more than {median:.4g} mV, which no heart does. Are the values said to "
@@ -271,6 +274,26 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
     def _twelve_leads(self, signal_mv: np.ndarray, rate: float, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """(12, time) in standard order without NaN, and which leads are there; absent ones are zero."""
+        usable = np.ones(len(names), dtype=bool)
+        if np.isnan(signal_mv).any():
+            signal_mv, usable = self._without_missing_samples(signal_mv, rate)
+        usable &= np.ptp(signal_mv, axis=1) >= LOWEST_PEAK_TO_PEAK_MV
+        rows = np.array([STANDARD_LEADS.index(name) for name in names])[usable]
+        signal_LT = np.zeros((len(STANDARD_LEADS), signal_mv.shape[1]))
+        signal_LT[rows] = signal_mv[usable]
+        present_L = np.zeros(len(STANDARD_LEADS), dtype=bool)
+        present_L[rows] = True
+        if not present_L.any():
+            raise ECGInputError("every lead is flat or has long gaps: nothing is left of the recording.")
+        if self.derive_limb_leads:
+            signal_LT, present_L = derive_limb_leads(signal_LT, present_L)
+        return signal_LT, present_L
+
+    def _without_missing_samples(self, signal_mv: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+        """Ends at which every lead is missing cut off, gaps interpolated; and which leads that was possible for.
+
+        The other leads are zero.
+        """
         recorded = ~np.isnan(signal_mv).all(axis=0)
         first, last = int(recorded.argmax()), len(recorded) - int(recorded[::-1].argmax())
         signal_mv = signal_mv[:, first:last]
@@ -279,18 +302,10 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 f"only {signal_mv.shape[1] / rate:.2f} s of the recording are not missing; at least "
                 f"{self.shortest_seconds:g} s are needed."
             )
-        signal_LT = np.zeros((len(STANDARD_LEADS), signal_mv.shape[1]))
-        present_L = np.zeros(len(STANDARD_LEADS), dtype=bool)
-        for name, lead in zip(names, signal_mv, strict=True):
-            repaired = _without_gaps(lead, round(self.longest_gap_seconds * rate))
-            if repaired is not None and np.ptp(repaired) >= LOWEST_PEAK_TO_PEAK_MV:
-                signal_LT[STANDARD_LEADS.index(name)] = repaired
-                present_L[STANDARD_LEADS.index(name)] = True
-        if not present_L.any():
-            raise ECGInputError("every lead is flat or has long gaps: nothing is left of the recording.")
-        if self.derive_limb_leads:
-            signal_LT, present_L = derive_limb_leads(signal_LT, present_L)
-        return signal_LT, present_L
+        longest_gap = round(self.longest_gap_seconds * rate)
+        repaired = [_without_gaps(lead, longest_gap) for lead in signal_mv]
+        whole = np.stack([np.zeros(signal_mv.shape[1]) if lead is None else lead for lead in repaired])
+        return whole, np.array([lead is not None for lead in repaired])
 
     def _filtered(self, signal_LT: np.ndarray, rate: float) -> np.ndarray:
         if self.filter == "none":
@@ -307,6 +322,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         return scipy_signal.sosfiltfilt(sections, signal_LT, axis=-1)
 
     def _resample(self, signal_LT: np.ndarray, rate: float) -> np.ndarray:
+        if rate == self.sampling_rate:
+            return signal_LT
         ratio = (Fraction(self.sampling_rate) / Fraction(str(rate))).limit_denominator(1000)
         if ratio == 1:
             return signal_LT
@@ -326,15 +343,16 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         length = signal_LT.shape[1]
         normalized = self._normalized(signal_LT, present_L)
         window_LT = np.zeros((len(STANDARD_LEADS), self.num_samples), dtype=np.float32)
-        window_LT[present_L, :length] = normalized[present_L]
+        window_LT[:, :length] = normalized
+        window_LT[~present_L] = 0.0
         patch_mask = np.zeros(self.num_samples // self.patch_length, dtype=bool)
         patch_mask[: length // self.patch_length] = True
         return window_LT, patch_mask
 
     def _normalized(self, signal_LT: np.ndarray, present_L: np.ndarray) -> np.ndarray:
-        recorded = signal_LT[present_L]
         if self.normalization == "fixed":
             return signal_LT / self.fixed_millivolts
+        recorded = signal_LT[present_L]
         if self.normalization == "minmax_record":
             lowest, highest = recorded.min(), recorded.max()
             return (signal_LT - lowest) / max(highest - lowest, 1e-6)

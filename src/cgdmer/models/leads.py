@@ -2,6 +2,7 @@
 """The twelve standard leads: their order, the spellings they come in, and the four that two others determine."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,15 +54,20 @@ def standard_lead_name(name: str) -> str:
     Raises:
         ECGInputError: the name is not one of the twelve standard leads.
     """
-    squeezed = "".join(character for character in str(name).upper() if character not in " .-_")
-    candidates = [squeezed] + [squeezed.removeprefix(prefix) for prefix in _PREFIXES if squeezed.startswith(prefix)]
-    for candidate in candidates:
-        if candidate in _ALIASES:
-            return _ALIASES[candidate]
+    standard = _known_spelling(str(name))
+    if standard is not None:
+        return standard
     raise ECGInputError(
         f"lead name {name!r} is not one of the twelve standard leads ({', '.join(STANDARD_LEADS)}). "
         "Rename it, or leave that channel out."
     )
+
+
+@lru_cache(maxsize=1024)
+def _known_spelling(name: str) -> str | None:
+    squeezed = "".join(character for character in name.upper() if character not in " .-_")
+    candidates = [squeezed] + [squeezed.removeprefix(prefix) for prefix in _PREFIXES if squeezed.startswith(prefix)]
+    return next((_ALIASES[candidate] for candidate in candidates if candidate in _ALIASES), None)
 
 
 def standard_lead_names(names: Sequence[str]) -> list[str]:
@@ -87,11 +93,11 @@ def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarr
 
     Returns:
         The signal with derived rows written and the enlarged `present`, both new arrays. With fewer than two limb
-        leads nothing can be derived and copies come back unchanged.
+        leads, or all six, there is nothing to derive and copies come back unchanged.
     """
     signal, present = signal.copy(), present.copy()
     recorded = [row for row, name in enumerate(STANDARD_LEADS) if name in _LIMB_LEADS and present[row]]
-    if len(recorded) < 2:
+    if len(recorded) < 2 or len(recorded) == len(_LIMB_LEADS):
         return signal, present
     first, second = recorded[:2]
     mixing = np.array([_LIMB_LEADS[STANDARD_LEADS[first]], _LIMB_LEADS[STANDARD_LEADS[second]]])

@@ -144,8 +144,13 @@ class PairDataset(Dataset):
             self.epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        random = np.random.default_rng((self.seed, self.epoch, index))
-        return self.make_pair(self.split[int(index)], random)
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        """The samples of a batch: its rows are read together, which is faster for short records."""
+        rows = self.split.__getitems__([int(index) for index in indices])
+        draws = (np.random.default_rng((self.seed, self.epoch, index)) for index in indices)
+        return [self.make_pair(row, random) for row, random in zip(rows, draws, strict=True)]
 
     def first(self, count: int) -> list[dict[str, Any]]:
         """The first pairs."""
