@@ -3,6 +3,7 @@
 
 import json
 import math
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw
 from cgdmer.training.pairs import PairCollator, PairDataset
 from cgdmer.training.setup import center_heads, compile_ecg_layers, model_and_processor
+from cgdmer.training.sharding import as_whole, keep_word_embeddings_whole, whole_model
 from cgdmer.training.stopping import StopRequest, leave
 from cgdmer.training.throughput import Throughput, in_words
 from cgdmer.training.watching import Watcher
@@ -52,6 +54,12 @@ def pretrain(options: Namespace) -> dict[str, Any]:
         # Parts that no loss reaches are frozen by the model: DDP need not search for them.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)],
     )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise ConfigurationError(
+            f"{started} processes were started, but this one trains with {accelerator.num_processes}: each would "
+            "write its own run to --output_dir. Without GPUs, set ACCELERATE_USE_CPU=true."
+        )
     checkpoints = Checkpoints(accelerator, Path(options.output_dir), options.checkpoints_total_limit)
     checkpoint = checkpoints.find(options.resume_from_checkpoint)
     set_seed(options.seed)
@@ -78,6 +86,7 @@ def pretrain(options: Namespace) -> dict[str, Any]:
         num_training_steps=total_steps * accelerator.num_processes,
     )
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
+    keep_word_embeddings_whole(model)
     run = _Run(options, accelerator, model, processor, optimizer, scheduler, checkpoints, training, total_steps)
     first_epoch, batches_done = run.resume(checkpoint)
     epochs = math.ceil(total_steps / steps_an_epoch)
@@ -224,7 +233,7 @@ class _Run:
                     self.accelerator.backward(outputs.loss)
                 if self.accelerator.sync_gradients:
                     norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
-                    self.finite.judge(norm)
+                    self.finite.judge(as_whole(norm))
                 self.optimizer.step()
                 self.scheduler.step()
                 self.optimizer.zero_grad()
@@ -245,7 +254,7 @@ class _Run:
 
     def _log_step(self, outputs, gradient_norm: torch.Tensor, epoch: int) -> None:
         metrics = self._losses(outputs)
-        metrics["gradient_norm"] = float(gradient_norm)
+        metrics["gradient_norm"] = float(as_whole(gradient_norm))
         metrics["steps_left_out"] = self.finite.skipped()
         metrics.update(self.throughput.metrics())
         self.progress.set_postfix_str(
@@ -315,9 +324,9 @@ class _Run:
     def finish(self, validation: PairDataset) -> dict[str, Any]:
         self.progress.close()
         self.accelerator.wait_for_everyone()
-        model = self.accelerator.unwrap_model(self.model)
         speed = self.throughput.summary()
-        if self.accelerator.is_main_process:
+        model = whole_model(self.accelerator, self.model)
+        if model is not None and self.accelerator.is_main_process:
             if model.config.aligns:
                 fit_score(model, self.processor, validation)
             model.save_pretrained(self.folder, save_function=self.accelerator.save)
