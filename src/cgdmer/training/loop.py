@@ -232,8 +232,9 @@ class _Run:
                     outputs = self.model(**batch)
                     self.accelerator.backward(outputs.loss)
                 if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
-                    self.finite.judge(as_whole(norm))
+                    limit = self.options.max_grad_norm
+                    norm = as_whole(self.accelerator.clip_grad_norm_(self.model.parameters(), limit))
+                    self.finite.judge(norm)
                 self.optimizer.step()
                 self.scheduler.step()
                 self.optimizer.zero_grad()
@@ -254,7 +255,7 @@ class _Run:
 
     def _log_step(self, outputs, gradient_norm: torch.Tensor, epoch: int) -> None:
         metrics = self._losses(outputs)
-        metrics["gradient_norm"] = float(as_whole(gradient_norm))
+        metrics["gradient_norm"] = float(gradient_norm)
         metrics["steps_left_out"] = self.finite.skipped()
         metrics.update(self.throughput.metrics())
         self.progress.set_postfix_str(
