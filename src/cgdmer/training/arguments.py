@@ -37,6 +37,16 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
         help="processes that prepare batches beside each training process (default: 4 beside a GPU, else 0)",
     )
 
+    change = parser.add_argument_group("random changes to training records (beside where a trace begins)")
+    change.add_argument(
+        "--lead_dropout",
+        type=float,
+        default=0.0,
+        help="probability that a record keeps lead I, I and II, or any others",
+    )
+    change.add_argument("--noise", type=float, default=0.0, help="mV; standard deviation of noise and wander, at most")
+    change.add_argument("--gain", type=float, default=0.0, help="amplitudes times 1 + gain at most, or divided")
+
     model = parser.add_argument_group("model")
     start = model.add_mutually_exclusive_group(required=True)
     start.add_argument(
@@ -116,7 +126,17 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
             raise ConfigurationError(f"--{name} is {value}; expected at least 1.")
     if not options.max_grad_norm > 0:
         raise ConfigurationError(f"--max_grad_norm is {options.max_grad_norm}; expected more than 0.")
-    for name in ("learning_rate", "weight_decay", "num_warmup_steps", "freeze_text_layers", "dataloader_num_workers"):
+    if not 0 <= options.lead_dropout <= 1:
+        raise ConfigurationError(f"--lead_dropout is {options.lead_dropout}; expected a probability.")
+    for name in (
+        "noise",
+        "gain",
+        "learning_rate",
+        "weight_decay",
+        "num_warmup_steps",
+        "freeze_text_layers",
+        "dataloader_num_workers",
+    ):
         value = getattr(options, name)
         if value is not None and not value >= 0:
             raise ConfigurationError(f"--{name} is {value}; expected at least 0.")

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.training.augmentation import Augmentation
 from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset
 from cgdmer.training.stopping import outlive_signals
 from cgdmer.training.streaming import StreamedPairs, streaming_loader
@@ -97,7 +98,8 @@ def training_and_validation(
         rows, validation = splits["train"], splits["validation"]
         if options.max_train_samples:
             rows = rows.select(range(min(options.max_train_samples, len(rows))))
-        pairs = PairDataset(rows, extractor, options.text_source, options.seed)
+        augmentation = Augmentation(options.lead_dropout, options.noise, options.gain)
+        pairs = PairDataset(rows, extractor, options.text_source, options.seed, augmentation=augmentation)
         training = RandomAccessLoader(pairs, collate, options, accelerator)
     if len(training) < options.gradient_accumulation_steps:
         raise ConfigurationError(

@@ -31,7 +31,16 @@ from cgdmer.training.watching import Watcher
 # What a resumed run must share with its checkpoint, beside the model, the data and the processes.
 SAME_OPTIONS = (
     *("seed", "streaming", "text_source", "gradient_accumulation_steps", "learning_rate", "weight_decay"),
-    *("lr_scheduler_type", "num_warmup_steps", "max_grad_norm", "freeze_text_layers", "text_model_name_or_path"),
+    *(
+        "lead_dropout",
+        "noise",
+        "gain",
+        "lr_scheduler_type",
+        "num_warmup_steps",
+        "max_grad_norm",
+        "freeze_text_layers",
+        "text_model_name_or_path",
+    ),
 )
 LOSSES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
 _RECORDS_TO_CENTER = 256

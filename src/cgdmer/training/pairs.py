@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from cgdmer.data.fingerprints import Fingerprints, fingerprint_of_split
 from cgdmer.data.storage import row_to_record
 from cgdmer.models.errors import CorpusError
+from cgdmer.training.augmentation import Augmentation
 
 TEXT_SOURCES = ("report", "statements")
 MOST_STATEMENTS = 16  # a fixed number, so that all processes hold tensors of the same shape
@@ -59,10 +60,19 @@ class PairMaker:
         text_source: see `PairDataset`.
         counts: how many training records have each finding; one that is not in it counts as the rarest.
         shifts_traces: begin each trace at a point that is drawn.
+        augmentation: what else is changed.
     """
 
-    def __init__(self, feature_extractor, text_source: str, counts: Mapping[str, int], shifts_traces: bool = True):
+    def __init__(
+        self,
+        feature_extractor,
+        text_source: str,
+        counts: Mapping[str, int],
+        shifts_traces: bool = True,
+        augmentation: Augmentation | None = None,
+    ):
         self.feature_extractor = feature_extractor
+        self.augmentation = augmentation
         self.text_source = text_source
         self.counts = counts
         self.shifts_traces = shifts_traces
@@ -74,6 +84,8 @@ class PairMaker:
             # A trace may begin anywhere: what runs out at the end comes in at the start (ours).
             shift = int(random.integers(record.signal.shape[1]))
             record = replace(record, signal=np.roll(record.signal, shift, axis=1))
+        if self.augmentation is not None:
+            record = self.augmentation(record, random)
         sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
         leads, patches = len(sample["lead_mask"]), len(sample["patch_mask"])
         sample["noise"] = random.random((leads, patches), dtype=np.float32)
@@ -105,7 +117,8 @@ class PairDataset(Dataset):
         text_source: `"report"`: the report as it stands. `"statements"`: one or several of the record's findings, the
             rarer the likelier, afresh every epoch; an ECG then satisfies every text whose findings it has.
         seed: of all draws.
-        fixed_epoch: draw as in this epoch for ever, and leave traces where they begin (for validation).
+        fixed_epoch: draw as in this epoch for ever, and leave traces as they are (for validation).
+        augmentation: of records that are not fixed.
 
     Raises:
         CorpusError: no row has a text of that kind.
@@ -118,6 +131,7 @@ class PairDataset(Dataset):
         text_source: str = "report",
         seed: int = 0,
         fixed_epoch: int | None = None,
+        augmentation: Augmentation | None = None,
     ):
         column = text_column(text_source)
         usable = [index for index, value in enumerate(split.select_columns([column])) if value[column]]
@@ -132,7 +146,11 @@ class PairDataset(Dataset):
         counts = Counter(
             finding for row in self.split.select_columns(["labels", "statements"]) for finding in findings_of(row)
         )
-        self.make_pair = PairMaker(feature_extractor, text_source, counts, shifts_traces=not self.is_fixed)
+        self.make_pair = PairMaker(
+            *(feature_extractor, text_source, counts),
+            shifts_traces=not self.is_fixed,
+            augmentation=None if self.is_fixed else augmentation,
+        )
         self.seed = seed
         self.epoch = 0 if fixed_epoch is None else fixed_epoch
 

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.training.augmentation import Augmentation
 from cgdmer.training.pairs import PairCollator, PairMaker, text_column
 from cgdmer.training.stopping import outlive_signals
 
@@ -277,7 +278,10 @@ def streaming_loader(
     counts = dataset.label_counts() if options.text_source == "statements" else {}
     pairs = StreamedPairs(
         dataset,
-        PairMaker(feature_extractor, options.text_source, counts),
+        PairMaker(
+            *(feature_extractor, options.text_source, counts),
+            augmentation=Augmentation(options.lead_dropout, options.noise, options.gain),
+        ),
         collate,
         batch_size=options.per_device_train_batch_size,
         seed=options.seed,
