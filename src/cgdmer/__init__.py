@@ -30,6 +30,7 @@ from .models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
 from .models.pretraining_cgdmer import CGDMERForPreTraining
 from .models.processing_ecg import ECGProcessor
 from .models.reading_wfdb import read_wfdb
+from .presets import SHIPPED_MODEL
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ def _register() -> None:
         "zero-shot-ecg-classification",
         pipeline_class=ZeroShotECGClassificationPipeline,
         pt_model=AutoModelForZeroShotImageClassification,
+        default={"model": (str(SHIPPED_MODEL), "main")},
         type="multimodal",
     )
     PIPELINE_REGISTRY.register_pipeline(

@@ -15,7 +15,7 @@ examples:
   cgdmer demo --output_dir demo
   cgdmer prepare ptb-xl RAW_DIR ptbxl
   cgdmer evaluate MODEL --dataset ptbxl --tasks ptbxl-super
-  cgdmer classify RECORD --model MODEL --labels "atrial fibrillation" "normal ECG"
+  cgdmer classify RECORD --labels "atrial fibrillation" "normal ECG"
   cgdmer plot RECORD ecg.png
 pretraining has its own door:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
@@ -140,7 +140,9 @@ def build_parser() -> argparse.ArgumentParser:
         "Scores every label for the recording, each by itself. Research use only. Not a medical device.",
     )
     classify.add_argument("record", help="a WFDB record, with or without .hea")
-    classify.add_argument("--model", required=True, help="a pretrained model's folder or Hub id")
+    classify.add_argument(
+        "--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl, which the package brings)"
+    )
     classify.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
     classify.add_argument("--exclusive", action="store_true", help="the labels exclude each other: scores add to one")
     classify.add_argument("--plot", metavar="PNG", help="also draw the recording with the scores")
@@ -284,9 +286,10 @@ def _classify(options: argparse.Namespace) -> dict[str, Any]:
 
     from cgdmer import read_wfdb
     from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, save_ecg_plot
+    from cgdmer.presets import SHIPPED_MODEL
 
     record = read_wfdb(options.record)
-    classifier = pipeline("zero-shot-ecg-classification", model=options.model)
+    classifier = pipeline("zero-shot-ecg-classification", model=options.model or str(SHIPPED_MODEL))
     scores = classifier(record, candidate_labels=options.labels, multi_label=not options.exclusive)
     if options.plot:
         save_ecg_plot(record, options.plot, scores=scores)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the presets of hub_configs are: beside the sources, or inside the installed package."""
+"""Where the presets of hub_configs are, beside the sources or inside the installed package, and the weights that ship
+with it."""
 
 from pathlib import Path
 
 from cgdmer.models.errors import ConfigurationError
 
+SHIPPED_MODEL = Path(__file__).parent / "pretrained" / "cgdmer-tiny-ptbxl"
 _PLACES = (Path(__file__).parent / "hub_configs", Path(__file__).parents[2] / "hub_configs")
 
 
@@ -25,4 +27,4 @@ def preset_folder(name_or_path: str) -> Path:
     )
 
 
-__all__ = ["preset_folder"]
+__all__ = ["SHIPPED_MODEL", "preset_folder"]
