@@ -12,7 +12,7 @@ import shutil
 import string
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, PreTrainedTokenizerFast
 
 from cgdmer import CGDMERConfig, ECGFeatureExtractor, ECGProcessor
@@ -50,10 +50,25 @@ female year patient recorded compared previous tracing unchanged new likely unli
 """
 
 
+def text_normalizer() -> normalizers.Normalizer:
+    """Signs of typography and of measurement as ASCII, which the vocabulary spells; then lower case."""
+    signs = {
+        Regex("[\u2010-\u2015\u2044\u2212]"): "-",
+        Regex("[\u2018\u2019\u2032]"): "'",
+        Regex("[\u201c\u201d\u2033]"): '"',
+        "\u2265": ">=",
+        "\u2264": "<=",
+        "\u03bc": "u",
+        "\u00b0": " degrees",
+    }
+    replacements = [normalizers.Replace(sign, spelled) for sign, spelled in signs.items()]
+    return normalizers.Sequence([normalizers.NFKC(), *replacements, normalizers.BertNormalizer(lowercase=True)])
+
+
 def report_tokenizer() -> PreTrainedTokenizerFast:
     """A lower-case WordPiece tokenizer in which every printable ASCII character has its own piece."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.normalizer = text_normalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     texts = [record.text or "" for record in simulate_cohort(3000, seed=0, sampling_rate=100)]
     texts += [condition.name for condition in CONDITIONS.values()]

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model that comes with the package: what it is stored as, and that it answers straight after install, offline."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModel, AutoProcessor, pipeline
+
+from cgdmer import CGDMERModel
+from cgdmer.cli import main
+from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.simulation import simulate_cohort
+from cgdmer.presets import SHIPPED_MODEL
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
+
+
+@pytest.fixture(scope="module")
+def record():
+    return next(iter(simulate_cohort(1, seed=0)))
+
+
+def test_is_small_and_holds_weights_in_half_precision_without_code():
+    files = {path.name: path.stat().st_size for path in SHIPPED_MODEL.iterdir()}
+    assert sum(files.values()) <= 12e6
+    assert not [name for name in files if name.endswith((".py", ".bin", ".pt", ".pkl"))]
+    with safe_open(SHIPPED_MODEL / "model.safetensors", "pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}  # noqa: SIM118
+
+
+def test_loads_in_single_precision():
+    model = AutoModel.from_pretrained(SHIPPED_MODEL)
+    assert type(model) is CGDMERModel
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_the_pipeline_takes_it_when_no_model_is_named(record):
+    scores = pipeline("zero-shot-ecg-classification")(record, candidate_labels=LABELS)
+    named = pipeline("zero-shot-ecg-classification", model=str(SHIPPED_MODEL))(record, candidate_labels=LABELS)
+    assert scores == named
+    assert sorted(row["label"] for row in scores) == LABELS
+    assert len({row["score"] for row in scores}) == len(LABELS)
+
+
+def test_knows_what_it_was_trained_on_and_how_scores_are_made():
+    trained_on = Fingerprints.of_model(str(SHIPPED_MODEL))
+    assert trained_on is not None
+    assert len(trained_on.records) == 3365 and trained_on.corpora == ("ptb-xl",)
+    config = json.loads((SHIPPED_MODEL / "config.json").read_text())
+    assert (config["score_scale"], config["score_bias"]) != (10.0, 0.0)  # what it has without calibration
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Wolff–Parkinson–White syndrome",
+        "torsades de pointes",
+        "ST elevation ≥ 0.2 mV in V2−V4",
+        "hyperkalaemia, K⁺ 7.1 mmol/l",
+        "patient's QTc > 500 ms?",
+        "½ mV notch (Osborn wave) & bradycardia",
+    ],
+)
+def test_no_english_prompt_has_a_word_it_cannot_spell(prompt):
+    tokenizer = AutoProcessor.from_pretrained(SHIPPED_MODEL).tokenizer
+    assert tokenizer.unk_token_id not in tokenizer(prompt).input_ids, tokenizer.tokenize(prompt)
+
+
+def test_classify_needs_no_model(record, tmp_path, capsys, monkeypatch):
+    import wfdb
+
+    monkeypatch.chdir(tmp_path)
+    wfdb.wrsamp(
+        "one",
+        fs=record.sampling_rate,
+        units=["mV"] * 12,
+        sig_name=list(record.lead_names),
+        p_signal=record.signal.T.astype(float),
+        fmt=["16"] * 12,
+    )
+    assert main(["classify", "one", "--labels", *LABELS]) == 0
+    printed = capsys.readouterr().out.strip().splitlines()
+    assert len(printed) == 4 and "Not a medical device" in printed[-1]
+    assert {line.split("  ")[-1] for line in printed[:3]} == set(LABELS)
+
+
+def test_the_first_example_of_the_readme_prints_what_it_says():
+    blocks = re.findall(r"```(python|text)\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    (_, code), (kind, expected) = blocks[:2]
+    assert kind == "text"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == expected
