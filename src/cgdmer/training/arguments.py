@@ -30,6 +30,11 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
         default="report",
         help="what an ECG is paired with: its report, or a random part of its findings, afresh every epoch",
     )
+    data.add_argument(
+        "--wordings",
+        action="store_true",
+        help="with --text_source statements: most findings in words other than the corpus's, and general terms",
+    )
     data.add_argument("--max_train_samples", type=int, help="use only the first N training records")
     data.add_argument(
         "--dataloader_num_workers",
@@ -140,6 +145,8 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
         value = getattr(options, name)
         if value is not None and not value >= 0:
             raise ConfigurationError(f"--{name} is {value}; expected at least 0.")
+    if options.wordings and options.text_source != "statements":
+        raise ConfigurationError("--wordings are of findings. Pass --text_source statements, or leave it out.")
     if options.streaming and options.max_train_samples:
         raise ConfigurationError("--max_train_samples chooses records of a folder; with --streaming, leave it out.")
     options.report_to = _trackers(options.report_to)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.storage import load_dataset_folder
+from cgdmer.data.wordings import load_wordings
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.training.augmentation import Augmentation
 from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset
@@ -88,6 +89,7 @@ def training_and_validation(
     if options.dataloader_num_workers is None:
         options.dataloader_num_workers = 0 if accelerator.device.type == "cpu" else WORKERS_BESIDE_A_GPU
     extractor, collate = processor.feature_extractor, PairCollator(processor.tokenizer)
+    wordings = load_wordings() if options.wordings else None
     training: TrainingLoader
     if options.streaming:
         dataset = ShardedDataset(options.dataset)
@@ -99,7 +101,9 @@ def training_and_validation(
         if options.max_train_samples:
             rows = rows.select(range(min(options.max_train_samples, len(rows))))
         augmentation = Augmentation(options.lead_dropout, options.noise, options.gain)
-        pairs = PairDataset(rows, extractor, options.text_source, options.seed, augmentation=augmentation)
+        pairs = PairDataset(
+            *(rows, extractor, options.text_source, options.seed), augmentation=augmentation, wordings=wordings
+        )
         training = RandomAccessLoader(pairs, collate, options, accelerator)
     if len(training) < options.gradient_accumulation_steps:
         raise ConfigurationError(
@@ -108,7 +112,7 @@ def training_and_validation(
             "Lower --per_device_train_batch_size."
         )
     validation_pairs = PairDataset(
-        validation, extractor, options.text_source, options.seed, fixed_epoch=_VALIDATION_EPOCH
+        *(validation, extractor, options.text_source, options.seed), fixed_epoch=_VALIDATION_EPOCH, wordings=wordings
     )
     if len(validation_pairs) < accelerator.num_processes:
         raise CorpusError(f"{options.dataset}: the validation split has fewer records than there are processes.")

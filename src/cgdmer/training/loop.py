@@ -30,7 +30,7 @@ from cgdmer.training.watching import Watcher
 
 # What a resumed run must share with its checkpoint, beside the model, the data and the processes.
 SAME_OPTIONS = (
-    *("seed", "streaming", "text_source", "gradient_accumulation_steps", "learning_rate", "weight_decay"),
+    *("seed", "streaming", "text_source", "wordings", "gradient_accumulation_steps", "learning_rate", "weight_decay"),
     *(
         "lead_dropout",
         "noise",

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, Sampler
 
 from cgdmer.data.fingerprints import Fingerprints, fingerprint_of_split
 from cgdmer.data.storage import row_to_record
+from cgdmer.data.wordings import Wordings
 from cgdmer.models.errors import CorpusError
 from cgdmer.training.augmentation import Augmentation
 
@@ -28,6 +29,10 @@ MOST_STATEMENTS = 16  # a fixed number, so that all processes hold tensors of th
 # preference for the rare, nearly every text states the rhythm, and the loss is spent on what is learnt first.
 SINGLE_FINDINGS = 0.7  # this share of texts states one finding, the others any number
 RARITY = 1.0  # a finding is chosen with a weight of its frequency to minus this power
+# With wordings (ours):
+OWN_STATEMENTS = 0.4  # this share of the findings stated is worded as the corpus does
+GENERAL_TERMS = 0.2  # this share of texts states a general term in place of one of the findings
+MOST_HELD = 64  # of a record's findings and the general terms that hold for it; PTB-XL's fullest record has 34
 
 
 def statement_id(statement: str) -> int:
@@ -36,9 +41,9 @@ def statement_id(statement: str) -> int:
     return int.from_bytes(digest, "little", signed=True) or 1
 
 
-def _padded_ids(findings: list[str]) -> np.ndarray:
-    ids = np.zeros(MOST_STATEMENTS, dtype=np.int64)
-    ids[: len(findings)] = [statement_id(finding) for finding in findings]
+def _padded_ids(findings: list[str], most: int = MOST_STATEMENTS) -> np.ndarray:
+    ids = np.zeros(most, dtype=np.int64)
+    ids[: len(findings)] = [statement_id(finding) for finding in findings[:most]]
     return ids
 
 
@@ -61,6 +66,11 @@ class PairMaker:
         counts: how many training records have each finding; one that is not in it counts as the rarest.
         shifts_traces: begin each trace at a point that is drawn.
         augmentation: what else is changed.
+        wordings: state findings in these words too, and general terms that hold. A text keeps the identity of its
+            finding whatever its words.
+
+    Raises:
+        CorpusError: there are no wordings of any label that is counted.
     """
 
     def __init__(
@@ -70,11 +80,18 @@ class PairMaker:
         counts: Mapping[str, int],
         shifts_traces: bool = True,
         augmentation: Augmentation | None = None,
+        wordings: Wordings | None = None,
     ):
+        if wordings is not None and not any(wordings.finding(label) in wordings.of_finding for label in counts):
+            raise CorpusError(
+                "the dataset has no label of which there are wordings: they are of SCP codes (PTB-XL) and SNOMED CT "
+                "codes (CPSC 2018, CSN). Leave out --wordings."
+            )
         self.feature_extractor = feature_extractor
         self.augmentation = augmentation
         self.text_source = text_source
-        self.counts = counts
+        self.wordings = wordings
+        self.counts = counts if wordings is None else wordings.counts(counts)
         self.shifts_traces = shifts_traces
 
     def __call__(self, row: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
@@ -95,17 +112,54 @@ class PairMaker:
             sample["text"] = record.text
         else:
             held = findings_of(row)[:MOST_STATEMENTS]
+            if self.wordings is not None:
+                held = [self.wordings.finding(label) for label in held]
             chosen = self._choose_findings(held, random)
             stated = [held[position] for position in chosen]
-            sample["text"] = ". ".join(record.statements[position].rstrip(".") for position in chosen)
-        sample["ecg_statement_ids"] = _padded_ids(held)
+            texts = [record.statements[position] for position in chosen]
+            if self.wordings is not None:
+                general = self.wordings.general_terms(held)
+                stated, texts = self._reword(stated, texts, general, self.wordings, random)
+                held = held + general
+            sample["text"] = ". ".join(text.rstrip(".") for text in texts)
+        sample["ecg_statement_ids"] = _padded_ids(held, MOST_STATEMENTS if self.wordings is None else MOST_HELD)
         sample["text_statement_ids"] = _padded_ids(stated)
         return sample
 
     def _choose_findings(self, held: list[str], random: np.random.Generator) -> np.ndarray:
         number = 1 if random.random() < SINGLE_FINDINGS else random.integers(1, len(held) + 1)
-        weights = np.array([max(1, self.counts.get(finding, 0)) for finding in held]) ** -RARITY
-        return random.choice(len(held), number, replace=False, p=weights / weights.sum())
+        return random.choice(len(held), number, replace=False, p=self._weights(held))
+
+    def _weights(self, findings: list[str]) -> np.ndarray:
+        weights = np.array([max(1, self.counts.get(finding, 0)) for finding in findings]) ** -RARITY
+        return weights / weights.sum()
+
+    def _reword(
+        self,
+        stated: list[str],
+        statements: list[str],
+        general: list[str],
+        wordings: Wordings,
+        random: np.random.Generator,
+    ) -> tuple[list[str], list[str]]:
+        """The findings of a text and their words.
+
+        Args:
+            stated: the findings that were chosen.
+            statements: what the corpus says of each.
+            general: the general terms that hold too.
+            wordings: of findings and terms.
+            random: where draws come from.
+        """
+        if general and random.random() < GENERAL_TERMS:
+            term = general[random.choice(len(general), p=self._weights(general))]
+            stated, statements = [term, *stated[1:]], ["", *statements[1:]]
+        texts = []
+        for finding, statement in zip(stated, statements, strict=True):
+            known = wordings.of_finding.get(finding, ())
+            as_in_corpus = not known or (statement and random.random() < OWN_STATEMENTS)
+            texts.append(statement if as_in_corpus else known[random.integers(len(known))])
+        return stated, texts
 
 
 class PairDataset(Dataset):
@@ -119,9 +173,10 @@ class PairDataset(Dataset):
         seed: of all draws.
         fixed_epoch: draw as in this epoch for ever, and leave traces as they are (for validation).
         augmentation: of records that are not fixed.
+        wordings: see `PairMaker`.
 
     Raises:
-        CorpusError: no row has a text of that kind.
+        CorpusError: no row has a text of that kind, or there are no wordings of its labels.
     """
 
     def __init__(
@@ -132,6 +187,7 @@ class PairDataset(Dataset):
         seed: int = 0,
         fixed_epoch: int | None = None,
         augmentation: Augmentation | None = None,
+        wordings: Wordings | None = None,
     ):
         column = text_column(text_source)
         usable = [index for index, value in enumerate(split.select_columns([column])) if value[column]]
@@ -150,6 +206,7 @@ class PairDataset(Dataset):
             *(feature_extractor, text_source, counts),
             shifts_traces=not self.is_fixed,
             augmentation=None if self.is_fixed else augmentation,
+            wordings=wordings,
         )
         self.seed = seed
         self.epoch = 0 if fixed_epoch is None else fixed_epoch

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import ShardedDataset
+from cgdmer.data.wordings import load_wordings
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.training.augmentation import Augmentation
 from cgdmer.training.pairs import PairCollator, PairMaker, text_column
@@ -274,6 +275,7 @@ def streaming_loader(
 
     Raises:
         ConfigurationError: the dataset's shards, rows or label counts do not suffice for the options.
+        CorpusError: its labels do not.
     """
     counts = dataset.label_counts() if options.text_source == "statements" else {}
     pairs = StreamedPairs(
@@ -281,6 +283,7 @@ def streaming_loader(
         PairMaker(
             *(feature_extractor, options.text_source, counts),
             augmentation=Augmentation(options.lead_dropout, options.noise, options.gain),
+            wordings=load_wordings() if options.wordings else None,
         ),
         collate,
         batch_size=options.per_device_train_batch_size,

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Findings in many words: how cardiologists, other corpora and laymen call what a label says.
+
+`wordings/scp.json` covers PTB-XL's 71 SCP codes, `wordings/snomed.json` the SNOMED CT codes of `snomed_findings.csv`.
+Both were written for this package from standard electrocardiography, PTB-XL's table of statements and that of CSN. A
+file holds:
+
+- `findings`: of each code, wordings that are true of every ECG with it, beside the corpus's own statement: names, long
+  and short, American and British; at the end what the ECG shows.
+- `general`: terms that are true of every ECG with any of their `codes` (which may be general terms in their turn). A
+  term is a name ("myocardial infarction") with `wordings`; or a code, whose finding the others are kinds of (an
+  anteroseptal infarction is an anterior one).
+- `same_as`: codes that say what another code or a general term says.
+
+A term does not hold for a code that merely makes it likely: no subendocardial injury is counted as an infarction, as
+PTB-XL's classes do; no sinus tachycardia as an abnormal ECG.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+_FILES = ("scp.json", "snomed.json")
+
+
+@dataclass(frozen=True)
+class Wordings:
+    """What is known about labels. A finding is named by a label, or by the name of a general term.
+
+    Attributes:
+        of_finding: the wordings of each finding, without a full stop.
+        same_as: labels that stand for another finding.
+        general_of: the general terms that hold wherever a finding does.
+    """
+
+    of_finding: Mapping[str, tuple[str, ...]]
+    same_as: Mapping[str, str]
+    general_of: Mapping[str, tuple[str, ...]]
+
+    def finding(self, label: str) -> str:
+        """The finding that a label stands for: itself if nothing is known."""
+        return self.same_as.get(label, label)
+
+    def general_terms(self, findings: Iterable[str]) -> list[str]:
+        """The general terms that hold for an ECG with these findings, each once, without the findings themselves."""
+        held = dict.fromkeys(findings)
+        terms = dict.fromkeys(term for finding in held for term in self.general_of.get(finding, ()))
+        return [term for term in terms if term not in held]
+
+    def counts(self, counts_of_labels: Mapping[str, int]) -> Counter[str]:
+        """How many records hold each finding and general term, from how many have each label.
+
+        A record with several labels of one term is counted for it as often: from the labels' counts alone, which is
+        all that a stream knows, it cannot be told.
+        """
+        counts: Counter[str] = Counter()
+        for label, count in counts_of_labels.items():
+            finding = self.finding(label)
+            for held in (finding, *self.general_terms([finding])):
+                counts[held] += count
+        return counts
+
+
+@cache
+def load_wordings() -> Wordings:
+    """The wordings that come with the package: SCP and SNOMED CT codes have no label in common."""
+    of_finding: dict[str, list[str]] = {}
+    codes_of: dict[str, list[str]] = {}
+    same_as: dict[str, str] = {}
+    folder = resources.files("cgdmer.data") / "wordings"
+    for name in _FILES:
+        content: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        of_finding.update(content["findings"])
+        same_as.update(content.get("same_as", {}))
+        for term, entry in content["general"].items():
+            codes_of.setdefault(term, []).extend(entry["codes"])
+            of_finding.setdefault(term, []).extend(entry.get("wordings", ()))
+    terms_of: dict[str, list[str]] = {}
+    for term, codes in codes_of.items():
+        for code in codes:
+            terms_of.setdefault(code, []).append(term)
+    return Wordings(
+        of_finding={finding: tuple(wordings) for finding, wordings in of_finding.items()},
+        same_as=same_as,
+        general_of={finding: _all_above(finding, terms_of) for finding in of_finding},
+    )
+
+
+def _all_above(finding: str, terms_of: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """The terms of a finding, the terms of those, and so on; the nearest first."""
+    above: dict[str, None] = {}
+    waiting = list(terms_of.get(finding, ()))
+    for term in waiting:
+        if term not in above:
+            above[term] = None
+            waiting.extend(terms_of.get(term, ()))
+    return tuple(above)
+
+
+__all__ = ["Wordings", "load_wordings"]

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts in other words than the corpus's (`--wordings`), on simulated records that got labels of PTB-XL."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor
+
+import cgdmer.data.wordings as wordings_module
+from cgdmer.data.shards import ShardedDataset
+from cgdmer.data.storage import load_dataset_folder
+from cgdmer.data.wordings import load_wordings
+from cgdmer.models.errors import ConfigurationError, CorpusError, ModelFolderError
+from cgdmer.models.objectives import satisfied_pairs
+from cgdmer.pretrain import main
+from cgdmer.training.pairs import (
+    GENERAL_TERMS,
+    MOST_HELD,
+    MOST_STATEMENTS,
+    OWN_STATEMENTS,
+    RARITY,
+    PairCollator,
+    PairDataset,
+    PairMaker,
+    statement_id,
+)
+from cgdmer.training.streaming import Position, StreamedPairs
+
+# An SNOMED CT code that says the same as AFIB, one that is a general term, and a label that nobody knows.
+LABELS = (
+    *(["SR", "NORM"], ["SR", "ASMI", "LVH"], ["AFIB", "CLBBB", "INJIL"], ["164889003", "1AVB"], ["164865005"]),
+    *(["unheard", "PVC"], ["unheard"], ["ILMI", "ISCAL", "LPR", "1AVB", "STACH", "PAC"]),
+)
+FILES = [json.loads(path.read_text()) for path in Path(wordings_module.__file__).with_suffix("").glob("*.json")]
+
+
+def in_corpus(label: str) -> str:
+    return f"The corpus says {label}."
+
+
+@pytest.fixture(scope="module")
+def labelled_folder(cohort_folder, tmp_path_factory) -> Path:
+    """The cohort's folder with other labels, and a summary that counts them."""
+    folder = tmp_path_factory.mktemp("labelled") / "dataset"
+
+    def label(row, index):
+        labels = LABELS[index % len(LABELS)]
+        return {"labels": labels, "statements": [in_corpus(label) for label in labels]}
+
+    splits = load_dataset_folder(cohort_folder)
+    labelled = datasets.DatasetDict(
+        {name: split.map(label, with_indices=True, load_from_cache_file=False) for name, split in splits.items()}
+    )
+    labelled.save_to_disk(str(folder))
+    counts = Counter(label for labels in labelled["train"]["labels"] for label in labels)
+    summary = json.loads((cohort_folder / "summary.json").read_text())
+    summary["labels"] = {label: {"train": count} for label, count in counts.items()}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def train_split(labelled_folder):
+    return load_dataset_folder(labelled_folder)["train"]
+
+
+@pytest.fixture(scope="module")
+def processor(small_preset):
+    return AutoProcessor.from_pretrained(small_preset)
+
+
+@pytest.fixture(scope="module")
+def pairs(train_split, processor):
+    return PairDataset(train_split, processor.feature_extractor, "statements", seed=5, wordings=load_wordings())
+
+
+@pytest.fixture(scope="module")
+def drawn(pairs) -> list[tuple[list[str], dict]]:
+    """The labels and the sample of every record in 25 epochs."""
+    samples = []
+    for epoch in range(25):
+        pairs.set_epoch(epoch)
+        samples += [(row["labels"], pairs[index]) for index, row in enumerate(pairs.split)]
+    return samples
+
+
+def same_as(label: str) -> str:
+    return next((file["same_as"][label] for file in FILES if label in file.get("same_as", {})), label)
+
+
+def terms_of(labels: list[str]) -> set[str]:
+    """A naive reference: add each term one of whose codes is held, until nothing is added."""
+    held, before = {same_as(label) for label in labels}, set()
+    while held != before:
+        before = set(held)
+        for file in FILES:
+            held |= {term for term, entry in file["general"].items() if before & set(entry["codes"])}
+    return held - {same_as(label) for label in labels}
+
+
+def said_by(text: str) -> str:
+    """The finding of one sentence of a text; the wordings of the files belong to one finding each."""
+    if text.startswith("The corpus says "):
+        return same_as(text.removeprefix("The corpus says "))
+    owners = [finding for finding, wordings in load_wordings().of_finding.items() if text in wordings]
+    assert len(owners) == 1, text
+    return owners[0]
+
+
+def test_a_record_holds_its_findings_and_every_term_that_is_true_of_it(drawn):
+    for labels, sample in drawn[: len(LABELS)]:
+        expected = {same_as(label) for label in labels} | terms_of(labels)
+        assert set(sample["ecg_statement_ids"]) - {0} == {statement_id(finding) for finding in expected}
+        assert sample["ecg_statement_ids"].shape == (MOST_HELD,)
+        assert sample["text_statement_ids"].shape == (MOST_STATEMENTS,)
+    ids = {labels[0]: set(sample["ecg_statement_ids"]) for labels, sample in drawn[: len(LABELS)]}
+    assert statement_id("myocardial infarction") in ids["164865005"] & ids["ILMI"]
+    assert statement_id("myocardial infarction") not in ids["AFIB"] | ids["unheard"]
+    assert statement_id("AFIB") in ids["AFIB"] & ids["164889003"]
+    assert ids["unheard"] >= {statement_id("unheard")}
+
+
+def test_a_text_says_what_its_ids_stand_for_and_its_ecg_satisfies_it(drawn):
+    for labels, sample in drawn:
+        said = {said_by(text) for text in sample["text"].split(". ")}
+        assert set(sample["text_statement_ids"]) - {0} == {statement_id(finding) for finding in said}
+        assert said <= {same_as(label) for label in labels} | terms_of(labels)
+
+
+def test_no_text_is_a_negative_of_an_ecg_of_which_it_is_true(drawn):
+    """Against the sentences read back, whatever their wording: no id is used."""
+    some = drawn[: 3 * len(LABELS)]
+    satisfied = satisfied_pairs(
+        torch.tensor(np.stack([sample["ecg_statement_ids"] for _, sample in some])),
+        torch.tensor(np.stack([sample["text_statement_ids"] for _, sample in some])),
+    )
+    said = [{said_by(text) for text in sample["text"].split(". ")} for _, sample in some]
+    true_of = [{same_as(label) for label in labels} | terms_of(labels) for labels, _ in some]
+    assert satisfied.tolist() == [[text <= held for text in said] for held in true_of]
+
+
+def test_shares_are_as_stated(drawn):
+    """A single finding of which there are wordings: in the corpus's words, another's, or a term in its place."""
+    general, number = 0, 0
+    for labels, sample in drawn:
+        texts = sample["text"].split(". ")
+        if not terms_of(labels):
+            assert {said_by(text) for text in texts} <= {same_as(label) for label in labels}
+            continue
+        general += said_by(texts[0]) in terms_of(labels)
+        number += 1
+    assert general / number == pytest.approx(GENERAL_TERMS, abs=0.03)
+    alone = [
+        sample["text"]
+        for labels, sample in drawn
+        if ". " not in sample["text"] and said_by(sample["text"]) in set(map(same_as, labels)) - {"unheard"}
+    ]
+    own = sum(text.startswith("The corpus") for text in alone)
+    assert len(alone) > 600
+    assert own / len(alone) == pytest.approx(OWN_STATEMENTS, abs=0.05)
+
+
+def test_all_wordings_are_drawn_and_unknown_labels_keep_their_statement(drawn):
+    of_finding = load_wordings().of_finding
+    seen = {text for _, sample in drawn for text in sample["text"].split(". ")}
+    assert set(of_finding["AFIB"]) <= seen
+    assert {sample["text"] for labels, sample in drawn if labels == ["unheard"]} == {"The corpus says unheard"}
+
+
+def test_the_rarer_a_term_the_likelier_it_is_stated(train_split, processor):
+    """AFIB is held by a record in a hundred that hold CLBBB, and so are the terms that are true of it alone."""
+    row = next(row for row in train_split if row["labels"] == LABELS[2])
+    of_fibrillation, of_block = terms_of(["AFIB"]), terms_of(["CLBBB"])
+    counts = {"AFIB": 10, "CLBBB": 990, "INJIL": 10**9}
+    make_pair = PairMaker(processor.feature_extractor, "statements", counts, wordings=load_wordings())
+    stated = Counter()
+    for number in range(700):
+        first = said_by(make_pair(row, np.random.default_rng(number))["text"].split(". ")[0])
+        if first in terms_of(LABELS[2]):
+            stated[first] += 1
+    rare = sum(stated[term] for term in of_fibrillation - of_block - terms_of(["INJIL"]))
+    number_of_rare = len(of_fibrillation - of_block - terms_of(["INJIL"]))
+    number_of_common = len(of_block - of_fibrillation - terms_of(["INJIL"]))
+    odds = number_of_rare / number_of_common * (990 / 10) ** RARITY
+    assert number_of_rare >= 3 and number_of_common >= 3
+    assert rare / stated.total() == pytest.approx(odds / (1 + odds), abs=0.03)
+
+
+def test_draws_are_reproducible_and_signals_those_without_wordings(pairs, train_split, processor):
+    extractor = processor.feature_extractor
+    again = PairDataset(train_split, extractor, "statements", seed=5, wordings=load_wordings())
+    plain = PairDataset(train_split, extractor, "statements", seed=5)
+    texts = []
+    for epoch in (3, 1):
+        for dataset in (pairs, again, plain):
+            dataset.set_epoch(epoch)
+        for index in (7, 0, 3):
+            first, second, off = pairs[index], again[index], plain[index]
+            assert all(np.array_equal(first[name], second[name]) for name in first)
+            assert all(np.array_equal(first[name], off[name]) for name in ("ecg_values", "noise", "text_seed"))
+            assert off["ecg_statement_ids"].shape == (MOST_STATEMENTS,)
+            assert all(text.startswith("The corpus says ") for text in off["text"].split(". "))
+            texts.append(first["text"])
+    assert len(set(texts)) > 3
+
+
+def test_a_stream_makes_the_pairs_of_random_access(labelled_folder, pairs, train_split, processor):
+    dataset = ShardedDataset(str(labelled_folder))
+    make_pair = PairMaker(processor.feature_extractor, "statements", dataset.label_counts(), wordings=load_wordings())
+    assert make_pair.counts == pairs.make_pair.counts
+    stream = StreamedPairs(dataset, make_pair, PairCollator(processor.tokenizer), batch_size=4, seed=5)
+    streamed = [pair for pair, _ in stream._pairs(0, Position())]
+    again = [pair for pair, _ in stream._pairs(0, Position())]
+    assert len(streamed) == len(train_split)
+    assert [pair["text"] for pair in streamed] == [pair["text"] for pair in again]
+    row = train_split[3]
+    plain, there = (make(row, np.random.default_rng(8)) for make in (pairs.make_pair, make_pair))
+    assert all(np.array_equal(plain[name], there[name]) for name in plain)
+
+
+@pytest.mark.parametrize("streaming", [(), ("--streaming",)])
+def test_training_with_wordings(labelled_folder, small_preset, tmp_path, streaming):
+    command = [
+        *("--dataset", str(labelled_folder), "--config_name", str(small_preset), "--output_dir", str(tmp_path)),
+        *("--max_train_steps", "2", "--per_device_train_batch_size", "16", "--logging_steps", "1", *streaming),
+        *("--text_source", "statements", "--checkpointing_steps", "1", "--report_to", "none"),
+    ]
+    main([*command, "--wordings"])
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["loss"]) for line in lines if "loss" in line)
+    with pytest.raises(ModelFolderError, match="another wordings"):
+        main([*command, "--resume_from_checkpoint", str(tmp_path / "step_1")])
+
+
+def test_without_findings_there_is_nothing_to_word(cohort_folder, labelled_folder, small_preset, tmp_path):
+    start = ["--config_name", str(small_preset), "--output_dir", str(tmp_path), "--wordings"]
+    with pytest.raises(ConfigurationError, match="Pass --text_source statements"):
+        main([*start, "--dataset", str(labelled_folder)])
+    with pytest.raises(CorpusError, match="no label of which there are wordings"):
+        main([*start, "--dataset", str(cohort_folder), "--text_source", "statements"])
