@@ -50,6 +50,13 @@ def model_and_processor(options: Namespace) -> tuple[CGDMERForPreTraining, ECGPr
             f"the tokenizer has {len(processor.tokenizer)} tokens but the text tower knows {vocabulary}: they do not "
             "belong together. Pass the folder or Hub id that holds both as --text_model_name_or_path."
         )
+    if model.config.text_reconstruction_loss_weight > 0 and _mask_token_id(processor.tokenizer) != (
+        model.config.mask_token_id
+    ):
+        raise ConfigurationError(
+            f"the tokenizer's mask token is {processor.tokenizer.mask_token_id}, the model's configuration says "
+            f"{model.config.mask_token_id}: they do not belong together. Use the tokenizer that the model came with."
+        )
     if options.freeze_text_layers is None:
         half = model.config.text_config.num_hidden_layers // 2
         options.freeze_text_layers = half if options.text_model_name_or_path else 0
