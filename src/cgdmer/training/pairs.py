@@ -32,7 +32,7 @@ RARITY = 1.0  # a finding is chosen with a weight of its frequency to minus this
 # With wordings (ours):
 OWN_STATEMENTS = 0.4  # this share of the findings stated is worded as the corpus does
 GENERAL_TERMS = 0.2  # this share of texts states a general term in place of one of the findings
-MOST_HELD = 64  # of a record's findings and the general terms that hold for it; PTB-XL's fullest record has 34
+MOST_HELD = 64  # findings of a record and general terms that hold for it; of 4,072 of PTB-XL the fullest has 34
 
 
 def statement_id(statement: str) -> int:
@@ -142,7 +142,7 @@ class PairMaker:
         wordings: Wordings,
         random: np.random.Generator,
     ) -> tuple[list[str], list[str]]:
-        """The findings of a text and their words.
+        """The findings of a text, one perhaps a general term instead, and the words of each.
 
         Args:
             stated: the findings that were chosen.
@@ -153,7 +153,7 @@ class PairMaker:
         """
         if general and random.random() < GENERAL_TERMS:
             term = general[random.choice(len(general), p=self._weights(general))]
-            stated, statements = [term, *stated[1:]], ["", *statements[1:]]
+            stated, statements = [term, *stated[1:]], ["", *statements[1:]]  # the corpus does not state it
         texts = []
         for finding, statement in zip(stated, statements, strict=True):
             known = wordings.of_finding.get(finding, ())
