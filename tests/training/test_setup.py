@@ -6,8 +6,10 @@ from transformers import AutoProcessor
 
 from cgdmer import CGDMERConfig, CGDMERForPreTraining
 from cgdmer.data.storage import load_dataset_folder
+from cgdmer.models.errors import ConfigurationError
+from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.pairs import PairCollator, PairDataset
-from cgdmer.training.setup import center_heads, compile_ecg_layers
+from cgdmer.training.setup import center_heads, compile_ecg_layers, model_and_processor
 
 
 def mean_cosine(embeds: torch.Tensor) -> float:
@@ -60,3 +62,12 @@ def test_compiled_layers_are_compiled_once_a_shape(make_preset, cohort_folder):
     assert compiled == [3] * len(batches)
     torch.testing.assert_close(torch.stack(losses), torch.stack(expected), rtol=1e-5, atol=1e-6)
     assert list(model.state_dict()) == names
+
+
+def test_a_tokenizer_of_another_model_is_refused(make_preset, tmp_path):
+    preset = make_preset(mask_token_id=3)
+    CGDMERForPreTraining(CGDMERConfig.from_pretrained(preset)).save_pretrained(tmp_path)
+    AutoProcessor.from_pretrained(preset).save_pretrained(tmp_path)
+    options = parse_arguments(["--dataset", "d", "--model_name_or_path", str(tmp_path), "--output_dir", "o"])
+    with pytest.raises(ConfigurationError, match="mask token is 4, the model's configuration says 3"):
+        model_and_processor(options)
