@@ -16,6 +16,7 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .models.configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
+from .models.configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .models.ecg_record import ECGRecord
 from .models.errors import CGDMERError
 from .models.feature_extraction_ecg import ECGFeatureExtractor
@@ -25,6 +26,7 @@ from .models.modeling_cgdmer import (
     CGDMERForZeroShot,
     CGDMERModel,
 )
+from .models.modeling_ecg_encoders import ECGResNetModel, ECGViTModel
 from .models.pipeline_ecg_classification import ECGClassificationPipeline
 from .models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
 from .models.pretraining_cgdmer import CGDMERForPreTraining
@@ -37,15 +39,18 @@ __version__ = "0.1.0"
 
 def _register() -> None:
     """Auto classes of transformers have no place for ECGs: the nearest ones stand in (see the README)."""
-    AutoConfig.register("cgdmer", CGDMERConfig)
-    AutoConfig.register("cgdmer_ecg", CGDMERECGConfig)
-    AutoModel.register(CGDMERConfig, CGDMERModel)
-    AutoModel.register(CGDMERECGConfig, CGDMERECGModel)
+    for config, model in (
+        (CGDMERConfig, CGDMERModel),
+        (CGDMERECGConfig, CGDMERECGModel),
+        (ECGViTConfig, ECGViTModel),
+        (ECGResNetConfig, ECGResNetModel),
+    ):
+        AutoConfig.register(config.model_type, config)
+        AutoModel.register(config, model)
+        AutoFeatureExtractor.register(config, ECGFeatureExtractor)
     AutoModelForPreTraining.register(CGDMERConfig, CGDMERForPreTraining)
     AutoModelForZeroShotImageClassification.register(CGDMERConfig, CGDMERForZeroShot)
     AutoModelForAudioClassification.register(CGDMERECGConfig, CGDMERForECGClassification)
-    for config in (CGDMERConfig, CGDMERECGConfig):
-        AutoFeatureExtractor.register(config, ECGFeatureExtractor)
     AutoProcessor.register(CGDMERConfig, ECGProcessor)
     PIPELINE_REGISTRY.register_pipeline(
         "zero-shot-ecg-classification",
@@ -77,6 +82,10 @@ __all__ = [
     "ECGFeatureExtractor",
     "ECGProcessor",
     "ECGRecord",
+    "ECGResNetConfig",
+    "ECGResNetModel",
+    "ECGViTConfig",
+    "ECGViTModel",
     "ZeroShotECGClassificationPipeline",
     "read_wfdb",
 ]

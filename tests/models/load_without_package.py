@@ -63,6 +63,11 @@ def outputs_of(folder: Path, inputs: dict) -> dict:
         array = inputs["recording"]["ecg"]
         arguments = {key: value for key, value in inputs["recording"].items() if key != "ecg"}
         outputs[name, "pipeline"] = classify(array, candidate_labels=inputs["prompts"], **arguments)
+    for name in ("ECGViTModel", "ECGResNetModel"):
+        model = AutoModel.from_pretrained(folder / name, trust_remote_code=True).eval()
+        outputs[name, "AutoModel"] = model(**signal).pooler_output
+        model = AutoModel.from_pretrained(folder / f"CGDMERModel-{name}", trust_remote_code=True).eval()
+        outputs[f"CGDMERModel-{name}", "AutoModel"] = model(**signal, **texts).logits_per_ecg
     place = folder / "CGDMERForPreTraining"
     model = AutoModelForPreTraining.from_pretrained(place, trust_remote_code=True).eval()
     outputs["CGDMERForPreTraining", "pretraining"] = model(**signal, **texts, **pretraining).loss
@@ -87,6 +92,10 @@ def save_again(folder: Path, target: Path) -> None:
         "CGDMERModel": (AutoModel, AutoProcessor),
         "CGDMERECGModel": (AutoModel, AutoFeatureExtractor),
         "CGDMERForECGClassification": (AutoModelForAudioClassification, AutoFeatureExtractor),
+        "ECGViTModel": (AutoModel, AutoFeatureExtractor),
+        "ECGResNetModel": (AutoModel, AutoFeatureExtractor),
+        "CGDMERModel-ECGViTModel": (AutoModel, AutoProcessor),
+        "CGDMERModel-ECGResNetModel": (AutoModel, AutoProcessor),
     }
     for name, (model_class, processor_class) in kinds.items():
         model_class.from_pretrained(folder / name, trust_remote_code=True).save_pretrained(target / name)

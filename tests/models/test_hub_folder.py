@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_batch, tiny_config, tiny_ecg_config, tiny_processor
+from tiny import (
+    tiny_batch,
+    tiny_config,
+    tiny_config_with,
+    tiny_ecg_config,
+    tiny_processor,
+    tiny_resnet_config,
+    tiny_vit_config,
+)
 from transformers import (
     AutoFeatureExtractor,
     AutoModel,
@@ -30,11 +38,14 @@ from cgdmer import (
     CGDMERModel,
     ECGFeatureExtractor,
     ECGProcessor,
+    ECGResNetModel,
+    ECGViTModel,
 )
 from cgdmer.models.hub_folder import PIPELINES
 
 JOINT_CLASSES = [CGDMERForZeroShot, CGDMERForPreTraining, CGDMERModel]
 ECG_CLASSES = [CGDMERECGModel, CGDMERForECGClassification]
+OTHER_ENCODERS = {ECGViTModel: tiny_vit_config, ECGResNetModel: tiny_resnet_config}
 LABELS = {0: "AF", 1: "SR", 2: "LBBB"}
 LEADS = ["II", "V1", "V5"]
 
@@ -54,6 +65,12 @@ def folder(tmp_path_factory) -> Path:
         model.save_pretrained(folder / cls.__name__)
         processor = tiny_processor()
         (processor if joint else processor.feature_extractor).save_pretrained(folder / cls.__name__)
+    for cls, make_config in OTHER_ENCODERS.items():
+        cls(make_config()).save_pretrained(folder / cls.__name__)
+        processor.feature_extractor.save_pretrained(folder / cls.__name__)
+        joint_place = folder / f"CGDMERModel-{cls.__name__}"
+        CGDMERModel(tiny_config_with(make_config())).save_pretrained(joint_place)
+        processor.save_pretrained(joint_place)
     return folder
 
 
@@ -96,6 +113,11 @@ def expected_outputs(folder: Path, inputs: dict) -> dict:
         if cls is CGDMERForPreTraining:
             model = CGDMERForPreTraining.from_pretrained(place).eval()
             outputs[name, "pretraining"] = model(**signal, **texts, **pretraining).loss
+    for cls in OTHER_ENCODERS:
+        name = cls.__name__
+        outputs[name, "AutoModel"] = cls.from_pretrained(folder / name).eval()(**signal).pooler_output
+        model = CGDMERModel.from_pretrained(folder / f"CGDMERModel-{name}").eval()
+        outputs[f"CGDMERModel-{name}", "AutoModel"] = model(**signal, **texts).logits_per_ecg
     for cls in ECG_CLASSES:
         name, place = cls.__name__, folder / cls.__name__
         outputs[name, "AutoModel"] = CGDMERECGModel.from_pretrained(place).eval()(**signal).pooler_output
@@ -150,7 +172,7 @@ def test_the_configuration_says_which_class_serves_what(folder, cls):
 
 
 def test_entries_name_classes_that_exist(folder):
-    for place in (folder / cls.__name__ for cls in (*JOINT_CLASSES, *ECG_CLASSES)):
+    for place in (folder / cls.__name__ for cls in (*JOINT_CLASSES, *ECG_CLASSES, *OTHER_ENCODERS)):
         config = json.loads((place / "config.json").read_text())
         entries = [entry["impl"] for entry in config.get("custom_pipelines", {}).values()]
         for entry in (*config["auto_map"].values(), *entries):
@@ -255,6 +277,7 @@ def test_code_runs_only_when_it_is_trusted(remote):
         *((cls.__name__, kind) for cls in ECG_CLASSES for kind in ("AutoModel", "extractor")),
         ("CGDMERForECGClassification", "classification"),
         ("CGDMERForECGClassification", "pipeline"),
+        *((name + cls.__name__, "AutoModel") for cls in OTHER_ENCODERS for name in ("", "CGDMERModel-")),
     ],
     ids="-".join,
 )
@@ -278,4 +301,4 @@ def test_a_folder_saved_by_remote_code_is_complete(remote, folder, cls):
 
 def test_every_result_is_compared(remote, expected):
     assert remote["first"].keys() == remote["again"].keys() == expected.keys()
-    assert len(expected) == 4 * 3 + 1 + 2 * 2 + 2
+    assert len(expected) == 4 * 3 + 1 + 2 * 2 + 2 + 2 * 2

@@ -5,7 +5,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, PreTrainedTokenizerFast
 
-from cgdmer import CGDMERConfig, CGDMERECGConfig, ECGFeatureExtractor, ECGProcessor
+from cgdmer import (
+    CGDMERConfig,
+    CGDMERECGConfig,
+    ECGFeatureExtractor,
+    ECGProcessor,
+    ECGResNetConfig,
+    ECGViTConfig,
+)
 
 NUM_LEADS, NUM_PATCHES, PATCH_LENGTH = 12, 8, 8
 NUM_SAMPLES = NUM_PATCHES * PATCH_LENGTH
@@ -74,6 +81,24 @@ def tiny_config(**overrides) -> CGDMERConfig:
         "projection_size": 6,
     }
     return CGDMERConfig(ecg_config=tiny_ecg_options(**ecg_options), **options | overrides)
+
+
+def tiny_vit_config(**overrides) -> ECGViTConfig:
+    wanted = ("sampling_rate", "num_samples", "patch_length", "hidden_size", "num_hidden_layers")
+    wanted += ("num_attention_heads", "intermediate_size", "hidden_dropout", "attention_dropout")
+    options = tiny_ecg_options()
+    return ECGViTConfig(**{name: options[name] for name in wanted} | overrides)
+
+
+def tiny_resnet_config(**overrides) -> ECGResNetConfig:
+    options = {"sampling_rate": 32, "num_samples": NUM_SAMPLES, "patch_length": PATCH_LENGTH, "hidden_size": 16}
+    return ECGResNetConfig(**options | overrides)
+
+
+def tiny_config_with(ecg_config: ECGViTConfig | ECGResNetConfig, **overrides) -> CGDMERConfig:
+    """A whole configuration with an encoder that cannot hide patches."""
+    options = tiny_config().to_dict() | {"ecg_config": ecg_config, "contrast_view": "full"}
+    return CGDMERConfig(**options | {"ecg_reconstruction_loss_weight": 0.0} | overrides)
 
 
 def tiny_ecg(records: int = 4, seed: int = 0) -> torch.Tensor:

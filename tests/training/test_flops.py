@@ -6,11 +6,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, DistilBertConfig
 
-from cgdmer import CGDMERConfig, CGDMERForPreTraining
+from cgdmer import CGDMERConfig, CGDMERForPreTraining, ECGViTConfig
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.modeling_cgdmer import CGDMERECGModel
 from cgdmer.presets import preset_folder
-from cgdmer.training.flops import encoder_flops, encoder_step_flops, training_step_flops, visible_tokens
+from cgdmer.training.flops import (
+    encoder_flops,
+    encoder_step_flops,
+    is_countable,
+    training_step_flops,
+    visible_tokens,
+)
 from cgdmer.training.setup import freeze_text_layers
 
 LOSSES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
@@ -124,6 +130,12 @@ def test_encoder_alone_is_counted_as_torch_counts_it():
     assert encoder_step_flops(config, 300) * 2 == counter.get_total_flops()
 
 
-def test_sizes_under_other_names_are_refused():
-    with pytest.raises(ConfigurationError, match="'intermediate_size'"):
-        training_step_flops(configuration(text_config=DistilBertConfig(), text_pooling="mean"), 1, 10)
+def test_what_cannot_be_counted_is_refused_and_known_beforehand():
+    """A run on a GPU asks beforehand, so that it does not fail at its first step."""
+    other_text = configuration(text_config=DistilBertConfig(), text_pooling="mean")
+    other_ecg = CGDMERConfig(ecg_config=ECGViTConfig(), contrast_view="full", **without("ecg_reconstruction"))
+    for config, message in ((other_text, "'intermediate_size'"), (other_ecg, "type 'ecg_vit' cannot be counted")):
+        assert not is_countable(config)
+        with pytest.raises(ConfigurationError, match=message):
+            training_step_flops(config, 1, 10)
+    assert is_countable(configuration())

@@ -1,45 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of CG-DMER (Niu et al., ICASSP 2026, arXiv 2602.21154)."""
 
-import difflib
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig, BertConfig, PreTrainedConfig
 
+from .configuration_checks import drop_registered_pipelines, refuse_below_one, refuse_unknown_keys
+from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .errors import ConfigurationError
 
 MASK_STRATEGIES = ("uniform", "time", "lead", "dual")
-
-# What transformers itself hands to a configuration beside the declared fields.
-_KEYS_OF_TRANSFORMERS = {
-    "_commit_hash",
-    "attn_implementation",
-    "auto_map",
-    "custom_pipelines",
-    "experts_implementation",
-    "name_or_path",
-    "num_labels",
-    "output_attentions",
-    "tie_word_embeddings",
-    "torch_dtype",
-}
-
-
-def _refuse_unknown_keys(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
-    """transformers keeps any unknown key silently, so that a misspelt option would have no effect at all."""
-    for key in kwargs:
-        if key in _KEYS_OF_TRANSFORMERS or key.startswith("_") or hasattr(type(config), key):
-            continue
-        close = difflib.get_close_matches(key, list(type(config).__dataclass_fields__), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(f"{type(config).__name__} has no option {key!r}.{hint}")
-
-
-def refuse_below_one(config: PreTrainedConfig, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ConfigurationError(f"{name} is {getattr(config, name)}; expected at least 1.")
 
 
 @strict
@@ -99,7 +70,7 @@ class CGDMERECGConfig(PreTrainedConfig):
     normalize_patches: bool = True
 
     def __post_init__(self, **kwargs):
-        _refuse_unknown_keys(self, kwargs)
+        refuse_unknown_keys(self, kwargs)
         drop_registered_pipelines(kwargs)
         if self.num_leads != 12:
             raise ConfigurationError(
@@ -137,6 +108,10 @@ class CGDMERECGConfig(PreTrainedConfig):
         return self.num_samples // self.patch_length
 
 
+ECG_CONFIGS = {config.model_type: config for config in (CGDMERECGConfig, ECGViTConfig, ECGResNetConfig)}
+_ECG_TYPES = " or ".join(map(repr, ECG_CONFIGS))
+
+
 @strict
 class CGDMERConfig(PreTrainedConfig):
     r"""The whole of CG-DMER: an ECG branch, a BERT-like text branch, heads and losses.
@@ -145,7 +120,8 @@ class CGDMERConfig(PreTrainedConfig):
     configurations. Weights are ours where the paper gives none (eq. 10 names them without values).
 
     Args:
-        ecg_config (`CGDMERECGConfig` or `dict`): the ECG branch.
+        ecg_config (`CGDMERECGConfig` or `dict`): the ECG branch. For comparisons, also an `ECGViTConfig` or
+            `ECGResNetConfig`, or a dict with their `model_type`: encoders that cannot hide patches.
         text_config (`PreTrainedConfig` or `dict` with a `model_type`): any BERT-like encoder. Default: the shape of
             `ncbi/MedCPT-Query-Encoder` (BERT base).
         text_model_name (`str`): Hub id or folder of the tokenizer, for a preset that does not carry one.
@@ -196,12 +172,15 @@ class CGDMERConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs):
-        _refuse_unknown_keys(self, kwargs)
+        refuse_unknown_keys(self, kwargs)
         drop_registered_pipelines(kwargs)
         if self.ecg_config is None:
             self.ecg_config = CGDMERECGConfig()
         elif isinstance(self.ecg_config, dict):
-            self.ecg_config = CGDMERECGConfig(**self.ecg_config)
+            model_type = self.ecg_config.get("model_type", CGDMERECGConfig.model_type)
+            if model_type not in ECG_CONFIGS:
+                raise ConfigurationError(f"ecg_config has model_type {model_type!r}; expected {_ECG_TYPES}.")
+            self.ecg_config = ECG_CONFIGS[model_type](**self.ecg_config)
         if self.text_config is None:
             self.text_config = BertConfig()
         elif isinstance(self.text_config, dict):
@@ -213,8 +192,10 @@ class CGDMERConfig(PreTrainedConfig):
                     "Name a BERT-like encoder, for example 'bert'."
                 )
             self.text_config = CONFIG_MAPPING[model_type](**text_config)
-        if getattr(self.ecg_config, "model_type", None) != CGDMERECGConfig.model_type:
-            raise ConfigurationError(f"ecg_config is {self.ecg_config!r}; expected a CGDMERECGConfig or a dict.")
+        if getattr(self.ecg_config, "model_type", None) not in ECG_CONFIGS:
+            raise ConfigurationError(
+                f"ecg_config is {self.ecg_config!r}; expected a configuration of type {_ECG_TYPES}, or a dict."
+            )
         if not isinstance(self.text_config, PreTrainedConfig):
             raise ConfigurationError(
                 f"text_config is {self.text_config!r}; expected a configuration, or a dict with a model_type."
@@ -242,25 +223,19 @@ class CGDMERConfig(PreTrainedConfig):
         for name in ("contrastive", "ecg_reconstruction", "text_reconstruction", "orthogonality", "siglip"):
             if getattr(self, f"{name}_loss_weight") < 0:
                 raise ConfigurationError(f"{name}_loss_weight is negative. Use 0 to switch that loss off.")
+        hides_patches = self.ecg_reconstruction_loss_weight > 0 or self.contrast_view != "full"
+        if hides_patches and self.ecg_config.model_type != CGDMERECGConfig.model_type:
+            raise ConfigurationError(
+                f"an encoder of type {self.ecg_config.model_type!r} cannot hide patches. Set contrast_view to 'full' "
+                f"(it is {self.contrast_view!r}) and ecg_reconstruction_loss_weight to 0 (it is "
+                f"{self.ecg_reconstruction_loss_weight})."
+            )
         super().__post_init__(**kwargs)
 
     @property
     def aligns(self) -> bool:
         """Whether any loss pulls ECG and text embeddings together."""
         return self.contrastive_loss_weight > 0 or self.siglip_loss_weight > 0
-
-
-def drop_registered_pipelines(kwargs: dict[str, Any]) -> None:
-    """Forget `custom_pipelines` where this package has registered the tasks already.
-
-    With that entry in config.json `transformers.pipeline` demands `trust_remote_code=True` even though it would run
-    the installed class. A machine without the package keeps the entry, and needs it.
-    """
-    if kwargs.get("custom_pipelines"):
-        from transformers.pipelines import PIPELINE_REGISTRY
-
-        if all(task in PIPELINE_REGISTRY.supported_tasks for task in kwargs["custom_pipelines"]):
-            del kwargs["custom_pipelines"]
 
 
 __all__ = ["CGDMERConfig", "CGDMERECGConfig"]

@@ -68,10 +68,16 @@ def init_lead_and_time_embeddings(lead_embedding_LD: torch.Tensor, time_embeddin
     usual deviation of 0.02 the decoder needs several times as many steps to find out which place is which.
     """
     init.normal_(lead_embedding_LD, std=0.5)
+    init_time_embedding(time_embedding_ND)
+
+
+@torch.no_grad()
+def init_time_embedding(time_embedding_ND: torch.Tensor) -> None:
+    """Sines and cosines, neighbours alike."""
     patches, width = time_embedding_ND.shape
     frequencies = 1e-4 ** (torch.arange(0, width, 2, device=time_embedding_ND.device) / width)
     angles = torch.arange(patches, device=time_embedding_ND.device)[:, None] * frequencies
     init.copy_(time_embedding_ND, torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width])
 
 
-__all__ = ["LeadTimeTokenizer", "init_lead_and_time_embeddings"]
+__all__ = ["LeadTimeTokenizer", "init_lead_and_time_embeddings", "init_time_embedding"]

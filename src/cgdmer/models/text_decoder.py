@@ -34,6 +34,9 @@ class MaskedTokenDecoder(nn.Module):
         super().__init__()
         self.config = text_config
         width = text_config.hidden_size
+        # As much dropout as in the ECG encoder; a residual network has none.
+        hidden_dropout = getattr(config.ecg_config, "hidden_dropout", 0.0)
+        attention_dropout = getattr(config.ecg_config, "attention_dropout", 0.0)
         self.start = nn.Parameter(torch.zeros(width))
         self.position_embedding = nn.Embedding(text_config.max_position_embeddings, width)
         self.layers = nn.ModuleList(
@@ -43,8 +46,8 @@ class MaskedTokenDecoder(nn.Module):
                 text_config.num_attention_heads,
                 4 * width,
                 "gelu",
-                config.ecg_config.hidden_dropout,
-                config.ecg_config.attention_dropout,
+                hidden_dropout,
+                attention_dropout,
                 is_causal=True,
                 cross_attention=True,
             )

@@ -17,6 +17,13 @@ from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.masking import most_visible
 
 _TRAINED = 3  # times its forward pass
+_TEXT_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
+
+
+def is_countable(config: CGDMERConfig) -> bool:
+    """Whether `training_step_flops` knows both towers."""
+    knows_text = all(getattr(config.text_config, name, None) is not None for name in _TEXT_SIZES)
+    return knows_text and config.ecg_config.model_type == CGDMERECGConfig.model_type
 
 
 def training_step_flops(
@@ -37,9 +44,12 @@ def training_step_flops(
         distinct_texts: share of the texts that are encoded whole; the others are another record's text again.
 
     Raises:
-        ConfigurationError: the text tower's configuration does not state its sizes in BERT's names.
+        ConfigurationError: the ECG encoder is not CG-DMER's own, or the text tower's configuration does not state its
+            sizes in BERT's names.
     """
     ecg = config.ecg_config
+    if ecg.model_type != CGDMERECGConfig.model_type:
+        raise ConfigurationError(f"operations of an encoder of type {ecg.model_type!r} cannot be counted.")
     reconstructs, aligns = config.ecg_reconstruction_loss_weight > 0, _uses_embeddings(config)
     uses_text = aligns or config.text_reconstruction_loss_weight > 0
     num_places = ecg.num_leads * ecg.num_patches
@@ -173,6 +183,7 @@ __all__ = [
     "ecg_decoder_flops",
     "encoder_flops",
     "encoder_step_flops",
+    "is_countable",
     "layer_flops",
     "training_step_flops",
     "visible_tokens",

@@ -19,6 +19,7 @@ from cgdmer.models.errors import ConfigurationError
 from cgdmer.training.cached_gradients import backward_in_chunks
 from cgdmer.training.calibration import fit_score
 from cgdmer.training.checkpoints import Checkpoints, Position, drop_metrics_beyond
+from cgdmer.training.flops import is_countable
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw
 from cgdmer.training.pairs import PairCollator, PairDataset
@@ -145,7 +146,7 @@ class _Run:
         self.checkpoints, self.training, self.total_steps = checkpoints, training, total_steps
         self.data = training.pairs.identity()
         self.finite = FiniteSteps(optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
-        counts_operations = accelerator.device.type == "cuda"
+        counts_operations = accelerator.device.type == "cuda" and is_countable(self.config)
         self.throughput = Throughput(
             accelerator, self.config if counts_operations else None, options.freeze_text_layers
         )

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all models share: loading, saving, initialisation, and checks of their input.
+
+Shapes: B batch, L leads, N patches a lead.
+"""
+
+import os
+from typing import ClassVar
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers import initialization as init
+
+from .configuration_cgdmer import CGDMERConfig
+from .errors import ECGInputError, ModelFolderError
+from .hub_folder import HubFolderModel
+from .lead_time_tokenizer import LeadTimeTokenizer, init_lead_and_time_embeddings
+from .transformer_layers import ECGAttention, ECGLayer
+
+
+class CGDMERPreTrainedModel(HubFolderModel):
+    """Loading, saving and initialisation for all CG-DMER classes.
+
+    All classes keep the ECG encoder under `ecg_model`, so that each of them loads from a checkpoint of any other.
+    """
+
+    config: CGDMERConfig
+    base_model_prefix = "ecg_model"
+    main_input_name = "ecg_values"
+    input_modalities: ClassVar[tuple[str, ...]] = ("ecg", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules: ClassVar = ["ECGLayer", "LeadTimeTokenizer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_record_outputs: ClassVar = {"hidden_states": ECGLayer, "attentions": ECGAttention}
+    # Parts that a checkpoint may hold and a class may not want: each class takes what it has.
+    _keys_to_ignore_on_load_unexpected: ClassVar = [
+        r"^(ecg|text)_decoder\.",
+        r"^vocabulary_head\.",
+        r"^siglip_(log_scale|bias)$",
+        r"^(ecg|text)_(shared|specific)_head\.",
+        r"^text_model\.",
+        r"^classifier\.",
+    ]
+    # Parts that may start at random when they are missing from a checkpoint; anything else missing is an error.
+    _may_be_missing: ClassVar[tuple[str, ...]] = ()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Conv1d)):
+            # By the layer's own size: a fixed deviation of 0.02 suits a width of 768 and stalls one of 128.
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.trunc_normal_(module.weight, std=self.config.initializer_range)
+        elif isinstance(module, LeadTimeTokenizer):
+            init_lead_and_time_embeddings(module.lead_embedding, module.time_embedding)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
+        """As in transformers, with two differences: safetensors only, and missing weights raise.
+
+        transformers prints a table and returns random weights in their place. Parts that are meant to be trained
+        from scratch (a new `classifier`) may be missing.
+
+        Raises:
+            ModelFolderError: no weights in the folder, weights of other sizes than the configuration says, or parts
+                missing.
+        """
+        path = pretrained_model_name_or_path
+        if path is not None and os.path.isdir(path):
+            folder = os.path.join(path, kwargs.get("subfolder", ""))
+            if not any(name.endswith((".safetensors", ".safetensors.index.json")) for name in os.listdir(folder)):
+                raise ModelFolderError(
+                    f"{folder} holds no weights (no .safetensors file). Is it a preset of hub_configs, or a run that "
+                    "has not finished? To start from random weights use the class's constructor with its config."
+                )
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
+        except RuntimeError as error:
+            if "mismatch" not in str(error):
+                raise
+            raise ModelFolderError(
+                f"the weights in {path} do not have the sizes that its configuration says: they belong to another "
+                f"configuration. {error}"
+            ) from error
+        missing = [key for key in info["missing_keys"] if not key.startswith(cls._may_be_missing)]
+        if missing and path is not None:
+            raise ModelFolderError(
+                f"{path} lacks {len(missing)} weights that {cls.__name__} needs (the first: {sorted(missing)[0]}). "
+                "They would be random. Load it with the class that saved it, or one with fewer parts."
+            )
+        return (model, info) if output_loading_info else model
+
+
+def check_ecg_values(ecg_values: torch.Tensor, config: PreTrainedConfig) -> None:
+    expected = (config.num_leads, config.num_samples)
+    if ecg_values.ndim != 3 or tuple(ecg_values.shape[1:]) != expected:
+        raise ECGInputError(
+            f"ecg_values has shape {tuple(ecg_values.shape)}; expected (batch, {expected[0]}, {expected[1]}). "
+            "The model's feature extractor returns that shape for any recording."
+        )
+
+
+def present_patches(
+    ecg_values: torch.Tensor, lead_mask: torch.Tensor | None, patch_mask: torch.Tensor | None, num_patches: int
+) -> torch.Tensor:
+    """(B, L, N) bool: the lead was recorded and the patch lies within the recording."""
+    batch, leads, _ = ecg_values.shape
+    for name, mask, size in (("lead_mask", lead_mask, leads), ("patch_mask", patch_mask, num_patches)):
+        if mask is not None and tuple(mask.shape) != (batch, size):
+            raise ECGInputError(
+                f"{name} has shape {tuple(mask.shape)}; expected {(batch, size)}. Does the feature extractor belong "
+                "to another model?"
+            )
+    present = torch.ones(batch, leads, num_patches, dtype=torch.bool, device=ecg_values.device)
+    if lead_mask is not None:
+        present = present & lead_mask.bool()[:, :, None]
+    if patch_mask is not None:
+        present = present & patch_mask.bool()[:, None, :]
+    return present
+
+
+__all__ = ["CGDMERPreTrainedModel", "check_ecg_values", "present_patches"]

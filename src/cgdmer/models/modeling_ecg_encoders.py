@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other ECG encoders in the place of CG-DMER's own, for comparisons of methods: ViT and ResNet, all leads at once.
+
+Neither has a token for a lead, so that neither can leave out hidden patches: `CGDMERConfig` refuses losses and views
+that need this. What stands in absent leads, and beyond a recording's end, is set to zero.
+
+Shapes: B batch, L leads, T samples, N patches of time, F frames after the convolutions, D width, C channels.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedConfig
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
+from .errors import ConfigurationError
+from .lead_time_tokenizer import init_time_embedding
+from .modeling_base import CGDMERPreTrainedModel, check_ecg_values, present_patches
+from .transformer_layers import ECGLayer
+
+_SAMPLES_A_FRAME = 16  # a stride of 2 in the stem and in three of the four stages
+
+
+class ECGViTModel(CGDMERPreTrainedModel):
+    """A transformer over patches of time, as MERL has one (Liu et al., ICML 2024, arXiv 2403.06659).
+
+    A token is a linear map of one patch of all leads together.
+    """
+
+    config: ECGViTConfig
+    input_modalities = ("ecg",)
+    auto_classes: ClassVar = {"AutoModel": "modeling_ecg_encoders.ECGViTModel"}
+
+    def __init__(self, config: ECGViTConfig):
+        super().__init__(config)
+        self.projection = nn.Linear(config.num_leads * config.patch_length, config.hidden_size)
+        self.time_embedding = nn.Parameter(torch.zeros(config.num_patches, config.hidden_size))
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList(
+            ECGLayer(
+                config,
+                config.hidden_size,
+                config.num_attention_heads,
+                config.intermediate_size,
+                config.hidden_act,
+                config.hidden_dropout,
+                config.attention_dropout,
+                layer_norm_eps=config.layer_norm_eps,
+            )
+            for _ in range(config.num_hidden_layers)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.projection
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init_time_embedding(self.time_embedding)
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPooling:
+        r"""
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
+
+        Returns:
+            `last_hidden_state` (B, N, D) and `pooler_output` (B, D), its mean over the patches within the recording.
+        """
+        signal_BLT = _signal_where_present(self.config, ecg_values, lead_mask, patch_mask, kwargs)
+        patches_BNLP = signal_BLT.unflatten(-1, (-1, self.config.patch_length)).transpose(1, 2)
+        hidden = self.projection(patches_BNLP.flatten(2).to(self.dtype)) + self.time_embedding
+        hidden = self.dropout(hidden)
+        attention_mask = None
+        if patch_mask is not None:
+            attention_mask = create_bidirectional_mask(self.config, hidden, patch_mask.bool())
+        for layer in self.layers:
+            hidden = layer(hidden, attention_mask)
+        hidden = self.norm(hidden)
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=_mean(hidden, patch_mask))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, each with batch normalisation, and the input added: (B, C, F) -> (B, channels, F / stride)."""
+
+    def __init__(self, inputs: int, channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv1d(inputs, channels, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm1d(channels)
+        self.conv2 = nn.Conv1d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm1d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or inputs != channels:
+            self.shortcut = nn.Sequential(nn.Conv1d(inputs, channels, 1, stride, bias=False), nn.BatchNorm1d(channels))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        changed = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(hidden)))))
+        return F.relu(changed + self.shortcut(hidden))
+
+
+class ECGResNetModel(CGDMERPreTrainedModel):
+    """A residual network (He et al., CVPR 2016) along time with the leads as channels: 18 layers by default.
+
+    Unlike that of images it does not pool after the stem.
+    """
+
+    config: ECGResNetConfig
+    input_modalities = ("ecg",)
+    auto_classes: ClassVar = {"AutoModel": "modeling_ecg_encoders.ECGResNetModel"}
+    supports_gradient_checkpointing = False
+    _can_record_outputs: ClassVar = {"hidden_states": ResidualBlock}
+
+    def __init__(self, config: ECGResNetConfig):
+        super().__init__(config)
+        channels = config.hidden_size // 8
+        self.stem = nn.Sequential(
+            nn.Conv1d(config.num_leads, channels, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm1d(channels),
+            nn.ReLU(),
+        )
+        blocks: list[nn.Module] = []
+        for stage in range(4):
+            width = channels * 2**stage
+            for block in range(config.blocks_per_stage):
+                begins = stage > 0 and block == 0
+                blocks.append(ResidualBlock(width // 2 if begins else width, width, 2 if begins else 1))
+        self.layers = nn.ModuleList(blocks)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.stem[0]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.BatchNorm1d):
+            for ones in (module.weight, module.running_var):
+                init.ones_(ones)
+            for zeros in (module.bias, module.running_mean, module.num_batches_tracked):
+                init.zeros_(zeros)
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPooling:
+        r"""
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
+
+        Returns:
+            `last_hidden_state` (B, F, D) and `pooler_output` (B, D), its mean over the frames whose middle lies within
+            the recording.
+        """
+        signal_BLT = _signal_where_present(self.config, ecg_values, lead_mask, patch_mask, kwargs)
+        hidden = self.stem(signal_BLT.to(self.dtype))
+        for layer in self.layers:
+            hidden = layer(hidden)
+        frame_mask = None
+        if patch_mask is not None:
+            # All convolutions are symmetric: the middle of frame f is sample 16 f.
+            frame_mask = patch_mask.repeat_interleave(self.config.patch_length, dim=1)[:, ::_SAMPLES_A_FRAME]
+        hidden = hidden.transpose(1, 2)
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=_mean(hidden, frame_mask))
+
+
+def _signal_where_present(
+    config: PreTrainedConfig, ecg_values: torch.Tensor, lead_mask, patch_mask, kwargs: dict
+) -> torch.Tensor:
+    """(B, L, T) with zeros in absent leads and beyond the recording's end."""
+    check_ecg_values(ecg_values, config)
+    if kwargs.get("bool_masked_pos") is not None:
+        raise ConfigurationError(f"an encoder of type {config.model_type!r} cannot hide patches (bool_masked_pos).")
+    if lead_mask is None and patch_mask is None:
+        return ecg_values
+    present_BLN = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
+    return ecg_values.masked_fill(~present_BLN.repeat_interleave(config.patch_length, dim=2), 0.0)
+
+
+def _mean(hidden_BND: torch.Tensor, mask_BN: torch.Tensor | None) -> torch.Tensor:
+    """(B, D) over the places that the mask has; zeros for a record without any."""
+    if mask_BN is None:
+        return hidden_BND.mean(dim=1)
+    weights_BN1 = mask_BN[..., None].to(hidden_BND.dtype)
+    return (hidden_BND * weights_BN1).sum(dim=1) / weights_BN1.sum(dim=1).clamp(min=1)
+
+
+__all__ = ["ECGResNetModel", "ECGViTModel"]
