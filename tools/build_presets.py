@@ -52,7 +52,7 @@ female year patient recorded compared previous tracing unchanged new likely unli
 
 def text_normalizer() -> normalizers.Normalizer:
     """Signs of typography and of measurement as ASCII, which the vocabulary spells; then lower case."""
-    signs = {
+    signs: dict[str | Regex, str] = {
         Regex("[\u2010-\u2015\u2044\u2212]"): "-",
         Regex("[\u2018\u2019\u2032]"): "'",
         Regex("[\u201c\u201d\u2033]"): '"',

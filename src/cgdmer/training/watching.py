@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from matplotlib.image import imread
 
 from cgdmer.models.configuration_cgdmer import CGDMERConfig
-from cgdmer.models.modeling_cgdmer import present_patches
+from cgdmer.models.modeling_base import present_patches
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTrainingOutput
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.training.reconstruction_figure import Reconstruction, draw_reconstructions
