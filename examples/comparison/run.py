@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare methods on the same records, in the same time of training, with encoders of the same size.
+
+    python examples/comparison/run.py --dataset ptbxl --output_dir WORK \
+        --csv examples/comparison/results.csv --minutes 10
+
+Each file of rows/ says what a row of the comparison changes of base.json. A row and seed that the CSV file has is left
+out, so that the same command goes on after a kill; the lines of a row and seed are written all at once.
+
+`--minutes` are those of training steps, without validation and loading. How long a step takes is measured once a row,
+before its first seed (steps 21 to 30 of a run of 30), and kept: the cosine schedule must know its end beforehand, all
+seeds of a row make the same number of steps, and a resumed run makes as many as it began with. Measure on a machine
+that does nothing else.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import set_seed
+from rows import ROWS, read_row, write_preset
+from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training, seconds_a_step
+from transformers import AutoProcessor
+
+from cgdmer import CGDMERModel
+from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.storage import load_dataset_folder
+from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
+from cgdmer.evaluation.embedding_cache import EmbeddingCache
+from cgdmer.evaluation.evaluate import FRACTIONS, ZERO_SHOT, Evaluation, evaluate
+from cgdmer.evaluation.report import write_results_json
+from cgdmer.evaluation.tasks import get_task
+from cgdmer.training.arguments import parse_arguments
+from cgdmer.training.finetune import finetune
+from cgdmer.training.loop import pretrain
+
+HERE = Path(__file__).resolve().parent
+COLUMNS = ["row", "seed", "task", "measure", "macro_auroc", "interval_low", "interval_high"]
+COLUMNS += ["steps", "seconds", "version"]
+TASKS = ["ptbxl-super", "ptbxl-sub", "ptbxl-form", "ptbxl-rhythm"]
+STEPS_TO_MEASURE = 30
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
+    parser.add_argument("--output_dir", required=True, type=Path, help="models and evaluations go here")
+    parser.add_argument("--csv", required=True, type=Path, help="the results, a line a row, seed, task and measure")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of training steps, for each row and seed")
+    parser.add_argument("--max_train_steps", type=int, help="so many steps instead, to try things out")
+    parser.add_argument("--rows", nargs="+", default=ROWS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--tasks", nargs="+", default=TASKS)
+    parser.add_argument("--fractions", nargs="*", type=float, default=FRACTIONS, help="linear probes: of the records")
+    parser.add_argument("--base", type=Path, default=HERE / "base.json")
+    options = parser.parse_args(arguments)
+    rows = {name: read_row(name, options.base) for name in options.rows}
+    git = ["git", "describe", "--always", "--dirty"]
+    version = subprocess.run(git, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    for seed in options.seeds:
+        for name, row in rows.items():
+            if (name, str(seed)) in {(line["row"], line["seed"]) for line in _lines(options.csv)}:
+                print(f"{name}, seed {seed}: in {options.csv} already")
+                continue
+            print(f"{name}, seed {seed}: {row['about']}", flush=True)
+            one = _One(name, row, seed, options)
+            evaluations, steps, seconds = one.supervised() if row["training"] == SUPERVISED else one.pretrained()
+            lines = []
+            for task, evaluation in evaluations.items():
+                (one.folder / task).mkdir(exist_ok=True)
+                write_results_json(one.folder / task / RESULTS, evaluation.results)
+                write_scores(one.folder / task / SCORES, evaluation, get_task(task).class_names)
+                for measure, result in evaluation.results["measures"].items():
+                    figures = (result["macro_auroc"], *result["macro_auroc_interval"])
+                    lines.append((name, seed, task, measure, *figures, steps, round(seconds, 1), version))
+            _append(options.csv, lines)
+            shutil.rmtree(one.folder / "embeddings", ignore_errors=True)
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _append(path: Path, lines: list[tuple]) -> None:
+    """All lines or none, whenever the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with partial.open("w", newline="") as file:
+        earlier = [tuple(line[column] for column in COLUMNS) for line in _lines(path)]
+        csv.writer(file, lineterminator="\n").writerows([tuple(COLUMNS), *earlier, *lines])
+    partial.replace(path)
+
+
+class _One:
+    """One row with one seed."""
+
+    def __init__(self, name: str, row: dict[str, Any], seed: int, options: argparse.Namespace):
+        self.seed, self.options, self.settings, self.training = seed, options, row["options"], row["training"]
+        self.splits = load_dataset_folder(options.dataset)
+        self.place = options.output_dir / name
+        self.folder = self.place / f"seed_{seed}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.config = write_preset(self.place / "preset", row)
+
+    def pretrained(self) -> tuple[dict[str, Evaluation], int, float]:
+        """What is measured for each task; steps and seconds of training."""
+        model_folder, steps, seconds = self.folder / "model", 0, 0.0
+        if self.training == "none":
+            self._save_random(model_folder)
+        else:
+            steps = self._steps(self._seconds_of_pretraining)
+            if not (model_folder / "training_records.safetensors").is_file():  # what `pretrain` writes last
+                self._pretrain(model_folder, self.seed, steps)
+            seconds = steps * _seconds_logged(model_folder, self.settings["per_device_train_batch_size"])
+        model = CGDMERModel.from_pretrained(model_folder).to(PartialState().device)
+        processor, trained_on = AutoProcessor.from_pretrained(model_folder), Fingerprints.of_model(model_folder)
+        how = {"fractions": self.options.fractions, "trained_on": trained_on}
+        how["cache"] = EmbeddingCache(self.folder / "embeddings")
+        found = {name: evaluate(model, processor, self.splits, get_task(name), **how) for name in self.options.tasks}
+        if not self.config.aligns:
+            found = {name: _without_zero_shot(one) for name, one in found.items()}
+        return found, steps, seconds
+
+    def supervised(self) -> tuple[dict[str, Evaluation], int, float]:
+        """As `pretrained`; training ends with a whole epoch, and its seconds are those of the whole finetuning."""
+        tasks = [get_task(name) for name in self.options.tasks]
+        dataset = dataset_of_classes(self.splits, tasks, self.options.output_dir / "dataset_of_classes")
+        start, model_folder = self.folder / "start", self.folder / "model"
+        self._save_random(start)
+        batch = min(self.settings["per_device_train_batch_size"], len(self.splits["train"]))
+        an_epoch = len(self.splits["train"]) // batch
+        epochs = max(1, round(self._steps(lambda: seconds_a_step(start, dataset, batch)) / an_epoch))
+        seconds_file = self.folder / "seconds.json"
+        if not seconds_file.is_file():
+            began = time.perf_counter()
+            finetune(
+                *(str(start), str(dataset), str(model_folder), labels_in_training(dataset)),
+                num_train_epochs=epochs,
+                learning_rate=self.settings["learning_rate"],
+                per_device_train_batch_size=batch,
+                weight_decay=self.settings["weight_decay"],
+                seed=self.seed,
+            )
+            write_results_json(seconds_file, time.perf_counter() - began)
+        found = {task.name: evaluate_classifier(model_folder, self.splits, task) for task in tasks}
+        return found, epochs * an_epoch, json.loads(seconds_file.read_text())
+
+    def _save_random(self, folder: Path) -> None:
+        set_seed(self.seed)
+        CGDMERModel(self.config).save_pretrained(folder)
+        AutoProcessor.from_pretrained(self.place / "preset").save_pretrained(folder)
+
+    def _pretrain(self, folder: Path, seed: int, steps: int) -> None:
+        options = {"dataset": self.options.dataset, "config_name": self.place / "preset", "output_dir": folder}
+        options |= {"seed": seed, "max_train_steps": steps, "report_to": "none", "resume_from_checkpoint": "latest"}
+        options |= {"checkpointing_steps": 500, "checkpoints_total_limit": 1, **self.settings}
+        pretrain(parse_arguments([f"--{name}={value}" for name, value in options.items()]))
+
+    def _seconds_of_pretraining(self) -> float:
+        folder = self.place / "timing"
+        shutil.rmtree(folder, ignore_errors=True)
+        self._pretrain(folder, 0, STEPS_TO_MEASURE)
+        return _seconds_logged(folder, self.settings["per_device_train_batch_size"], after=STEPS_TO_MEASURE - 10)
+
+    def _steps(self, measure_seconds: Callable[[], float]) -> int:
+        """So many as fit the time; what a step takes is measured for the first seed of the row."""
+        if self.options.max_train_steps:
+            return self.options.max_train_steps
+        path = self.place / "seconds_a_step.json"
+        if not path.is_file():
+            path.write_text(json.dumps(measure_seconds()))
+        return max(1, round(60 * self.options.minutes / json.loads(path.read_text())))
+
+
+def _seconds_logged(folder: Path, batch_size: int, after: int = 0) -> float:
+    """Seconds a step, the mean over what a run logged beyond its first `after` steps."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rates = {line["step"]: line["samples_per_second"] for line in lines if "samples_per_second" in line}
+    parts = [(end - begin, rates[end]) for begin, end in pairwise([0, *rates]) if begin >= after]
+    return sum(steps * batch_size / rate for steps, rate in parts) / sum(steps for steps, _ in parts)
+
+
+def _without_zero_shot(evaluation: Evaluation) -> Evaluation:
+    """Of a model that has not learnt to align, cosines with texts say nothing."""
+    measures = {name: one for name, one in evaluation.results["measures"].items() if name != ZERO_SHOT}
+    scores = {name: one for name, one in evaluation.scores.items() if name != ZERO_SHOT}
+    return replace(evaluation, results=evaluation.results | {"measures": measures}, scores=scores)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The row without pretraining: one classifier for the classes of all tasks, trained from random weights."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+from accelerate import PartialState
+from torch.utils.data import DataLoader
+from transformers import AutoFeatureExtractor
+
+from cgdmer import CGDMERForECGClassification
+from cgdmer.data.storage import load_dataset_folder
+from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.evaluation.splits import pooled, repaired_splits
+from cgdmer.evaluation.statistics import measure
+from cgdmer.evaluation.tasks import Task
+from cgdmer.training.finetune import LabelledDataset, predict
+from cgdmer.training.optimization import adamw
+
+SUPERVISED = "supervised"
+
+
+def dataset_of_classes(splits: datasets.DatasetDict, tasks: Sequence[Task], folder: Path) -> Path:
+    """The same records in a folder of their own, labelled with their classes in every task: `TASK CLASS`."""
+    if not folder.is_dir():
+        labelled = {}
+        for name, rows in splits.items():
+            labels = [
+                [f"{task.name} {one}" for task in tasks for one in task.class_names if one in task.classes_of(codes)]
+                for codes in rows["labels"]
+            ]
+            kept = rows.remove_columns("labels")
+            labelled[name] = kept.add_column("labels", labels, feature=rows.features["labels"])
+        partial = folder.with_name(folder.name + ".part")
+        datasets.DatasetDict(labelled).save_to_disk(partial)
+        partial.rename(folder)
+    return folder
+
+
+def labels_in_training(dataset: Path) -> list[str]:
+    rows = load_dataset_folder(dataset)["train"].select_columns("labels")
+    return sorted({label for row in rows for label in row["labels"]})
+
+
+def seconds_a_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
+    """Of training the classifier; the first half of the steps is not counted."""
+    extractor, labels = AutoFeatureExtractor.from_pretrained(start), labels_in_training(dataset)
+    rows = LabelledDataset(load_dataset_folder(dataset)["train"], extractor, labels)
+    model = CGDMERForECGClassification.from_pretrained(start, num_labels=len(labels)).to(PartialState().device)
+    optimizer, began, done = adamw(model.train(), 1e-5, 0.0), 0.0, 0
+    while True:
+        for batch in DataLoader(rows, min(batch_size, len(rows)), shuffle=True, drop_last=True):
+            if done == steps // 2:
+                began = time.perf_counter()
+            loss = model(**{name: value.to(model.device) for name, value in batch.items()}).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            loss.item()  # waits for the device
+            done += 1
+            if done == steps:
+                return (time.perf_counter() - began) / (steps - steps // 2)
+
+
+def evaluate_classifier(folder: Path, splits: datasets.DatasetDict, task: Task) -> Evaluation:
+    """The classifier's own scores of a task's classes; a class without a training record scores 0 everywhere."""
+    model = CGDMERForECGClassification.from_pretrained(folder).to(PartialState().device)
+    test = pooled(repaired_splits(splits, task), ("test",), task)
+    logits = predict(model, LabelledDataset(test.rows, AutoFeatureExtractor.from_pretrained(folder), []))
+    columns = [model.config.label2id.get(f"{task.name} {name}") for name in task.class_names]
+    scores = np.stack([np.zeros(len(test)) if c is None else logits[:, c] for c in columns], axis=1)[None]
+    result = measure(test.labels, scores, task.class_names, test.patients)
+    results = {"task": task.name, "protocol": "repaired", "test_splits": ["test"], "measures": {SUPERVISED: result}}
+    ids = list(test.rows["record_id"])
+    return Evaluation(results, ids, test.patients, test.labels, {SUPERVISED: scores}, np.zeros((len(test), 0)))
+
+
+__all__ = [
+    "SUPERVISED",
+    "dataset_of_classes",
+    "evaluate_classifier",
+    "labels_in_training",
+    "seconds_a_step",
+]

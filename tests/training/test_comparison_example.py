@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""examples/comparison: its rows, that it goes on after a kill, and its summary against scikit-learn."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+
+from cgdmer import CGDMERForECGClassification, CGDMERForPreTraining
+from cgdmer.evaluation.comparison import write_scores
+from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.models.errors import ConfigurationError, CorpusError
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "comparison"
+sys.path.insert(0, str(FOLDER))
+
+import intervals  # noqa: E402
+import rows  # noqa: E402
+import run  # noqa: E402
+import summary  # noqa: E402
+import supervised  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, make_preset) -> Path:
+    folder = tmp_path_factory.mktemp("comparison")
+    options = {"per_device_train_batch_size": 16, "learning_rate": 1e-3, "weight_decay": 0.05}
+    preset = make_preset(contrast_view="masked_ecg")
+    (folder / "base.json").write_text(json.dumps({"preset": str(preset), "options": options}))
+    return folder
+
+
+def arguments(place: Path, dataset: Path, *more: str) -> list[str]:
+    return [
+        *("--dataset", str(dataset), "--output_dir", str(place / "work"), "--csv", str(place / "results.csv")),
+        *("--base", str(place / "base.json"), "--tasks", "simulated", "--fractions", "1", *more),
+    ]
+
+
+def lines(place: Path) -> list[dict[str, str]]:
+    path = place / "results.csv"
+    return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+
+
+# Rows.
+
+
+@pytest.mark.parametrize("name", rows.ROWS)
+def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
+    row = rows.read_row(name, FOLDER / "base.json")
+    config = rows.write_preset(tmp_path / "changed", row)
+    processor = json.loads((tmp_path / "changed" / "processor_config.json").read_text())
+    assert processor["feature_extractor"]["patch_length"] == config.ecg_config.patch_length
+    full = rows.write_preset(tmp_path / "full", rows.read_row("full", FOLDER / "base.json"))
+    sizes = [CGDMERForPreTraining(one).ecg_model.num_parameters() for one in (config, full)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
+    assert (config.to_dict() == full.to_dict()) == (name in ("full", "table3_5", "random_init", "supervised"))
+
+
+def test_lines_of_table_3_add_one_loss_each(tmp_path):
+    losses = ["contrastive", "ecg_reconstruction", "text_reconstruction", "orthogonality", "siglip"]
+    for count in range(1, 6):
+        config = rows.write_preset(tmp_path, rows.read_row(f"table3_{count}", FOLDER / "base.json"))
+        on = [name for name in losses if getattr(config, f"{name}_loss_weight") > 0]
+        assert on == losses[:count]
+
+
+def test_an_unknown_row_is_refused():
+    with pytest.raises(ConfigurationError, match="no row 'fll'"):
+        rows.read_row("fll", FOLDER / "base.json")
+
+
+def test_seconds_a_step_are_those_that_the_run_logged(tmp_path):
+    logged = [
+        {"step": 10, "samples_per_second": 8.0},  # 10 steps of 16 in 20 s
+        {"step": 10, "validation_loss": 1.0},
+        {"step": 20, "samples_per_second": 16.0},  # 10 s
+        {"step": 25, "samples_per_second": 32.0},  # 2.5 s
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in logged))
+    assert run._seconds_logged(tmp_path, 16) == pytest.approx(32.5 / 25)
+    assert run._seconds_logged(tmp_path, 16, after=10) == pytest.approx(12.5 / 15)
+
+
+# Runs.
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_line_and_goes_on(place, cohort_folder, capsys):
+    command = arguments(place, cohort_folder, "--rows", "contrast_only_vit", "--seeds", "0", "--max_train_steps", "2")
+    model = place / "work" / "contrast_only_vit" / "seed_0" / "model"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        [sys.executable, str(FOLDER / "run.py"), *command],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while not (model / "training_records.safetensors").is_file():
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)  # trained, not evaluated
+    child.wait()
+    assert not lines(place)
+    trained = (model / "model.safetensors").stat().st_mtime_ns
+
+    run.main(command)
+    assert (model / "model.safetensors").stat().st_mtime_ns == trained, "the finished training was not used"
+    assert [(line["row"], line["seed"], line["steps"]) for line in lines(place)] == [
+        ("contrast_only_vit", "0", "2")
+    ] * 2
+    assert [line["measure"] for line in lines(place)] == ["zero-shot", "linear probe 100 %"]
+    before = (place / "results.csv").read_text()
+    capsys.readouterr()
+    run.main(command)
+    assert "contrast_only_vit, seed 0: in" in capsys.readouterr().out
+    assert (place / "results.csv").read_text() == before
+
+
+@pytest.fixture(scope="module")
+def compared(place, cohort_folder) -> Path:
+    """The full model for the time of some steps, one without text, and one without pretraining."""
+    run.main(arguments(place, cohort_folder, "--rows", "full", "--seeds", "0", "--minutes", "0.02"))
+    more = ("--seeds", "1", "--max_train_steps", "2")
+    run.main(arguments(place, cohort_folder, "--rows", "full", "reconstruction_only", "supervised", *more))
+    return place
+
+
+def of(place: Path, row: str, seed: int) -> list[dict[str, str]]:
+    return [line for line in lines(place) if (line["row"], line["seed"]) == (row, str(seed))]
+
+
+@pytest.mark.slow
+def test_steps_are_those_that_fit_the_minutes(compared):
+    measured = json.loads((compared / "work" / "full" / "seconds_a_step.json").read_text())
+    found = of(compared, "full", 0)
+    assert {line["steps"] for line in found} == {str(max(1, round(1.2 / measured)))}
+    model = compared / "work" / "full" / "seed_0" / "model"
+    assert json.loads((model / "training_arguments.json").read_text())["max_train_steps"] == int(found[0]["steps"])
+    last = json.loads((model / "metrics.jsonl").read_text().splitlines()[-2])
+    assert last["step"] == int(found[0]["steps"]) and last["learning_rate"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_seeds_train_different_models(compared):
+    one, two = (load_file(compared / "work" / "full" / f"seed_{s}" / "model" / "model.safetensors") for s in (0, 1))
+    name = "ecg_model.layers.0.feed_forward.fc1.weight"
+    assert not (one[name] == two[name]).any()
+
+
+@pytest.mark.slow
+def test_measures_are_those_that_mean_something(compared):
+    names = {row: [line["measure"] for line in of(compared, row, 1)] for row in ("reconstruction_only", "supervised")}
+    assert names == {"reconstruction_only": ["linear probe 100 %"], "supervised": ["supervised"]}
+    assert [line["measure"] for line in of(compared, "full", 1)] == ["zero-shot", "linear probe 100 %"]
+
+
+@pytest.mark.slow
+def test_the_supervised_row_is_scored_by_its_own_classifier(compared, cohort_folder):
+    model = CGDMERForECGClassification.from_pretrained(compared / "work" / "supervised" / "seed_1" / "model")
+    assert all(label.startswith("simulated ") for label in model.config.label2id)
+    scores = intervals.Scores([compared / "work" / "supervised" / "seed_1" / "simulated" / "scores.parquet"])
+    usable = scores.labels.any(axis=0) & ~scores.labels.all(axis=0)
+    expected = roc_auc_score(scores.labels[:, usable], scores.by_measure["supervised"][0, 0][:, usable])
+    assert float(of(compared, "supervised", 1)[0]["macro_auroc"]) == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_classes_stand_for_labels_in_every_task(compared, cohort_folder):
+    from cgdmer.data.storage import load_dataset_folder
+
+    before = load_dataset_folder(cohort_folder)["test"]
+    after = load_dataset_folder(compared / "work" / "dataset_of_classes")["test"]
+    assert [sorted(f"simulated {label}" for label in row) for row in before["labels"]] == [
+        sorted(row) for row in after["labels"]
+    ]
+    assert before["record_id"] == after["record_id"] and supervised.SUPERVISED == "supervised"
+
+
+@pytest.mark.slow
+def test_the_summary_has_every_row_and_the_figures_of_the_file(compared, capsys):
+    summary.main(["--output_dir", str(compared / "work"), "--bootstrap_samples", "20"])
+    text = capsys.readouterr().out
+    mean = np.mean([float(line["macro_auroc"]) for seed in (0, 1) for line in of(compared, "full", seed)[:1]])
+    assert f"| full, 2 seed(s) | {mean:.3f} (" in text
+    assert "### supervised, macro AUROC minus that of full (linear probe 100 %)" in text
+    assert "| reconstruction_only, 1 seed(s) |" in text and "not a medical device" in text.lower()
+
+
+# The statistics of the summary.
+
+
+def planted(folder: Path, seed: int, quality: float, records: int = 200) -> Path:
+    """Scores that follow the labels as closely as `quality` says; three probes of one measure."""
+    labels = np.random.default_rng(0).random((records, 4)) < 0.3
+    random = np.random.default_rng([seed, int(100 * quality)])
+    scores = {"zero-shot": quality * labels + random.normal(size=(1, *labels.shape))}
+    scores["linear probe 1 %"] = quality * labels + random.normal(size=(3, *labels.shape))
+    ids = [f"r{number}" for number in range(records)]
+    patients = [f"p{number // 2}" for number in range(records)]
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluation = Evaluation({}, ids, patients, labels, scores, np.zeros((records, 0)))
+    write_scores(folder / "scores.parquet", evaluation, tuple("abcd"))
+    return folder / "scores.parquet"
+
+
+def test_figures_are_means_over_seeds_and_probes(tmp_path):
+    scores = intervals.Scores([planted(tmp_path / str(seed), seed, 1.0) for seed in range(2)])
+    assert {name: values.shape for name, values in scores.by_measure.items()} == {
+        "zero-shot": (2, 1, 200, 4),
+        "linear probe 1 %": (2, 3, 200, 4),
+    }
+    for name, values in scores.by_measure.items():
+        expected = np.mean([roc_auc_score(scores.labels, one) for one in values.reshape(-1, 200, 4)])
+        assert intervals.macro_aurocs(scores, name, 2)[0] == pytest.approx(expected)
+
+
+def test_a_better_row_is_told_from_an_equal_one(tmp_path):
+    good, again, bad = (
+        intervals.Scores([planted(tmp_path / name / str(seed), seed, quality) for seed in range(3)])
+        for name, quality in (("good", 1.5), ("again", 1.5), ("bad", 0.5))
+    )
+    draws = [intervals.macro_aurocs(one, "zero-shot", 200) for one in (good, again, bad)]
+    assert np.array_equal(draws[0], draws[1])  # the same draws of patients and seeds
+    low, high = intervals.interval(draws[0] - draws[2])
+    assert 0 < low < (draws[0] - draws[2])[0] < high
+    assert intervals.p_value(draws[0] - draws[2]) == pytest.approx(2 / 201)
+    assert intervals.p_value(draws[0] - draws[1]) == 1.0
+
+
+def test_seeds_that_differ_widen_the_interval(tmp_path):
+    alike = intervals.Scores([planted(tmp_path / "a" / str(seed), seed, 1.0) for seed in range(3)])
+    apart = intervals.Scores([planted(tmp_path / "b" / str(s), s, q) for s, q in enumerate((0.4, 1.0, 1.6))])
+    widths = [np.diff(intervals.interval(intervals.macro_aurocs(s, "zero-shot", 200)))[0] for s in (alike, apart)]
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_scores_of_other_records_are_refused(tmp_path):
+    files = [planted(tmp_path / "a", 0, 1.0), planted(tmp_path / "b", 1, 1.0, records=100)]
+    with pytest.raises(CorpusError, match="not about the same records"):
+        intervals.Scores(files)
