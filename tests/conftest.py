@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from cgdmer.demo import demo
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker a core: with threads of their own, torch's too, they would wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from cgdmer.demo import demo  # brings torch, which reads the variable
 
 
 @pytest.fixture(scope="session")
