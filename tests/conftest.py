@@ -7,11 +7,7 @@ from typing import Any
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # A worker a core: with threads of their own, torch's too, they would wait for one another.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-from cgdmer.demo import demo  # brings torch, which reads the variable
+from cgdmer.demo import demo
 
 
 @pytest.fixture(scope="session")
