@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         for (row, task), values in of_rows.items():
             low, high = interval(values)
             figures[f"{row}, {len(files[row, task])} seed(s)", task] = f"{values[0]:.3f} ({low:.3f} to {high:.3f})"
-            full = draws[reference].get((FULL, task))
+            full = draws.get(reference, {}).get((FULL, task))
             if row != FULL and full is not None:
                 by, (low, high) = values - full, interval(values - full)
                 differences[row, task] = f"{by[0]:+.3f} ({low:+.3f} to {high:+.3f}), p {p_value(by):.3f}"

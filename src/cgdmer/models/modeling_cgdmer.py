@@ -24,7 +24,7 @@ from .lead_time_tokenizer import LeadTimeTokenizer
 from .masking import gather_visible
 from .modeling_base import CGDMERPreTrainedModel, check_ecg_values, present_patches
 from .modeling_ecg_encoders import ECGResNetModel, ECGViTModel
-from .transformer_layers import ECGLayer
+from .transformer_layers import encoder_layers
 
 
 @dataclass
@@ -119,19 +119,7 @@ class CGDMERECGModel(CGDMERPreTrainedModel):
         super().__init__(config)
         self.tokenizer = LeadTimeTokenizer(config)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = nn.ModuleList(
-            ECGLayer(
-                config,
-                config.hidden_size,
-                config.num_attention_heads,
-                config.intermediate_size,
-                config.hidden_act,
-                config.hidden_dropout,
-                config.attention_dropout,
-                layer_norm_eps=config.layer_norm_eps,
-            )
-            for _ in range(config.num_hidden_layers)
-        )
+        self.layers = encoder_layers(config)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 

@@ -23,7 +23,7 @@ from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .errors import ConfigurationError
 from .lead_time_tokenizer import init_time_embedding
 from .modeling_base import CGDMERPreTrainedModel, check_ecg_values, present_patches
-from .transformer_layers import ECGLayer
+from .transformer_layers import encoder_layers
 
 _SAMPLES_A_FRAME = 16  # a stride of 2 in the stem and in three of the four stages
 
@@ -43,19 +43,7 @@ class ECGViTModel(CGDMERPreTrainedModel):
         self.projection = nn.Linear(config.num_leads * config.patch_length, config.hidden_size)
         self.time_embedding = nn.Parameter(torch.zeros(config.num_patches, config.hidden_size))
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = nn.ModuleList(
-            ECGLayer(
-                config,
-                config.hidden_size,
-                config.num_attention_heads,
-                config.intermediate_size,
-                config.hidden_act,
-                config.hidden_dropout,
-                config.attention_dropout,
-                layer_norm_eps=config.layer_norm_eps,
-            )
-            for _ in range(config.num_hidden_layers)
-        )
+        self.layers = encoder_layers(config)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 

@@ -122,4 +122,21 @@ class ECGLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_states)))
 
 
-__all__ = ["ECGAttention", "ECGLayer"]
+def encoder_layers(config) -> nn.ModuleList:
+    """The layers of an encoder, by its configuration."""
+    return nn.ModuleList(
+        ECGLayer(
+            config,
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            config.hidden_act,
+            config.hidden_dropout,
+            config.attention_dropout,
+            layer_norm_eps=config.layer_norm_eps,
+        )
+        for _ in range(config.num_hidden_layers)
+    )
+
+
+__all__ = ["ECGAttention", "ECGLayer", "encoder_layers"]
