@@ -126,7 +126,8 @@ class _One:
             seconds = steps * _seconds_logged(model_folder, self.settings["per_device_train_batch_size"])
         model = CGDMERModel.from_pretrained(model_folder).to(PartialState().device)
         processor, trained_on = AutoProcessor.from_pretrained(model_folder), Fingerprints.of_model(model_folder)
-        how = {"fractions": self.options.fractions, "trained_on": trained_on}
+        # Random weights are a row of their own.
+        how = {"fractions": self.options.fractions, "trained_on": trained_on, "untrained": False}
         how["cache"] = EmbeddingCache(self.folder / "embeddings")
         found = {name: evaluate(model, processor, self.splits, get_task(name), **how) for name in self.options.tasks}
         if not self.config.aligns:

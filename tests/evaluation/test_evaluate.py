@@ -5,6 +5,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from transformers import AutoProcessor
 
 from cgdmer import CGDMERConfig, CGDMERModel
@@ -90,6 +91,32 @@ def test_robustness_measures_every_disturbance(evaluation):
     assert whole not in values[:4] and all("linear probe 100 %" in row for rows in families.values() for row in rows)
 
 
+def test_groups_are_measured_by_themselves(evaluation, splits):
+    groups = evaluation.results["groups"]
+    assert list(groups) == ["sex", "age"] and [row["name"] for row in groups["sex"]] == ["female", "male"]
+    sex = np.array(splits["test"]["sex"])
+    assert sum(row["zero-shot"]["records"] for row in groups["age"]) == len(sex)
+    for row in groups["sex"]:
+        mask = sex == row["name"]
+        assert row["zero-shot"]["records"] == mask.sum()
+        for name in ("zero-shot", "linear probe 100 %"):
+            labels, scores = evaluation.labels[mask], evaluation.scores[name][0][mask]
+            areas = [roc_auc_score(y, s) for y, s in zip(labels.T, scores.T, strict=True) if 0 < y.sum() < len(y)]
+            assert row[name]["macro_auroc"] == pytest.approx(np.mean(areas))
+
+
+def test_calibration_is_of_the_scores_that_the_model_gives(evaluation, model):
+    cosines = evaluation.scores["zero-shot"][0]
+    scores = 1 / (1 + np.exp(-(model.config.score_scale * cosines + model.config.score_bias)))
+    expected = np.mean((scores - evaluation.labels) ** 2)
+    assert evaluation.results["calibration"]["brier"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_random_weights_are_measured_on_demand(model, processor, splits):
+    results = evaluate(model, processor, splits, get_task("simulated"), fractions=(), untrained=False).results
+    assert results["untrained"] == {} and "zero-shot" in results["measures"]
+
+
 def test_all_outputs_are_written(evaluation, tmp_path):
     evaluation.results["command"] = "cgdmer evaluate"
     files = write_evaluation(tmp_path / "new" / "folder", evaluation, get_task("simulated"))
@@ -101,6 +128,7 @@ def test_all_outputs_are_written(evaluation, tmp_path):
         "report.md",
         "per_class.png",
         "roc.png",
+        "groups.png",
         "robustness.png",
     } <= names
     assert all(path.stat().st_size > 0 for path in files)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.report import (
     IN_DOMAIN,
     terminal_table,
@@ -44,6 +45,9 @@ def make_results(**changes):
         "records_without_label": 17,
         "measures": {"zero-shot": one(1.0), "linear probe 1 %": one(1.5), "linear probe 100 %": one(2.0)},
         "untrained": {"zero-shot": one(0.0), "linear probe 100 %": one(0.3)},
+        "groups": {"sex": [{"name": "female", "zero-shot": one(1.0)}, {"name": "male", "zero-shot": one(0.8)}]},
+        "robustness": {},
+        "calibration": reliability(labels, random.random(labels.shape)),
         "command": "cgdmer evaluate MODEL --tasks ptbxl-super",
         **changes,
     }
@@ -226,3 +230,17 @@ def test_a_report_without_zero_shot_names_no_prompts(tmp_path):
     del results["measures"]["zero-shot"], results["untrained"]["zero-shot"]
     assert "prompts" not in terminal_table(results)
     assert "| prompts | - |" in markdown(tmp_path, results)
+
+
+def test_markdown_has_groups_disturbances_and_calibration(tmp_path):
+    results = make_results()
+    write_markdown(tmp_path / "report.md", results, {})
+    text = (tmp_path / "report.md").read_text()
+    female = results["groups"]["sex"][0]["zero-shot"]
+    low, high = female["macro_auroc_interval"]
+    assert f"| sex | female | 200 | {female['macro_auroc']:.3f} ({low:.3f} to {high:.3f}) |" in text
+    assert "## Robustness" not in text
+    calibration = results["calibration"]
+    assert f"differ by {calibration['expected_calibration_error']:.3f}" in text
+    first = calibration["bins"][0]
+    assert f"| {first['mean_score']:.3f} | {first['share_positive']:.3f} | {first['scores']} |" in text

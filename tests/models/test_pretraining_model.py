@@ -15,6 +15,8 @@ from tiny import (
     only_losses,
     tiny_batch,
     tiny_config,
+    tiny_ecg,
+    tiny_reports,
     tiny_text_config,
 )
 
@@ -372,6 +374,33 @@ def test_matching_pairs_reach_both_losses():
     own = torch.arange(1, 5)[:, None]
     distinct = model(**batch, ecg_statement_ids=own, text_statement_ids=own)
     assert torch.equal(distinct.loss, plain.loss)
+
+
+@pytest.mark.parametrize("view", ["masked", "masked_ecg", "full"])
+def test_several_texts_an_ecg_are_as_many_pairs_with_it(view):
+    """Against the naive way: the ECG again and again, once a text."""
+    model, texts = build(contrast_view=view), tiny_reports(8)
+    text_noise = torch.rand(texts["input_ids"].shape, generator=torch.Generator().manual_seed(3))
+    signals = {name: tiny_batch()[name] for name in ("ecg_values", "noise")}
+    held = torch.tensor([[1, 2, 9], [3, 4, 9], [5, 2, 0], [7, 8, 0]])
+    stated = torch.tensor([[1], [2], [3], [9], [5], [2], [7], [8]])
+    several = model(**signals, **texts, text_noise=text_noise, ecg_statement_ids=held, text_statement_ids=stated)
+    again = {name: rows.repeat_interleave(2, dim=0) for name, rows in signals.items()}
+    held_again = held.repeat_interleave(2, dim=0)
+    naive = model(**again, **texts, text_noise=text_noise, ecg_statement_ids=held_again, text_statement_ids=stated)
+    torch.testing.assert_close(several.text_embeds, naive.text_embeds)
+    for name in ("contrastive", "siglip", "ecg_reconstruction"):
+        torch.testing.assert_close(several[f"{name}_loss"], naive[f"{name}_loss"])
+    first = {name: rows[::2] for name, rows in texts.items()}
+    one = model(**signals, **first, text_noise=text_noise[::2])
+    torch.testing.assert_close(several.orthogonality_loss, one.orthogonality_loss)
+    corrupted = naive if view == "masked" else one  # every text is corrupted only where embeddings need it
+    torch.testing.assert_close(several.text_reconstruction_loss, corrupted.text_reconstruction_loss)
+
+
+def test_several_texts_an_ecg_need_statements():
+    with pytest.raises(ConfigurationError, match="need ecg_statement_ids"):
+        build()(tiny_ecg(), **tiny_reports(8))
 
 
 def test_attention_mask_and_special_tokens_may_be_left_out():

@@ -24,23 +24,24 @@ def make_model(preset, dropout: float = 0.0, **options) -> CGDMERForPreTraining:
     return CGDMERForPreTraining(config).double().train()
 
 
-def make_batch(config) -> dict[str, torch.Tensor]:
+def make_batch(config, texts: int = 1) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     leads, patches, length = 12, config.ecg_config.num_patches, 9
     lead_mask = torch.ones(BATCH, leads, dtype=torch.long)
     lead_mask[2, 3:] = 0  # the ECGs have different numbers of visible patches
-    attention_mask = torch.ones(BATCH, length, dtype=torch.long)
+    attention_mask = torch.ones(BATCH * texts, length, dtype=torch.long)
     attention_mask[4, 5:] = 0
+    statements = torch.tensor([[1], [2], [3], [4], [5], [2], [6]])
     return {
         "ecg_values": torch.randn(BATCH, leads, config.ecg_config.num_samples, generator=generator).double(),
         "lead_mask": lead_mask,
-        "input_ids": torch.randint(5, 50, (BATCH, length), generator=generator),
+        "input_ids": torch.randint(5, 50, (BATCH * texts, length), generator=generator),
         "attention_mask": attention_mask,
         "noise": torch.rand(BATCH, leads, patches, generator=generator),
-        "text_noise": torch.rand(BATCH, length, generator=generator),
+        "text_noise": torch.rand(BATCH * texts, length, generator=generator),
         # Records 1 and 5, in different chunks, satisfy each other's text.
-        "ecg_statement_ids": torch.tensor([[1], [2], [3], [4], [5], [2], [6]]),
-        "text_statement_ids": torch.tensor([[1], [2], [3], [4], [5], [2], [6]]),
+        "ecg_statement_ids": statements,
+        "text_statement_ids": statements.repeat_interleave(texts, dim=0),
     }
 
 
@@ -50,8 +51,8 @@ def gradients(model) -> dict[str, torch.Tensor]:
     return found
 
 
-def assert_equal_steps(model, chunk_size: int) -> None:
-    batch = make_batch(model.config)
+def assert_equal_steps(model, chunk_size: int, texts: int = 1) -> None:
+    batch = make_batch(model.config, texts)
     torch.manual_seed(2)
     plain = model(**batch)
     plain.loss.backward()
@@ -71,6 +72,11 @@ def assert_equal_steps(model, chunk_size: int) -> None:
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 50])
 def test_equal_to_the_plain_step(small_preset, view, chunk_size):
     assert_equal_steps(make_model(small_preset, contrast_view=view), chunk_size)
+
+
+@pytest.mark.parametrize("view", ["masked", "masked_ecg"])
+def test_equal_with_several_texts_a_record(small_preset, view):
+    assert_equal_steps(make_model(small_preset, contrast_view=view), 3, texts=2)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from transformers import AutoProcessor
 from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.objectives import satisfied_pairs
-from cgdmer.training.pairs import RARITY, EpochSampler, PairCollator, PairDataset, statement_id
+from cgdmer.training.pairs import RARITY, EpochSampler, PairCollator, PairDataset, PairMaker, statement_id
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +79,9 @@ def test_statements_are_a_part_of_the_findings(train_split, processor):
     for index in range(len(pairs)):
         sample, row = pairs[index], train_split[index]
         label_of = dict(zip(row["statements"], row["labels"], strict=True))
-        stated = sample["text"].split(". ")
+        stated = sample["texts"][0].split(". ")
         assert stated and set(stated) <= set(label_of)
-        assert set(sample["text_statement_ids"]) - {0} == {statement_id(label_of[text]) for text in stated}
+        assert set(sample["text_statement_ids"][0]) - {0} == {statement_id(label_of[text]) for text in stated}
         assert set(sample["ecg_statement_ids"]) - {0} == {statement_id(label) for label in row["labels"]}
         sizes.add(len(stated))
     assert {1, 2} <= sizes
@@ -105,7 +105,7 @@ def test_the_rarer_a_finding_the_likelier_it_is_stated(train_split, processor):
     alone = Counter()
     for epoch in range(600):
         pairs.set_epoch(epoch)
-        stated = pairs[index]["text"].split(". ")
+        stated = pairs[index]["texts"][0].split(". ")
         if len(stated) == 1:
             alone[stated[0]] += 1
     weights = np.array([frequency[label] ** -RARITY for label in held])
@@ -119,14 +119,32 @@ def test_without_labels_a_finding_is_its_statement(train_split, processor):
     assert set(sample["ecg_statement_ids"]) - {0} == {statement_id(text) for text in bare[0]["statements"]}
 
 
+def test_several_texts_of_a_record_are_drawn_each_by_itself(train_split, processor):
+    counts = Counter(label for labels in train_split["labels"] for label in labels)
+    make_pair = PairMaker(processor.feature_extractor, "statements", counts, texts_per_record=3)
+    samples = [make_pair(row, np.random.default_rng(number)) for number, row in enumerate(train_split)]
+    for sample, row in zip(samples, train_split, strict=True):
+        label_of = dict(zip(row["statements"], row["labels"], strict=True))
+        assert len(sample["texts"]) == len(sample["text_statement_ids"]) == 3
+        for text, ids in zip(sample["texts"], sample["text_statement_ids"], strict=True):
+            assert set(ids) - {0} == {statement_id(label_of[stated]) for stated in text.split(". ")}
+    assert any(len(set(sample["texts"])) == 3 for sample in samples)
+    batch = PairCollator(processor.tokenizer)(samples[:5])
+    assert batch["ecg_values"].shape[0] == 5 and batch["text_statement_ids"].shape[0] == 15
+    texts = processor.tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
+    again = [text for sample in samples[:5] for text in sample["texts"]]
+    assert texts == processor.tokenizer.batch_decode(processor.tokenizer(again).input_ids, skip_special_tokens=True)
+    assert len(torch.unique(batch["text_noise"][:, 0])) == 15
+
+
 def test_a_report_is_satisfied_by_records_with_the_same_report_alone(train_split, processor):
     pairs = PairDataset(train_split, processor.feature_extractor, "report")
     samples = [pairs[index] for index in range(30)]
     satisfied = satisfied_pairs(
         torch.tensor(np.stack([sample["ecg_statement_ids"] for sample in samples])),
-        torch.tensor(np.stack([sample["text_statement_ids"] for sample in samples])),
+        torch.tensor(np.stack([sample["text_statement_ids"][0] for sample in samples])),
     )
-    texts = [sample["text"].lower() for sample in samples]
+    texts = [sample["texts"][0].lower() for sample in samples]
     assert satisfied.tolist() == [[first == second for second in texts] for first in texts]
 
 
@@ -139,7 +157,7 @@ def test_statement_ids_are_the_same_everywhere():
 def test_collator_masks_a_report_the_same_in_any_company(train_split, processor):
     pairs = PairDataset(train_split, processor.feature_extractor)
     collate = PairCollator(processor.tokenizer)
-    samples = sorted((pairs[index] for index in range(12)), key=lambda sample: len(sample["text"]))
+    samples = sorted((pairs[index] for index in range(12)), key=lambda sample: len(sample["texts"][0]))
     alone, together = collate(samples[:1]), collate([samples[0], samples[-1]])
     length = alone["input_ids"].shape[1]
     assert together["input_ids"].shape[1] > length
@@ -160,7 +178,7 @@ def test_records_without_text_are_left_out_and_counted(train_split, processor):
     )
     pairs = PairDataset(some, processor.feature_extractor)
     assert pairs.num_without_text == len(some) // 2
-    assert all(pairs[index]["text"] for index in range(len(pairs)))
+    assert all(pairs[index]["texts"][0] for index in range(len(pairs)))
 
 
 def test_sampler_gives_every_record_once_in_a_new_order_each_epoch():

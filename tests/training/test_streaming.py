@@ -203,7 +203,7 @@ def test_random_access_draws_are_those_of_earlier_versions(cohort_folder, proces
     pairs.set_epoch(2)
     for index, (text_seed, noise, text, first_values) in expected.items():
         sample = pairs[index]
-        assert (sample["text_seed"], float(sample["noise"][3, 5]), sample["text"]) == (text_seed, noise, text)
+        assert (sample["text_seed"], float(sample["noise"][3, 5]), sample["texts"][0]) == (text_seed, noise, text)
         assert float(sample["ecg_values"].reshape(-1)[7]) == pytest.approx(first_values, rel=1e-5)
 
 
@@ -216,7 +216,7 @@ def test_rows_without_a_text_are_passed_over(cohort_folder, make_stream, tmp_pat
     )
     folder = write_shards(datasets.DatasetDict(train=some, validation=splits["validation"]), tmp_path / "some")
     stream = make_stream(ShardedDataset(str(folder)))
-    texts = [pair["text"] for pair, _ in stream._pairs(0, Position())]
+    texts = [pair["texts"][0] for pair, _ in stream._pairs(0, Position())]
     assert Counter(texts) == Counter(text for text in some["text"] if text)
     # A finding that no table counts is the rarest there is: no division by zero.
     uncounted = make_stream(ShardedDataset(str(folder)))

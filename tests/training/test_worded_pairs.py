@@ -117,7 +117,7 @@ def test_a_record_holds_its_findings_and_every_term_that_is_true_of_it(drawn):
         expected = {same_as(label) for label in labels} | terms_of(labels)
         assert set(sample["ecg_statement_ids"]) - {0} == {statement_id(finding) for finding in expected}
         assert sample["ecg_statement_ids"].shape == (MOST_HELD,)
-        assert sample["text_statement_ids"].shape == (MOST_STATEMENTS,)
+        assert sample["text_statement_ids"][0].shape == (MOST_STATEMENTS,)
     ids = {labels[0]: set(sample["ecg_statement_ids"]) for labels, sample in drawn[: len(LABELS)]}
     assert statement_id("myocardial infarction") in ids["164865005"] & ids["ILMI"]
     assert statement_id("myocardial infarction") not in ids["AFIB"] | ids["unheard"]
@@ -127,8 +127,8 @@ def test_a_record_holds_its_findings_and_every_term_that_is_true_of_it(drawn):
 
 def test_a_text_says_what_its_ids_stand_for_and_its_ecg_satisfies_it(drawn):
     for labels, sample in drawn:
-        said = {said_by(text) for text in sample["text"].split(". ")}
-        assert set(sample["text_statement_ids"]) - {0} == {statement_id(finding) for finding in said}
+        said = {said_by(text) for text in sample["texts"][0].split(". ")}
+        assert set(sample["text_statement_ids"][0]) - {0} == {statement_id(finding) for finding in said}
         assert said <= {same_as(label) for label in labels} | terms_of(labels)
 
 
@@ -137,9 +137,9 @@ def test_no_text_is_a_negative_of_an_ecg_of_which_it_is_true(drawn):
     some = drawn[: 3 * len(LABELS)]
     satisfied = satisfied_pairs(
         torch.tensor(np.stack([sample["ecg_statement_ids"] for _, sample in some])),
-        torch.tensor(np.stack([sample["text_statement_ids"] for _, sample in some])),
+        torch.tensor(np.stack([sample["text_statement_ids"][0] for _, sample in some])),
     )
-    said = [{said_by(text) for text in sample["text"].split(". ")} for _, sample in some]
+    said = [{said_by(text) for text in sample["texts"][0].split(". ")} for _, sample in some]
     true_of = [{same_as(label) for label in labels} | terms_of(labels) for labels, _ in some]
     assert satisfied.tolist() == [[text <= held for text in said] for held in true_of]
 
@@ -148,7 +148,7 @@ def test_shares_are_as_stated(drawn):
     """A single finding of which there are wordings: in the corpus's words, another's, or a term in its place."""
     general, number = 0, 0
     for labels, sample in drawn:
-        texts = sample["text"].split(". ")
+        texts = sample["texts"][0].split(". ")
         if not terms_of(labels):
             assert {said_by(text) for text in texts} <= {same_as(label) for label in labels}
             continue
@@ -156,9 +156,9 @@ def test_shares_are_as_stated(drawn):
         number += 1
     assert general / number == pytest.approx(GENERAL_TERMS, abs=0.03)
     alone = [
-        sample["text"]
+        sample["texts"][0]
         for labels, sample in drawn
-        if ". " not in sample["text"] and said_by(sample["text"]) in set(map(same_as, labels)) - {"unheard"}
+        if ". " not in sample["texts"][0] and said_by(sample["texts"][0]) in set(map(same_as, labels)) - {"unheard"}
     ]
     own = sum(text.startswith("The corpus") for text in alone)
     assert len(alone) > 600
@@ -167,9 +167,9 @@ def test_shares_are_as_stated(drawn):
 
 def test_all_wordings_are_drawn_and_unknown_labels_keep_their_statement(drawn):
     of_finding = load_wordings().of_finding
-    seen = {text for _, sample in drawn for text in sample["text"].split(". ")}
+    seen = {text for _, sample in drawn for text in sample["texts"][0].split(". ")}
     assert set(of_finding["AFIB"]) <= seen
-    assert {sample["text"] for labels, sample in drawn if labels == ["unheard"]} == {"The corpus says unheard"}
+    assert {sample["texts"][0] for labels, sample in drawn if labels == ["unheard"]} == {"The corpus says unheard"}
 
 
 def test_the_rarer_a_term_the_likelier_it_is_stated(train_split, processor):
@@ -180,7 +180,7 @@ def test_the_rarer_a_term_the_likelier_it_is_stated(train_split, processor):
     make_pair = PairMaker(processor.feature_extractor, "statements", counts, wordings=load_wordings())
     stated = Counter()
     for number in range(700):
-        first = said_by(make_pair(row, np.random.default_rng(number))["text"].split(". ")[0])
+        first = said_by(make_pair(row, np.random.default_rng(number))["texts"][0].split(". ")[0])
         if first in terms_of(LABELS[2]):
             stated[first] += 1
     rare = sum(stated[term] for term in of_fibrillation - of_block - terms_of(["INJIL"]))
@@ -204,8 +204,8 @@ def test_draws_are_reproducible_and_signals_those_without_wordings(pairs, train_
             assert all(np.array_equal(first[name], second[name]) for name in first)
             assert all(np.array_equal(first[name], off[name]) for name in ("ecg_values", "noise", "text_seed"))
             assert off["ecg_statement_ids"].shape == (MOST_STATEMENTS,)
-            assert all(text.startswith("The corpus says ") for text in off["text"].split(". "))
-            texts.append(first["text"])
+            assert all(text.startswith("The corpus says ") for text in off["texts"][0].split(". "))
+            texts.append(first["texts"][0])
     assert len(set(texts)) > 3
 
 
@@ -217,7 +217,7 @@ def test_a_stream_makes_the_pairs_of_random_access(labelled_folder, pairs, train
     streamed = [pair for pair, _ in stream._pairs(0, Position())]
     again = [pair for pair, _ in stream._pairs(0, Position())]
     assert len(streamed) == len(train_split)
-    assert [pair["text"] for pair in streamed] == [pair["text"] for pair in again]
+    assert [pair["texts"][0] for pair in streamed] == [pair["texts"][0] for pair in again]
     row = train_split[3]
     plain, there = (make(row, np.random.default_rng(8)) for make in (pairs.make_pair, make_pair))
     assert all(np.array_equal(plain[name], there[name]) for name in plain)
@@ -241,5 +241,7 @@ def test_without_findings_there_is_nothing_to_word(cohort_folder, labelled_folde
     start = ["--config_name", str(small_preset), "--output_dir", str(tmp_path), "--wordings"]
     with pytest.raises(ConfigurationError, match="Pass --text_source statements"):
         main([*start, "--dataset", str(labelled_folder)])
+    with pytest.raises(ConfigurationError, match="draws several texts of a record's findings"):
+        main([*start[:-1], "--dataset", str(labelled_folder), "--texts_per_record", "2"])
     with pytest.raises(CorpusError, match="no label of which there are wordings"):
         main([*start, "--dataset", str(cohort_folder), "--text_source", "statements"])

@@ -431,8 +431,8 @@ def simulate_patient(
                 sampling_rate,
                 duration,
                 noise,
-                record_id=f"{patient_index:06d}-{number}",
-                patient_id=f"{patient_index:06d}",
+                record_id=f"{seed}-{patient_index:06d}-{number}",
+                patient_id=f"{seed}-{patient_index:06d}",
                 # Consecutive patients go round the folds, so that even a small cohort fills all ten.
                 fold=patient_index % NUM_FOLDS + 1,
                 age=age,

@@ -18,6 +18,8 @@ from cgdmer.evaluation.as_published import published_probes, published_splits
 from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.embeddings import RecordFeatures, embed_prompts
 from cgdmer.evaluation.linear_probe import LinearProbe, few_records_a_class, fit_linear_probe, fraction_of_records
+from cgdmer.evaluation.patients import patient_groups
+from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.robustness import DISTURBANCES
 from cgdmer.evaluation.splits import LabelledRows, pooled, repaired_splits
 from cgdmer.evaluation.statistics import best_thresholds, measure
@@ -39,8 +41,7 @@ class Evaluation:
     """What was measured, and what figures are drawn from.
 
     Attributes:
-        results: see `cgdmer.evaluation.report`; besides `robustness` (a list a family of disturbances: `name`, and by
-            measure what `measure` returned) and `overlap`.
+        results: see `cgdmer.evaluation.report`; besides `overlap`.
         record_ids, patients: of the test records.
         labels: (R, C) bool of the test records.
         scores: by measure (S, R, C).
@@ -77,6 +78,7 @@ def evaluate(
     fractions: Sequence[float] = FRACTIONS,
     shots: Sequence[int] = (),
     robustness: bool = False,
+    untrained: bool = True,
     trained_on: Fingerprints | None = None,
     allow_overlap: bool = False,
     cache: EmbeddingCache | None = None,
@@ -101,6 +103,7 @@ def evaluate(
             no probe, and no training features.
         shots: also probes on so many records of each class, with five seeds.
         robustness: also measure with fewer leads, at lower rates and with noise; the probe is that of all records.
+        untrained: also measure a model of the same configuration with random weights.
         trained_on: what the model was pretrained on; None: it does not say.
         allow_overlap: measure although test records, or other records of test patients, were pretrained on.
         cache: of embeddings; None keeps nothing.
@@ -122,9 +125,12 @@ def evaluate(
             f"the model was pretrained on {overlap['records']} of the {len(parts.test)} test records, and on the "
             f"patients of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
         )
-    measured: dict[str, dict[str, Any]] = {}
+    measured: dict[str, dict[str, Any]] = {"measures": {}, "untrained": {}}
     scores: dict[str, np.ndarray] = {}
-    for group, one in (("measures", model), ("untrained", untrained_like(model, seed))):
+    models = {"measures": model}
+    if untrained:
+        models["untrained"] = untrained_like(model, seed)
+    for group, one in models.items():
         run = _Run(one, processor, task, parts, wordings, cache, seed, "trained" if one is model else "untrained")
         found = {ZERO_SHOT: run.zero_shot()}
         if protocol == "as_published" and fractions:
@@ -135,7 +141,11 @@ def evaluate(
         if one is model:
             scores = {name: value for name, (_, value) in found.items() if value is not None}
             embeddings = run.embeds
-            disturbed = run.robustness() if robustness else {}
+            more = {
+                "groups": run.by_group(scores),
+                "robustness": run.robustness() if robustness else {},
+                "calibration": run.calibration(),
+            }
     results: dict[str, Any] = {
         "task": task.name,
         "protocol": protocol,
@@ -146,7 +156,7 @@ def evaluate(
         "in_domain": trained_on is not None and corpus_of(parts.test.rows) in trained_on.corpora,
         "overlap": overlap,
         **measured,
-        "robustness": disturbed,
+        **more,
     }
     record_ids = list(parts.test.rows["record_id"])
     return Evaluation(results, record_ids, parts.test.patients, parts.test.labels, scores, embeddings)
@@ -273,6 +283,34 @@ class _Run:
                 None,
             )
         return found
+
+    def by_group(self, scores: dict[str, np.ndarray]) -> dict[str, list[dict[str, Any]]]:
+        """Zero-shot and the probe of all training records for women and men, young and old; in which no class has
+        positives and negatives, a group is left out."""
+        test, families = self.parts.test, {}
+        for what, groups in patient_groups(test.rows).items():
+            rows = []
+            for name, mask in groups.items():
+                patients = [patient for patient, kept in zip(test.patients, mask, strict=True) if kept]
+                labels = test.labels[mask]
+                if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
+                    continue
+                row: dict[str, Any] = {"name": name}
+                for measured in (ZERO_SHOT, LINEAR_PROBE):
+                    if measured in scores:
+                        own = scores[measured][:, mask]
+                        row[measured] = measure(labels, own, self.task.class_names, patients, seed=self.seed)
+                rows.append(row)
+            if rows:
+                families[what] = rows
+        return families
+
+    def calibration(self) -> dict[str, Any]:
+        """Of the scores that the model gives its prompts."""
+        cosines = torch.from_numpy(self._similarity(self.test)[0])
+        config = self.model.config
+        scores = torch.sigmoid(config.score_scale * cosines + config.score_bias)
+        return reliability(self.parts.test.labels, scores.numpy())
 
     def robustness(self) -> dict[str, list[dict[str, Any]]]:
         """Zero-shot and the probe of all training records on disturbed test records.

@@ -28,7 +28,9 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     write_per_class_csv(target / "per_class.csv", results)
     figures: dict[str, Path] = {}
     by_class = {name: results["measures"][name] for name in (ZERO_SHOT, LINEAR_PROBE) if name in results["measures"]}
-    shown = {**by_class, "zero-shot, untrained": results["untrained"][ZERO_SHOT]}
+    shown = dict(by_class)
+    if ZERO_SHOT in results["untrained"]:
+        shown["zero-shot, untrained"] = results["untrained"][ZERO_SHOT]
     figures["AUROC by class"] = target / "per_class.png"
     draw_per_class_bars(figures["AUROC by class"], shown, title=f"{task.name}: AUROC by class")
     figures["ROC, zero-shot"] = target / "roc.png"
@@ -39,16 +41,18 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
         figures["t-SNE of record embeddings"] = target / "tsne.png"
     except CorpusError:  # fewer than four records with exactly one class
         (target / "tsne.png").unlink(missing_ok=True)
-    if results["robustness"]:
-        figures["Robustness, zero-shot"] = target / "robustness.png"
-        curves = {
-            family: [
-                (row["name"], row[ZERO_SHOT]["macro_auroc"], *row[ZERO_SHOT]["macro_auroc_interval"]) for row in rows
-            ]
-            for family, rows in results["robustness"].items()
-        }
-        reference = results["measures"][ZERO_SHOT]["macro_auroc"]
-        draw_robustness(figures["Robustness, zero-shot"], curves, reference, f"{task.name}: zero-shot")
+    for caption, name in (("By sex and age, zero-shot", "groups"), ("Robustness, zero-shot", "robustness")):
+        if results[name]:
+            figures[caption] = target / f"{name}.png"
+            curves = {
+                family: [
+                    (row["name"], row[ZERO_SHOT]["macro_auroc"], *row[ZERO_SHOT]["macro_auroc_interval"])
+                    for row in rows
+                ]
+                for family, rows in results[name].items()
+            }
+            reference = results["measures"][ZERO_SHOT]["macro_auroc"]
+            draw_robustness(figures[caption], curves, reference, f"{task.name}: zero-shot")
     write_markdown(target / "report.md", results, figures)
     return [*(target / name for name in (RESULTS, "per_class.csv", SCORES, "report.md")), *figures.values()]
 

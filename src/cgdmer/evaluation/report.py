@@ -11,6 +11,9 @@ Every function takes the same `results`, a dict of
 * `measures`: for each name ("zero-shot", "linear probe 1 %", ...), in the order to show, what `statistics.measure`
   returned. All are of the same records.
 * `untrained`: by the same names, the same of a model with random weights. A name may be absent.
+* `groups`, `robustness`: for each kind of group ("sex", "age") or disturbance ("leads", ...) a list of dicts: `name`,
+  and by the names of measures what `statistics.measure` returned for it.
+* `calibration`: what `reliability.reliability` returned for the scores of zero-shot.
 * `command`: the command line that reproduces the results.
 
 A value that could not be measured is NaN, or None once the results have been through JSON; both are shown as "-".
@@ -148,8 +151,40 @@ def write_markdown(
         ]
         parts.append(_markdown_table(["class", "positives", *heads], rows))
         parts += [_text(remark) for remark in _remarks(results)]
+    for title, families in (("By sex and age", results["groups"]), ("Robustness", results["robustness"])):
+        if families:
+            parts += [f"## {title}", _conditions_table(families)]
+    parts += ["## Calibration", _calibration_in_words(results["calibration"])]
     parts += ["## How to reproduce", f"```\n{results['command']}\n```"]
     Path(path).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _conditions_table(families: Mapping[str, list[Mapping[str, Any]]]) -> str:
+    """A row a group or disturbance: macro AUROC with its interval for each measure."""
+    rows_of = [(family, row) for family, rows in families.items() for row in rows]
+    names = [name for name in rows_of[0][1] if name != "name"]
+    rows = [
+        [family, row["name"], f"{row[names[0]]['records']:,}", *(_with_interval(row[n], "macro_auroc") for n in names)]
+        for family, row in rows_of
+    ]
+    return _markdown_table(["", "", "records", *(f"{name}, macro AUROC" for name in names)], rows, numbers_from=2)
+
+
+def _calibration_in_words(calibration: Mapping[str, Any]) -> str:
+    bins = calibration["bins"]
+    table = _markdown_table(
+        ["mean score", "share with the finding", "scores"],
+        [[_number(one["mean_score"]), _number(one["share_positive"]), f"{one['scores']:,}"] for one in bins],
+        numbers_from=0,
+    )
+    error, brier, of_prevalence = (
+        _number(calibration[name]) for name in ("expected_calibration_error", "brier", "brier_of_prevalence")
+    )
+    return (
+        f"In the mean, zero-shot scores differ by {error} from the share of records that have the finding. Their "
+        f"Brier score is {brier}; that of always saying how frequent a class is among these records, "
+        f"{of_prevalence}. Scores were fitted to how frequent findings are where the model was validated.\n\n{table}"
+    )
 
 
 def write_results_json(path: str | os.PathLike[str], results: Any) -> None:

@@ -84,13 +84,11 @@ def satisfied_pairs(ecg_statement_ids: torch.Tensor, text_statement_ids: torch.T
     Returns:
         (ECGs, texts) bool.
     """
-    satisfied = torch.ones(
-        len(ecg_statement_ids), len(text_statement_ids), dtype=torch.bool, device=ecg_statement_ids.device
-    )
-    for statement in text_statement_ids.T:
-        holds = (ecg_statement_ids[:, None, :] == statement[None, :, None]).any(dim=-1)
-        satisfied &= holds | (statement == 0)
-    return satisfied
+    held = ecg_statement_ids.sort(dim=1).values
+    stated = text_statement_ids.flatten().expand(len(held), -1).contiguous()
+    places = torch.searchsorted(held, stated).clamp(max=held.shape[1] - 1)
+    holds = (held.gather(1, places) == stated) | (stated == 0)
+    return holds.unflatten(1, text_statement_ids.shape).all(dim=2)
 
 
 def contrastive_loss(

@@ -140,13 +140,15 @@ class CGDMERForPreTraining(CGDMERModel):
         Args:
             ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`]. Without masks nothing waits for the device.
             input_ids, attention_mask, token_type_ids, special_tokens_mask: the tokenized reports; special tokens are
-                never masked.
+                never masked. There may be several texts an ECG, as many for each: (B * texts, S), those of the first
+                ECG first. Only its first text is then reconstructed, and compared where the orthogonality is measured.
             noise: (B, 12, N) uniform numbers that decide which patches are masked; drawn when None.
-            text_noise: (B, S) likewise for report tokens.
-            ecg_statement_ids, text_statement_ids: (B, M) int64, what holds for each ECG and what each text states; an
-                ECG that satisfies another record's text is not its negative. See `objectives.satisfied_pairs`.
+            text_noise: likewise for report tokens, of the shape of `input_ids`.
+            ecg_statement_ids, text_statement_ids: (B, M) and (texts, M) int64, what holds for each ECG and what each
+                text states; an ECG that satisfies another record's text is not its negative. See
+                `objectives.satisfied_pairs`.
             distinct_texts: (U,) int64, the first row of each text that is in the batch, and
-            text_index: (B,) int64, which of them each row has. A text that comes several times is then encoded once,
+            text_index: int64, which of them each row has. A text that comes several times is then encoded once,
                 as far as it is not masked in several ways.
             align: False leaves the contrastive and sigmoid losses to the caller, who has the `ecg_embeds` and
                 `text_embeds` of other parts of the batch as well (`training.cached_gradients`).
@@ -162,7 +164,7 @@ class CGDMERForPreTraining(CGDMERModel):
             )
         ecg = _ECGViews(self, ecg_values, lead_mask, patch_mask, noise, kwargs)
         texts = (input_ids, attention_mask, token_type_ids, special_tokens_mask)
-        text = _TextViews(self, *texts, text_noise, distinct_texts, text_index)
+        text = _TextViews(self, len(ecg_values), *texts, text_noise, distinct_texts, text_index)
         output = CGDMERForPreTrainingOutput(bool_masked_pos=ecg.masked)
         losses: dict[str, torch.Tensor] = {}
 
@@ -176,8 +178,9 @@ class CGDMERForPreTraining(CGDMERModel):
             if embeds_only:
                 return output
             if config.orthogonality_loss_weight > 0:
+                own_text, own_shared = text_pooled[text.first_rows], text_shared[text.first_rows]
                 losses["orthogonality"] = orthogonality_loss(
-                    self.ecg_specific_head(ecg_pooled), ecg_shared, self.text_specific_head(text_pooled), text_shared
+                    self.ecg_specific_head(ecg_pooled), ecg_shared, self.text_specific_head(own_text), own_shared
                 )
         if config.ecg_reconstruction_loss_weight > 0:
             assert ecg.masked is not None  # patches are hidden wherever they are to be reconstructed
@@ -218,11 +221,21 @@ class CGDMERForPreTraining(CGDMERModel):
         """`contrastive` and `siglip`, as far as the configuration has them, over the global batch.
 
         Args:
-            ecg_embeds, text_embeds: (B, E) this process's unit vectors.
+            ecg_embeds, text_embeds: (B, E) this process's unit vectors; with several texts an ECG, each text is a
+                pair with it, and the others of the same ECG are no negatives.
             ecg_statement_ids, text_statement_ids: see `forward`.
             siglip_parameters: what to use instead of this model's log-scale and bias.
         """
         config, losses = self.config, {}
+        texts = len(text_embeds) // len(ecg_embeds)
+        if texts > 1:
+            ecg_embeds = ecg_embeds.repeat_interleave(texts, dim=0)
+            if ecg_statement_ids is None:
+                raise ConfigurationError(
+                    "several texts an ECG need ecg_statement_ids and text_statement_ids: without them a text would "
+                    "take its ECG's other texts for negatives."
+                )
+            ecg_statement_ids = ecg_statement_ids.repeat_interleave(texts, dim=0)
         pairs, statements = (ecg_embeds, text_embeds), (ecg_statement_ids, text_statement_ids)
         if config.contrastive_loss_weight > 0:
             losses["contrastive"] = contrastive_loss(*pairs, config.temperature, *statements)
@@ -233,7 +246,7 @@ class CGDMERForPreTraining(CGDMERModel):
 
     def _text_reconstruction_loss(self, text: "_TextViews") -> torch.Tensor:
         outputs = text.encoded(hidden=True)
-        tokens_BK = text.input_ids.gather(1, text.positions_BK)
+        tokens_BK = text.input_ids[text.hidden_rows].gather(1, text.positions_BK)
         word_embeddings = self.text_model.get_input_embeddings()
         if self.config.text_objective == "causal":
             predicted = self.text_decoder(
@@ -241,7 +254,7 @@ class CGDMERForPreTraining(CGDMERModel):
                 text.positions_BK,
                 text.valid_BK,
                 outputs.last_hidden_state,
-                text.attention_mask,
+                text.attention_mask[text.hidden_rows],
             )
         else:
             width = outputs.last_hidden_state.shape[-1]
@@ -284,6 +297,7 @@ class _TextViews:
     def __init__(
         self,
         model: CGDMERForPreTraining,
+        num_ecgs: int,
         input_ids,
         attention_mask,
         token_type_ids,
@@ -297,7 +311,12 @@ class _TextViews:
         self._encoded: dict[bool, BaseModelOutputWithPooling] = {}
         self._distinct, self._index = distinct_texts, text_index
         self.input_ids, self.attention_mask = input_ids, attention_mask
-        if input_ids is None or config.text_reconstruction_loss_weight == 0:
+        if input_ids is None:
+            return
+        self.first_rows = slice(None, None, len(input_ids) // num_ecgs)
+        # One text an ECG is reconstructed, unless the embeddings come from corrupted texts anyway.
+        self.hidden_rows = slice(None) if config.contrast_view == "masked" else self.first_rows
+        if config.text_reconstruction_loss_weight == 0:
             return
         if attention_mask is None:
             self.attention_mask = torch.ones_like(input_ids)
@@ -306,11 +325,13 @@ class _TextViews:
             maskable = maskable & ~special_tokens_mask.bool()
         if text_noise is None:
             text_noise = torch.rand(input_ids.shape, device=input_ids.device)
-        masked_BS, self.positions_BK, self.valid_BK = mask_report_tokens(text_noise, maskable, config.text_mask_ratio)
-        self._corrupted = input_ids.masked_fill(masked_BS, config.mask_token_id)
+        masked_BS, self.positions_BK, self.valid_BK = mask_report_tokens(
+            text_noise[self.hidden_rows], maskable[self.hidden_rows], config.text_mask_ratio
+        )
+        self._corrupted = input_ids[self.hidden_rows].masked_fill(masked_BS, config.mask_token_id)
 
     def pooled(self, hidden: bool) -> torch.Tensor:
-        """(B, H), from the corrupted texts or from the whole ones."""
+        """(texts, H), from the corrupted texts or from the whole ones."""
         hidden = hidden and self._model.config.text_reconstruction_loss_weight > 0  # else nothing is ever masked
         if hidden or self._distinct is None or self._index is None:
             return self.encoded(hidden).pooler_output
@@ -323,7 +344,9 @@ class _TextViews:
     def encoded(self, hidden: bool) -> BaseModelOutputWithPooling:
         if hidden not in self._encoded:
             ids = self._corrupted if hidden else self.input_ids
-            self._encoded[hidden] = self._model.encode_text(ids, self.attention_mask, self._token_type_ids)
+            rows = self.hidden_rows if hidden else slice(None)
+            masks = [None if each is None else each[rows] for each in (self.attention_mask, self._token_type_ids)]
+            self._encoded[hidden] = self._model.encode_text(ids, *masks)
         return self._encoded[hidden]
 
 

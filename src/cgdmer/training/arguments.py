@@ -35,6 +35,12 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="with --text_source statements: most findings in words other than the corpus's, and general terms",
     )
+    data.add_argument(
+        "--texts_per_record",
+        type=int,
+        default=1,
+        help="with --text_source statements: draw so many texts of an ECG's findings, for one pass of the ECG",
+    )
     data.add_argument("--max_train_samples", type=int, help="use only the first N training records")
     data.add_argument(
         "--dataloader_num_workers",
@@ -124,6 +130,7 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
         raise ConfigurationError(f"--checkpointing_steps is {every!r}; expected a positive number or 'epoch'.")
     for name in (
         *("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "logging_steps"),
+        "texts_per_record",
         *("max_train_steps", "max_train_samples", "contrastive_chunk_size", "checkpoints_total_limit"),
     ):
         value = getattr(options, name)
@@ -147,6 +154,11 @@ def parse_arguments(arguments: list[str] | None = None, description: str | None 
             raise ConfigurationError(f"--{name} is {value}; expected at least 0.")
     if options.wordings and options.text_source != "statements":
         raise ConfigurationError("--wordings are of findings. Pass --text_source statements, or leave it out.")
+    if options.texts_per_record > 1 and options.text_source != "statements":
+        raise ConfigurationError(
+            "--texts_per_record draws several texts of a record's findings. Pass --text_source statements, or leave "
+            "it out."
+        )
     if options.streaming and options.max_train_samples:
         raise ConfigurationError("--max_train_samples chooses records of a folder; with --streaming, leave it out.")
     options.report_to = _trackers(options.report_to)

@@ -26,7 +26,8 @@ def backward_in_chunks(
     Args:
         accelerator: divides by the accumulated steps, scales and averages over processes as for a plain step.
         model: the prepared `CGDMERForPreTraining`.
-        batch: tensors with one row a record. Each text is encoded by itself, also one that comes several times.
+        batch: tensors with one row a record, or as many rows a record as it has texts. Each text is encoded by itself,
+            also one that comes several times.
         chunk_size: how many records have a graph at a time.
 
     Returns:
@@ -57,14 +58,18 @@ def backward_in_chunks(
     losses = {name: loss.detach() for name, loss in losses.items()}
 
     count, start = len(batch["ecg_values"]), 0
+    texts = len(batch["input_ids"]) // count
     for number, chunk in enumerate(chunks):
         is_last = number == len(chunks) - 1
-        rows = slice(start, start := start + len(chunk["ecg_values"]))
+        end = start + len(chunk["ecg_values"])
+        rows, text_rows, start = slice(start, end), slice(start * texts, end * texts), end
         # Processes exchange gradients once, with the last chunk's.
         with nullcontext() if is_last else accelerator.no_sync(model):
             _set_random_state(states[number], accelerator.device)
             outputs = model(**chunk, align=False)
-            loss = (outputs.ecg_embeds * ecg_gradient[rows]).sum() + (outputs.text_embeds * text_gradient[rows]).sum()
+            loss = (outputs.ecg_embeds * ecg_gradient[rows]).sum() + (
+                outputs.text_embeds * text_gradient[text_rows]
+            ).sum()
             share = len(chunk["ecg_values"]) / count
             if outputs.loss is not None:
                 loss = loss + share * outputs.loss
@@ -85,8 +90,14 @@ def backward_in_chunks(
 
 def _chunks(batch: dict[str, torch.Tensor], size: int) -> Iterator[dict[str, torch.Tensor]]:
     by_record = {name: rows for name, rows in batch.items() if name not in ("distinct_texts", "text_index")}
-    for start in range(0, len(batch["ecg_values"]), size):
-        yield {name: rows[start : start + size] for name, rows in by_record.items()}
+    count = len(batch["ecg_values"])
+    for start in range(0, count, size):
+        # Of texts there may be several rows a record.
+        rows_a_record = {name: len(rows) // count for name, rows in by_record.items()}
+        yield {
+            name: rows[start * rows_a_record[name] : (start + size) * rows_a_record[name]]
+            for name, rows in by_record.items()
+        }
 
 
 def _random_state(device: torch.device) -> tuple[torch.Tensor, Any]:

@@ -102,7 +102,9 @@ def training_and_validation(
             rows = rows.select(range(min(options.max_train_samples, len(rows))))
         augmentation = Augmentation(options.lead_dropout, options.noise, options.gain)
         pairs = PairDataset(
-            *(rows, extractor, options.text_source, options.seed), augmentation=augmentation, wordings=wordings
+            *(rows, extractor, options.text_source, options.texts_per_record, options.seed),
+            augmentation=augmentation,
+            wordings=wordings,
         )
         training = RandomAccessLoader(pairs, collate, options, accelerator)
     if len(training) < options.gradient_accumulation_steps:
@@ -112,7 +114,10 @@ def training_and_validation(
             "Lower --per_device_train_batch_size."
         )
     validation_pairs = PairDataset(
-        *(validation, extractor, options.text_source, options.seed), fixed_epoch=_VALIDATION_EPOCH, wordings=wordings
+        *(validation, extractor, options.text_source),
+        seed=options.seed,
+        fixed_epoch=_VALIDATION_EPOCH,
+        wordings=wordings,
     )
     if len(validation_pairs) < accelerator.num_processes:
         raise CorpusError(f"{options.dataset}: the validation split has fewer records than there are processes.")

@@ -31,17 +31,22 @@ from cgdmer.training.watching import Watcher
 
 # What a resumed run must share with its checkpoint, beside the model, the data and the processes.
 SAME_OPTIONS = (
-    *("seed", "streaming", "text_source", "wordings", "gradient_accumulation_steps", "learning_rate", "weight_decay"),
-    *(
-        "lead_dropout",
-        "noise",
-        "gain",
-        "lr_scheduler_type",
-        "num_warmup_steps",
-        "max_grad_norm",
-        "freeze_text_layers",
-        "text_model_name_or_path",
-    ),
+    "seed",
+    "streaming",
+    "text_source",
+    "wordings",
+    "texts_per_record",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "weight_decay",
+    "lead_dropout",
+    "noise",
+    "gain",
+    "lr_scheduler_type",
+    "num_warmup_steps",
+    "max_grad_norm",
+    "freeze_text_layers",
+    "text_model_name_or_path",
 )
 LOSSES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
 _RECORDS_TO_CENTER = 256

@@ -8,7 +8,7 @@ In a stream (`cgdmer.training.streaming`) a number from the record's id stands f
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,6 +64,7 @@ class PairMaker:
         feature_extractor: the model's own.
         text_source: see `PairDataset`.
         counts: how many training records have each finding; one that is not in it counts as the rarest.
+        texts_per_record: how many texts are drawn from a record's findings, each by itself.
         shifts_traces: begin each trace at a point that is drawn.
         augmentation: what else is changed.
         wordings: state findings in these words too, and general terms that hold. A text keeps the identity of its
@@ -78,6 +79,7 @@ class PairMaker:
         feature_extractor,
         text_source: str,
         counts: Mapping[str, int],
+        texts_per_record: int = 1,
         shifts_traces: bool = True,
         augmentation: Augmentation | None = None,
         wordings: Wordings | None = None,
@@ -90,12 +92,13 @@ class PairMaker:
         self.feature_extractor = feature_extractor
         self.augmentation = augmentation
         self.text_source = text_source
+        self.texts_per_record = texts_per_record
         self.wordings = wordings
         self.counts = counts if wordings is None else wordings.counts(counts)
         self.shifts_traces = shifts_traces
 
     def __call__(self, row: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
-        """The sample of a row that has a text of the kind asked for: arrays without a batch axis, and the text."""
+        """The sample of a row that has a text of the kind asked for: arrays without a batch axis, and the texts."""
         record = row_to_record(row)
         if self.shifts_traces:
             # A trace may begin anywhere: what runs out at the end comes in at the start (ours).
@@ -108,23 +111,29 @@ class PairMaker:
         sample["noise"] = random.random((leads, patches), dtype=np.float32)
         sample["text_seed"] = int(random.integers(2**62))
         if self.text_source == "report":
-            stated = held = [record.text or ""]
-            sample["text"] = record.text
+            held = [record.text or ""]
+            stated, sample["texts"] = [held], held
         else:
             held = findings_of(row)[:MOST_STATEMENTS]
             if self.wordings is not None:
                 held = [self.wordings.finding(label) for label in held]
-            chosen = self._choose_findings(held, random)
-            stated = [held[position] for position in chosen]
-            texts = [record.statements[position] for position in chosen]
-            if self.wordings is not None:
-                general = self.wordings.general_terms(held)
-                stated, texts = self._reword(stated, texts, general, self.wordings, random)
-                held = held + general
-            sample["text"] = ". ".join(text.rstrip(".") for text in texts)
+            general = [] if self.wordings is None else self.wordings.general_terms(held)
+            drawn = [self._draw_text(held, record.statements, general, random) for _ in range(self.texts_per_record)]
+            stated, sample["texts"] = [findings for findings, _ in drawn], [text for _, text in drawn]
+            held = held + general
         sample["ecg_statement_ids"] = _padded_ids(held, MOST_STATEMENTS if self.wordings is None else MOST_HELD)
-        sample["text_statement_ids"] = _padded_ids(stated)
+        sample["text_statement_ids"] = np.stack([_padded_ids(findings) for findings in stated])
         return sample
+
+    def _draw_text(
+        self, held: list[str], statements: Sequence[str], general: list[str], random: np.random.Generator
+    ) -> tuple[list[str], str]:
+        """The findings that a text states, and the text."""
+        chosen = self._choose_findings(held, random)
+        stated, texts = [held[position] for position in chosen], [statements[position] for position in chosen]
+        if self.wordings is not None:
+            stated, texts = self._reword(stated, texts, general, self.wordings, random)
+        return stated, ". ".join(text.rstrip(".") for text in texts)
 
     def _choose_findings(self, held: list[str], random: np.random.Generator) -> np.ndarray:
         number = 1 if random.random() < SINGLE_FINDINGS else random.integers(1, len(held) + 1)
@@ -170,6 +179,7 @@ class PairDataset(Dataset):
         feature_extractor: the model's own.
         text_source: `"report"`: the report as it stands. `"statements"`: one or several of the record's findings, the
             rarer the likelier, afresh every epoch; an ECG then satisfies every text whose findings it has.
+        texts_per_record: see `PairMaker`.
         seed: of all draws.
         fixed_epoch: draw as in this epoch for ever, and leave traces as they are (for validation).
         augmentation: of records that are not fixed.
@@ -184,6 +194,7 @@ class PairDataset(Dataset):
         split: datasets.Dataset,
         feature_extractor,
         text_source: str = "report",
+        texts_per_record: int = 1,
         seed: int = 0,
         fixed_epoch: int | None = None,
         augmentation: Augmentation | None = None,
@@ -203,7 +214,7 @@ class PairDataset(Dataset):
             finding for row in self.split.select_columns(["labels", "statements"]) for finding in findings_of(row)
         )
         self.make_pair = PairMaker(
-            *(feature_extractor, text_source, counts),
+            *(feature_extractor, text_source, counts, texts_per_record),
             shifts_traces=not self.is_fixed,
             augmentation=None if self.is_fixed else augmentation,
             wordings=wordings,
@@ -247,6 +258,8 @@ class PairDataset(Dataset):
 class PairCollator:
     """Stack samples, tokenize their texts, and draw the noise that decides which tokens are masked.
 
+    Rows of texts follow one another record by record: with several texts a record they are as many times as many.
+
     `lead_mask` and `patch_mask` are left out where every record of the batch is complete. `distinct_texts` and
     `text_index` say which texts are the same, see `CGDMERForPreTraining.forward`.
     """
@@ -255,7 +268,7 @@ class PairCollator:
         self.tokenizer = tokenizer
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        texts = [sample["text"] for sample in samples]
+        texts = [text for sample in samples for text in sample["texts"]]
         batch = dict(
             self.tokenizer(texts, padding=True, truncation=True, return_special_tokens_mask=True, return_tensors="pt")
         )
@@ -266,11 +279,19 @@ class PairCollator:
         batch["distinct_texts"] = torch.tensor(list(first_rows.values()))
         batch["text_index"] = torch.tensor([places[text] for text in texts])
         length = batch["input_ids"].shape[1]
+        # A stream a text, so that none depends on how long the batch's texts are.
         text_noise = np.stack(
-            [np.random.default_rng(sample["text_seed"]).random(length, dtype=np.float32) for sample in samples]
+            [
+                np.random.default_rng((sample["text_seed"], number)).random(length, dtype=np.float32)
+                for sample in samples
+                for number in range(len(sample["texts"]))
+            ]
         )
         batch["text_noise"] = torch.from_numpy(text_noise)
-        names = ["ecg_values", "noise", "ecg_statement_ids", "text_statement_ids"]
+        batch["text_statement_ids"] = torch.from_numpy(
+            np.concatenate([sample["text_statement_ids"] for sample in samples])
+        )
+        names = ["ecg_values", "noise", "ecg_statement_ids"]
         masks = ["lead_mask", "patch_mask"]
         if not all(sample[name].all() for name in masks for sample in samples):
             names += masks

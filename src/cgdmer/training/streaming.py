@@ -281,7 +281,7 @@ def streaming_loader(
     pairs = StreamedPairs(
         dataset,
         PairMaker(
-            *(feature_extractor, options.text_source, counts),
+            *(feature_extractor, options.text_source, counts, options.texts_per_record),
             augmentation=Augmentation(options.lead_dropout, options.noise, options.gain),
             wordings=load_wordings() if options.wordings else None,
         ),

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Women and men, young and old: which test records are whose, so that each group is measured by itself."""
+
+import datasets
+import numpy as np
+
+AGES = {
+    "under 18": (0, 18),
+    "18 to 39": (18, 40),
+    "40 to 59": (40, 60),
+    "60 to 79": (60, 80),
+    "80 and older": (80, np.inf),
+}
+
+
+def patient_groups(rows: datasets.Dataset) -> dict[str, dict[str, np.ndarray]]:
+    """For "sex" and "age", the records of each group, as a mask; those of unknown sex or age are in none.
+
+    Groups without records are left out. Ages are years.
+    """
+    columns = rows.select_columns(["sex", "age"])[:]
+    sex = np.array([value or "" for value in columns["sex"]])
+    age = np.array([np.nan if value is None else value for value in columns["age"]], dtype=float)
+    groups = {
+        "sex": {name: sex == name for name in sorted(set(sex) - {""})},
+        "age": {name: (age >= low) & (age < high) for name, (low, high) in AGES.items()},
+    }
+    return {what: {name: mask for name, mask in one.items() if mask.any()} for what, one in groups.items()}
+
+
+__all__ = ["AGES", "patient_groups"]
