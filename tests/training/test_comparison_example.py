@@ -249,3 +249,20 @@ def test_scores_of_other_records_are_refused(tmp_path):
     files = [planted(tmp_path / "a", 0, 1.0), planted(tmp_path / "b", 1, 1.0, records=100)]
     with pytest.raises(CorpusError, match="not about the same records"):
         intervals.Scores(files)
+
+
+def test_without_a_linear_probe_supervised_training_stands_by_itself(tmp_path, capsys):
+    labels = np.random.default_rng(0).random((60, 2)) < 0.5
+    ids = [f"r{number}" for number in range(60)]
+    for row, measure in (("full", "zero-shot"), ("contrast_only", "zero-shot"), ("supervised", "supervised")):
+        folder = tmp_path / row / "seed_0" / "simulated"
+        folder.mkdir(parents=True)
+        scores = {measure: np.random.default_rng(1).normal(size=(1, 60, 2))}
+        write_scores(
+            folder / "scores.parquet", Evaluation({}, ids, ids, labels, scores, np.zeros((60, 0))), ("a", "b")
+        )
+    summary.main(["--output_dir", str(tmp_path), "--bootstrap_samples", "20"])
+    tables = dict(part.split("\n", 1) for part in capsys.readouterr().out.split("### ")[1:])
+    assert "| contrast_only | +0.000" in tables["zero-shot, macro AUROC minus that of full (zero-shot)"]
+    assert "| supervised, 1 seed(s) |" in tables["supervised, macro AUROC"]
+    assert "| supervised |" not in tables["supervised, macro AUROC minus that of full (linear probe 100 %)"]

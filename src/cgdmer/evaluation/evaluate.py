@@ -34,6 +34,7 @@ FRACTIONS = (0.01, 0.1, 1.0)  # of the training records
 NUM_SEEDS = 5  # draws of a small share of them
 ZERO_SHOT = "zero-shot"
 LINEAR_PROBE = "linear probe 100 %"
+_DRAWS_OF_GROUPS = 200  # bootstraps; a thousand for each of seven groups would take longer than the embeddings
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,11 @@ class _Run:
                 for measured in (ZERO_SHOT, LINEAR_PROBE):
                     if measured in scores:
                         own = scores[measured][:, mask]
-                        row[measured] = measure(labels, own, self.task.class_names, patients, seed=self.seed)
+                        row[measured] = measure(
+                            *(labels, own, self.task.class_names, patients),
+                            bootstrap_samples=_DRAWS_OF_GROUPS,
+                            seed=self.seed,
+                        )
                 rows.append(row)
             if rows:
                 families[what] = rows
