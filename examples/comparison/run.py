@@ -7,10 +7,11 @@
 Each file of rows/ says what a row of the comparison changes of base.json. A row and seed that the CSV file has is left
 out, so that the same command goes on after a kill; the lines of a row and seed are written all at once.
 
-`--minutes` are those of training steps, without validation and loading. How long a step takes is measured once a row,
-before its first seed (steps 21 to 30 of a run of 30), and kept: the cosine schedule must know its end beforehand, all
-seeds of a row make the same number of steps, and a resumed run makes as many as it began with. Measure on a machine
-that does nothing else.
+`--minutes` are those of training steps, without validation and loading. How long a step takes is measured for all rows
+before the first training (steps 21 to 30 of a run of 30) and kept: the cosine schedule must know its end beforehand,
+all seeds of a row make the same number of steps, and a resumed run makes as many as it began with. The machine should
+do nothing else until the first training begins; from there on, what else it does makes the runs longer, not shorter in
+steps.
 """
 
 import argparse
@@ -19,7 +20,6 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -66,6 +66,9 @@ def main(arguments: list[str] | None = None) -> None:
     rows = {name: read_row(name, options.base) for name in options.rows}
     git = ["git", "describe", "--always", "--dirty"]
     version = subprocess.run(git, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    if not options.max_train_steps:
+        for name, row in rows.items():
+            _One(name, row, options.seeds[0], options).measure_a_step()
     for seed in options.seeds:
         for name, row in rows.items():
             if (name, str(seed)) in {(line["row"], line["seed"]) for line in _lines(options.csv)}:
@@ -112,6 +115,7 @@ class _One:
         self.place = options.output_dir / name
         self.folder = self.place / f"seed_{seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.seconds_file = self.place / "seconds_a_step.json"
         self.config = write_preset(self.place / "preset", row)
 
     def pretrained(self) -> tuple[dict[str, Evaluation], int, float]:
@@ -120,7 +124,7 @@ class _One:
         if self.training == "none":
             self._save_random(model_folder)
         else:
-            steps = self._steps(self._seconds_of_pretraining)
+            steps = self._steps()
             if not (model_folder / "training_records.safetensors").is_file():  # what `pretrain` writes last
                 self._pretrain(model_folder, self.seed, steps)
             seconds = steps * _seconds_logged(model_folder, self.settings["per_device_train_batch_size"])
@@ -136,13 +140,10 @@ class _One:
 
     def supervised(self) -> tuple[dict[str, Evaluation], int, float]:
         """As `pretrained`; training ends with a whole epoch, and its seconds are those of the whole finetuning."""
-        tasks = [get_task(name) for name in self.options.tasks]
-        dataset = dataset_of_classes(self.splits, tasks, self.options.output_dir / "dataset_of_classes")
-        start, model_folder = self.folder / "start", self.folder / "model"
-        self._save_random(start)
-        batch = min(self.settings["per_device_train_batch_size"], len(self.splits["train"]))
+        dataset, start, batch = self._supervised_start()
+        model_folder = self.folder / "model"
         an_epoch = len(self.splits["train"]) // batch
-        epochs = max(1, round(self._steps(lambda: seconds_a_step(start, dataset, batch)) / an_epoch))
+        epochs = max(1, round(self._steps() / an_epoch))
         seconds_file = self.folder / "seconds.json"
         if not seconds_file.is_file():
             began = time.perf_counter()
@@ -155,8 +156,42 @@ class _One:
                 seed=self.seed,
             )
             write_results_json(seconds_file, time.perf_counter() - began)
+        tasks = [get_task(name) for name in self.options.tasks]
         found = {task.name: evaluate_classifier(model_folder, self.splits, task) for task in tasks}
         return found, epochs * an_epoch, json.loads(seconds_file.read_text())
+
+    def measure_a_step(self) -> None:
+        """Once for all seeds of the row."""
+        if self.training == "none" or self.seconds_file.is_file():
+            return
+        print(f"{self.seconds_file.parent.name}: how long a step takes", flush=True)
+        if self.training == SUPERVISED:
+            dataset, start, batch = self._supervised_start()
+            seconds = seconds_a_step(start, dataset, batch)
+        else:
+            folder = self.place / "timing"
+            shutil.rmtree(folder, ignore_errors=True)
+            self._pretrain(folder, 0, STEPS_TO_MEASURE)
+            batch = self.settings["per_device_train_batch_size"]
+            seconds = _seconds_logged(folder, batch, after=STEPS_TO_MEASURE - 10)
+        self.seconds_file.write_text(json.dumps(seconds))
+
+    def _steps(self) -> int:
+        """So many as fit the time."""
+        if self.options.max_train_steps:
+            return self.options.max_train_steps
+        return max(1, round(60 * self.options.minutes / json.loads(self.seconds_file.read_text())))
+
+    def _supervised_start(self) -> tuple[Path, Path, int]:
+        """(dataset with the classes of all tasks, random weights to start from, batch size)."""
+        tasks = [get_task(name) for name in self.options.tasks]
+        dataset = dataset_of_classes(self.splits, tasks, self.options.output_dir / "dataset_of_classes")
+        self._save_random(self.folder / "start")
+        return (
+            dataset,
+            self.folder / "start",
+            min(self.settings["per_device_train_batch_size"], len(self.splits["train"])),
+        )
 
     def _save_random(self, folder: Path) -> None:
         set_seed(self.seed)
@@ -168,21 +203,6 @@ class _One:
         options |= {"seed": seed, "max_train_steps": steps, "report_to": "none", "resume_from_checkpoint": "latest"}
         options |= {"checkpointing_steps": 500, "checkpoints_total_limit": 1, **self.settings}
         pretrain(parse_arguments([f"--{name}={value}" for name, value in options.items()]))
-
-    def _seconds_of_pretraining(self) -> float:
-        folder = self.place / "timing"
-        shutil.rmtree(folder, ignore_errors=True)
-        self._pretrain(folder, 0, STEPS_TO_MEASURE)
-        return _seconds_logged(folder, self.settings["per_device_train_batch_size"], after=STEPS_TO_MEASURE - 10)
-
-    def _steps(self, measure_seconds: Callable[[], float]) -> int:
-        """So many as fit the time; what a step takes is measured for the first seed of the row."""
-        if self.options.max_train_steps:
-            return self.options.max_train_steps
-        path = self.place / "seconds_a_step.json"
-        if not path.is_file():
-            path.write_text(json.dumps(measure_seconds()))
-        return max(1, round(60 * self.options.minutes / json.loads(path.read_text())))
 
 
 def _seconds_logged(folder: Path, batch_size: int, after: int = 0) -> float:

@@ -4,9 +4,9 @@
 import contextlib
 import errno
 import json
-import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -54,42 +54,44 @@ def whole(raw, tmp_path) -> Path:
     return tmp_path / "whole"
 
 
-def slowed_down(monkeypatch, seconds: float = 0.02) -> None:
-    read = preparing._read
-
-    def slow(*arguments):
-        time.sleep(seconds)
-        return read(*arguments)
-
-    monkeypatch.setattr(preparing, "_read", slow)
-
-
 def finished_parts(output: Path) -> list[Path]:
     return sorted(Path(f"{output}.partial").glob("parts/*.json"))
 
 
+SLOW_COMMAND = """
+import signal, sys, time
+from cgdmer.cli import main
+from cgdmer.data import preparing, writing
+
+# A shell starts jobs in the background with SIGINT ignored, and this process would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+preparing._ROWS_A_PART, writing._ROWS_A_BATCH = 5, 2
+read = preparing._read
+
+def slow(*arguments):
+    time.sleep(0.02)
+    return read(*arguments)
+
+preparing._read = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def run_and_signal(arguments: list[str], output: Path, number: signal.Signals, after_parts: int = 3):
-    """Run the command in a process of its own and send it a signal some parts in; (exit code, what it complained)."""
+    """Run the command, slowed down, and send it a signal some parts in; (exit code, what it complained).
+
+    In a new process, not a fork of this one: a fork would share the lock of tqdm, and leave it locked when killed.
+    """
     complaints = output.with_suffix(".stderr")
-
-    def run() -> None:
-        # A shell starts jobs in the background with SIGINT ignored, and this process would inherit that.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with open(complaints, "w") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
-            code = main(arguments)
-        os._exit(code)
-
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    deadline = time.monotonic() + 30
-    while len(finished_parts(output)) < after_parts and process.is_alive():
+    with open(complaints, "w") as file:
+        process = subprocess.Popen([sys.executable, "-c", SLOW_COMMAND, *arguments], stdout=file, stderr=file)
+    deadline = time.monotonic() + 60
+    while len(finished_parts(output)) < after_parts and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    assert process.is_alive(), "it was to be interrupted, but was done"
-    os.kill(process.pid, number)
-    process.join(20)
-    assert process.exitcode is not None, "it did not stop"
-    return process.exitcode, complaints.read_text()
+    assert process.poll() is None, "it was to be interrupted, but was done"
+    process.send_signal(number)
+    return process.wait(20), complaints.read_text()
 
 
 def descendants(folder: Path) -> list[int]:
@@ -122,10 +124,8 @@ def test_processes_that_start_afresh_give_the_same(raw, whole, tmp_path, monkeyp
 @pytest.mark.parametrize("num_proc", [1, 2])
 def test_killed_and_started_again(raw, whole, tmp_path, monkeypatch, num_proc):
     output = tmp_path / "out"
-    with monkeypatch.context() as slow:
-        slowed_down(slow)
-        arguments = ["prepare", "csn", str(raw), str(output), "--num_proc", str(num_proc)]
-        code, _ = run_and_signal(arguments, output, signal.SIGKILL)
+    arguments = ["prepare", "csn", str(raw), str(output), "--num_proc", str(num_proc)]
+    code, _ = run_and_signal(arguments, output, signal.SIGKILL)
     assert code == -signal.SIGKILL and not output.exists()
     deadline = time.monotonic() + 10
     while descendants(Path(f"{output}.partial")):
@@ -144,12 +144,10 @@ def test_killed_and_started_again(raw, whole, tmp_path, monkeypatch, num_proc):
 
 @forking
 @pytest.mark.parametrize("num_proc", [1, 2])
-def test_ctrl_c_keeps_what_is_finished(raw, whole, tmp_path, monkeypatch, num_proc):
+def test_ctrl_c_keeps_what_is_finished(raw, whole, tmp_path, num_proc):
     output = tmp_path / "out"
     arguments = ["prepare", "csn", str(raw), str(output), "--num_proc", str(num_proc)]
-    with monkeypatch.context() as slow:
-        slowed_down(slow)
-        code, complaint = run_and_signal(arguments, output, signal.SIGINT)
+    code, complaint = run_and_signal(arguments, output, signal.SIGINT)
     assert code == 130
     assert complaint.splitlines()[-1].startswith("cgdmer prepare: stopped. ")
     assert "start the same command again" in complaint and f"{output}.partial" in complaint

@@ -63,13 +63,13 @@ def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
     full = rows.write_preset(tmp_path / "full", rows.read_row("full", FOLDER / "base.json"))
     sizes = [CGDMERForPreTraining(one).ecg_model.num_parameters() for one in (config, full)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
-    assert (config.to_dict() == full.to_dict()) == (name in ("full", "table3_5", "random_init", "supervised"))
+    assert (config.to_dict() == full.to_dict()) == (name in ("full", "random_init", "supervised"))
 
 
 def test_lines_of_table_3_add_one_loss_each(tmp_path):
     losses = ["contrastive", "ecg_reconstruction", "text_reconstruction", "orthogonality", "siglip"]
-    for count in range(1, 6):
-        config = rows.write_preset(tmp_path, rows.read_row(f"table3_{count}", FOLDER / "base.json"))
+    for count, name in enumerate(["table3_1", "table3_2", "table3_3", "table3_4", "full"], start=1):
+        config = rows.write_preset(tmp_path, rows.read_row(name, FOLDER / "base.json"))
         on = [name for name in losses if getattr(config, f"{name}_loss_weight") > 0]
         assert on == losses[:count]
 

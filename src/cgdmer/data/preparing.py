@@ -150,6 +150,9 @@ def prepare_corpus(
                 f"a worker process was killed, perhaps for want of memory. Use fewer processes. {_kept_note(job)}"
             ) from error
         except KeyboardInterrupt:
+            # Ctrl-C may come between the opening of a file and what cleans up after it.
+            for leftover in job.folder.rglob(f".*.{os.getpid()}.part"):
+                leftover.unlink(missing_ok=True)
             raise KeyboardInterrupt(_kept_note(job)) from None
 
 
