@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare methods on the same records, in the same time of training, with encoders of the same size.
 
-    python examples/comparison/run.py --dataset ptbxl --output_dir WORK \
-        --csv examples/comparison/results.csv --minutes 10
+    python examples/comparison/run.py --dataset ptbxl --output_dir WORK --test_splits validation test \
+        --csv examples/comparison/results.csv --minutes 6
 
-Each file of rows/ says what a row of the comparison changes of base.json. A row and seed that the CSV file has is left
-out, so that the same command goes on after a kill; the lines of a row and seed are written all at once.
+Each file of rows/ says what a row of the comparison changes of base.json. Nothing is chosen on the validation split,
+so that it can be tested on too. A row and seed that the CSV file has is left out, so that the same command goes on
+after a kill; the lines of a row and seed are written all at once.
 
 `--minutes` are those of training steps, without validation and loading. How long a step takes is measured for all rows
 before the first training (steps 21 to 30 of a run of 30) and kept: the cosine schedule must know its end beforehand,
@@ -55,11 +56,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
     parser.add_argument("--output_dir", required=True, type=Path, help="models and evaluations go here")
     parser.add_argument("--csv", required=True, type=Path, help="the results, a line a row, seed, task and measure")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of training steps, for each row and seed")
+    parser.add_argument("--minutes", type=float, default=6.0, help="of training steps, for each row and seed")
     parser.add_argument("--max_train_steps", type=int, help="so many steps instead, to try things out")
     parser.add_argument("--rows", nargs="+", default=ROWS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", default=TASKS)
+    parser.add_argument("--test_splits", nargs="+", default=["test"], help="splits to test on, pooled")
     parser.add_argument("--fractions", nargs="*", type=float, default=FRACTIONS, help="linear probes: of the records")
     parser.add_argument("--base", type=Path, default=HERE / "base.json")
     options = parser.parse_args(arguments)
@@ -132,6 +134,7 @@ class _One:
         processor, trained_on = AutoProcessor.from_pretrained(model_folder), Fingerprints.of_model(model_folder)
         # Random weights are a row of their own.
         how = {"fractions": self.options.fractions, "trained_on": trained_on, "untrained": False}
+        how["test_splits"] = self.options.test_splits
         how["cache"] = EmbeddingCache(self.folder / "embeddings")
         found = {name: evaluate(model, processor, self.splits, get_task(name), **how) for name in self.options.tasks}
         if not self.config.aligns:
@@ -156,8 +159,9 @@ class _One:
                 seed=self.seed,
             )
             write_results_json(seconds_file, time.perf_counter() - began)
+        how = {"test_splits": self.options.test_splits}
         tasks = [get_task(name) for name in self.options.tasks]
-        found = {task.name: evaluate_classifier(model_folder, self.splits, task) for task in tasks}
+        found = {task.name: evaluate_classifier(model_folder, self.splits, task, **how) for task in tasks}
         return found, epochs * an_epoch, json.loads(seconds_file.read_text())
 
     def measure_a_step(self) -> None:

@@ -65,15 +65,18 @@ def seconds_a_step(start: Path, dataset: Path, batch_size: int, steps: int = 20)
                 return (time.perf_counter() - began) / (steps - steps // 2)
 
 
-def evaluate_classifier(folder: Path, splits: datasets.DatasetDict, task: Task) -> Evaluation:
+def evaluate_classifier(
+    folder: Path, splits: datasets.DatasetDict, task: Task, test_splits: Sequence[str]
+) -> Evaluation:
     """The classifier's own scores of a task's classes; a class without a training record scores 0 everywhere."""
     model = CGDMERForECGClassification.from_pretrained(folder).to(PartialState().device)
-    test = pooled(repaired_splits(splits, task), ("test",), task)
+    test = pooled(repaired_splits(splits, task), test_splits, task)
     logits = predict(model, LabelledDataset(test.rows, AutoFeatureExtractor.from_pretrained(folder), []))
     columns = [model.config.label2id.get(f"{task.name} {name}") for name in task.class_names]
     scores = np.stack([np.zeros(len(test)) if c is None else logits[:, c] for c in columns], axis=1)[None]
     result = measure(test.labels, scores, task.class_names, test.patients)
-    results = {"task": task.name, "protocol": "repaired", "test_splits": ["test"], "measures": {SUPERVISED: result}}
+    results = {"task": task.name, "protocol": "repaired", "test_splits": list(test_splits)}
+    results |= {"measures": {SUPERVISED: result}}
     ids = list(test.rows["record_id"])
     return Evaluation(results, ids, test.patients, test.labels, {SUPERVISED: scores}, np.zeros((len(test), 0)))
 
