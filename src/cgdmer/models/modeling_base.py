@@ -5,6 +5,7 @@ Shapes: B batch, L leads, N patches a lead.
 """
 
 import os
+from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from .configuration_cgdmer import CGDMERConfig
 from .errors import ECGInputError, ModelFolderError
 from .hub_folder import HubFolderModel
 from .lead_time_tokenizer import LeadTimeTokenizer, init_lead_and_time_embeddings
+from .safe_weights import safetensors_only
 from .transformer_layers import ECGAttention, ECGLayer
 
 
@@ -82,9 +84,9 @@ class CGDMERPreTrainedModel(HubFolderModel):
                     f"{folder} holds no weights (no .safetensors file). Is it a preset of hub_configs, or a run that "
                     "has not finished? To start from random weights use the class's constructor with its config."
                 )
-        kwargs.setdefault("use_safetensors", True)
         try:
-            model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
+            with safetensors_only(path, kwargs) if path is not None else nullcontext():
+                model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
         except RuntimeError as error:
             if "mismatch" not in str(error):
                 raise
