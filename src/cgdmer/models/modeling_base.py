@@ -105,6 +105,9 @@ class CGDMERPreTrainedModel(HubFolderModel):
 
 def check_ecg_values(ecg_values: torch.Tensor, config: PreTrainedConfig) -> None:
     expected = (config.num_leads, config.num_samples)
+    if not isinstance(ecg_values, torch.Tensor) or not ecg_values.is_floating_point():
+        kind = ecg_values.dtype if isinstance(ecg_values, torch.Tensor) else type(ecg_values).__name__
+        raise ECGInputError(f"ecg_values is {kind}; expected the tensor of floats of the feature extractor.")
     if ecg_values.ndim != 3 or tuple(ecg_values.shape[1:]) != expected:
         raise ECGInputError(
             f"ecg_values has shape {tuple(ecg_values.shape)}; expected (batch, {expected[0]}, {expected[1]}). "
@@ -118,6 +121,8 @@ def present_patches(
     """(B, L, N) bool: the lead was recorded and the patch lies within the recording."""
     batch, leads, _ = ecg_values.shape
     for name, mask, size in (("lead_mask", lead_mask, leads), ("patch_mask", patch_mask, num_patches)):
+        if mask is not None and not isinstance(mask, torch.Tensor):
+            raise ECGInputError(f"{name} is {type(mask).__name__}; expected the tensor of the feature extractor.")
         if mask is not None and tuple(mask.shape) != (batch, size):
             raise ECGInputError(
                 f"{name} has shape {tuple(mask.shape)}; expected {(batch, size)}. Does the feature extractor belong "
