@@ -192,7 +192,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             if isinstance(ecg, (list, tuple)) and len(ecg) and np.ndim(ecg[0]) >= 2:
                 return list(ecg)
             array = np.asarray(ecg)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # RuntimeError: a tensor that has a gradient
             raise ECGInputError(f"the rows of ecg differ in length, or are no numbers: {error}") from error
         if array.ndim == 3 and len(array):
             return list(array)
