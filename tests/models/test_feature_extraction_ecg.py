@@ -853,6 +853,11 @@ def test_a_tensor_with_a_gradient(extract):
         extract(**described(torch.ones(12, 5000, requires_grad=True)))
 
 
+def test_no_leads_at_all(extract):
+    with pytest.raises(ECGInputError, match="nothing is left"):
+        extract(**described(np.zeros((0, 5000)), names=[]))
+
+
 def test_one_lead_beyond_all_numbers(extract):
     """The median lead looks right; float32 would make infinity of this one."""
     signal = twelve_leads()

@@ -17,6 +17,7 @@ import pyarrow.parquet
 import pytest
 import scipy.io
 import torch
+from safetensors.numpy import load_file
 from transformers import AutoModel, BertConfig, BertModel, pipeline
 
 from cgdmer import CGDMERForZeroShot, CGDMERModel, read_wfdb
@@ -24,6 +25,8 @@ from cgdmer.data.fingerprints import FILE_NAME, Fingerprints
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.comparison import compare
+from cgdmer.evaluation.embedding_cache import EmbeddingCache
+from cgdmer.evaluation.embeddings import RecordFeatures
 from cgdmer.evaluation.prompt_sets import load_prompts
 from cgdmer.evaluation.splits import read_split_files
 from cgdmer.evaluation.tasks import get_task
@@ -182,6 +185,25 @@ def test_fingerprints(tmp_path, planted, mark):
     refused(ModelFolderError, mark, lambda: Fingerprints.load(tmp_path / FILE_NAME), FILE_NAME)
 
 
+class CacheOfOneKey(EmbeddingCache):
+    """Embeddings of nothing in particular, under one name."""
+
+    def _key(self, *_: object) -> str:
+        return "key"
+
+    def _compute(self, *_: object) -> RecordFeatures:
+        return RecordFeatures(np.ones((2, 3), dtype=np.float32), np.ones((2, 4), dtype=np.float32))
+
+
+def test_cached_embeddings_are_computed_anew(tmp_path, planted, mark):
+    """A cache is no place for an error: what is no file of its own is replaced."""
+    (tmp_path / "key.safetensors").write_bytes(planted)
+    for _ in range(2):
+        features = CacheOfOneKey(tmp_path).features(None, None, None, "")
+        assert features.pooled.shape == (2, 3) and not mark.exists()
+    assert set(load_file(tmp_path / "key.safetensors")) == {"pooled", "embeds"}
+
+
 def array_files(mark: Path) -> dict[str, bytes]:
     """Arrays of objects, in the forms that numpy and scipy unpickle or unpack."""
     files = {}
@@ -274,12 +296,9 @@ def test_what_an_evaluation_left_and_tables_of_the_users(tmp_path, planted, mark
 
 def test_nothing_of_the_package_can_unpickle():
     """No line of code calls, or imports, what would. (Checkpoints: see test_checkpoints.)"""
-    words = (
-        r"\b(pickle|dill|joblib|marshal|shelve|cloudpickle)\.\w|\b(import|from) (pickle|dill|joblib|marshal|shelve)\b"
-    )
-    words += (
-        r"|\b(torch|np|numpy|scipy\.io)\.(load|loadmat)\(|allow_pickle=True|weights_only=False|(?<![\w.])(eval|exec)\("
-    )
+    modules = "pickle|dill|joblib|marshal|shelve|cloudpickle"
+    words = rf"\b({modules})\.\w|\b(import|from) ({modules})\b|allow_pickle=True|weights_only=False"
+    words += r"|\b(torch|np|numpy|scipy\.io)\.(load|loadmat)\(|(?<![\w.])(eval|exec)\("
     package = Path(__file__).resolve().parents[2] / "src" / "cgdmer"
     files = sorted(package.rglob("*.py"))
     assert len(files) > 50

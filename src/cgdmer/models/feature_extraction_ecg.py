@@ -286,7 +286,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 signal_mv = signal_mv / per_millivolt
             elif unit != "mV":
                 signal_mv = signal_mv * MILLIVOLTS_PER_UNIT[unit]
-        highest = float(np.fmax.reduce(np.abs(signal_mv), axis=None))
+        highest = float(np.fmax.reduce(np.abs(signal_mv), axis=None, initial=0.0))
         if highest > HIGHEST_VALUE_MV:
             raise ECGInputError(
                 f"ecg contains values of {highest:.4g} mV, beyond {HIGHEST_VALUE_MV:g}, which no recorder writes. "
