@@ -172,7 +172,7 @@ def test_files_are_found_by_name_and_missed_by_name(sub_files, ptbxl_dataset):
 
 def test_bytes_that_are_no_text(sub_files, ptbxl_dataset):
     sub_file(sub_files).write_bytes(b"ecg_id,\xff\xfe\n1,2\n")
-    with pytest.raises(CorpusError, match=r"ptbxl_sub_class_train\.csv cannot be read"):
+    with pytest.raises(CorpusError, match=r"ptbxl_sub_class_train\.csv is not UTF-8 text"):
         repaired_splits(ptbxl_dataset, SUB, sub_files)
 
 

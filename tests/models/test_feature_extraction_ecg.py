@@ -815,3 +815,82 @@ def test_fixed_divides_by_one_constant_and_keeps_amplitudes_apart():
     np.testing.assert_allclose(by_default, in_millivolts / 0.2, rtol=1e-6)
     twice = ECGFeatureExtractor()(**described(2 * signal))["ecg_values"]
     np.testing.assert_allclose(twice, 2 * by_default, rtol=1e-6)
+
+
+# Found by fuzzing (tests/security): each came out as another error, as infinity, or asked for all memory.
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("sampling_rate", 10**400),
+        ("sampling_rate", np.array([])),
+        ("lead_names", 7),
+        ("lead_names", np.array(7.0)),
+        ("lead_names", {}),
+        ("unit", {"mV"}),
+        ("unit", np.zeros((1, 2))),
+        ("gain", "high"),
+        ("gain", [[1], [2, 3]]),
+        ("gain", 10**400),
+    ],
+)
+def test_arguments_of_another_kind(extract, argument, value):
+    arguments = described(twelve_leads(), unit="adu") | {"gain": 1000.0, argument: value}
+    with pytest.raises(ECGInputError, match=r"sampling_rate|lead_names|lead names|unit|gain"):
+        extract(**arguments)
+
+
+@pytest.mark.parametrize("dtype", ["?", "c16", "O", "U8", "S8", "M8[s]", "m8[s]", "V4"])
+def test_what_numpy_would_turn_into_numbers(extract, dtype):
+    """Complex values would lose half of themselves, texts would be parsed, times would be counted."""
+    with pytest.raises(ECGInputError, match="not numeric"):
+        extract(**described(np.zeros((12, 5000), dtype=dtype)))
+
+
+def test_a_tensor_with_a_gradient(extract):
+    with pytest.raises(ECGInputError, match="requires grad"):
+        extract(**described(torch.ones(12, 5000, requires_grad=True)))
+
+
+def test_no_leads_at_all(extract):
+    with pytest.raises(ECGInputError, match="nothing is left"):
+        extract(**described(np.zeros((0, 5000)), names=[]))
+
+
+def test_one_lead_beyond_all_numbers(extract):
+    """The median lead looks right; float32 would make infinity of this one."""
+    signal = twelve_leads()
+    signal[3, 100] = 1e38
+    with pytest.raises(ECGInputError, match=r"1e\+38 mV"):
+        extract(**described(signal))
+    signal[3, 100] = 1e307
+    with pytest.raises(ECGInputError, match="inf mV"):
+        extract(**described(signal, unit="V"))
+
+
+@pytest.mark.parametrize(("leads", "samples", "rate"), [(1, 86_400_001, 1000), (12, 10**12, 500), (1, 5_000_000, 50)])
+def test_recordings_of_more_than_a_day(extract, leads, samples, rate):
+    """Arrays that take no memory as they are; converted they would take up to 96 TB."""
+    signal = np.broadcast_to(np.array(1.0, "f4"), (leads, samples))
+    with pytest.raises(ECGInputError, match=r"at most 24 h.*in parts"):
+        extract(**described(signal, rate, STANDARD_LEADS[:leads]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_samples": 10**12, "patch_length": 10},
+        {"sampling_rate": 10**9},
+        {"sampling_rate": float("nan")},
+        {"sampling_rate": "fast"},
+        {"num_samples": 5000.0},
+        {"patch_length": "50"},
+        {"fixed_millivolts": float("inf")},
+        {"shortest_seconds": float("nan")},
+        {"longest_gap_seconds": None},
+    ],
+)
+def test_options_without_bounds(options):
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        Extractor(**options)

@@ -641,3 +641,22 @@ def test_bfloat16_weights_stay_so(tmp_path):
     loaded = CGDMERForZeroShot.from_pretrained(tmp_path)
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
     assert loaded(**inputs_for(CGDMERForZeroShot)).scores.isfinite().all()
+
+
+# Found by fuzzing (tests/security): torch's own errors came out.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lead_mask": torch.zeros(4, NUM_LEADS)}, "leave nothing"),
+        ({"patch_mask": torch.zeros(4, NUM_PATCHES)}, "leave nothing"),
+        ({"lead_mask": [[1] * NUM_LEADS] * 4}, "lead_mask is list"),
+        ({"ecg_values": tiny_ecg()[:0]}, "shape"),
+        ({"ecg_values": tiny_ecg().to(torch.int64)}, "torch.int64"),
+        ({"ecg_values": tiny_ecg().numpy()}, "ndarray"),
+    ],
+)
+def test_inputs_of_an_encoder_that_are_none(arguments, message):
+    with pytest.raises(ECGInputError, match=message):
+        CGDMERECGModel(tiny_ecg_config())(**{"ecg_values": tiny_ecg()} | arguments)

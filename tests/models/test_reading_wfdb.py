@@ -5,13 +5,14 @@ import builtins
 import os
 import random
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wfdb
 
-from cgdmer.models.errors import CGDMERError, RecordFileError
+from cgdmer.models.errors import CGDMERError, ECGInputError, RecordFileError
 from cgdmer.models.reading_wfdb import read_wfdb, read_wfdb_header
 
 HEADER = "rec.hea"
@@ -116,6 +117,68 @@ def test_any_bytes_mean_what_wfdb_says(tmp_path, storage_format, num_samples, nu
     np.testing.assert_array_equal(read_wfdb(tmp_path / "rec").signal, expected.T.astype(np.float32))
 
 
+@pytest.mark.parametrize("storage_format", ["16", "80", "212", "310", "311", "24"])
+def test_parts_of_a_record(tmp_path, storage_format):
+    """Any part is the same samples as in the whole, also where it begins and ends inside a block."""
+    blocks = {"212": (3, 2), "310": (4, 3), "311": (4, 3), "80": (1, 1), "24": (3, 1), "16": (2, 1)}
+    block_bytes, block_samples = blocks[storage_format]
+    size = -(-53 * 2 // block_samples) * block_bytes
+    content = np.random.default_rng(3).integers(0, 64, size, dtype=np.uint8).tobytes()
+    (tmp_path / "rec.dat").write_bytes(content)
+    (tmp_path / "more.dat").write_bytes(b"head" + content)
+    lines = [f"{file} 200/mV lead" for file in (f"rec.dat {storage_format}", f"more.dat {storage_format}+4")]
+    (tmp_path / HEADER).write_text("\n".join(["rec 4 100 53", *lines[:1] * 2, *lines[1:] * 2]))
+    whole = read_wfdb(tmp_path / "rec").signal
+    for first, last in ((0, 53), (0, 1), (1, 2), (7, 31), (52, 53)):
+        part = read_wfdb(tmp_path / "rec", seconds=(first / 100, last / 100))
+        np.testing.assert_array_equal(part.signal, whole[:, first:last])
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [(0, 0), (0.1, 0.1), (-0.1, 0.2), (0.2, 0.1), (0, 0.51), (0, np.nan), (0, np.inf), (0,), 3, "ab", (0, None)],
+)
+def test_parts_that_are_not_there(tmp_path, seconds):
+    with pytest.raises(ECGInputError, match="seconds is"):
+        read_wfdb(write_record(tmp_path), seconds=seconds)
+
+
+def test_a_holter_recording_of_two_weeks_is_read_in_parts(tmp_path):
+    """Twelve leads at 1,000 Hz: 29 GB in a file with a hole in it, of which a second is read."""
+    num_samples = 14 * 86_400 * 1000
+    (tmp_path / HEADER).write_text("\n".join([f"rec 12 1000 {num_samples}", *["rec.dat 16 200/mV lead"] * 12]))
+    with open(tmp_path / "rec.dat", "wb") as file:
+        file.truncate(num_samples * 24)
+        file.seek((num_samples - 1000) * 24)
+        file.write(np.arange(12_000, dtype="<i2").tobytes())
+    assert_refused(tmp_path / "rec", "536870912", "seconds=")
+    tracemalloc.start()
+    part = read_wfdb(tmp_path / "rec", seconds=(num_samples / 1000 - 1, num_samples / 1000))
+    assert tracemalloc.get_traced_memory()[1] < 2e6
+    tracemalloc.stop()
+    np.testing.assert_array_equal(part.signal.T.ravel(), (np.arange(12_000) / 200).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("first_line", "size", "words"),
+    [
+        ("rec 3 100 267840001", 6 * 267840001, ["267840001", "at most 31 days"]),
+        ("rec 1000000 100 50", 300, ["1000000", "at most 256"]),
+        ("rec 3 10000 178956971", 6 * 178956971, ["178956971 samples", "seconds="]),
+        ("rec 3 100 50", 2**40, ["1099511627776 bytes", "300 bytes"]),
+    ],
+)
+def test_too_much_is_refused_before_memory_is_taken(tmp_path, first_line, size, words):
+    """The file has the size that the header announces, or far more, but is a hole on the disk."""
+    record = write_record(tmp_path)
+    edit_header(record, r"^rec 3 100 50.*$", first_line)
+    os.truncate(tmp_path / "rec.dat", size)
+    tracemalloc.start()
+    assert_refused(record, *words)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize(("storage_format", "whole", "cut"), [("212", 78, 77), ("310", 68, 68), ("311", 68, 67)])
 def test_last_block_may_be_cut_short_but_no_sample(tmp_path, storage_format, whole, cut):
     """51 samples in pairs (77 bytes, padded 78); 50 in triples (67 bytes, padded 68)."""
@@ -184,7 +247,7 @@ def test_rate_that_is_one(tmp_path, rate, expected):
         ("rec 3 100 0", ["number of samples", "0"]),
         ("rec 3 100 -50", ["number of samples", "-50"]),
         ("rec 3 100 5e1", ["number of samples", "5e1"]),
-        ("rec 3 100 1000000000000", ["rec.dat", "1000000000000 samples"]),
+        ("rec 3 100 1000000000000", ["1000000000000", "31 days"]),
         ("rec 3 100 49", ["rec.dat", "49 samples"]),
         ("rec 3 100 51", ["rec.dat", "51 samples", "truncated"]),
         ("rec 2 100 50", ["number of signals", "2", "3"]),

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a corpus is here: where it comes from, the list of what to read, and how one entry of the list is read."""
 
-import csv
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -180,72 +178,6 @@ def resampled(record: ECGRecord, sampling_rate: float) -> ECGRecord:
     )
 
 
-def read_table(
-    path: Path, columns: Sequence[str], hint: str = "Fetch the file again.", optional: Sequence[str] = ()
-) -> Iterator[dict[str, str]]:
-    """The rows of a CSV table one after the other, fields without outer blanks; the header is checked at once.
-
-    Args:
-        path: the table.
-        columns: the columns that must be there.
-        hint: what to do about a table that is absent or damaged.
-        optional: further columns that are read where they are there.
-
-    Raises:
-        CorpusError: at once or while rows are taken: the table is absent or unreadable, lacks a column, holds no
-            rows, or a row has more or fewer fields than the header.
-    """
-    names = table_columns(path, hint)
-    missing = [column for column in columns if column not in names]
-    if missing:
-        raise CorpusError(f"{path} lacks the column(s) {', '.join(missing)}. {hint}")
-    places = [(name, place) for place, name in enumerate(names) if name in columns or name in optional]
-    lines = _csv_lines(path, hint)
-    next(lines)
-    first = next(lines, None)
-    if first is None:
-        raise CorpusError(f"{path} holds no rows. {hint}")
-
-    def rows() -> Iterator[dict[str, str]]:
-        for line, fields in chain([first], lines):
-            if len(fields) != len(names):
-                raise CorpusError(
-                    f"{path} cannot be read as a CSV table: line {line} has {len(fields)} fields, the header has "
-                    f"{len(names)}. {hint}"
-                )
-            yield {name: fields[place].strip() for name, place in places}
-
-    return rows()
-
-
-def table_columns(path: Path, hint: str) -> list[str]:
-    """The names of a CSV table's columns. Raises a CorpusError when it cannot be read or one comes twice."""
-    _, names = next(_csv_lines(path, hint), (0, []))
-    if not names:
-        raise CorpusError(f"{path} cannot be read as a CSV table: it is empty. {hint}")
-    names = [name.strip() for name in names]
-    repeated = [name for name, number in Counter(names).items() if number > 1]
-    if repeated:
-        raise CorpusError(f"{path} has the column {repeated[0]!r} more than once. {hint}")
-    return names
-
-
-def _csv_lines(path: Path, hint: str) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of each line that is not blank, the header among them."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            table = csv.reader(file, strict=True)
-            for fields in table:
-                if fields:
-                    yield table.line_num, fields
-    except FileNotFoundError as error:
-        raise CorpusError(f"{path} does not exist. {hint}") from error
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is not UTF-8 text: {error}. {hint}") from error
-    except (csv.Error, OSError) as error:
-        raise CorpusError(f"{path} cannot be read as a CSV table: {error}. {hint}") from error
-
-
 __all__ = [
     "Corpus",
     "CorpusRow",
@@ -253,8 +185,6 @@ __all__ = [
     "Source",
     "path_inside",
     "read_row",
-    "read_table",
     "resampled",
     "split_of_key",
-    "table_columns",
 ]

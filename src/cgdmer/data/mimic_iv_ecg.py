@@ -22,8 +22,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cgdmer.data.corpus import Corpus, CorpusRow, Download, Source, read_row, read_table, split_of_key
+from cgdmer.data.corpus import Corpus, CorpusRow, Download, Source, read_row, split_of_key
 from cgdmer.data.storage import SkippedRecord
+from cgdmer.data.tables import read_table
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
 

@@ -22,8 +22,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cgdmer.data.corpus import Corpus, CorpusRow, Download, Source, read_row, read_table, table_columns
+from cgdmer.data.corpus import Corpus, CorpusRow, Download, Source, read_row
 from cgdmer.data.storage import SkippedRecord, split_of_fold_number
+from cgdmer.data.tables import read_table, table_columns
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
 
@@ -32,6 +33,7 @@ _FILE_NAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
 _COLUMNS = ("ecg_id", "patient_id", "age", "sex", "report", "scp_codes", "strat_fold")
 _AGE_ABOVE_89 = 300.0
 _SEXES = {"0": "male", "1": "female", "": None}
+_LARGEST_TABLE = 2**27  # bytes, all of whose rows are held; the corpus's has some 7 million
 _LONGEST_SCP_CODES = 10_000  # characters; the corpus's longest field has fewer than 200
 
 # Descriptions that are notes to a reader of the table rather than a finding in words.
@@ -73,11 +75,11 @@ def ptbxl_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator
         f"them is there, {raw_dir} is not a PTB-XL folder."
     )
     path = raw_dir / _TABLE
-    table = read_table(path, (*_COLUMNS, file_name_column), hint)
+    table = read_table(path, (*_COLUMNS, file_name_column), hint, largest=_LARGEST_TABLE)
     code_column = table_columns(raw_dir / _STATEMENTS, hint)[0]  # it has no name in the corpus
     statements = {
         fields[code_column]: statement_sentence(fields["description"])
-        for fields in read_table(raw_dir / _STATEMENTS, (code_column, "description"), hint)
+        for fields in read_table(raw_dir / _STATEMENTS, (code_column, "description"), hint, largest=_LARGEST_TABLE)
         if fields[code_column] and fields["description"]
     }
     rows: dict[str, CorpusRow] = {}

@@ -5,7 +5,6 @@
 by hand, for it is no part of what `datasets` knows.
 """
 
-import json
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +18,11 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import FEATURES, check_columns, load_dataset_folder
+from cgdmer.data.tables import read_json_object
 from cgdmer.models.errors import ConfigurationError, CorpusError
 
 _SPLITS = ("train", "validation")
+_FORMATS = ("parquet", "arrow")
 _ROWS_A_READ = 1000
 
 
@@ -44,6 +45,10 @@ class ShardedDataset:
         self._is_local = Path(name).is_dir()
         try:
             self._builder = self._open()
+            if self._builder.name not in _FORMATS:  # others run decoders on what their files hold
+                raise CorpusError(
+                    f"{name} is a dataset of {self._builder.name} files; {', '.join(_FORMATS)} are read."
+                )
             self._files = {split: list((self._builder.config.data_files or {}).get(split, ())) for split in _SPLITS}
             for split, files in self._files.items():
                 if not files:
@@ -59,7 +64,7 @@ class ShardedDataset:
         if not self._is_local:
             return datasets.load_dataset_builder(self.name, **options)
         folder = Path(self.name)
-        for suffix in ("parquet", "arrow"):
+        for suffix in _FORMATS:
             files = {split: _shards_in(folder, split, suffix) for split in _SPLITS}
             if files["train"]:
                 return datasets.load_dataset_builder(
@@ -111,7 +116,7 @@ class ShardedDataset:
         """What `summary.json` says; empty where there is none.
 
         Raises:
-            CorpusError: it is no JSON.
+            CorpusError: it is no JSON object, or too large.
         """
         if self._is_local:
             path = Path(self.name) / "summary.json"
@@ -122,10 +127,7 @@ class ShardedDataset:
                 path = Path(hf_hub_download(self.name, "summary.json", repo_type="dataset"))
             except EntryNotFoundError:
                 return {}
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CorpusError(f"{self.name}: summary.json is damaged ({error}). Prepare the dataset anew.") from error
+        return read_json_object(path, "Prepare the dataset anew.")
 
     def label_counts(self) -> Counter[str]:
         """How many training records have each label.

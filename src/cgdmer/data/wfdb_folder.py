@@ -20,8 +20,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, read_table, split_of_key, table_columns
+from cgdmer.data.corpus import Corpus, CorpusRow, Source, read_row, split_of_key
 from cgdmer.data.storage import SPLITS, SkippedRecord, split_of_fold_number
+from cgdmer.data.tables import read_table, table_columns
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
 

@@ -6,7 +6,6 @@ known), `class`, `label`, and one column of scores a measure, `linear probe 1 % 
 several times.
 """
 
-import json
 import os
 import re
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from tqdm.auto import tqdm
 
+from cgdmer.data.tables import read_json_object
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
 from cgdmer.evaluation.evaluate import Evaluation
 from cgdmer.evaluation.report import aligned
@@ -24,6 +24,7 @@ from cgdmer.evaluation.statistics import paired_difference
 from cgdmer.models.errors import CorpusError
 
 SCORES, RESULTS = "scores.parquet", "results.json"
+_LARGEST_SCORES = 2**31  # bytes; 20,000 records of 100 classes with ten columns of scores have 2 * 10**8
 _HOW = ("task", "protocol", "test_splits")  # must be the same; the rest is what is compared
 _FIRST_COLUMNS = ("record_id", "patient_id", "class", "label")
 
@@ -126,11 +127,16 @@ class _Scored:
 def _read(folder: str | os.PathLike[str]) -> _Scored:
     where = Path(folder)
     try:
-        results = json.loads((where / RESULTS).read_text(encoding="utf-8"))
+        results = read_json_object(where / RESULTS, "Evaluate again.")
+        # A Parquet file of kilobytes can unfold to terabytes; its footer says how large it gets.
+        footer = pa.parquet.read_metadata(where / SCORES)
+        size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
+        if max(size, 8 * footer.num_rows * footer.num_columns) > _LARGEST_SCORES:
+            raise ValueError(f"{SCORES} unfolds to more than {_LARGEST_SCORES} bytes")
         table = pa.parquet.read_table(where / SCORES)
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
         missing = [name for name in _HOW if name not in results] + [c for c in _FIRST_COLUMNS if c not in columns]
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (CorpusError, OSError, ValueError, pa.ArrowException) as error:
         raise CorpusError(
             f"{where} holds no evaluation that can be compared ({error}). Name the folder of one task that "
             "`cgdmer evaluate --output_dir` wrote."

@@ -6,7 +6,6 @@ A prepared dataset brings its own splits. A folder of CSV files in the layout th
 each row is a record and each column from a certain one on a class.
 """
 
-import csv
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import datasets
 import numpy as np
 
 from cgdmer.data.storage import SPLITS, row_to_record
+from cgdmer.data.tables import csv_lines
 from cgdmer.evaluation.label_tables import CSN_ACRONYMS_OF
 from cgdmer.evaluation.tasks import Task
 from cgdmer.models.ecg_record import ECGRecord
@@ -23,6 +23,7 @@ from cgdmer.models.errors import ConfigurationError, CorpusError
 
 _ENDINGS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 _LABELS = {"0": False, "1": True, "0.0": False, "1.0": True}
+_LARGEST_FILE = 2**26  # bytes, all of which are held; 20,000 records of 100 classes are a twentieth of it
 _ENOUGH_POSITIVES = 10  # from here on a column of labels is compared with the dataset's own
 _CSN_CODE_OF = {acronym: code for code, acronyms in CSN_ACRONYMS_OF.items() for acronym in acronyms}
 
@@ -332,11 +333,8 @@ def _find(folder: Path, task: Task) -> dict[str, Path]:
 
 
 def _read(path: Path, layout: _Layout) -> SplitFile:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            header, *table = [row for row in csv.reader(file) if row] or [[]]
-    except (OSError, ValueError, csv.Error) as error:  # ValueError: no UTF-8
-        raise CorpusError(f"{path} cannot be read as a CSV table: {error}.") from error
+    lines = csv_lines(path, "Fetch the split files again.", _LARGEST_FILE)
+    header, *table = [fields for _, fields in lines] or [[]]
     header = [name.strip() for name in header]
     if not table:
         raise CorpusError(f"{path} holds no records.")

@@ -7,6 +7,7 @@ It travels with the weights, so that the preprocessing of a model is never a mat
 import statistics
 from collections.abc import Sequence
 from fractions import Fraction
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ _KEYS_OF_TRANSFORMERS = {
 LOWEST_RATE, HIGHEST_RATE = 50.0, 10_000.0
 # Median over leads of the peak-to-peak amplitude: 0.17 to 11.3 mV in 4,700 real recordings of six corpora.
 LOWEST_PEAK_TO_PEAK_MV, HIGHEST_PEAK_TO_PEAK_MV = 0.005, 50.0
+# A single broken lead may be anything that 32 bits at a low gain hold; beyond, float32 would overflow on the way.
+HIGHEST_VALUE_MV = 1e9
+# What is taken at once: a day, at 1,000 Hz; some 30 GB of memory on the way, however few leads there are.
+LONGEST_SECONDS, MOST_SAMPLES = 86_400.0, 86_400_000
+_LONGEST_WINDOW = 2**22  # samples; two hours at 500 Hz, 200 MB
 
 
 class ECGFeatureExtractor(FeatureExtractionMixin):
@@ -82,12 +88,21 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             raise ConfigurationError(f"normalization is {normalization!r}; expected one of {choices}")
         if filter not in FILTERS:
             raise ConfigurationError(f"filter is {filter!r}; expected one of {', '.join(FILTERS)}")
-        if fixed_millivolts <= 0:
-            raise ConfigurationError(f"fixed_millivolts is {fixed_millivolts}; expected a positive number of mV")
-        if sampling_rate <= 0:
-            raise ConfigurationError(f"sampling_rate is {sampling_rate}; expected a positive number of Hz")
-        if patch_length < 1 or num_samples < 1 or num_samples % patch_length:
-            raise ConfigurationError(f"patch_length ({patch_length}) must divide num_samples ({num_samples})")
+        # The numbers come from a file of the model's folder: without bounds it could ask for any amount of memory.
+        for name, value, lowest, highest in (
+            ("sampling_rate", sampling_rate, 1, HIGHEST_RATE),
+            ("num_samples", num_samples, 1, _LONGEST_WINDOW),
+            ("fixed_millivolts", fixed_millivolts, 1e-6, 1e6),
+            ("longest_gap_seconds", longest_gap_seconds, 0, LONGEST_SECONDS),
+            ("shortest_seconds", shortest_seconds, 0, LONGEST_SECONDS),
+        ):
+            if not isinstance(value, Real) or not lowest <= value <= highest:
+                raise ConfigurationError(
+                    f"{name} is {_shown(value)}; expected a number from {lowest:g} to {highest:g}"
+                )
+        whole = isinstance(patch_length, Integral) and isinstance(num_samples, Integral)
+        if not whole or patch_length < 1 or num_samples % patch_length:
+            raise ConfigurationError(f"patch_length ({_shown(patch_length)}) must divide num_samples ({num_samples})")
         self.sampling_rate = sampling_rate
         self.num_samples = num_samples
         self.patch_length = patch_length
@@ -177,7 +192,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             if isinstance(ecg, (list, tuple)) and len(ecg) and np.ndim(ecg[0]) >= 2:
                 return list(ecg)
             array = np.asarray(ecg)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # RuntimeError: a tensor that has a gradient
             raise ECGInputError(f"the rows of ecg differ in length, or are no numbers: {error}") from error
         if array.ndim == 3 and len(array):
             return list(array)
@@ -198,16 +213,13 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             array, rate, names, unit = recording.signal, recording.sampling_rate, recording.lead_names, "mV"
         else:
             array = recording
-        try:
-            array = np.asarray(array, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ECGInputError(f"ecg is not numeric: {error}") from error
+        array = _numbers(array)
         if rate is None:
             raise ECGInputError("sampling_rate is missing. Pass the recording's rate in Hz, e.g. sampling_rate=500.")
         try:
             rate = float(rate)
-        except (TypeError, ValueError) as error:
-            raise ECGInputError(f"sampling_rate is {rate!r}; expected a number of Hz.") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ECGInputError(f"sampling_rate is {_shown(rate)}; expected a number of Hz.") from error
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # catches NaN as well
             raise ECGInputError(
                 f"sampling_rate is {rate} Hz; expected {LOWEST_RATE:.0f} to {HIGHEST_RATE:.0f}. "
@@ -219,39 +231,68 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             )
         if unit is None:
             raise ECGInputError('unit is missing. Pass "mV", "uV", "V", or "adu" together with gain.')
-        if unit != "adu" and unit not in MILLIVOLTS_PER_UNIT:
-            raise ECGInputError(f'unit is {unit!r}; expected "mV", "uV", "V" or "adu".')
-        names = standard_lead_names(names)
+        if not isinstance(unit, str) or (unit != "adu" and unit not in MILLIVOLTS_PER_UNIT):
+            raise ECGInputError(f'unit is {_shown(unit)}; expected "mV", "uV", "V" or "adu".')
+        try:
+            names = standard_lead_names(list(names))
+        except TypeError as error:
+            raise ECGInputError(f"lead_names is {_shown(names)}; expected a list with one name a row.") from error
         if array.ndim != 2:
             raise ECGInputError(f"ecg has shape {array.shape}; expected (leads, time).")
         if array.shape[0] != len(names):
             turned = " It looks like (time, leads): pass ecg.T." if array.shape[1] == len(names) else ""
             raise ECGInputError(f"ecg has {array.shape[0]} rows but {len(names)} lead names were given.{turned}")
-        if array.shape[1] < self.shortest_seconds * rate:
+        if array.shape[1] < max(self.shortest_seconds * rate, 1):
             raise ECGInputError(
                 f"the recording lasts {array.shape[1] / rate:.2f} s ({array.shape[1]} samples at {rate:g} Hz); "
                 f"at least {self.shortest_seconds:g} s are needed."
             )
-        if np.isinf(array).any():
-            raise ECGInputError("ecg contains infinite values. Mark missing samples with NaN.")
+        if array.shape[1] > min(LONGEST_SECONDS * rate, MOST_SAMPLES):
+            raise ECGInputError(
+                f"the recording lasts {array.shape[1] / rate / 3600:.4g} h ({array.shape[1]} samples a lead); at most "
+                f"{LONGEST_SECONDS / 3600:g} h and {MOST_SAMPLES} samples are taken at once. Pass it in parts, such "
+                "as an hour each: read_wfdb(path, seconds=(0, 3600))."
+            )
+        signal_mv = self._converted(array, unit, gain)
+        self._check_amplitude(signal_mv, unit)
+        return signal_mv, rate, names
+
+    @staticmethod
+    def _converted(array: np.ndarray, unit: str, gain) -> np.ndarray:
+        """The same in float64 millivolts."""
         if unit == "adu":
             if gain is None:
                 raise ECGInputError('unit="adu" needs gain, the converter units a millivolt (often 200 or 1000).')
-            gains = np.asarray(gain, dtype=np.float64).reshape(-1)
-            if len(gains) not in (1, len(names)):
+            try:
+                gains = np.asarray(gain, dtype=np.float64).reshape(-1)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise ECGInputError(f"gain is {_shown(gain)}; expected positive numbers.") from error
+            if len(gains) not in (1, len(array)):
                 raise ECGInputError(
-                    f"gain has {len(gains)} entries; expected one, or one for each of {len(names)} leads."
+                    f"gain has {len(gains)} entries; expected one, or one for each of {len(array)} leads."
                 )
             if not (np.isfinite(gains) & (gains > 0)).all():
-                raise ECGInputError(f"gain is {gain}; expected positive numbers.")
-            array = array / gains[:, None]
+                raise ECGInputError(f"gain is {_shown(gain)}; expected positive numbers.")
+            per_millivolt = gains[:, None]
+        elif gain is not None:
+            raise ECGInputError(f'gain is only for unit="adu", not for unit={unit!r}.')
         else:
-            if gain is not None:
-                raise ECGInputError(f'gain is only for unit="adu", not for unit={unit!r}.')
-            if unit != "mV":
-                array = array * MILLIVOLTS_PER_UNIT[unit]
-        self._check_amplitude(array, unit)
-        return array, rate, names
+            per_millivolt = None
+        if np.isinf(array).any():
+            raise ECGInputError("ecg contains infinite values. Mark missing samples with NaN.")
+        with np.errstate(over="ignore"):  # found right below
+            signal_mv = array.astype(np.float64)
+            if per_millivolt is not None:
+                signal_mv = signal_mv / per_millivolt
+            elif unit != "mV":
+                signal_mv = signal_mv * MILLIVOLTS_PER_UNIT[unit]
+        highest = float(np.fmax.reduce(np.abs(signal_mv), axis=None, initial=0.0))
+        if highest > HIGHEST_VALUE_MV:
+            raise ECGInputError(
+                f"ecg contains values of {highest:.4g} mV, beyond {HIGHEST_VALUE_MV:g}, which no recorder writes. "
+                "Mark missing samples with NaN."
+            )
+        return signal_mv
 
     @staticmethod
     def _check_amplitude(signal_mv: np.ndarray, unit: str) -> None:
@@ -376,6 +417,26 @@ def _without_gaps(lead_T: np.ndarray, longest_gap: int) -> np.ndarray | None:
     return np.interp(times, times[~missing], lead_T[~missing])
 
 
+def _numbers(values) -> np.ndarray:
+    """An array of integers or floats; nothing is copied that is one."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # RuntimeError: a tensor with a gradient
+        raise ECGInputError(f"ecg is not numeric: {error}") from error
+    if array.dtype.kind not in "iuf":
+        raise ECGInputError(f"ecg is not numeric: it holds {array.dtype}; expected integers or floats.")
+    return array
+
+
+def _shown(value) -> str:
+    """A value for a message, which may be of any kind and size."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"a number of type {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def _for_record(value, number: int, count: int, name: str):
     """One value for all recordings, or the one of this recording from a list."""
     if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
@@ -388,7 +449,8 @@ def _for_record(value, number: int, count: int, name: str):
 def _names_for_record(lead_names, number: int, count: int):
     if isinstance(lead_names, str):
         raise ECGInputError(f"lead_names is the string {lead_names!r}; expected a list with one name a row.")
-    if lead_names is not None and len(lead_names) and not isinstance(lead_names[0], str):
+    several = isinstance(lead_names, (list, tuple)) or (isinstance(lead_names, np.ndarray) and lead_names.ndim)
+    if several and len(lead_names) and not isinstance(lead_names[0], str):
         return _for_record(lead_names, number, count, "lead_names")
     return lead_names
 

@@ -5,6 +5,7 @@ Shapes: B batch, L leads, N patches a lead.
 """
 
 import os
+from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from .configuration_cgdmer import CGDMERConfig
 from .errors import ECGInputError, ModelFolderError
 from .hub_folder import HubFolderModel
 from .lead_time_tokenizer import LeadTimeTokenizer, init_lead_and_time_embeddings
+from .safe_weights import safetensors_only
 from .transformer_layers import ECGAttention, ECGLayer
 
 
@@ -82,9 +84,9 @@ class CGDMERPreTrainedModel(HubFolderModel):
                     f"{folder} holds no weights (no .safetensors file). Is it a preset of hub_configs, or a run that "
                     "has not finished? To start from random weights use the class's constructor with its config."
                 )
-        kwargs.setdefault("use_safetensors", True)
         try:
-            model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
+            with safetensors_only(path, kwargs) if path is not None else nullcontext():
+                model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
         except RuntimeError as error:
             if "mismatch" not in str(error):
                 raise
@@ -103,7 +105,10 @@ class CGDMERPreTrainedModel(HubFolderModel):
 
 def check_ecg_values(ecg_values: torch.Tensor, config: PreTrainedConfig) -> None:
     expected = (config.num_leads, config.num_samples)
-    if ecg_values.ndim != 3 or tuple(ecg_values.shape[1:]) != expected:
+    if not isinstance(ecg_values, torch.Tensor) or not ecg_values.is_floating_point():
+        kind = ecg_values.dtype if isinstance(ecg_values, torch.Tensor) else type(ecg_values).__name__
+        raise ECGInputError(f"ecg_values is {kind}; expected the tensor of floats of the feature extractor.")
+    if ecg_values.ndim != 3 or not len(ecg_values) or tuple(ecg_values.shape[1:]) != expected:
         raise ECGInputError(
             f"ecg_values has shape {tuple(ecg_values.shape)}; expected (batch, {expected[0]}, {expected[1]}). "
             "The model's feature extractor returns that shape for any recording."
@@ -116,6 +121,8 @@ def present_patches(
     """(B, L, N) bool: the lead was recorded and the patch lies within the recording."""
     batch, leads, _ = ecg_values.shape
     for name, mask, size in (("lead_mask", lead_mask, leads), ("patch_mask", patch_mask, num_patches)):
+        if mask is not None and not isinstance(mask, torch.Tensor):
+            raise ECGInputError(f"{name} is {type(mask).__name__}; expected the tensor of the feature extractor.")
         if mask is not None and tuple(mask.shape) != (batch, size):
             raise ECGInputError(
                 f"{name} has shape {tuple(mask.shape)}; expected {(batch, size)}. Does the feature extractor belong "

@@ -19,7 +19,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
-from .errors import ConfigurationError
+from .errors import ConfigurationError, ECGInputError
 from .lead_time_tokenizer import LeadTimeTokenizer
 from .masking import gather_visible
 from .modeling_base import CGDMERPreTrainedModel, check_ecg_values, present_patches
@@ -155,6 +155,8 @@ class CGDMERECGModel(CGDMERPreTrainedModel):
         needs_mask = not everything_visible and num_visible is None
         if num_visible is None:
             num_visible = visible_BM.shape[1] if everything_visible else int(visible_BM.sum(dim=1).max())
+            if not num_visible:
+                raise ECGInputError("lead_mask and patch_mask leave nothing of any recording. Leave such records out.")
         indices_BK, valid_BK = gather_visible(visible_BM, num_visible)
         if num_visible == visible_BM.shape[1]:
             indices_BK = torch.arange(num_visible, device=ecg_values.device).expand(len(ecg_values), -1)

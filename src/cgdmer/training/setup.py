@@ -14,6 +14,7 @@ from cgdmer.models.configuration_cgdmer import CGDMERConfig
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining
 from cgdmer.models.processing_ecg import ECGProcessor
+from cgdmer.models.safe_weights import safetensors_only
 from cgdmer.presets import preset_folder
 
 logger = logging.getLogger(__name__)
@@ -85,9 +86,11 @@ def load_text_tower(model: CGDMERForPreTraining, name_or_path: str) -> None:
     """Replace the weights of the text tower by pretrained ones.
 
     Raises:
-        ModelFolderError: the weights are incomplete.
+        ModelFolderError: the weights are incomplete, or there are no safetensors.
     """
-    pretrained, info = AutoModel.from_pretrained(name_or_path, output_loading_info=True, use_safetensors=None)
+    options = {"config": AutoConfig.from_pretrained(name_or_path)}
+    with safetensors_only(name_or_path, options):
+        pretrained, info = AutoModel.from_pretrained(name_or_path, output_loading_info=True, **options)
     wanted = model.text_model.state_dict()
     missing = [key for key in info["missing_keys"] if key in wanted]
     if missing:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights come from safetensors files alone: no other file of a model is opened, and none is ever unpickled."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers.utils import cached_file
+
+from .errors import ModelFolderError
+
+_HOW_TO_CONVERT = (
+    "Pickled weights can run any code, so only safetensors are loaded. If you trust the file, convert it once: "
+    "python -c \"from transformers import AutoModel, AutoTokenizer as T; m, f = '{name}', 'converted'; "
+    'AutoModel.from_pretrained(m, use_safetensors=False).save_pretrained(f); T.from_pretrained(m).save_pretrained(f)" '
+    "and name the folder converted instead."
+)
+_LARGEST_INDEX = 2**26  # bytes; a line a weight, and the largest public models have fewer than 100,000
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+
+
+@contextmanager
+def safetensors_only(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> Iterator[None]:
+    """Around a `from_pretrained`: transformers falls back to pickles in several places, which are closed here.
+
+    Args:
+        name_or_path: a model folder or Hub id.
+        options: the keyword arguments of `from_pretrained`; `use_safetensors` is set.
+
+    Raises:
+        ModelFolderError: pickles were asked for, there are no safetensors, their index names other files, or one of
+            them is no such file.
+    """
+    if options.setdefault("use_safetensors", True) is not True or options.get("weights_only") is False:
+        raise ModelFolderError(f"{name_or_path}: weights are loaded from safetensors alone. Leave the option out.")
+    explicit = getattr(options.get("config"), "transformers_weights", None)
+    if explicit is not None and not str(explicit).endswith((".safetensors", ".safetensors.index.json")):
+        raise ModelFolderError(
+            f"{name_or_path}: its configuration names the weights {explicit!r}. {_advice(name_or_path)}"
+        )
+    _check_index(name_or_path, options)
+    try:
+        yield
+    except SafetensorError as error:
+        raise ModelFolderError(
+            f"{name_or_path}: a .safetensors file is damaged or something else ({error}). Fetch the model again."
+        ) from error
+    except OSError as error:
+        if ".safetensors" not in str(error):  # no network, no such repository: transformers says it well
+            raise
+        raise ModelFolderError(f"{name_or_path} holds no safetensors. {_advice(name_or_path)}") from error
+
+
+def _check_index(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> None:
+    """The index of weights in several files may name any file, and transformers would unpickle a `.bin`."""
+    variant = options.get("variant")
+    path = cached_file(
+        name_or_path,
+        f"model.safetensors.index.{variant}.json" if variant else "model.safetensors.index.json",
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+        **{name: options[name] for name in _HUB_OPTIONS if options.get(name) is not None},
+    )
+    if path is None:
+        return
+    try:
+        if os.path.getsize(path) > _LARGEST_INDEX:
+            raise ValueError(f"it is larger than {_LARGEST_INDEX} bytes")
+        with open(path, encoding="utf-8") as file:
+            names = {str(name) for name in json.load(file)["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelFolderError(f"{path} is no index of weights ({error}). Fetch the model again.") from error
+    for name in sorted(names):
+        if not name.endswith(".safetensors") or os.path.basename(name) != name or "\\" in name:
+            raise ModelFolderError(
+                f"{path} names {name!r}, which is no safetensors file beside it. {_advice(name_or_path)}"
+            )
+
+
+def _advice(name_or_path: str | os.PathLike[str]) -> str:
+    return _HOW_TO_CONVERT.format(name=name_or_path)
+
+
+__all__ = ["safetensors_only"]

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Headers of WFDB records: the text is validated line by line, and what it leaves open is not guessed."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import RecordFileError
+
+LOWEST_RATE, HIGHEST_RATE = 50.0, 10_000.0  # Hz
+
+# How many of a header's units make one millivolt. "MV" is missing on purpose: it would be a megavolt.
+_UNITS_PER_MILLIVOLT = {"mV": 1.0, "mv": 1.0, "uV": 1e3, "uv": 1e3, "\u00b5V": 1e3, "\u03bcV": 1e3, "V": 1e-3}
+
+# A gain beyond these bounds (units per mV) makes values that float32 cannot hold.
+_LOWEST_GAIN, _HIGHEST_GAIN = 1e-9, 1e12
+# Bounds on what a header may announce. Recorders worn on the skin run for two weeks and up to a month; maps of the
+# body surface, the recordings with the most electrodes, have up to about 250.
+_LONGEST_SECONDS = 31 * 86_400.0
+_MOST_LEADS = 256
+_MOST_HEADER_BYTES = 2**20  # the headers of real corpora have 200 to 3,000
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a WFDB storage format packs samples: `block_samples` samples in `block_bytes` bytes."""
+
+    block_bytes: int
+    block_samples: int
+    bits: int
+    invalid: int  # the integer that stands for "no sample"
+
+
+FORMATS = {
+    "16": Format(2, 1, 16, -(2**15)),
+    "61": Format(2, 1, 16, -(2**15)),
+    "160": Format(2, 1, 16, -(2**15)),
+    "80": Format(1, 1, 8, -(2**7)),
+    "212": Format(3, 2, 12, -(2**11)),
+    "310": Format(4, 3, 10, -(2**9)),
+    "311": Format(4, 3, 10, -(2**9)),
+    "24": Format(3, 1, 24, -(2**23)),
+    "32": Format(4, 1, 32, -(2**31)),
+}
+
+# Lengths are bounded so that no number is beyond what Python converts; [0-9] because \d takes other scripts' digits.
+_NUMBER = r"[+-]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][+-]?[0-9]{1,3})?"
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+_RATE_FIELD = re.compile(rf"(?P<rate>{_NUMBER})(?:/.*)?")
+_FORMAT_FIELD = re.compile(
+    r"(?P<format>[0-9]{1,9})(?:x(?P<per_frame>[0-9]{1,9}))?(?::(?P<skew>[0-9]{1,9}))?(?:\+(?P<offset>[0-9]{1,15}))?"
+)
+_GAIN_FIELD = re.compile(rf"(?P<gain>{_NUMBER})(?:\((?P<baseline>[+-]?[0-9]{{1,10}})\))?(?:/(?P<unit>\S+))?")
+
+
+@dataclass(frozen=True)
+class WFDBHeader:
+    """A single-segment WFDB header whose text has been validated. One entry a lead where a field is a tuple.
+
+    Attributes:
+        record_id: the record's name, which is that of its header file.
+        sampling_rate: samples a second (Hz), 50 to 10,000.
+        num_samples: samples in each lead.
+        lead_names: as the header spells them.
+        gains: analogue-to-digital units per millivolt, whatever the header's unit.
+        baselines: the integer that stands for 0 mV.
+        units: as the header spells them.
+        formats: WFDB storage formats ("16", "212", ...).
+        file_names: the signal files, plain names inside the header's folder.
+        byte_offsets: where in its file a lead's first block begins.
+        checksums: the 16-bit sum of a lead's samples, 0 to 65,535; None where the header has none.
+        comments: the `#` lines in order, without `#` and outer blanks (age, sex, diagnoses in many corpora).
+    """
+
+    record_id: str
+    sampling_rate: float
+    num_samples: int
+    lead_names: tuple[str, ...]
+    gains: tuple[float, ...]
+    baselines: tuple[int, ...]
+    units: tuple[str, ...]
+    formats: tuple[str, ...]
+    file_names: tuple[str, ...]
+    byte_offsets: tuple[int, ...]
+    checksums: tuple[int | None, ...]
+    comments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _SignalLine:
+    """One lead's line of a header; fields as in `WFDBHeader`."""
+
+    file_name: str
+    format: str
+    byte_offset: int
+    gain: float
+    baseline: int
+    unit: str
+    checksum: int | None
+    lead_name: str
+
+
+def read_wfdb_header(path: str | os.PathLike[str]) -> WFDBHeader:
+    """Read and validate the header of a WFDB record; its signal files are not looked at.
+
+    Args:
+        path: the record, with or without `.hea`.
+
+    Raises:
+        RecordFileError: the header is absent, unreadable, damaged, or leaves open what must not be guessed.
+    """
+    header_path = header_path_of(path)
+    with open_record_file(header_path, header_path.parent) as (file, size):
+        if size > _MOST_HEADER_BYTES:
+            raise RecordFileError(
+                f"{header_path} holds {size} bytes; a header has at most {_MOST_HEADER_BYTES}. Is it a signal file?"
+            )
+        text = _decode(file.read(size))
+    # Not str.splitlines, which also breaks lines at form feeds and Unicode separators.
+    lines = [line.strip() for line in text.replace("\r", "\n").split("\n")]
+    comments = tuple(line.lstrip("#").strip() for line in lines if line.startswith("#"))
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise RecordFileError(f"{header_path}: the header is empty. Fetch the file again.")
+    sampling_rate, num_samples, num_leads = _parse_record_line(header_path, lines[0])
+    if len(lines) - 1 != num_leads:
+        raise RecordFileError(
+            f"{header_path}: the number of signals is given as {num_leads}, but {len(lines) - 1} signal lines follow. "
+            "Correct the first line, or fetch the file again."
+        )
+    leads = [_parse_signal_line(f"{header_path}, signal line {row}", line) for row, line in enumerate(lines[1:], 1)]
+    return WFDBHeader(
+        record_id=header_path.name.removesuffix(".hea"),
+        sampling_rate=sampling_rate,
+        num_samples=num_samples,
+        lead_names=tuple(lead.lead_name for lead in leads),
+        gains=tuple(lead.gain for lead in leads),
+        baselines=tuple(lead.baseline for lead in leads),
+        units=tuple(lead.unit for lead in leads),
+        formats=tuple(lead.format for lead in leads),
+        file_names=tuple(lead.file_name for lead in leads),
+        byte_offsets=tuple(lead.byte_offset for lead in leads),
+        checksums=tuple(lead.checksum for lead in leads),
+        comments=comments,
+    )
+
+
+def header_path_of(path: str | os.PathLike[str]) -> Path:
+    try:
+        text = os.fspath(path)
+    except TypeError as error:
+        raise RecordFileError(f"a WFDB record is named by a path, not by {type(path).__name__}.") from error
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise RecordFileError(f"{text!r} is not a path to a WFDB record.")
+    return Path(text if text.endswith(".hea") else f"{text}.hea")
+
+
+@contextmanager
+def open_record_file(path: Path, folder: Path, named_in: str = "") -> Iterator[tuple[BinaryIO, int]]:
+    """A regular file that lies inside `folder`, symbolic links followed, and its size in bytes.
+
+    Whatever the system has to say while it is open becomes a RecordFileError.
+    """
+    what = f"{path} (named in {named_in})" if named_in else str(path)
+    try:
+        if not path.resolve(strict=True).is_relative_to(folder.resolve(strict=True)):
+            raise RecordFileError(
+                f"{what} is a symbolic link that leads outside the record's folder, which is not followed. "
+                "Copy the file into the folder."
+            )
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a named pipe would block for ever
+            raise RecordFileError(f"{what} is not a regular file.")
+        with open(path, "rb") as file:
+            yield file, status.st_size
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hint = "Check the path, or fetch the file again."
+        if path.name.endswith((".dat.hea", ".mat.hea")):
+            hint = "A record is named by its header, so leave .dat or .mat off."
+        raise RecordFileError(f"{what} does not exist. {hint}") from error
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of symbolic links in older Pythons
+        raise RecordFileError(f"{what} cannot be read: {error}") from error
+
+
+def _decode(header: bytes) -> str:
+    """Header text. Latin-1, which takes any byte, is what older writers used for the micro sign and for names."""
+    try:
+        return header.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
+
+
+def _parse_record_line(header_path: Path, line: str) -> tuple[float, int, int]:
+    """(sampling rate, number of samples, number of leads) from a header's first line."""
+    fields = line.split()
+    name, stem = fields[0], header_path.name.removesuffix(".hea")
+    if "/" in name:
+        raise RecordFileError(
+            f"{header_path}: the record {name!r} has several segments, which are not read here. Read its segments "
+            "one by one, by their own headers."
+        )
+    # Headers of the PhysioNet challenges name some records after their .mat file.
+    if stem not in (name, name.removesuffix(".mat")):
+        raise RecordFileError(
+            f"{header_path}: the record name is given as {name!r}, so this header belongs to another file. "
+            f"Rename the file, or correct the name to {stem!r} once you know that rate and gain are right."
+        )
+    names = ("number of signals", "sampling rate", "number of samples")
+    for position, field_name in enumerate(names, 1):
+        if len(fields) <= position:
+            raise RecordFileError(
+                f"{header_path}: the {field_name} is missing from the first line, which should read "
+                f"'name signals rate samples'. It is not guessed: write it in."
+            )
+    num_leads = _whole_number(fields[1], f"{header_path}: the number of signals")
+    num_samples = _whole_number(fields[3], f"{header_path}: the number of samples")
+    if num_leads < 1 or num_samples < 1:
+        which, value = ("signals", num_leads) if num_leads < 1 else ("samples", num_samples)
+        raise RecordFileError(
+            f"{header_path}: the number of {which} is given as {value}; it must be 1 or more. Without it a truncated "
+            "signal file could not be told from a whole one: write it in."
+        )
+    match = _RATE_FIELD.fullmatch(fields[2])
+    if not match or not LOWEST_RATE <= float(match["rate"]) <= HIGHEST_RATE:
+        raise RecordFileError(
+            f"{header_path}: the sampling rate is given as {fields[2]!r}; it must be a number from {LOWEST_RATE:g} to "
+            f"{HIGHEST_RATE:g} Hz. Correct it in the header."
+        )
+    rate = float(match["rate"])
+    if num_leads > _MOST_LEADS:
+        raise RecordFileError(
+            f"{header_path}: the number of signals is given as {num_leads}; at most {_MOST_LEADS} are read. Correct "
+            "the header, or divide the record."
+        )
+    if num_samples > _LONGEST_SECONDS * rate:
+        raise RecordFileError(
+            f"{header_path}: the number of samples is given as {num_samples}, which at {rate:g} Hz are "
+            f"{num_samples / rate / 86400:.4g} days; at most {_LONGEST_SECONDS / 86400:g} days are read. Correct the "
+            "header, or divide the record."
+        )
+    return rate, num_samples, num_leads
+
+
+def _parse_signal_line(where: str, line: str) -> _SignalLine:
+    """One lead's line: `file format gain(baseline)/unit resolution zero first checksum block name`."""
+    fields = line.split(maxsplit=2)
+    if len(fields) < 3:
+        raise RecordFileError(
+            f"{where}: gain and unit are missing from {line!r}. They are not guessed: write them in."
+        )
+    file_name, format_field, rest = fields
+    _check_file_name(where, file_name)
+    storage_format, byte_offset = _parse_format(where, format_field)
+    gain_field, rest = _split_first(rest)
+    gain, baseline, unit = _parse_gain(where, gain_field)
+
+    # Resolution, zero level, first sample, checksum and block size: as many of the five as there are, then the name.
+    numbers: list[int] = []
+    for field_name in ("ADC resolution", "ADC zero", "first sample", "checksum", "block size"):
+        field, after = _split_first(rest)
+        if not field or field[0] not in "0123456789+-.":  # the name stands early (any other start: a damaged number)
+            break
+        numbers.append(_whole_number(field, f"{where}: the {field_name}"))
+        rest = after
+    if not rest:
+        raise RecordFileError(
+            f"{where}: the lead name is missing at the end of {line!r}. Write it in (I, II, V1, ...)."
+        )
+    if baseline is None:  # the format's own rule: without a baseline, 0 mV is where the converter's zero is
+        baseline = numbers[1] if len(numbers) > 1 else 0
+    return _SignalLine(
+        file_name=file_name,
+        format=storage_format,
+        byte_offset=byte_offset,
+        gain=gain,
+        baseline=baseline,
+        unit=unit,
+        checksum=numbers[3] % 65536 if len(numbers) > 3 else None,
+        lead_name=rest,
+    )
+
+
+def _split_first(text: str) -> tuple[str, str]:
+    """A line's first field and the rest of it; either may be empty."""
+    first, *rest = text.split(maxsplit=1) or [""]
+    return first, rest[0] if rest else ""
+
+
+def _check_file_name(where: str, file_name: str) -> None:
+    outside = any(character in file_name for character in "/\\:") or file_name in (".", "..")
+    if outside or not file_name.isprintable():
+        raise RecordFileError(
+            f"{where}: the signal file {file_name!r} is not a plain name in the header's own folder, and other places "
+            "are not read. Put the file beside the header and name it there."
+        )
+    if file_name in ("~", "-"):
+        raise RecordFileError(f"{where}: the signal file is given as {file_name!r}, so there are no samples to read.")
+
+
+def _parse_format(where: str, field: str) -> tuple[str, int]:
+    """(storage format, byte offset) from the second field of a signal line."""
+    match = _FORMAT_FIELD.fullmatch(field)
+    if not match:
+        raise RecordFileError(f"{where}: the storage format {field!r} is not one of WFDB's. Fetch the file again.")
+    if match["format"] not in FORMATS:
+        raise RecordFileError(
+            f"{where}: storage format {match['format']} is not read here; {', '.join(FORMATS)} are. Convert the "
+            "record, for example with the WFDB tool xform."
+        )
+    if match["per_frame"] is not None and int(match["per_frame"]) != 1:
+        raise RecordFileError(
+            f"{where}: the format {field!r} has {match['per_frame']} samples a frame, so leads differ in rate, which "
+            "is not read here. Resample the leads to one rate."
+        )
+    if match["skew"] is not None and int(match["skew"]) != 0:
+        raise RecordFileError(
+            f"{where}: the format {field!r} shifts the lead in time, which is not read here. Align it."
+        )
+    return match["format"], int(match["offset"] or 0)
+
+
+def _parse_gain(where: str, field: str) -> tuple[float, int | None, str]:
+    """(units per millivolt, baseline if given, unit as spelt) from the third field of a signal line."""
+    match = _GAIN_FIELD.fullmatch(field)
+    if not match:
+        raise RecordFileError(
+            f"{where}: the gain is missing or damaged: {field!r} is not 'gain/unit' or 'gain(baseline)/unit', such as "
+            "'1000(0)/mV'. It is not guessed: write it in."
+        )
+    unit = match["unit"]
+    if unit is None:
+        raise RecordFileError(f"{where}: the unit of the gain {field!r} is missing. It is not guessed: write it in.")
+    if unit not in _UNITS_PER_MILLIVOLT:
+        raise RecordFileError(
+            f"{where}: the unit {unit!r} is not one of mV, uV, \u00b5V and V. Correct it, or convert."
+        )
+    gain = float(match["gain"]) * _UNITS_PER_MILLIVOLT[unit]
+    if not _LOWEST_GAIN <= gain <= _HIGHEST_GAIN:  # zero means "not known" to WFDB; below zero is upside down
+        raise RecordFileError(
+            f"{where}: the gain {field!r} must be above zero and within {_LOWEST_GAIN:g} to {_HIGHEST_GAIN:g} units "
+            "per mV. Correct it."
+        )
+    return gain, None if match["baseline"] is None else int(match["baseline"]), unit
+
+
+def _whole_number(field: str, what: str) -> int:
+    if not _WHOLE_NUMBER.fullmatch(field):
+        raise RecordFileError(f"{what} is given as {field!r}, which is not a whole number. Correct it in the header.")
+    return int(field)
+
+
+__all__ = [
+    "FORMATS",
+    "HIGHEST_RATE",
+    "LOWEST_RATE",
+    "WFDBHeader",
+    "header_path_of",
+    "open_record_file",
+    "read_wfdb_header",
+]

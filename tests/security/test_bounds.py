@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables and lists that are too large are refused before they are in memory. (Recordings: see test_reading_wfdb.)"""
+
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from cgdmer.data.corpora import CORPORA
+from cgdmer.data.tables import read_json_object, read_table, read_text, table_columns
+from cgdmer.evaluation.comparison import compare
+from cgdmer.models.errors import CorpusError
+
+
+def refused(what, path: Path, *words: str) -> None:
+    """A CorpusError that names the file and says each of the words, having taken little memory."""
+    tracemalloc.start()
+    with pytest.raises(CorpusError) as refusal:
+        what(path)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 60e6
+    for word in (path.name, *words):
+        assert word in str(refusal.value)
+
+
+def all_rows(path: Path) -> list[dict[str, str]]:
+    return list(read_table(path, ("a",)))
+
+
+def write(folder: Path, content: str, size: int | None = None) -> Path:
+    """A file; `size` makes it larger by a hole on the disk."""
+    path = folder / "table.csv"
+    path.write_text(content, encoding="utf-8")
+    if size is not None:
+        os.truncate(path, size)
+    return path
+
+
+@pytest.mark.parametrize("read", [all_rows, lambda path: table_columns(path, "")])
+def test_tables_that_are_too_large(tmp_path, read):
+    refused(read, write(tmp_path, "a,b\n1,2\n", size=2**33), f"{2**33} bytes", f"at most {2**30}")
+    refused(read, write(tmp_path, ",".join(f"c{column}" for column in range(10_000))), "10000 fields")
+    refused(read, write(tmp_path, "a" + ",b" * 10**6), "1048576 characters")
+    refused(read, write(tmp_path, "", size=2**29), "1048576 characters")
+
+
+def test_rows_that_are_too_long(tmp_path):
+    """A row of many lines, each within bounds, is one row."""
+    field = '"' + "x\n" * 60_000 + '",'
+    refused(all_rows, write(tmp_path, "a,b\n" + field * 20 + "\n"), "1048576 characters")
+    refused(all_rows, write(tmp_path, 'a,b\n1,"' + "x" * 200_000 + '"\n'), "field")
+    allowed = write(tmp_path, "a,b\n" + f'1,"{"x" * 100_000}"\n' * 20)
+    assert len(all_rows(allowed)) == 20
+
+
+def test_ptb_xls_table_is_held_and_so_has_a_lower_bound(tmp_path):
+    path = tmp_path / "ptbxl_database.csv"
+    path.write_text("ecg_id\n")
+    os.truncate(path, 2**28)
+    refused(lambda _: CORPORA["ptb-xl"].rows(tmp_path, {"sampling_rate": 100}), path, f"at most {2**27}")
+
+
+def test_lists_and_json_that_are_too_large(tmp_path):
+    path = write(tmp_path, "name\n", size=2**34)
+    refused(read_text, path, f"{2**34} bytes")
+    refused(lambda path: read_json_object(path, "Prepare anew."), path, f"{2**34} bytes", "Prepare anew.")
+    for content in ("[" * 10**5, "[]", "{", "\0"):
+        refused(lambda path: read_json_object(path, ""), write(tmp_path, content), "is damaged")
+
+
+def test_a_named_pipe_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "table.csv")
+    refused(all_rows, tmp_path / "table.csv", "not a regular file")
+    refused(read_text, tmp_path / "table.csv", "not a regular file")
+
+
+def test_scores_that_unfold_to_gigabytes(tmp_path):
+    """Equal values take no room in a Parquet file: 3 * 10**8 of them are 1.2 MB."""
+    (tmp_path / "results.json").write_text("{}")
+    block = pa.table({name: np.zeros(10**6) for name in "ab"})
+    with pyarrow.parquet.ParquetWriter(tmp_path / "scores.parquet", block.schema) as writer:
+        for _ in range(150):
+            writer.write_table(block)
+    assert (tmp_path / "scores.parquet").stat().st_size < 2 * 10**6
+    refused(lambda folder: compare(folder, folder), tmp_path, "scores.parquet", "2147483648 bytes")

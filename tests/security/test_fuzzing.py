@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any file and any argument is either used or refused by our own errors: no other exception, no hang, no memory.
+
+A few hundred inputs in the quick suite, the same ones every time; 100,000 new ones in the slow.
+"""
+
+import resource
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from hostile import encoder_call, extractor_call, made_by, mutated, usually, wfdb_record
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cgdmer import CGDMERECGConfig, ECGFeatureExtractor
+from cgdmer.data.corpus import CorpusRow
+from cgdmer.data.snomed import read_snomed_row
+from cgdmer.data.storage import SkippedRecord, record_to_row
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import CGDMERError
+from cgdmer.models.modeling_cgdmer import CGDMERECGModel
+from cgdmer.models.reading_wfdb import read_wfdb
+
+MEGABYTES = 500
+
+EXTRACTOR = ECGFeatureExtractor(sampling_rate=100, num_samples=400, patch_length=20)
+
+# Headers as corpora write them; those of the real recordings are added where they are at hand.
+HEADERS = {
+    "16 and checksums": "rec 3 500 20 0:0:0 0/0/0\n"
+    + "".join(f"rec.dat 16 1000.0(0)/mV 16 0 -119 0 0 {lead}\n" for lead in ("I", "II", "AVR")),
+    "offset and comments": "rec 2 500 20 07-Jun-2020 12:33:07\n"
+    + "".join(f"rec.mat 16+24 1000/mV 16 0 28 0 0 {lead}\n" for lead in ("I", "V6"))
+    + "#Age: 74\n#Sex: Male\n#Dx: 426783006,59118001\n#Rx: Unknown\n",
+    "packed": "rec 2 100 20\nrec.dat 212 200(1024)/mV 12 1024 995 0 0 MLII\nrec.dat 212 200/uV 12 0 0 0 0 V5\n",
+    "short": "# before\nrec 1 256.5 20\nrec.dat 16 4.88/V V1\n",
+}
+SIGNAL_BYTES = {"16 and checksums": 120, "offset and comments": 104, "packed": 60, "short": 40}
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """At most 500 MB more than now, or a MemoryError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + MEGABYTES * 2**20, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def fuzz(check: Callable, strategy: st.SearchStrategy, examples: int) -> None:
+    """Run the check on so many examples. The deadline is a guard against hangs, far above what an example takes."""
+    configured = settings(
+        max_examples=examples,
+        deadline=timedelta(seconds=30),
+        database=None,
+        derandomize=examples < 1000,
+        suppress_health_check=list(HealthCheck),
+    )
+    counts: Counter[str] = Counter()
+
+    @configured
+    @given(strategy)
+    def run(example):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            counts[check(example)] += 1
+
+    with little_memory():
+        run()
+    print(dict(counts))
+    # Neither all refused nor all taken: else the examples would not reach what they are meant to.
+    assert min(counts["used"], counts["refused"]) > examples / 25, counts
+
+
+def used_or_refused(what: Callable[[], object]) -> str:
+    try:
+        what()
+    except CGDMERError as error:
+        assert not isinstance(error.__cause__, MemoryError), "memory was asked for before sizes were checked"
+        assert str(error)
+        return "refused"
+    return "used"
+
+
+def amounts(slow: int, quick: int = 100) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("examples", [quick, pytest.param(slow, marks=pytest.mark.slow)])
+
+
+def whole(record: ECGRecord) -> None:
+    """What a record that was read promises."""
+    assert record.signal.ndim == 2 and record.signal.dtype == np.float32 and record.signal.size
+    assert len(record.lead_names) == len(record.signal) and all(record.lead_names)
+    assert 50 <= record.sampling_rate <= 10_000 and not np.isinf(record.signal).any()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's count of memory")
+def test_the_guard_on_memory_works():
+    with little_memory(), pytest.raises(MemoryError):
+        np.empty(2 * MEGABYTES * 2**20, dtype=np.uint8)
+
+
+@amounts(30_000)
+def test_mutated_headers(tmp_path, examples):
+    def files(random: Random) -> tuple[bytes, bytes]:
+        name = random.choice(sorted(HEADERS))
+        size = SIGNAL_BYTES[name] + usually(random, 0, (-1, 1, 24), 12)
+        return mutated(random, HEADERS[name].encode()), random.randbytes(size)
+
+    def check(example) -> str:
+        header, signal = example
+        (tmp_path / "rec.hea").write_bytes(header)
+        for suffix in (".dat", ".mat"):
+            (tmp_path / f"rec{suffix}").write_bytes(signal)
+        return used_or_refused(lambda: whole(read_wfdb(tmp_path / "rec", verify_checksums=len(header) % 9 == 0)))
+
+    fuzz(check, made_by(files), examples)
+
+
+@amounts(5_000, 40)
+def test_mutated_headers_of_real_records(tmp_path, real_data, examples):
+    folders = ("code15-sample", "cpsc2018-sample", "csn-sample", "georgia-sample", "ptb-xl-subset/records100/00000")
+    headers = [path for folder in folders for path in sorted((real_data / folder).glob("*.hea"))[:3]]
+    contents = {path.stem: path.read_bytes() for path in headers}
+    for path in headers:
+        for signal in path.parent.glob(f"{path.stem}.[dm]at"):
+            (tmp_path / signal.name).write_bytes(signal.read_bytes())
+
+    def header(random: Random) -> tuple[str, bytes]:
+        name = random.choice(sorted(contents))
+        return name, mutated(random, contents[name])
+
+    def check(example) -> str:
+        name, content = example
+        (tmp_path / f"{name}.hea").write_bytes(content)
+        return used_or_refused(lambda: whole(read_wfdb(tmp_path / name, verify_checksums=False)))
+
+    fuzz(check, made_by(header), examples)
+
+
+@amounts(20_000)
+def test_headers_by_their_grammar(tmp_path, examples):
+    def check(example) -> str:
+        header, signal = example
+        (tmp_path / "rec.hea").write_bytes(header)
+        (tmp_path / "rec.dat").write_bytes(signal)
+        seconds = (0.0, 0.01) if len(header) % 5 == 0 else None
+        return used_or_refused(lambda: whole(read_wfdb(tmp_path / "rec", seconds=seconds)))
+
+    fuzz(check, made_by(wfdb_record), examples)
+
+
+@amounts(12_000)
+def test_records_in_the_layout_of_csn(tmp_path, examples):
+    """Through the corpus's reader to the row on disk and to the model's input."""
+    header = "JS00001 2 500 1200\n" + "".join(f"JS00001.mat 16+24 1000/mV 16 0 0 {lead}\n" for lead in ("I", "V1"))
+    header += "#Age: 85\n#Sex: Male\n#Dx: 164889003,59118001,164934002\n#Rx: Unknown\n#Hx: Unknown\n"
+    row = CorpusRow(record_id="JS00001", path="JS00001", split="train")
+    waves = bytes(24) + (500 * np.sin(np.arange(2400) / 40)).astype("<i2").tobytes()
+
+    def files(random: Random) -> tuple[bytes, bytes]:
+        content = bytearray(waves)
+        for _ in range(random.choice((0, 0, 1, 2))):
+            start = random.randrange(len(content) - 300)
+            content[start : start + 300] = random.choice(
+                (bytes(300), b"\0\x80" * 150, b"\xff\x7f" * 150, b"\xff" * 299)
+            )
+        return mutated(random, header.encode()), bytes(content)
+
+    def check(example) -> str:
+        (tmp_path / "JS00001.hea").write_bytes(example[0])
+        (tmp_path / "JS00001.mat").write_bytes(example[1])
+        record = read_snomed_row(tmp_path, row, {}, Counter())
+        if isinstance(record, SkippedRecord):
+            assert record.reason and "does not fit into memory" not in record.reason
+            return "refused"
+        whole(record)
+        assert record.age is None or 0 <= record.age <= 120
+        assert record.sex in (None, "male", "female") and len(record.labels) == len(record.statements)
+        used_or_refused(lambda: record_to_row(record))
+        return used_or_refused(lambda: EXTRACTOR(record))
+
+    fuzz(check, made_by(files), examples)
+
+
+@amounts(28_000)
+def test_inputs_of_the_feature_extractor(examples):
+    def check(arguments) -> str:
+        def extract() -> None:
+            batch = EXTRACTOR(**arguments)
+            values = np.asarray(batch["ecg_values"])
+            assert values.shape[1:] == (12, 400) and values.dtype == np.float32 and np.isfinite(values).all()
+
+        return used_or_refused(extract)
+
+    fuzz(check, made_by(extractor_call), examples)
+
+
+@amounts(5_000)
+def test_inputs_of_the_encoder(examples):
+    torch.manual_seed(0)
+    config = CGDMERECGConfig(
+        **{"sampling_rate": 32, "num_samples": 64, "patch_length": 8, "tokenizer_channels": 4, "hidden_size": 16},
+        **{"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16},
+    )
+    model = CGDMERECGModel(config).eval()
+
+    def check(arguments) -> str:
+        with torch.no_grad():
+            return used_or_refused(lambda: model(**arguments))
+
+    fuzz(check, made_by(lambda random: encoder_call(random, 2, 12, 64, 8)), examples)
