@@ -376,7 +376,7 @@ def _search(options: argparse.Namespace) -> dict[str, Any]:
     if not options.json:
         for row in found:
             who = row["record_id"] if options.record is None else f"{row['records']} records"
-            print(f"{row['cosine']:6.3f}  {who}  {row['text'] or '(no report)'}")
+            print(f"{row['cosine']:6.3f}  {who}  {' '.join((row['text'] or '(no report)').split())}")
         print(RESEARCH_USE_ONLY)
     return {"found": found, "note": RESEARCH_USE_ONLY}
 

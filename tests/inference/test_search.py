@@ -53,8 +53,6 @@ def test_nearest_orders_by_cosine_and_ties_by_position():
     assert rows.tolist() == [1, 3, 5, 2, 0]
     np.testing.assert_allclose(found, [1, 1, 1, 0.6, 0], atol=1e-7)
     assert len(nearest(candidates, query, top=100)[0]) == 6
-    with pytest.raises(ConfigurationError, match="top is 0"):
-        nearest(candidates, query, top=0)
 
 
 def test_equal_candidates_are_tied_wherever_they_stand():
@@ -175,8 +173,11 @@ def test_what_cannot_be_searched_for_is_refused(dataset_folder, records, tmp_pat
         search_dataset(dataset_folder, QUERY, record="1")
     with pytest.raises(ECGInputError, match="empty"):
         search_dataset(dataset_folder, "  ", cache_dir=tmp_path)
+    with pytest.raises(ConfigurationError, match="top is 0"):
+        search_dataset(dataset_folder, QUERY, top=0, cache_dir=tmp_path)
     with pytest.raises(CorpusError, match="no split 'holdout'"):
         search_dataset(dataset_folder, QUERY, split="holdout")
+    assert not list(tmp_path.iterdir())  # nothing was embedded for it
     with pytest.raises(RecordFileError, match="does not exist"):
         search_dataset(dataset_folder, record="nobody")
     name = records[0].record_id

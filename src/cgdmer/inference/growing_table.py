@@ -72,7 +72,7 @@ class GrowingTable:
         temporary = self.folder / "whole.tmp"
         with pa.parquet.ParquetWriter(temporary, self.schema) as writer:
             for rows in self._groups():
-                writer.write_table(rows, row_group_size=_ROWS_A_GROUP)
+                writer.write_table(rows)
         temporary.replace(self.target)
         # The first rows last: whatever a kill leaves of the folder can be gone on with.
         for path in sorted(self.folder.glob("*.parquet"), reverse=True):
@@ -118,15 +118,14 @@ class GrowingTable:
             yield path
 
     def _groups(self) -> Iterator[pa.Table]:
-        """The rows of all parts in tables of some size."""
-        rows: list[pa.Table] = []
+        """The rows of all parts, cut anew, so that the file does not tell where a run was interrupted."""
+        rows = self.schema.empty_table()
         for path in self._parts():
-            rows.append(pa.parquet.read_table(path, schema=self.schema))
-            if sum(map(len, rows)) >= _ROWS_A_GROUP:
-                yield pa.concat_tables(rows)
-                rows = []
-        if rows:
-            yield pa.concat_tables(rows)
+            rows = pa.concat_tables([rows, pa.parquet.read_table(path, schema=self.schema)])
+            while len(rows) >= _ROWS_A_GROUP:
+                yield rows.slice(0, _ROWS_A_GROUP).combine_chunks()
+                rows = rows.slice(_ROWS_A_GROUP)
+        yield rows.combine_chunks()
 
 
 __all__ = ["ROWS_A_PART", "GrowingTable"]

@@ -137,11 +137,10 @@ def _job(
     from cgdmer import __version__
 
     digest = hashlib.sha256(weights_digest(classify.model))
-    tokens = classify.processor(text=labels)["input_ids"]
     for text in (
         classify.model.config.to_json_string(),
         classify.processor.feature_extractor.to_json_string(),
-        repr(tokens),
+        repr(sorted(classify.processor.tokenizer.get_vocab().items())),
     ):
         digest.update(text.encode() + b"\0")
     return {

@@ -33,16 +33,11 @@ def nearest(candidates: np.ndarray, query: np.ndarray, top: int = TOP) -> tuple[
     Args:
         candidates: (n, width) unit vectors.
         query: (width,) unit vector.
-        top: how many; all where there are fewer.
+        top: how many, 1 or more; all where there are fewer.
 
     Returns:
         Their rows and their cosines, both (at most top,).
-
-    Raises:
-        ConfigurationError: top is below 1.
     """
-    if top < 1:
-        raise ConfigurationError(f"top is {top}; at least 1 is needed.")
     cosines = np.einsum("nw,w->n", candidates, query)  # row by row: equal rows get equal cosines, unlike with BLAS
     rows = np.argsort(-cosines, kind="stable")[:top]
     return rows, cosines[rows]
@@ -68,6 +63,7 @@ def search_records(
         ECGInputError: the text is empty.
         ConfigurationError: top is below 1.
     """
+    _check_top(top)
     if not text.strip():
         raise ECGInputError("the text to search for is empty.")
     cache = cache or EmbeddingCache(None)
@@ -100,6 +96,7 @@ def search_reports(
         ECGInputError: the record cannot be used.
         ConfigurationError: top is below 1.
     """
+    _check_top(top)
     cache = cache or EmbeddingCache(None)
     counts = Counter(row["text"] for row in records.rows.select_columns("text") if row["text"])
     if not counts:
@@ -155,6 +152,11 @@ def search_dataset(
         return search_reports(query, records, loaded, processor, top, cache)
     assert text is not None
     return search_records(text, records, loaded, processor, top, cache)
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise ConfigurationError(f"top is {top}; at least 1 is needed.")
 
 
 def _query(name: str | os.PathLike[str], records: DatasetRecords) -> ECGRecord:
