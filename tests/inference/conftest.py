@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ def classify():
 
 @pytest.fixture(scope="session")
 def dataset_folder(tmp_path_factory) -> Path:
-    """Thirty simulated patients with reports."""
+    """Thirty records of simulated patients, with reports."""
     folder = tmp_path_factory.mktemp("cohort") / "dataset"
-    records = simulate_cohort(30, seed=5, sampling_rate=100)
+    records = islice(simulate_cohort(30, seed=5, sampling_rate=100), 30)
     write_dataset(records, folder, splits=split_of_fold, description="Simulated patients.")
     return folder
