@@ -351,10 +351,7 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
         num_workers=options.num_workers,
     )
     if not options.json:
-        print(
-            f"{answer['records']} records in {options.output}, {answer['unreadable']} of them could not be read",
-            end="",
-        )
+        print(f"{answer['records']} records in {options.output}; {answer['unreadable']} could not be read", end="")
         print(" (see its column error)" if answer["unreadable"] else "")
         print(RESEARCH_USE_ONLY)
     return {**answer, "note": RESEARCH_USE_ONLY}

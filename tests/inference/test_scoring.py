@@ -199,7 +199,7 @@ def test_sigkill_leaves_what_is_finished_and_no_process(dataset_folder, tmp_path
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as killed:
         # Ends only when the reading process has ended too, which holds the other end of the pipes.
-        _, errors = killed.communicate(timeout=300)
+        _, errors = killed.communicate(timeout=3600)
     assert killed.returncode == -signal.SIGKILL, errors.decode()[-2000:]
     assert not output.exists() and len(list((tmp_path / "out.parquet.partial").glob("*.parquet"))) == 2
     score_records(dataset_folder, output, LABELS, batch_size=4, num_workers=0)
