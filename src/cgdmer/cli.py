@@ -16,6 +16,8 @@ examples:
   cgdmer prepare ptb-xl RAW_DIR ptbxl
   cgdmer evaluate MODEL --dataset ptbxl --tasks ptbxl-super
   cgdmer classify RECORD --labels "atrial fibrillation" "normal ECG"
+  cgdmer score FOLDER scores.parquet --labels "atrial fibrillation" "normal ECG"
+  cgdmer search ptbxl "atrial fibrillation with fast ventricular response"
   cgdmer plot RECORD ecg.png
 pretraining has its own door:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
@@ -146,6 +148,40 @@ def build_parser() -> argparse.ArgumentParser:
     classify.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
     classify.add_argument("--exclusive", action="store_true", help="the labels exclude each other: scores add to one")
     classify.add_argument("--plot", metavar="PNG", help="also draw the recording with the scores")
+
+    score = command(
+        "score",
+        _score,
+        "score findings in free text for every recording of a folder",
+        "Writes a Parquet file with a row a record: record_id, a column of scores for each label, and error for one\n"
+        "that could not be read. After Ctrl-C or a kill the same command goes on from what is finished, in\n"
+        "OUT.parquet.partial. Research use only. Not a medical device.",
+    )
+    score.add_argument("source", help="a folder with WFDB records, or a dataset written by `cgdmer prepare`")
+    score.add_argument("output", metavar="OUT.parquet", help="a new file")
+    given = score.add_mutually_exclusive_group(required=True)
+    given.add_argument("--labels", nargs="+", help='e.g. "atrial fibrillation" "normal ECG"')
+    given.add_argument("--labels_file", help="a text file with a label a line")
+    score.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
+    score.add_argument("--split", help="of a prepared dataset (default: all)")
+    score.add_argument("--embeddings", action="store_true", help="also a column with each record's unit vector")
+    score.add_argument("--batch_size", type=int, default=64, help="records at a time (default: %(default)s)")
+    score.add_argument("--num_workers", type=int, default=2, help="processes that read (default: %(default)s)")
+
+    search = command(
+        "search",
+        _search,
+        "find records of a dataset by a text, or reports by a record",
+        "With TEXT: the records whose ECGs are nearest to it. With --record: the reports nearest to its ECG.\n"
+        "Embeddings are kept, so that a second search is quick. Research use only. Not a medical device.",
+    )
+    search.add_argument("dataset", help="folder written by `cgdmer prepare`")
+    search.add_argument("text", nargs="?", help='e.g. "atrial fibrillation with fast ventricular response"')
+    search.add_argument("--record", help="instead of TEXT: the id of a record in the dataset, or a WFDB record")
+    search.add_argument("--top", type=int, default=10, help="how many (default: %(default)s)")
+    search.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
+    search.add_argument("--split", help="search in this one (default: in all)")
+    search.add_argument("--cache_dir", help="keeps embeddings (default: DATASET.embeddings)")
 
     plot = command(
         "plot",
@@ -298,6 +334,48 @@ def _classify(options: argparse.Namespace) -> dict[str, Any]:
             print(f"{row['score']:7.1%}  {row['label']}")
         print(RESEARCH_USE_ONLY)
     return {"record": options.record, "scores": scores, "note": RESEARCH_USE_ONLY}
+
+
+def _score(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+    from cgdmer.inference.scoring import read_labels, score_records
+
+    answer = score_records(
+        options.source,
+        options.output,
+        options.labels or read_labels(options.labels_file),
+        options.model,
+        split=options.split,
+        embeddings=options.embeddings,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+    )
+    if not options.json:
+        print(f"{answer['records']} records in {options.output}; {answer['unreadable']} could not be read", end="")
+        print(" (see its column error)" if answer["unreadable"] else "")
+        print(RESEARCH_USE_ONLY)
+    return {**answer, "note": RESEARCH_USE_ONLY}
+
+
+def _search(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+    from cgdmer.inference.search import search_dataset
+
+    found = search_dataset(
+        options.dataset,
+        options.text,
+        record=options.record,
+        split=options.split,
+        model=options.model,
+        top=options.top,
+        cache_dir=options.cache_dir,
+    )
+    if not options.json:
+        for row in found:
+            who = row["record_id"] if options.record is None else f"{row['records']} records"
+            print(f"{row['cosine']:6.3f}  {who}  {' '.join((row['text'] or '(no report)').split())}")
+        print(RESEARCH_USE_ONLY)
+    return {"found": found, "note": RESEARCH_USE_ONLY}
 
 
 def _plot(options: argparse.Namespace) -> dict[str, Any]:

@@ -175,9 +175,9 @@ def test_defect_d_half_of_each_cpsc2018_record_is_zero(make_dataset):
     rows = [(f"A{number:04d}", None, ["59118001"], "train") for number in range(20)]
     task = get_task("cpsc2018")
     published = published_splits(make_dataset(rows), task)
-    assert all(record.signal.shape == (1, 5000) for part in published.values() for record in part.records())
+    assert all(record.signal.shape == (1, 5000) for part in published.values() for record in part)
     repaired = repaired_splits(make_dataset(rows), task)
-    assert all(record.signal.shape == (1, 4) for record in repaired["train"].records())
+    assert all(record.signal.shape == (1, 4) for record in repaired["train"])
 
 
 @pytest.mark.parametrize(

@@ -274,4 +274,4 @@ def test_pooling_adds_up(ptbxl_dataset):
     both = pooled(parts, ["validation", "test"], task)
     assert len(both) == len(parts["validation"]) + len(parts["test"]) == len(both.rows) == len(both.patients)
     assert both.unlabelled == parts["validation"].unlabelled + parts["test"].unlabelled > 0
-    assert [record.record_id for record in both.records()] == list(both.rows["record_id"])
+    assert [record.record_id for record in both] == list(both.rows["record_id"])

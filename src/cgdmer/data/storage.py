@@ -7,8 +7,8 @@ that is what recorders write: with a lead's gain and baseline the integers come 
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,9 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
             "values than int16 can hold). Set the record's gain, in units per mV, to have it rounded: 1000 keeps 1 uV."
         )
     baseline = record.baseline if record.baseline is not None else (0,) * num_leads
-    for field, values in (("lead_names", record.lead_names), ("gain", record.gain), ("baseline", baseline)):
+    for name, values in (("lead_names", record.lead_names), ("gain", record.gain), ("baseline", baseline)):
         if len(values) != num_leads:
-            raise ECGInputError(f"{who}: {field} has {len(values)} entries for a signal of {num_leads} leads.")
+            raise ECGInputError(f"{who}: {name} has {len(values)} entries for a signal of {num_leads} leads.")
     if record.labels and record.statements and len(record.labels) != len(record.statements):
         raise ECGInputError(
             f"{who}: {len(record.statements)} statements beside {len(record.labels)} labels. Give one statement for "
@@ -156,6 +156,26 @@ def row_to_record(row: Mapping[str, Any]) -> ECGRecord:
     )
 
 
+@dataclass(frozen=True)
+class DatasetRecords:
+    """The records of a dataset's rows, each made when it is asked for.
+
+    Attributes:
+        rows: as `FEATURES`.
+        change: what is done to each record; None: nothing.
+    """
+
+    rows: datasets.Dataset
+    change: Callable[[ECGRecord], ECGRecord] | None = field(default=None, kw_only=True)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> ECGRecord:
+        record = row_to_record(self.rows[number])
+        return record if self.change is None else self.change(record)
+
+
 def split_of_fold(record: ECGRecord) -> str:
     """The split of a record that carries one of ten folds: 1 to 8 train, 9 validation, 10 test (as PTB-XL's authors
     recommend).
@@ -220,6 +240,7 @@ __all__ = [
     "FEATURES",
     "MISSING_SAMPLE",
     "SPLITS",
+    "DatasetRecords",
     "SkippedRecord",
     "check_columns",
     "load_dataset_folder",

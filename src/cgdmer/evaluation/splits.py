@@ -7,18 +7,17 @@ each row is a record and each column from a certain one on a class.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import datasets
 import numpy as np
 
-from cgdmer.data.storage import SPLITS, row_to_record
+from cgdmer.data.storage import SPLITS, DatasetRecords
 from cgdmer.data.tables import csv_lines
 from cgdmer.evaluation.label_tables import CSN_ACRONYMS_OF
 from cgdmer.evaluation.tasks import Task
-from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError
 
 _ENDINGS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -29,32 +28,20 @@ _CSN_CODE_OF = {acronym: code for code, acronyms in CSN_ACRONYMS_OF.items() for 
 
 
 @dataclass(frozen=True)
-class LabelledRows:
+class LabelledRows(DatasetRecords):
     """Some records of a dataset with their labels for one task (n records, C classes).
 
     Attributes:
-        rows: as `cgdmer.data.storage.FEATURES`.
         labels: (n, C) bool.
         patients: one a record; the record's own id where the corpus names no patient.
         unlabelled: how many records were left out because they belong to no class of the task.
         absent: how many records a split file lists that the dataset does not hold.
-        change: what is done to each record before the model sees it; None: nothing.
     """
 
-    rows: datasets.Dataset
     labels: np.ndarray
     patients: list[str] = field(repr=False)
     unlabelled: int = 0
     absent: int = 0
-    change: Callable[[ECGRecord], ECGRecord] | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def records(self) -> Iterator[ECGRecord]:
-        for row in self.rows:
-            record = row_to_record(row)
-            yield record if self.change is None else self.change(record)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from transformers import AutoFeatureExtractor, get_scheduler
 
-from cgdmer.data.storage import load_dataset_folder, row_to_record
+from cgdmer.data.storage import DatasetRecords, load_dataset_folder, row_to_record
 from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.report import without_nan, write_results_json
@@ -134,8 +134,8 @@ def _fit_classifier(
     model: CGDMERForECGClassification, extractor: ECGFeatureExtractor, train: LabelledDataset, seed: int
 ) -> None:
     """Write the linear probe's weights into the classifier."""
-    records = (row_to_record(row) for row in train.split)
-    features = embed_records(model, extractor, records, total=len(train), description="training records").pooled
+    records = DatasetRecords(train.split)
+    features = embed_records(model, extractor, records, description="training records").pooled
     probe = fit_linear_probe(features, train.labels, train.patients, seed=seed)
     with torch.no_grad():
         model.classifier.weight.copy_(torch.from_numpy(probe.weights))

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of findings for many recordings, in a Parquet file: what `cgdmer score` does.
+
+Processes read and prepare recordings while the model works. A recording that cannot be read has its row too, with
+the reason. Started again after a kill, the same command goes on where it was stopped.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.nn import functional as F
+from transformers import pipeline
+
+from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+from cgdmer.evaluation.embedding_cache import weights_digest
+from cgdmer.evaluation.embeddings import BATCH_SIZE, EncodedBatch, encode_records
+from cgdmer.inference.growing_table import GrowingTable
+from cgdmer.inference.sources import open_source
+from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
+from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
+from cgdmer.presets import SHIPPED_MODEL
+
+NUM_WORKERS = 2
+_OTHER_COLUMNS = ("record_id", "embedding", "error")
+
+
+def score_records(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    labels: Sequence[str],
+    model: str | os.PathLike[str] | None = None,
+    *,
+    split: str | None = None,
+    embeddings: bool = False,
+    batch_size: int = BATCH_SIZE,
+    num_workers: int = NUM_WORKERS,
+) -> dict[str, Any]:
+    """Score every label, each by itself, for every recording of a folder or a prepared dataset.
+
+    The file has one row a record, in the order of the record's paths (of the dataset): `record_id` (in a folder the
+    path without suffix), a float32 column for each label under its name, with the score that the pipeline
+    `zero-shot-ecg-classification` gives, `embedding` if asked for (float32 unit vector), and `error`, which says why a
+    recording could not be read; the other columns of its row are null then. What the file was made with stands in its
+    schema's metadata, under `cgdmer`.
+
+    Interrupted, the run leaves `OUTPUT.partial` (see `GrowingTable`) and goes on when it is started again. The result
+    is the same as without interruption, to the last bit with the same batch size.
+
+    Args:
+        source: see `open_source`.
+        output: a new Parquet file.
+        labels: findings in free text.
+        model: a folder or Hub id; None: `presets.SHIPPED_MODEL`.
+        split: of a prepared dataset; None: all splits.
+        embeddings: add the column `embedding`.
+        batch_size: records that are read together, and the most windows that the model takes at once.
+        num_workers: processes that read; 0: the main one, in turn with the model.
+
+    Returns:
+        `records`, `unreadable` (how many of them could not be read) and `output`.
+
+    Raises:
+        ECGInputError: a label is empty, given twice, or the name of another column.
+        ConfigurationError: a number is out of range.
+        CorpusError: the source cannot be used, the file exists, its partial folder belongs to another job, or a
+            reading process was killed.
+        KeyboardInterrupt: after Ctrl-C, with a message that says where the finished rows are.
+    """
+    labels = check_prompts(labels)
+    if taken := [label for label in labels if label in _OTHER_COLUMNS]:
+        raise ECGInputError(f"the label {taken[0]!r} is the name of another column. Word it differently.")
+    if batch_size < 1 or num_workers < 0:
+        raise ConfigurationError(
+            f"batch_size is {batch_size} and num_workers {num_workers}; at least 1 and 0 are needed."
+        )
+    opened = open_source(source, split)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    classify = pipeline("zero-shot-ecg-classification", model=str(model or SHIPPED_MODEL), device=device)
+    job = _job(classify, labels, opened.digest, embeddings)
+    width = classify.model.config.projection_size if embeddings else None
+    table = GrowingTable(Path(output).absolute(), _schema(labels, width, job), job)
+    label_embeds = classify.embed_prompts(labels).float().cpu()
+    batches = encode_records(
+        classify.model,
+        classify.processor.feature_extractor,
+        opened.records,
+        first=table.num_rows,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        description="scoring",
+    )
+    try:
+        for batch in batches:
+            assert batch.embeds is not None  # a zero-shot model has a text tower
+            scores = classify.model.score_logits(batch.embeds @ label_embeds.T).sigmoid()
+            record_ids = opened.record_ids[table.num_rows : table.num_rows + len(batch.errors)]
+            table.append(_rows(table.schema, record_ids, batch, scores))
+    except KeyboardInterrupt:
+        table.flush()
+        note = f"The finished rows are kept in {table.folder}: start the same command again to go on."
+        raise KeyboardInterrupt(note) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise CorpusError(
+            "a reading process was killed, perhaps for want of memory. Use fewer processes (num_workers) or a smaller "
+            f"batch_size. The finished rows are kept in {table.folder}: the same command goes on from them."
+        ) from error
+    errors = table.finish()["error"]
+    return {"records": len(errors), "unreadable": len(errors) - errors.null_count, "output": str(output)}
+
+
+def read_labels(path: str | os.PathLike[str]) -> list[str]:
+    """The labels of a text file, one a line; blank lines are passed over.
+
+    Raises:
+        ECGInputError: the file is not UTF-8 text.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ECGInputError(f"{path} is not a text file in UTF-8: {error}. Save it as one.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _job(
+    classify: ZeroShotECGClassificationPipeline, labels: list[str], records: str, embeddings: bool
+) -> dict[str, Any]:
+    """Everything that the rows depend on."""
+    from cgdmer import __version__
+
+    digest = hashlib.sha256(weights_digest(classify.model))
+    for text in (
+        classify.model.config.to_json_string(),
+        classify.processor.feature_extractor.to_json_string(),
+        repr(sorted(classify.processor.tokenizer.get_vocab().items())),
+    ):
+        digest.update(text.encode() + b"\0")
+    return {
+        "version": __version__,
+        "labels": labels,
+        "model": digest.hexdigest(),
+        "records": records,
+        "embeddings": embeddings,
+    }
+
+
+def _schema(labels: list[str], width: int | None, job: dict[str, Any]) -> pa.Schema:
+    fields = [("record_id", pa.string()), *((label, pa.float32()) for label in labels)]
+    if width is not None:
+        fields.append(("embedding", pa.list_(pa.float32(), width)))
+    note = json.dumps({**job, "note": RESEARCH_USE_ONLY})
+    return pa.schema([*fields, ("error", pa.string())], metadata={"cgdmer": note})
+
+
+def _rows(schema: pa.Schema, record_ids: list[str], batch: EncodedBatch, scores: torch.Tensor) -> pa.Table:
+    """A batch as rows, those of unreadable records with nulls.
+
+    Args:
+        scores: (n, labels) of the n records that could be read.
+    """
+    absent = np.array([error is not None for error in batch.errors])
+
+    def spread(values: torch.Tensor) -> np.ndarray:
+        whole = np.zeros((len(absent), values.shape[1]), dtype=np.float32)
+        whole[~absent] = values.numpy()
+        return whole
+
+    columns: list[pa.Array] = [pa.array(record_ids, pa.string())]
+    columns += [pa.array(column, pa.float32(), mask=absent) for column in spread(scores).T]
+    if "embedding" in schema.names:
+        assert batch.embeds is not None
+        kind = schema.field("embedding").type
+        units = spread(F.normalize(batch.embeds, dim=-1)).ravel()
+        columns.append(pa.FixedSizeListArray.from_arrays(units, type=kind, mask=pa.array(absent)))
+    columns.append(pa.array([None if error is None else str(error) for error in batch.errors], pa.string()))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+__all__ = ["NUM_WORKERS", "read_labels", "score_records"]

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Search in a prepared dataset, by the cosine between ECGs and texts: what `cgdmer search` does.
+
+Text to ECG: the records nearest to a text. ECG to report: of the dataset's distinct reports those nearest to a record.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoProcessor
+
+from cgdmer.data.storage import DatasetRecords, load_dataset_folder
+from cgdmer.evaluation.embedding_cache import EmbeddingCache
+from cgdmer.evaluation.embeddings import embed_records, embed_texts
+from cgdmer.inference.sources import dataset_rows
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
+from cgdmer.models.modeling_cgdmer import CGDMERModel
+from cgdmer.models.processing_ecg import ECGProcessor
+from cgdmer.models.reading_wfdb import read_wfdb
+from cgdmer.presets import SHIPPED_MODEL
+
+TOP = 10
+
+
+def nearest(candidates: np.ndarray, query: np.ndarray, top: int = TOP) -> tuple[np.ndarray, np.ndarray]:
+    """The candidates most similar to a query, best first; of equal ones the first in the list first.
+
+    Args:
+        candidates: (n, width) unit vectors.
+        query: (width,) unit vector.
+        top: how many, 1 or more; all where there are fewer.
+
+    Returns:
+        Their rows and their cosines, both (at most top,).
+    """
+    cosines = np.einsum("nw,w->n", candidates, query)  # row by row: equal rows get equal cosines, unlike with BLAS
+    rows = np.argsort(-cosines, kind="stable")[:top]
+    return rows, cosines[rows]
+
+
+def search_records(
+    text: str,
+    records: DatasetRecords,
+    model: CGDMERModel,
+    processor: ECGProcessor,
+    top: int = TOP,
+    cache: EmbeddingCache | None = None,
+) -> list[dict[str, Any]]:
+    """Text to ECG: the records nearest to a text, best first.
+
+    Args:
+        cache: of the records' embeddings; None keeps nothing.
+
+    Returns:
+        For each its `record_id`, `cosine`, and its own report as `text`, None where it has none.
+
+    Raises:
+        ECGInputError: the text is empty.
+        ConfigurationError: top is below 1.
+    """
+    _check_top(top)
+    if not text.strip():
+        raise ECGInputError("the text to search for is empty.")
+    cache = cache or EmbeddingCache(None)
+    embeds = cache.features(model, processor.feature_extractor, records, "embedding").embeds
+    assert embeds is not None  # a CGDMERModel has a text tower
+    found, cosines = nearest(embeds, embed_texts(model, processor, [text])[0], top)
+    known = records.rows.select_columns(["record_id", "text"])
+    return [{**known[int(number)], "cosine": float(cosine)} for number, cosine in zip(found, cosines, strict=True)]
+
+
+def search_reports(
+    record: ECGRecord,
+    records: DatasetRecords,
+    model: CGDMERModel,
+    processor: ECGProcessor,
+    top: int = TOP,
+    cache: EmbeddingCache | None = None,
+) -> list[dict[str, Any]]:
+    """ECG to report: of the distinct reports of a dataset those nearest to a record, best first.
+
+    Args:
+        record: any recording; a long one is averaged over its windows.
+        cache: of the reports' embeddings; None keeps nothing.
+
+    Returns:
+        For each its `text`, `cosine`, and how many `records` have exactly this report.
+
+    Raises:
+        CorpusError: no record of the dataset has a report.
+        ECGInputError: the record cannot be used.
+        ConfigurationError: top is below 1.
+    """
+    _check_top(top)
+    cache = cache or EmbeddingCache(None)
+    counts = Counter(row["text"] for row in records.rows.select_columns("text") if row["text"])
+    if not counts:
+        raise CorpusError("no record of the dataset has a report to search for. Prepare it from a corpus with texts.")
+    texts = list(counts)
+    query = embed_records(model, processor.feature_extractor, [record], description="record").embeds
+    assert query is not None  # a CGDMERModel has a text tower
+    found, cosines = nearest(cache.texts(model, processor, texts), query[0], top)
+    return [
+        {"text": texts[number], "cosine": float(cosine), "records": counts[texts[number]]}
+        for number, cosine in zip(found, cosines, strict=True)
+    ]
+
+
+def search_dataset(
+    dataset: str | os.PathLike[str],
+    text: str | None = None,
+    *,
+    record: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    model: str | os.PathLike[str] | None = None,
+    top: int = TOP,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> list[dict[str, Any]]:
+    """`search_records` for a text, `search_reports` for a record, in a folder that `cgdmer prepare` wrote.
+
+    Args:
+        dataset: the folder.
+        text: search for records.
+        record: search for reports instead: the id of a record of the dataset, in whichever split, or the path of a
+            WFDB record.
+        split: search in this one; None: in all.
+        model: a folder or Hub id; None: `presets.SHIPPED_MODEL`.
+        cache_dir: keeps embeddings; None: `DATASET.embeddings`, beside the dataset.
+
+    Raises:
+        ECGInputError: text and record are both given, or neither; the text is empty, or the record cannot be used.
+        CorpusError: the dataset cannot be used, or the record's name is that of a file and of another record in it.
+        RecordFileError: the record is neither in the dataset nor a WFDB record that can be read.
+        ConfigurationError: top is below 1.
+    """
+    if (text is None) == (record is None):
+        raise ECGInputError("pass either a text or a record to search for.")
+    splits = load_dataset_folder(dataset)
+    records = DatasetRecords(dataset_rows(splits, split, dataset))
+    query = None if record is None else _query(record, DatasetRecords(dataset_rows(splits, None, dataset)))
+    name = str(model or SHIPPED_MODEL)
+    loaded = CGDMERModel.from_pretrained(name).to("cuda" if torch.cuda.is_available() else "cpu")
+    processor = AutoProcessor.from_pretrained(name)
+    whole = Path(dataset).absolute()
+    cache = EmbeddingCache(cache_dir or whole.with_name(f"{whole.name}.embeddings"))
+    if query is not None:
+        return search_reports(query, records, loaded, processor, top, cache)
+    assert text is not None
+    return search_records(text, records, loaded, processor, top, cache)
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise ConfigurationError(f"top is {top}; at least 1 is needed.")
+
+
+def _query(name: str | os.PathLike[str], records: DatasetRecords) -> ECGRecord:
+    """The record of a dataset by its id, else a WFDB record by its path."""
+    record_id = os.fspath(name)
+    numbers = [number for number, known in enumerate(records.rows["record_id"]) if known == record_id]
+    if not numbers:
+        return read_wfdb(name)
+    if len(numbers) > 1 or Path(f"{record_id.removesuffix('.hea')}.hea").is_file():
+        raise CorpusError(
+            f"{record_id!r} is the id of a record in the dataset and also "
+            f"{'that of another one' if len(numbers) > 1 else 'a WFDB record'}. Name the record by a longer path."
+        )
+    return records[numbers[0]]
+
+
+__all__ = ["TOP", "nearest", "search_dataset", "search_records", "search_reports"]

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where many recordings come from: a folder of WFDB records, or a dataset that `cgdmer prepare` wrote."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import datasets
+
+from cgdmer.data.storage import DatasetRecords, load_dataset_folder
+from cgdmer.evaluation.embeddings import Records
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import CorpusError
+from cgdmer.models.reading_wfdb import read_wfdb
+
+
+@dataclass(frozen=True)
+class FolderRecords:
+    """WFDB records of a folder, each read when it is asked for.
+
+    Attributes:
+        folder: where they are.
+        record_ids: their paths in it, without suffix; these become their ids.
+    """
+
+    folder: Path
+    record_ids: list[str] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.record_ids)
+
+    def __getitem__(self, number: int) -> ECGRecord:
+        record_id = self.record_ids[number]
+        return replace(read_wfdb(self.folder / record_id), record_id=record_id)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Recordings to work on.
+
+    Attributes:
+        records: by their position.
+        record_ids: in the same order.
+        digest: hexadecimal; another list of records has another one, and so have other samples in a dataset.
+    """
+
+    records: Records
+    record_ids: list[str] = field(repr=False)
+    digest: str
+
+
+def open_source(path: str | os.PathLike[str], split: str | None = None) -> Source:
+    """The recordings of a folder.
+
+    Args:
+        path: a dataset that `cgdmer prepare` wrote, or any folder with WFDB records in it or in its subfolders.
+        split: of a dataset; None: all of them, one after the other.
+
+    Raises:
+        CorpusError: the folder is absent or cannot be listed, there are no records in it, it has no such split, or a
+            subfolder is a symbolic link.
+    """
+    folder = Path(path)
+    if (folder / "dataset_dict.json").is_file():
+        rows = dataset_rows(load_dataset_folder(folder), split, folder)
+        known = list(rows.select_columns(["record_id", "fingerprint"]))
+        return Source(
+            DatasetRecords(rows),
+            [row["record_id"] for row in known],
+            _digest([f"{row['record_id']}\0{row['fingerprint']}" for row in known]),
+        )
+    if split is not None:
+        raise CorpusError(f"{folder} is no prepared dataset, so it has no split {split!r}. Leave the split out.")
+    record_ids = _wfdb_records(folder)
+    return Source(FolderRecords(folder, record_ids), record_ids, _digest(record_ids))
+
+
+def dataset_rows(splits: datasets.DatasetDict, split: str | None, where: str | os.PathLike[str]) -> datasets.Dataset:
+    """The rows of one split, or of all of them.
+
+    Args:
+        where: how messages call the dataset.
+
+    Raises:
+        CorpusError: there is no such split, or it is empty.
+    """
+    if split is not None and split not in splits:
+        raise CorpusError(f"{where} has no split {split!r}. It has {', '.join(splits)}.")
+    rows = datasets.concatenate_datasets(list(splits.values())) if split is None else splits[split]
+    if not len(rows):
+        raise CorpusError(f"{where} holds no records{'' if split is None else f' in the split {split}'}.")
+    return rows
+
+
+def _wfdb_records(folder: Path) -> list[str]:
+    """The paths of all headers in a folder and its subfolders, without suffix, sorted."""
+    if not folder.is_dir():
+        raise CorpusError(f"{folder} is not a folder. Name one with WFDB records, or a dataset of cgdmer prepare.")
+    found = []
+    for path, subfolders, names in os.walk(folder, onerror=_refuse):
+        for name in subfolders:
+            if os.path.islink(os.path.join(path, name)):  # it may lead in a circle, or to everything there is
+                raise CorpusError(
+                    f"{os.path.join(path, name)} is a symbolic link to a folder, which is not followed. Work on the "
+                    "folder that it names by itself, and remove the link."
+                )
+        found += [Path(path, name.removesuffix(".hea")) for name in names if name.endswith(".hea") and name != ".hea"]
+    if not found:
+        raise CorpusError(f"{folder} holds no WFDB header (.hea), nor do its subfolders.")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _refuse(error: OSError) -> None:
+    raise CorpusError(f"{error.filename} cannot be listed: {error.strerror}. Give permission, or move it.") from error
+
+
+def _digest(lines: list[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
+
+
+__all__ = ["FolderRecords", "Source", "dataset_rows", "open_source"]

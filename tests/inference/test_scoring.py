@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of many recordings: those of the pipeline, with no recording missing, however often the run was killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+from recordings import write_wfdb
+from torch.nn import functional as F
+
+from cgdmer import read_wfdb
+from cgdmer.cli import main
+from cgdmer.data.simulation import simulate_record
+from cgdmer.data.storage import load_dataset_folder, row_to_record
+from cgdmer.inference import growing_table, scoring
+from cgdmer.inference.scoring import read_labels, score_records
+from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
+from cgdmer.presets import SHIPPED_MODEL
+
+LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
+UNREADABLE = ["a/flat", "a/truncated", "no_signals"]
+READABLE = ["a/fast", "a/one", "b/c/long", "b/three_leads", "short"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Recordings of several lengths, rates and leads in several subfolders; three cannot be read."""
+    root = tmp_path_factory.mktemp("recordings")
+
+    def simulated(seed, **options):
+        return simulate_record(["sinus_rhythm"], seed=seed, **{"sampling_rate": 100, **options})
+
+    one = simulated(1)
+    write_wfdb(one, root / "a" / "one")
+    write_wfdb(simulated(2, sampling_rate=500), root / "a" / "fast")
+    write_wfdb(simulated(3, duration=34.0), root / "b" / "c" / "long")
+    few = simulated(4)
+    write_wfdb(replace(few, signal=few.signal[[0, 1, 6]], lead_names=("I", "II", "V1")), root / "b" / "three_leads")
+    write_wfdb(simulated(5, duration=5.0), root / "short")
+    write_wfdb(replace(one, signal=np.zeros_like(one.signal)), root / "a" / "flat")
+    write_wfdb(one, root / "a" / "truncated")
+    signals = root / "a" / "truncated.dat"
+    signals.write_bytes(signals.read_bytes()[:-10])
+    write_wfdb(one, root / "no_signals")
+    (root / "no_signals.dat").unlink()
+    (root / "notes.txt").write_text("no record")
+    return root
+
+
+def rows_of(path: Path) -> dict[str, dict]:
+    return {row["record_id"]: row for row in pyarrow.parquet.read_table(path).to_pylist()}
+
+
+@pytest.mark.parametrize(("batch_size", "num_workers"), [(64, 2), (3, 0)])
+def test_scores_are_those_of_the_pipeline(folder, classify, tmp_path, batch_size, num_workers):
+    answer = score_records(
+        folder, tmp_path / "out.parquet", LABELS, embeddings=True, batch_size=batch_size, num_workers=num_workers
+    )
+    assert (answer["records"], answer["unreadable"]) == (8, 3)
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["record_id", *LABELS, "embedding", "error"]
+    assert table["record_id"].to_pylist() == sorted([*READABLE, *UNREADABLE])
+    assert {str(table.schema.field(label).type) for label in LABELS} == {"float"}
+    rows = rows_of(tmp_path / "out.parquet")
+    distances = []
+    for record_id in READABLE:
+        row = rows[record_id]
+        expected = {one["label"]: one["score"] for one in classify(str(folder / record_id), candidate_labels=LABELS)}
+        distances += [abs(row[label] - expected[label]) for label in LABELS]
+        assert row["error"] is None
+    assert max(distances) <= 1e-6
+    for record_id in UNREADABLE:
+        row = rows[record_id]
+        with pytest.raises(CGDMERError) as refused:
+            classify(str(folder / record_id), candidate_labels=LABELS)
+        assert row["error"] == str(refused.value)
+        assert all(row[name] is None for name in [*LABELS, "embedding"])
+    # Else the comparison would prove little.
+    assert np.ptp([rows[record_id][LABELS[0]] for record_id in READABLE]) > 1e-3
+
+
+def test_embeddings_are_unit_vectors_averaged_over_windows(folder, classify, tmp_path):
+    score_records(folder, tmp_path / "out.parquet", LABELS, embeddings=True, num_workers=0)
+    rows = rows_of(tmp_path / "out.parquet")
+    for record_id in READABLE:
+        inputs = dict(classify.processor(ecg=read_wfdb(folder / record_id), windows=True, return_tensors="pt"))
+        assert len(inputs.pop("record_index")) == (4 if record_id == "b/c/long" else 1)
+        with torch.no_grad():
+            windows = classify.model.get_ecg_features(**inputs).pooler_output
+        expected = F.normalize(windows.mean(dim=0), dim=-1)
+        np.testing.assert_allclose(rows[record_id]["embedding"], expected, atol=1e-6)
+
+
+def test_a_prepared_dataset_by_split_and_as_a_whole(dataset_folder, classify, tmp_path):
+    splits = load_dataset_folder(dataset_folder)
+    score_records(dataset_folder, tmp_path / "test.parquet", LABELS, split="test", num_workers=0)
+    rows = rows_of(tmp_path / "test.parquet")
+    records = [row_to_record(row) for row in splits["test"]]
+    assert list(rows) == [record.record_id for record in records] and rows
+    for record in records:
+        expected = {one["label"]: one["score"] for one in classify(record, candidate_labels=LABELS)}
+        assert {label: rows[record.record_id][label] for label in LABELS} == pytest.approx(expected, abs=1e-6)
+    answer = score_records(dataset_folder, tmp_path / "all.parquet", LABELS, num_workers=0)
+    assert answer["records"] == sum(map(len, splits.values())) == 30
+    with pytest.raises(CorpusError, match=r"no split 'holdout'\. It has train, validation, test"):
+        score_records(dataset_folder, tmp_path / "x.parquet", LABELS, split="holdout")
+
+
+def test_a_folder_of_which_nothing_can_be_read_has_rows_all_the_same(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "in")
+    for signals in (tmp_path / "in").rglob("*.dat"):
+        signals.unlink()
+    answer = score_records(tmp_path / "in", tmp_path / "out.parquet", LABELS, embeddings=True, num_workers=0)
+    assert answer["records"] == answer["unreadable"] == 8
+    assert all("does not exist" in row["error"] for row in rows_of(tmp_path / "out.parquet").values())
+
+
+class Killed(BaseException):
+    """Passes every handler, as a kill does."""
+
+
+def run_killed_at(monkeypatch, name: str, count: int, *arguments, **options) -> None:
+    """A run that ends without warning when a function of the growing table is called for the count-th time."""
+    calls = iter(range(1, 1000))
+    original = getattr(growing_table.GrowingTable, name)
+
+    def planted(self, *given):
+        if next(calls) == count:
+            raise Killed
+        return original(self, *given)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(growing_table.GrowingTable, name, planted)
+        score_records(*arguments, **options)
+
+
+def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(growing_table, "ROWS_A_PART", 8)
+    arguments = {"embeddings": True, "batch_size": 4, "num_workers": 0}
+    whole, output = tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    score_records(dataset_folder, whole, LABELS, **arguments)
+    run_killed_at(monkeypatch, "append", 4, dataset_folder, output, LABELS, **arguments)
+    partial = tmp_path / "out.parquet.partial"
+    assert [path.name for path in sorted(partial.glob("*.parquet"))] == ["000000000000.parquet"]
+    run_killed_at(monkeypatch, "flush", 2, dataset_folder, output, LABELS, **arguments)
+    before = (partial / "000000000000.parquet").stat().st_mtime_ns
+    (partial / "000000000008.77.tmp").write_bytes(b"PAR1 half of a part")
+    run_killed_at(monkeypatch, "finish", 1, dataset_folder, output, LABELS, **arguments)
+    assert (partial / "000000000000.parquet").stat().st_mtime_ns == before  # its records were not read again
+    assert not output.exists()
+    answer = score_records(dataset_folder, output, LABELS, **arguments)
+    assert answer["records"] == 30
+    assert output.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "whole.parquet"]
+
+
+def test_only_what_is_missing_is_computed_again(dataset_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(growing_table, "ROWS_A_PART", 8)
+    output = tmp_path / "out.parquet"
+    run_killed_at(monkeypatch, "append", 6, dataset_folder, output, LABELS, batch_size=4, num_workers=0)
+    original, firsts = scoring.encode_records, []
+    monkeypatch.setattr(scoring, "encode_records", lambda *a, **k: firsts.append(k["first"]) or original(*a, **k))
+    damaged = tmp_path / "out.parquet.partial" / "000000000008.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-9])  # as a power failure may leave it
+    score_records(dataset_folder, output, LABELS, batch_size=4, num_workers=0)
+    assert firsts == [8]
+
+
+KILLED_RUN = """
+import os, signal, sys
+from cgdmer.inference import growing_table
+from cgdmer.inference.scoring import score_records
+
+growing_table.ROWS_A_PART = 4
+flush = growing_table.GrowingTable.flush
+
+def flush_and_die(table):
+    flush(table)
+    if table.num_rows >= 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+growing_table.GrowingTable.flush = flush_and_die
+score_records(sys.argv[1], sys.argv[2], sys.argv[3:], batch_size=4, num_workers=1)
+"""
+
+
+def test_sigkill_leaves_what_is_finished_and_no_process(dataset_folder, tmp_path):
+    whole, output = tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    command = [sys.executable, "-c", KILLED_RUN, str(dataset_folder), str(output), *LABELS]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as killed:
+        # Ends only when the reading process has ended too, which holds the other end of the pipes.
+        _, errors = killed.communicate(timeout=3600)
+    assert killed.returncode == -signal.SIGKILL, errors.decode()[-2000:]
+    assert not output.exists() and len(list((tmp_path / "out.parquet.partial").glob("*.parquet"))) == 2
+    score_records(dataset_folder, output, LABELS, batch_size=4, num_workers=0)
+    score_records(dataset_folder, whole, LABELS, batch_size=4, num_workers=0)
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_ctrl_c_keeps_all_rows_and_says_where(dataset_folder, tmp_path, monkeypatch, capsys):
+    original, batches = scoring._rows, iter(range(100))
+
+    def interrupted(*given):
+        if next(batches) == 3:
+            raise KeyboardInterrupt
+        return original(*given)
+
+    monkeypatch.setattr(scoring, "_rows", interrupted)
+    command = ["score", str(dataset_folder), str(tmp_path / "out.parquet"), "--labels", *LABELS]
+    assert main([*command, "--batch_size", "4", "--num_workers", "0"]) == 130
+    assert "out.parquet.partial: start the same command again" in capsys.readouterr().err
+    kept = pyarrow.parquet.read_table(tmp_path / "out.parquet.partial" / "000000000000.parquet")
+    assert len(kept) == 12
+
+
+def test_another_job_is_refused(folder, dataset_folder, tmp_path, monkeypatch):
+    output = tmp_path / "out.parquet"
+    run_killed_at(monkeypatch, "finish", 1, folder, output, LABELS, num_workers=0)
+    with pytest.raises(CorpusError, match=r"differs in: labels\."):
+        score_records(folder, output, [*LABELS, "sinus rhythm"], num_workers=0)
+    with pytest.raises(CorpusError, match=r"differs in: labels\."):
+        score_records(folder, output, LABELS[::-1], num_workers=0)
+    with pytest.raises(CorpusError, match=r"differs in: records\."):
+        score_records(dataset_folder, output, LABELS, num_workers=0)
+    with pytest.raises(CorpusError, match=r"differs in: embeddings\."):
+        score_records(folder, output, LABELS, embeddings=True, num_workers=0)
+    shutil.copytree(SHIPPED_MODEL, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "score_bias": 0.0}))
+    with pytest.raises(CorpusError, match=r"differs in: model\."):  # another calibration
+        score_records(folder, output, LABELS, tmp_path / "model", num_workers=0)
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    score_records(folder, output, LABELS, tmp_path / "model", num_workers=0)  # the same under another name
+    with pytest.raises(CorpusError, match="exists already"):
+        score_records(folder, output, LABELS, num_workers=0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "error", "message"),
+    [
+        (["error"], {}, ECGInputError, "name of another column"),
+        (["a", "a"], {}, ECGInputError, "more than once"),
+        ([], {}, ECGInputError, "at least one"),
+        (["a"], {"split": "test"}, CorpusError, "no prepared dataset"),
+        (["a"], {"batch_size": 0}, ConfigurationError, "batch_size is 0"),
+        (["a"], {"num_workers": -1}, ConfigurationError, "num_workers -1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_once(folder, tmp_path, labels, options, error, message):
+    with pytest.raises(error, match=message):
+        score_records(folder, tmp_path / "out.parquet", labels, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_cannot_be_listed_whole_are_refused(folder, tmp_path):
+    with pytest.raises(CorpusError, match="not a folder"):
+        score_records(tmp_path / "absent", tmp_path / "out.parquet", LABELS)
+    (tmp_path / "in").mkdir()
+    with pytest.raises(CorpusError, match="no WFDB header"):
+        score_records(tmp_path / "in", tmp_path / "out.parquet", LABELS)
+    (tmp_path / "in" / "link").symlink_to(folder)
+    with pytest.raises(CorpusError, match="link is a symbolic link to a folder"):
+        score_records(tmp_path / "in", tmp_path / "out.parquet", LABELS)
+    (tmp_path / "other.parquet.partial").mkdir()
+    (tmp_path / "other.parquet.partial" / "mine.txt").write_text("something else")
+    with pytest.raises(CorpusError, match="holds something else"):
+        score_records(folder, tmp_path / "other.parquet", LABELS)
+    assert [path.name for path in (tmp_path / "other.parquet.partial").iterdir()] == ["mine.txt"]
+
+
+def test_the_command_says_how_many_failed_and_what_it_is_not(folder, tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("\ufeffatrial fibrillation\n\n  left bundle branch block \nnormal ECG")
+    assert read_labels(tmp_path / "labels.txt") == LABELS
+    command = ["score", str(folder), str(tmp_path / "out.parquet"), "--labels_file", str(tmp_path / "labels.txt")]
+    assert main([*command, "--num_workers", "0"]) == 0
+    printed = capsys.readouterr().out.strip().splitlines()
+    assert printed[-2].startswith("8 records in ") and "3 could not be read" in printed[-2]
+    assert printed[-1] == "Research use only. Not a medical device."
+    stated = json.loads(pyarrow.parquet.read_schema(tmp_path / "out.parquet").metadata[b"cgdmer"])
+    assert stated["labels"] == LABELS and "Not a medical device" in stated["note"]
