@@ -113,19 +113,7 @@ class ShardedDataset:
         Raises:
             CorpusError: it is no JSON.
         """
-        if self._is_local:
-            path = Path(self.name) / "summary.json"
-            if not path.is_file():
-                return {}
-        else:
-            try:
-                path = Path(hf_hub_download(self.name, "summary.json", repo_type="dataset"))
-            except EntryNotFoundError:
-                return {}
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CorpusError(f"{self.name}: summary.json is damaged ({error}). Prepare the dataset anew.") from error
+        return dataset_summary(self.name)
 
     def label_counts(self) -> Counter[str]:
         """How many training records have each label.
@@ -156,6 +144,27 @@ class ShardedDataset:
         return Fingerprints.of(datasets.Dataset.from_dict(values, info=info))
 
 
+def dataset_summary(name: str) -> dict[str, Any]:
+    """What `summary.json` of a prepared folder, or of a dataset repository, says; empty where there is none.
+
+    Raises:
+        CorpusError: it is no JSON.
+    """
+    if Path(name).is_dir():
+        path = Path(name) / "summary.json"
+        if not path.is_file():
+            return {}
+    else:
+        try:
+            path = Path(hf_hub_download(name, "summary.json", repo_type="dataset"))
+        except EntryNotFoundError:
+            return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorpusError(f"{name}: summary.json is damaged ({error}). Prepare the dataset anew.") from error
+
+
 def _shards_in(folder: Path, split: str, suffix: str) -> list[str]:
     patterns = (f"{split}/*.{suffix}", f"data/{split}-*.{suffix}", f"{split}-*.{suffix}")
     found = {path.resolve() for pattern in patterns for path in folder.glob(pattern)}
@@ -163,4 +172,4 @@ def _shards_in(folder: Path, split: str, suffix: str) -> list[str]:
     return sorted(str(path) for path in found if not path.name.startswith((".", "cache-", "tmp")))
 
 
-__all__ = ["ShardedDataset"]
+__all__ = ["ShardedDataset", "dataset_summary"]
