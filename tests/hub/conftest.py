@@ -27,6 +27,9 @@ def to_hub(hub, tmp_path, monkeypatch) -> HubStandIn:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(huggingface_hub.utils._http.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets_cache")
+    huggingface_hub.HfFileSystem.clear_instance_cache()  # they keep the address that they were made with
     monkeypatch.setenv("HF_TOKEN", WRITER)
     return hub
 

@@ -16,12 +16,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id, yaml_dump
 
 from cgdmer.evaluation.comparison import RESULTS
 from cgdmer.evaluation.evaluate import ZERO_SHOT
 from cgdmer.evaluation.figures import METRIC_NAMES
-from cgdmer.models.errors import CorpusError
+from cgdmer.models.errors import CorpusError, PublishingError
 
 # As the Hub calls them; F1 over classes is its "f1" with an average.
 _METRIC_TYPES = {"auroc": "roc_auc", "auprc": "average_precision", "f1": "f1"}
@@ -91,9 +92,12 @@ def write_benchmark_results(folder: Path, benchmark: str, all_results: Sequence[
 
     Raises:
         CorpusError: a task is there twice, which the format cannot tell apart.
-        HFValidationError: `benchmark` is no id.
+        PublishingError: `benchmark` is no id.
     """
-    validate_repo_id(benchmark)
+    try:
+        validate_repo_id(benchmark)
+    except HFValidationError as error:
+        raise PublishingError(f"{benchmark!r} is no benchmark's id ({error}). Name a dataset as ORG/NAME.") from error
     tasks = [results["task"] for results in all_results]
     if twice := {task for task in tasks if tasks.count(task) > 1}:
         raise CorpusError(f"there are several results of {sorted(twice)[0]}; a benchmark takes one. Name one folder.")
