@@ -79,7 +79,7 @@ def fill_card(
         license=license,
         pipeline_tag="zero-shot-classification" if joint else None,
         tags=["ecg", "electrocardiogram", "cg-dmer", *(["zero-shot"] if joint else [])],
-        model_name=name,
+        model_name=name if eval_results else None,
         eval_results=eval_results,
     )
     return ModelCard.from_template(

@@ -70,13 +70,14 @@ def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult
                 found.append(
                     EvalResult(
                         task_type="zero-shot-classification" if measure == ZERO_SHOT else "feature-extraction",
-                        task_name=measure,
+                        task_name=ZERO_SHOT if measure == ZERO_SHOT else "linear probe",
                         dataset_type=results["task"],
                         dataset_name=results["task"],
                         dataset_split="+".join(results["test_splits"]),
                         dataset_args={"protocol": results["protocol"]},
                         metric_type=metric_type,
-                        metric_name=f"macro {METRIC_NAMES[metric]}",
+                        # The measure stands here: one task on one dataset is one entry, with all its metrics.
+                        metric_name=f"macro {METRIC_NAMES[metric]}, {measure}",
                         metric_value=value,
                     )
                 )

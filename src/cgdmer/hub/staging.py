@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoFeatureExtractor, AutoProcessor
 
 import cgdmer
 from cgdmer.data.fingerprints import FILE_NAME as FINGERPRINTS
@@ -58,7 +57,7 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
         document = {**_without_names_of_origin(config), **model_class.hub_entries()}
         _write_json(target / CONFIG, document)
         joint = "text_config" in config
-        (AutoProcessor if joint else AutoFeatureExtractor).from_pretrained(source).save_pretrained(target)
+        (cgdmer.ECGProcessor if joint else cgdmer.ECGFeatureExtractor).from_pretrained(source).save_pretrained(target)
         copy_model_code(target)
         _clean_json_files(target)
         if (source / FINGERPRINTS).is_file():
