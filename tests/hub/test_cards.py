@@ -153,7 +153,8 @@ def test_data_cost_and_command(card, made):
     for words in (PTBXL.source.title, PTBXL.source.licence, PTBXL.source.citation, PTBXL.source.url, "1.0.3"):
         assert words in card.text
     assert f"Records trained on: {len(splits['train'])}; for validation: {len(splits['validation'])}." in card.text
-    assert f"16 samples in 2 steps; {training['seconds'] / 3600:.2f} hours, without" in card.text
+    assert "16 samples in 2 steps on 1 x cpu" in card.text
+    assert f"; {training['seconds'] / 3600:.2f} hours without validation and saving." in card.text
     assert "Texts: the records' findings as sentences." in card.text
     [command] = [line for line in card.text.splitlines() if line.startswith("accelerate launch")]
     words = command.split()
@@ -220,7 +221,7 @@ def test_a_resumed_run_and_earlier_weights(made, tmp_path):
     summary |= {"resumed_at_step": 1, "earlier": earlier}
     (tmp_path / "run" / "training_summary.json").write_text(json.dumps(summary))
     text = fill_card(tmp_path / "run", REPOSITORY).text
-    assert "hours since step 1, where the run was resumed; before that unknown" in text
+    assert "saving since step 1, where the run was resumed; before that unknown" in text
     assert "Another corpus" in text
     assert "ODbL" in text
     assert "Records trained on: unknown" in text

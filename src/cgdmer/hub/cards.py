@@ -229,10 +229,10 @@ def _cost_of(stage: Mapping[str, Any]) -> str:
     begun = stage["resumed_at_step"]
     since = f" since step {begun:,}, where the run was resumed; before that unknown" if begun else ""
     return (
-        f"{stage['samples']:,} samples in {stage['steps']:,} steps; {stage['seconds'] / 3600:.2f} hours{since}, "
-        f"without validation and saving, on {stage['processes']} x {plain(stage['device'])}, mixed precision: "
-        f"{stage['mixed_precision']}. torch {stage['versions']['torch']}, transformers "
-        f"{stage['versions']['transformers']}, cgdmer {stage['versions']['cgdmer']}."
+        f"{stage['samples']:,} samples in {stage['steps']:,} steps on {stage['processes']} x {plain(stage['device'])}, "
+        f"mixed precision: {stage['mixed_precision']}; {stage['seconds'] / 3600:.2f} hours without validation and "
+        f"saving{since}. torch {stage['versions']['torch']}, transformers {stage['versions']['transformers']}, cgdmer "
+        f"{stage['versions']['cgdmer']}."
     )
 
 
