@@ -228,11 +228,11 @@ def _cost(training: Mapping[str, Any] | None) -> str:
 def _cost_of(stage: Mapping[str, Any]) -> str:
     begun = stage["resumed_at_step"]
     since = f" since step {begun:,}, where the run was resumed; before that unknown" if begun else ""
+    versions = ", ".join(f"{name} {version}" for name, version in stage["versions"].items())
     return (
-        f"{stage['samples']:,} samples in {stage['steps']:,} steps on {stage['processes']} x {plain(stage['device'])}, "
-        f"mixed precision: {stage['mixed_precision']}; {stage['seconds'] / 3600:.2f} hours without validation and "
-        f"saving{since}. torch {stage['versions']['torch']}, transformers {stage['versions']['transformers']}, cgdmer "
-        f"{stage['versions']['cgdmer']}."
+        f"{stage['samples']:,} samples in {stage['steps']:,} steps on {stage['processes']} x "
+        f"{plain(stage['device'])}, mixed precision: {stage['mixed_precision']}; {stage['seconds'] / 3600:.2f} hours "
+        f"without validation and saving{since}. {versions}."
     )
 
 
