@@ -79,7 +79,7 @@ def refuse_local_paths(folder: Path, *origins: str | os.PathLike[str]) -> None:
     """Raise a ModelFolderError where a readable file names a folder of this machine: the given ones, or the home."""
     paths = {str(Path(origin).resolve()) for origin in origins} | {str(Path.home()), str(Path.cwd())}
     # A path as short as "/" or "/root" would be found in other words.
-    patterns = [re.compile(rf"{re.escape(path)}(?![\w.-])") for path in paths if len(Path(path).parts) > 2]
+    patterns = [re.compile(rf"{re.escape(path)}(?![\w-])") for path in paths if len(Path(path).parts) > 2]
     for file in sorted(folder.rglob("*")):
         if file.suffix not in _READABLE_SUFFIXES:
             continue
