@@ -91,7 +91,9 @@ def test_loaded_elsewhere_then_offline_and_by_revision(to_hub, model_folder, inp
 
     hub.stop()
     offline = load(environment(HF_HUB_OFFLINE="1"), tmp_path, inputs, "main")
-    torch.testing.assert_close(offline["main"], loaded["main"], atol=0, rtol=0)
+    for name in ("batch", "logits", "scores"):
+        torch.testing.assert_close(offline["main"][name], loaded["main"][name], atol=0, rtol=0)
+    assert offline["main"]["pipeline"] == loaded["main"]["pipeline"]
 
 
 def test_what_is_pushed(to_hub, model_folder):
