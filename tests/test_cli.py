@@ -56,7 +56,10 @@ def cohort_folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", ["demo", "prepare", "finetune", "evaluate", "classify", "score", "search", "plot"])
+COMMANDS = ["demo", "prepare", "finetune", "evaluate", "push", "classify", "score", "search", "plot"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stop:
         build_parser().parse_args([command, "--help"])

@@ -124,6 +124,29 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output_dir", help="write results, a report and figures there, a folder a task")
     evaluate.add_argument("--seed", type=int, default=0)
 
+    push = command(
+        "push",
+        _push,
+        "publish a model on the Hugging Face Hub",
+        "Uploads as one commit the weights, configuration, processor, tokenizer, the code that loads them without\n"
+        "this package, and a model card with the results. The folder is loaded before anything is sent.\n"
+        "Log in first with `hf auth login`, or set HF_TOKEN to a token that may write.",
+    )
+    push.add_argument("model", help="a model's folder")
+    push.add_argument("repository", help="org/name on the Hub; made if it is not there")
+    push.add_argument(
+        "--results", nargs="+", metavar="DIR", default=[], help="folders that `cgdmer evaluate --output_dir` wrote"
+    )
+    push.add_argument(
+        "--benchmark", metavar="ORG/DATASET", help="a benchmark dataset on the Hub that lists the tasks of the results"
+    )
+    push.add_argument(
+        "--license", help="of the weights, e.g. cc-by-4.0 (default: the card says that it is not stated)"
+    )
+    push.add_argument("--private", action="store_true", help="make the repository private, if it is made")
+    push.add_argument("--revision", metavar="BRANCH", help="push to this branch (default: main)")
+    push.add_argument("--commit_message", default="Upload model", help="default: %(default)s")
+
     compare = command(
         "compare",
         _compare,
@@ -306,6 +329,24 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
                 if not options.json:
                     print(f"written: {path}")
     return results
+
+
+def _push(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.hub.publishing import push
+
+    pushed = push(
+        options.model,
+        options.repository,
+        results=options.results,
+        benchmark=options.benchmark,
+        license=options.license,
+        private=options.private,
+        revision=options.revision,
+        commit_message=options.commit_message,
+    )
+    if not options.json:
+        print("{repository}: {count} files, commit {commit}".format(**pushed, count=len(pushed["files"])))
+    return pushed
 
 
 def _compare(options: argparse.Namespace) -> dict[str, Any]:

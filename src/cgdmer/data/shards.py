@@ -118,16 +118,7 @@ class ShardedDataset:
         Raises:
             CorpusError: it is no JSON object, or too large.
         """
-        if self._is_local:
-            path = Path(self.name) / "summary.json"
-            if not path.is_file():
-                return {}
-        else:
-            try:
-                path = Path(hf_hub_download(self.name, "summary.json", repo_type="dataset"))
-            except EntryNotFoundError:
-                return {}
-        return read_json_object(path, "Prepare the dataset anew.")
+        return dataset_summary(self.name)
 
     def label_counts(self) -> Counter[str]:
         """How many training records have each label.
@@ -158,6 +149,24 @@ class ShardedDataset:
         return Fingerprints.of(datasets.Dataset.from_dict(values, info=info))
 
 
+def dataset_summary(name: str) -> dict[str, Any]:
+    """What `summary.json` of a prepared folder, or of a dataset repository, says; empty where there is none.
+
+    Raises:
+        CorpusError: it is no JSON object, or too large.
+    """
+    if Path(name).is_dir():
+        path = Path(name) / "summary.json"
+        if not path.is_file():
+            return {}
+    else:
+        try:
+            path = Path(hf_hub_download(name, "summary.json", repo_type="dataset"))
+        except EntryNotFoundError:
+            return {}
+    return read_json_object(path, "Prepare the dataset anew.")
+
+
 def _shards_in(folder: Path, split: str, suffix: str) -> list[str]:
     patterns = (f"{split}/*.{suffix}", f"data/{split}-*.{suffix}", f"{split}-*.{suffix}")
     found = {path.resolve() for pattern in patterns for path in folder.glob(pattern)}
@@ -165,4 +174,4 @@ def _shards_in(folder: Path, split: str, suffix: str) -> list[str]:
     return sorted(str(path) for path in found if not path.name.startswith((".", "cache-", "tmp")))
 
 
-__all__ = ["ShardedDataset"]
+__all__ = ["ShardedDataset", "dataset_summary"]

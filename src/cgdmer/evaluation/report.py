@@ -34,6 +34,10 @@ from cgdmer.evaluation.figures import METRIC_NAMES
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES
 
 IN_DOMAIN = "In-domain: the model was pretrained on other records of the corpus it is tested on."
+INTERVALS = (
+    "In brackets: 95 % intervals, bootstrapped over patients. Untrained: a model of the same configuration with "
+    "random weights, measured in the same way."
+)
 
 
 def terminal_table(results: Mapping[str, Any]) -> str:
@@ -117,30 +121,19 @@ def write_markdown(
         ["records without a class of the task", f"{results['records_without_label']:,}"],
         ["in-domain", "yes" if results["in_domain"] else "no"],
     ]
-    parts += [_markdown_table(["", ""], facts, numbers_from=2), "## Over all classes"]
+    parts += [markdown_table(["", ""], facts, numbers_from=2), "## Over all classes"]
 
-    metrics = [metric for metric in METRIC_NAMES if any(f"macro_{metric}" in one for one in _both(results))]
-    rows = [
-        [name, model, *(_with_interval(group[name], f"macro_{metric}") for metric in metrics)]
-        for name in results["measures"]
-        for model, group in (("trained", results["measures"]), ("untrained", results["untrained"]))
-        if name in group
-    ]
-    heads = ["measure", "model", *(f"macro {METRIC_NAMES[metric]}" for metric in metrics)]
-    parts.append(_markdown_table(heads, rows, numbers_from=2))
-    parts.append(
-        "In brackets: 95 % intervals, bootstrapped over patients. Untrained: a model of the same configuration with "
-        "random weights, measured in the same way."
-    )
-    parts += [f"![{_text(caption)}]({link})" for caption, link in _links(figures, folder) if not link.endswith(".pdf")]
-    parts += [f"[{_text(caption)}]({link})" for caption, link in _links(figures, folder) if link.endswith(".pdf")]
+    metrics = _metrics(results)
+    parts += [overall_table(results), INTERVALS]
+    parts += [f"![{plain(caption)}]({link})" for caption, link in _links(figures, folder) if not link.endswith(".pdf")]
+    parts += [f"[{plain(caption)}]({link})" for caption, link in _links(figures, folder) if link.endswith(".pdf")]
 
     for metric in metrics:
         parts.append(f"## {METRIC_NAMES[metric]} by class")
         heads, columns = [], []
         for name, result in results["measures"].items():
             heads.append(name)
-            columns.append({label: _with_interval(row, metric) for label, row in result["per_class"].items()})
+            columns.append({label: with_interval(row, metric) for label, row in result["per_class"].items()})
             if name in results["untrained"]:
                 heads.append(f"{name}, untrained")
                 untrained = results["untrained"][name]["per_class"]
@@ -149,30 +142,48 @@ def write_markdown(
             [label + _star(row), f"{row['positives']:,}", *(column.get(label, "-") for column in columns)]
             for label, row in _classes(results).items()
         ]
-        parts.append(_markdown_table(["class", "positives", *heads], rows))
-        parts += [_text(remark) for remark in _remarks(results)]
+        parts.append(markdown_table(["class", "positives", *heads], rows))
+        parts += [plain(remark) for remark in _remarks(results)]
     for title, families in (("By sex and age", results["groups"]), ("Robustness", results["robustness"])):
         if families:
-            parts += [f"## {title}", _conditions_table(families)]
-    parts += ["## Calibration", _calibration_in_words(results["calibration"])]
+            parts += [f"## {title}", conditions_table(families)]
+    parts += ["## Calibration", calibration_in_words(results["calibration"])]
     parts += ["## How to reproduce", f"```\n{results['command']}\n```"]
     Path(path).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _conditions_table(families: Mapping[str, list[Mapping[str, Any]]]) -> str:
+def overall_table(results: Mapping[str, Any]) -> str:
+    """Markdown: a row a measure and model, a column a metric."""
+    metrics = _metrics(results)
+    rows = [
+        [name, model, *(with_interval(group[name], f"macro_{metric}") for metric in metrics)]
+        for name in results["measures"]
+        for model, group in (("trained", results["measures"]), ("untrained", results["untrained"]))
+        if name in group
+    ]
+    heads = ["measure", "model", *(f"macro {METRIC_NAMES[metric]}" for metric in metrics)]
+    return markdown_table(heads, rows, numbers_from=2)
+
+
+def _metrics(results: Mapping[str, Any]) -> list[str]:
+    return [metric for metric in METRIC_NAMES if any(f"macro_{metric}" in one for one in _both(results))]
+
+
+def conditions_table(families: Mapping[str, list[Mapping[str, Any]]]) -> str:
     """A row a group or disturbance: macro AUROC with its interval for each measure."""
     rows_of = [(family, row) for family, rows in families.items() for row in rows]
     names = [name for name in rows_of[0][1] if name != "name"]
     rows = [
-        [family, row["name"], f"{row[names[0]]['records']:,}", *(_with_interval(row[n], "macro_auroc") for n in names)]
+        [family, row["name"], f"{row[names[0]]['records']:,}", *(with_interval(row[n], "macro_auroc") for n in names)]
         for family, row in rows_of
     ]
-    return _markdown_table(["", "", "records", *(f"{name}, macro AUROC" for name in names)], rows, numbers_from=2)
+    return markdown_table(["", "", "records", *(f"{name}, macro AUROC" for name in names)], rows, numbers_from=2)
 
 
-def _calibration_in_words(calibration: Mapping[str, Any]) -> str:
+def calibration_in_words(calibration: Mapping[str, Any]) -> str:
+    """Markdown: two sentences, and a table of the bins."""
     bins = calibration["bins"]
-    table = _markdown_table(
+    table = markdown_table(
         ["mean score", "share with the finding", "scores"],
         [[_number(one["mean_score"]), _number(one["share_positive"]), f"{one['scores']:,}"] for one in bins],
         numbers_from=0,
@@ -256,7 +267,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None or _absent(value) else f"{value:.3f}"
 
 
-def _with_interval(row: Mapping[str, Any], name: str) -> str:
+def with_interval(row: Mapping[str, Any], name: str) -> str:
+    """A value with its interval, as text; "-" where it is absent."""
     if _absent(row.get(name)):
         return "-"
     low, high = row[f"{name}_interval"]
@@ -273,14 +285,15 @@ def aligned(rows: list[list[str]]) -> list[str]:
     return lines
 
 
-def _markdown_table(heads: list[str], rows: list[list[str]], numbers_from: int = 1) -> str:
+def markdown_table(heads: list[str], rows: list[list[str]], numbers_from: int = 1) -> str:
+    """With the columns from `numbers_from` on to the right."""
     alignment = ["---" if column < numbers_from else "---:" for column in range(len(heads))]
     return "\n".join(
-        f"| {' | '.join(row)} |" for row in ([*map(_text, heads)], alignment, *([*map(_text, row)] for row in rows))
+        f"| {' | '.join(row)} |" for row in ([*map(plain, heads)], alignment, *([*map(plain, row)] for row in rows))
     )
 
 
-def _text(text: object) -> str:
+def plain(text: object) -> str:
     """Text in which Markdown sees no table border, no tag, no emphasis and no link."""
     escaped = " ".join(str(text).split())
     for character in "\\|<*[]`":
@@ -296,9 +309,16 @@ def _links(figures: Mapping[str, str | os.PathLike[str]], folder: Path) -> list[
 
 
 __all__ = [
+    "INTERVALS",
     "IN_DOMAIN",
     "aligned",
+    "calibration_in_words",
+    "conditions_table",
+    "markdown_table",
+    "overall_table",
+    "plain",
     "terminal_table",
+    "with_interval",
     "without_nan",
     "write_markdown",
     "write_per_class_csv",

@@ -29,6 +29,10 @@ class ConfigurationError(CGDMERError, ValueError):
     """A configuration value, or a combination of values, has no meaning."""
 
 
+class PublishingError(CGDMERError):
+    """The Hub does not take what is pushed: no token, no permission, no network, or a name it does not allow."""
+
+
 class TrainingError(CGDMERError):
     """A training run cannot go on."""
 
@@ -39,6 +43,7 @@ __all__ = [
     "CorpusError",
     "ECGInputError",
     "ModelFolderError",
+    "PublishingError",
     "RecordFileError",
     "TrainingError",
 ]

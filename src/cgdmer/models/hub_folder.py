@@ -8,7 +8,7 @@ which Auto class and which pipeline: `trust_remote_code=True` finds all it needs
 import os
 import shutil
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import PreTrainedModel
 
@@ -45,15 +45,22 @@ class HubFolderModel(PreTrainedModel):
     auto_classes: ClassVar[dict[str, str]] = {}
     pipelines: ClassVar[set[str]] = set()
 
-    def save_pretrained(self, save_directory, is_main_process: bool = True, **kwargs):
-        """As in transformers, and the folder also holds the code that loads it."""
-        self.config.auto_map = {
-            "AutoConfig": f"{type(self.config).__module__.split('.')[-1]}.{type(self.config).__name__}",
+    @classmethod
+    def hub_entries(cls) -> dict[str, Any]:
+        """What config.json says beside the configuration: `auto_map` and `custom_pipelines`."""
+        config_class = cls.config_class
+        auto_map = {
+            "AutoConfig": f"{config_class.__module__.split('.')[-1]}.{config_class.__name__}",
             "AutoFeatureExtractor": "feature_extraction_ecg.ECGFeatureExtractor",
             "AutoProcessor": "processing_ecg.ECGProcessor",
-            **self.auto_classes,
+            **cls.auto_classes,
         }
-        self.config.custom_pipelines = {task: PIPELINES[task] for task in sorted(self.pipelines)}
+        return {"auto_map": auto_map, "custom_pipelines": {task: PIPELINES[task] for task in sorted(cls.pipelines)}}
+
+    def save_pretrained(self, save_directory, is_main_process: bool = True, **kwargs):
+        """As in transformers, and the folder also holds the code that loads it."""
+        entries = self.hub_entries()
+        self.config.auto_map, self.config.custom_pipelines = entries["auto_map"], entries["custom_pipelines"]
         try:
             if is_main_process:
                 os.makedirs(save_directory, exist_ok=True)

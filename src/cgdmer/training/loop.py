@@ -15,7 +15,9 @@ from tqdm.auto import tqdm
 from transformers import get_scheduler
 
 from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.shards import dataset_summary
 from cgdmer.models.errors import ConfigurationError
+from cgdmer.training import run_summary
 from cgdmer.training.cached_gradients import backward_in_chunks
 from cgdmer.training.calibration import fit_score
 from cgdmer.training.checkpoints import Checkpoints, Position, drop_metrics_beyond
@@ -56,7 +58,7 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     """Run the training that the options describe; see `cgdmer.training.arguments`.
 
     Writes to `output_dir`: the model and its processor, the fingerprints of its training records, `metrics.jsonl`,
-    `training_arguments.json`, checkpoints, and what `cgdmer.training.watching` draws.
+    `training_arguments.json`, `training_summary.json`, checkpoints, and what `cgdmer.training.watching` draws.
 
     Returns:
         The last validation metrics, the number of steps, and the summary of `Throughput`.
@@ -158,7 +160,7 @@ class _Run:
         self.stop = StopRequest(accelerator)
         self.step = 0
         self.place = 0, 0  # the epoch, and how many of its batches are done
-        self.saved_step = 0
+        self.saved_step = self.resumed_at = 0
         self.last_validation: dict[str, float] = {}
         self.folder = Path(options.output_dir)
         self.progress: Any = None
@@ -205,6 +207,7 @@ class _Run:
         self.training.load_state_dict(extra["loader"])
         self.finite.load_state_dict(extra["steps left out"])
         self.step, self.place = position.step, (position.epoch, position.batch)
+        self.resumed_at = position.step
         if checkpoint.resolve().parent == self.folder.resolve():
             self.saved_step = self.step
         if self.accelerator.is_main_process:
@@ -351,12 +354,33 @@ class _Run:
             if self.options.model_name_or_path:
                 earlier = Fingerprints.of_model(self.options.model_name_or_path)
                 trained_on = trained_on if earlier is None else trained_on | earlier
+            run_summary.write(self.folder, self._summary(validation))
             trained_on.save(self.folder)
             tqdm.write(f"{in_words(speed)}\nsaved to {self.folder}")
         self.accelerator.wait_for_everyone()
         if self.options.report_to:
             self.accelerator.end_training()
         return {**self.last_validation, "steps": self.step, **speed}
+
+    def _summary(self, validation: PairDataset) -> dict[str, Any]:
+        """See `run_summary`; the seconds are those of training alone since the step `resumed_at_step`."""
+        options, accelerator = self.options, self.accelerator
+        batch = options.per_device_train_batch_size * accelerator.num_processes * options.gradient_accumulation_steps
+        summary = dataset_summary(options.dataset)
+        earlier = options.model_name_or_path
+        return {
+            "data": run_summary.of_dataset(options.dataset, summary, self.training.pairs.num_records, len(validation)),
+            "options": run_summary.of_options(options),
+            "steps": self.step,
+            "samples": self.step * batch,
+            "seconds": self.throughput.seconds,
+            "resumed_at_step": self.resumed_at,
+            "processes": accelerator.num_processes,
+            "device": run_summary.of_device(accelerator.device),
+            "mixed_precision": accelerator.mixed_precision,
+            "versions": run_summary.versions(),
+            "earlier": run_summary.of_model(earlier) if earlier else None,
+        }
 
 
 __all__ = ["pretrain"]

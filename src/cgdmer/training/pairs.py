@@ -242,6 +242,11 @@ class PairDataset(Dataset):
         """The first pairs."""
         return [self[index] for index in range(min(count, len(self)))]
 
+    @property
+    def num_records(self) -> int:
+        """Records that have a text."""
+        return len(self)
+
     def describe(self) -> str:
         """How many records there are, in words."""
         return f"{len(self)} for training ({self.num_without_text} without text left out)"

@@ -121,6 +121,11 @@ class StreamedPairs(IterableDataset):
         """The first pairs of this process's first worker."""
         return [pair for pair, _ in islice(self._pairs(0, Position()), count)]
 
+    @property
+    def num_records(self) -> int | None:
+        """With or without a text, as far as the dataset says."""
+        return self.dataset.num_rows
+
     def describe(self) -> str:
         """How many records there are, in words."""
         number = self.dataset.num_rows or "unknown number"

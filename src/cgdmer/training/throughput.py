@@ -97,6 +97,11 @@ class Throughput:
         """Of the whole run (of a resumed one: since then)."""
         return self._describe(self._whole)
 
+    @property
+    def seconds(self) -> float:
+        """That the clock ran until the last `metrics` (of a resumed run: since then)."""
+        return self._whole.seconds
+
     def _read_clock(self) -> None:
         if self._started is not None:
             now = time.perf_counter()

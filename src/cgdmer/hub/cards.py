@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model cards, filled in from what a model's folder and evaluations say; what they leave open is called unknown."""
+
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+from safetensors import safe_open
+from transformers import AutoConfig, AutoFeatureExtractor
+
+from cgdmer.evaluation.evaluate import ZERO_SHOT
+from cgdmer.evaluation.report import (
+    IN_DOMAIN,
+    INTERVALS,
+    calibration_in_words,
+    conditions_table,
+    markdown_table,
+    overall_table,
+    plain,
+    with_interval,
+)
+from cgdmer.evaluation.statistics import FEWEST_POSITIVES
+from cgdmer.hub.results import as_eval_results, command_to_repeat, without_folders
+from cgdmer.training import run_summary
+from cgdmer.training.arguments import build_parser
+
+_PLACES = (Path(__file__).parent / "template.md", Path(__file__).parents[3] / "model_cards" / "template.md")
+_UNKNOWN_TRAINING = f"Unknown: the model's folder holds no `{run_summary.FILE_NAME}`, which `cgdmer.pretrain` writes."
+_NORMALIZATIONS = {
+    "fixed": "divided by {fixed_millivolts:g} mV",
+    "minmax_record": "all leads together scaled to 0..1",
+    "zscore_lead": "each lead with mean 0 and standard deviation 1",
+    "zscore_record": "all leads together with mean 0 and standard deviation 1",
+}
+_FILTERS = {
+    "none": "no filter",
+    "lowpass_40hz": "a lowpass filter at 40 Hz",
+    "bandpass_0.67_40hz": "a bandpass filter from 0.67 to 40 Hz",
+}
+_SHAPE = (
+    *("model_type", "num_leads", "num_samples", "sampling_rate", "patch_length", "hidden_size", "num_hidden_layers"),
+    *("num_attention_heads", "intermediate_size", "vocab_size", "max_position_embeddings"),
+)
+
+
+def fill_card(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    results: Sequence[Mapping[str, Any]] = (),
+    license: str | None = None,
+) -> ModelCard:
+    """The card of a model's folder, with the results in its text and, as `model-index`, in its metadata.
+
+    A README.md in the folder was written by hand: its text stays, and its metadata get the license and the results.
+
+    Args:
+        folder: the model with its processor.
+        repo_id: under which it will be found.
+        results: see `cgdmer.hub.results.read_results`.
+        license: see `cgdmer.hub.publishing.push`.
+    """
+    source, name = Path(folder), repo_id.split("/")[-1]
+    eval_results = as_eval_results(results) or None
+    if (source / "README.md").is_file():
+        card = ModelCard.load(source / "README.md")
+        card.data.license = license or card.data.license
+        if eval_results:
+            card.data.model_name, card.data.eval_results = name, eval_results
+        return card
+    config, training = AutoConfig.from_pretrained(source), run_summary.of_model(source)
+    joint = hasattr(config, "text_config")
+    data = ModelCardData(
+        language="en",
+        library_name="transformers",
+        license=license,
+        pipeline_tag="zero-shot-classification" if joint else None,
+        tags=["ecg", "electrocardiogram", "cg-dmer", *(["zero-shot"] if joint else [])],
+        model_name=name if eval_results else None,
+        eval_results=eval_results,
+    )
+    return ModelCard.from_template(
+        data,
+        template_path=str(next(place for place in _PLACES if place.is_file())),
+        name=name,
+        model=_model(config, joint),
+        licence=_licence(license),
+        usage=_usage(config, repo_id, joint),
+        training_data=_training_data(training),
+        preprocessing=_preprocessing(source),
+        configuration=_configuration(source, config),
+        cost=_cost(training),
+        results=_results(results),
+        limits=_limits(training, results),
+        reproduce=_reproduce(training, results, repo_id),
+    )
+
+
+def _model(config: Any, joint: bool) -> str:
+    if joint:
+        return (
+            "An ECG encoder and a text encoder in one space (CG-DMER, arXiv 2602.21154), so that findings are scored "
+            "from their names."
+        )
+    labels = list(config.id2label.values()) if config.architectures == ["CGDMERForECGClassification"] else []
+    if labels:
+        return f"An ECG encoder with a classifier, one sigmoid a label: {plain(', '.join(labels))}."
+    return "An ECG encoder: an embedding for a recording."
+
+
+def _licence(license: str | None) -> str:
+    weights = "not stated" if license is None else license
+    return f"Licence of the weights: {weights}. Licence of the code beside them: Apache-2.0."
+
+
+def _usage(config: Any, repo_id: str, joint: bool) -> str:
+    if joint:
+        task, arguments = "zero-shot-ecg-classification", ', candidate_labels=["atrial fibrillation", "normal ECG"]'
+    elif config.architectures == ["CGDMERForECGClassification"]:
+        task, arguments = "ecg-classification", ""
+    else:
+        return (
+            f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{repo_id}", '
+            "trust_remote_code=True)"
+        )
+    return (
+        "from transformers import pipeline\n\n"
+        f'classify = pipeline("{task}", model="{repo_id}", trust_remote_code=True)\n'
+        f'classify("path/to/wfdb_record"{arguments})'
+    )
+
+
+def _stages(training: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The runs that the weights went through, the last first; `None` for one of which nothing is known."""
+    found: list[Any] = []
+    while training is not None:
+        found.append(training)
+        training = training.get("earlier")
+    return found
+
+
+def _training_data(training: Mapping[str, Any] | None) -> str:
+    stages = _stages(training)
+    if not stages:
+        return _UNKNOWN_TRAINING
+    parts = [_data_of(stage["data"], stage["options"]) for stage in stages]
+    begun = stages[-1]["options"].get("model_name_or_path")
+    if begun:
+        parts.append(f"Training began with the weights of {plain(begun)}, whose own data are unknown.")
+    text_tower = [stage["options"]["text_model_name_or_path"] for stage in stages]
+    parts += [f"The text encoder began with the weights of {plain(one)}." for one in text_tower if one]
+    parts.append(
+        "`training_records.safetensors`, where it is there, holds fingerprints of the records and patients, by which "
+        "`cgdmer evaluate` refuses test records that were trained on."
+    )
+    return "\n\n".join(parts)
+
+
+def _data_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    source = data["source"] or {}
+    if source:
+        version = f", version {source['version']}" if source.get("version") else ""
+        words = f"{source.get('title', source.get('name', data['name']))}{version}"
+        lines = [f"- Corpus: {plain(words)}."]
+    else:
+        lines = [f"- Corpus: {plain(data['description'] or 'unknown')}"]
+    lines.append(f"- Address: {source.get('url') or 'unknown'}")
+    lines.append(f"- Licence: {plain(source.get('licence') or 'unknown')}.")
+    lines.append(f"- Citation: {plain(source.get('citation') or 'unknown')}")
+    train, validation = data["train_records"], data["validation_records"]
+    lines.append(
+        f"- Records trained on: {'unknown' if train is None else f'{train:,}'}; for validation: {validation:,}."
+    )
+    texts = {"report": "the records' reports", "statements": "the records' findings as sentences"}
+    if options.get("text_source"):
+        reworded = ", also in other words" if options.get("wordings") else ""
+        lines.append(f"- Texts: {texts[options['text_source']]}{reworded}.")
+    return "\n".join(lines)
+
+
+def _preprocessing(folder: Path) -> str:
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    settings = extractor.to_dict()
+    derived = (
+        "Absent limb leads are derived from two that are there; other absent leads get no token."
+        if extractor.derive_limb_leads
+        else "Absent leads get no token."
+    )
+    return (
+        "Saved with the weights and applied to whatever comes: leads ordered by name, any unit that is stated, "
+        f"resampled to {extractor.sampling_rate:g} Hz with a polyphase filter, "
+        f"{extractor.num_samples / extractor.sampling_rate:g} s (the pipelines cut longer recordings in windows), "
+        f"{_FILTERS[extractor.filter]}, {_NORMALIZATIONS[extractor.normalization].format(**settings)}. Gaps up to "
+        f"{extractor.longest_gap_seconds:g} s are interpolated; recordings shorter than "
+        f"{extractor.shortest_seconds:g} s are refused. {derived}"
+    )
+
+
+def _configuration(folder: Path, config: Any) -> str:
+    towers = [("ECG encoder", getattr(config, "ecg_config", config))]
+    if hasattr(config, "text_config"):
+        towers.append(("Text encoder", config.text_config))
+    lines = [f"`{(config.architectures or ['unknown'])[0]}`, {_num_weights(folder):,} weights."]
+    for name, tower in towers:
+        found = [f"{key} {getattr(tower, key)}" for key in _SHAPE if getattr(tower, key, None) is not None]
+        lines.append(f"- {name}: {plain(', '.join(found))}.")
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _num_weights(folder: Path) -> int:
+    count = 0
+    for path in folder.glob("model*.safetensors"):
+        with safe_open(path, "np") as file:
+            count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return count
+
+
+def _cost(training: Mapping[str, Any] | None) -> str:
+    stages = _stages(training)
+    if not stages:
+        return "Unknown."
+    return "\n".join(f"- {_cost_of(stage)}" for stage in stages)
+
+
+def _cost_of(stage: Mapping[str, Any]) -> str:
+    begun = stage["resumed_at_step"]
+    since = f" since step {begun:,}, where the run was resumed; before that unknown" if begun else ""
+    versions = ", ".join(f"{name} {version}" for name, version in stage["versions"].items())
+    return (
+        f"{stage['samples']:,} samples in {stage['steps']:,} steps on {stage['processes']} x "
+        f"{plain(stage['device'])}, mixed precision: {stage['mixed_precision']}; {stage['seconds'] / 3600:.2f} hours "
+        f"without validation and saving{since}. {versions}."
+    )
+
+
+def _results(all_results: Sequence[Mapping[str, Any]]) -> str:
+    if not all_results:
+        return "Not measured."
+    return "\n\n".join(["\n\n".join(_results_of(results)) for results in all_results] + [INTERVALS])
+
+
+def _results_of(results: Mapping[str, Any]) -> list[str]:
+    first = next(iter(results["measures"].values()))
+    prompts = without_folders(str(results.get("prompts") or "none"))
+    parts = [
+        f"### {plain(results['task'])}",
+        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['test_splits'])}); "
+        f"protocol `{results['protocol']}`; prompts `{prompts}`.",
+        *_warnings(results),
+        overall_table(results),
+    ]
+    by_class = results["measures"].get(ZERO_SHOT, first)["per_class"]
+    rows = [
+        [label, f"{row['positives']:,}", with_interval(row, "auroc")]
+        for label, row in by_class.items()
+        if not row["few_positives"]
+    ]
+    if rows:
+        heads = ["class", "positives", f"AUROC, {ZERO_SHOT if ZERO_SHOT in results['measures'] else 'first measure'}"]
+        parts += [f"Classes with {FEWEST_POSITIVES} positives or more:", markdown_table(heads, rows)]
+    for title, key in (("By sex and age", "groups"), ("With fewer leads, at lower rates, with noise", "robustness")):
+        if results.get(key):
+            parts += [f"{title}:", conditions_table(results[key])]
+    if results.get("calibration"):
+        parts.append(calibration_in_words(results["calibration"]))
+    return parts
+
+
+def _warnings(results: Mapping[str, Any]) -> list[str]:
+    found = [f"**{IN_DOMAIN}**"] if results["in_domain"] else []
+    overlap = results.get("overlap")
+    if overlap is None:
+        found.append("Whether the model was trained on some of these records is unknown.")
+    elif any(overlap.values()):
+        found.append(
+            f"**The model was trained on {overlap['records']:,} of these records, and on patients of "
+            f"{overlap['patients']:,}.**"
+        )
+    if results["protocol"] == "as_published":
+        found.append(
+            "**The protocol repeats known defects of published evaluations: compare these figures with theirs alone.**"
+        )
+    return found
+
+
+def _limits(training: Mapping[str, Any] | None, all_results: Sequence[Mapping[str, Any]]) -> str:
+    lines = []
+    if training is None:
+        lines.append("- What it was trained on is unknown, and so what it can be tested on.")
+    if not any(results.get("groups") for results in all_results):
+        lines.append("- By sex and age it has not been measured.")
+    if not any(results.get("robustness") for results in all_results):
+        lines.append("- With fewer leads, at lower rates and with noise it has not been measured.")
+    if all_results and all(results["in_domain"] for results in all_results):
+        lines.append("- On corpora other than that of its training it has not been measured.")
+    return "\n".join(lines)
+
+
+def _reproduce(training: Mapping[str, Any] | None, all_results: Sequence[Mapping[str, Any]], repo_id: str) -> str:
+    stages = _stages(training)
+    commands = [_command_of(stage) for stage in reversed(stages)]
+    commands += [command_to_repeat(results["command"], repo_id) for results in all_results]
+    unknown = [] if stages else ["How it was trained is unknown."]
+    if not commands:
+        return unknown[0]
+    block = "```\n" + "\n".join(commands) + "\n```"
+    return "\n\n".join([*unknown, "Folders of datasets are named by their last part alone.", block])
+
+
+def _command_of(stage: Mapping[str, Any]) -> str:
+    """The command of a pretraining run, with the options that are not the default."""
+    parser, options = build_parser(), stage["options"]
+    launch = ["accelerate", "launch"]
+    if stage["processes"] > 1:
+        launch += ["--num_processes", str(stage["processes"])]
+    if stage["mixed_precision"] != "no":
+        launch += ["--mixed_precision", stage["mixed_precision"]]
+    words = [*launch, "-m", "cgdmer.pretrain", "--dataset", stage["data"]["name"], "--output_dir", "run"]
+    for name, value in options.items():
+        if value is None or value == parser.get_default(name):
+            continue
+        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+__all__ = ["fill_card"]

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a model's folder goes to the Hub: a copy that holds that alone, checked by loading it.
+
+Files are chosen by what a model needs, not by what must not go: checkpoints, metrics, arguments with the paths of
+this machine stay where they are without being named anywhere.
+"""
+
+import json
+import os
+import re
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+import cgdmer
+from cgdmer.data.fingerprints import FILE_NAME as FINGERPRINTS
+from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.models.errors import CGDMERError, ModelFolderError
+from cgdmer.models.hub_folder import HubFolderModel, copy_model_code
+from cgdmer.training.run_summary import FILE_NAME as RUN_SUMMARY
+
+CONFIG = "config.json"
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
+_PICKLE_SUFFIXES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
+_READABLE_SUFFIXES = {".json", ".jinja", ".md", ".txt", ".yaml"}
+
+
+def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
+    """Fill an empty folder with what a model needs to be loaded, without and with this package.
+
+    Weights go as they are, byte by byte; the code is that of the installed package, as `save_pretrained` writes it.
+
+    Args:
+        folder: as `cgdmer.pretrain`, `cgdmer finetune` or `save_pretrained` left it.
+        target: an empty folder.
+
+    Raises:
+        ModelFolderError: the folder holds pickles, or something is missing or damaged, so that it does not load.
+    """
+    source = Path(folder)
+    if not (source / CONFIG).is_file():
+        raise ModelFolderError(
+            f"{source} has no {CONFIG}: it is no model's folder. Name the one that pretraining, `cgdmer finetune` or "
+            "save_pretrained wrote; a checkpoint is none yet."
+        )
+    _refuse_pickles(source)
+    try:
+        config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
+        model_class = _class_of(source, config)
+        for path in source.iterdir():
+            if _WEIGHTS.fullmatch(path.name):
+                shutil.copyfile(path, target / path.name)
+        document = {**_without_names_of_origin(config), **model_class.hub_entries()}
+        _write_json(target / CONFIG, document)
+        joint = "text_config" in config
+        (cgdmer.ECGProcessor if joint else cgdmer.ECGFeatureExtractor).from_pretrained(source).save_pretrained(target)
+        copy_model_code(target)
+        _clean_json_files(target)
+        if (source / FINGERPRINTS).is_file():
+            Fingerprints.load(source / FINGERPRINTS)
+            shutil.copyfile(source / FINGERPRINTS, target / FINGERPRINTS)
+        if (source / RUN_SUMMARY).is_file():
+            _write_json(target / RUN_SUMMARY, json.loads((source / RUN_SUMMARY).read_text(encoding="utf-8")))
+        _check_weights(model_class.from_pretrained(target), source)
+    except CGDMERError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ModelFolderError(
+            f"{source} does not load as a model with its processor ({error}). Save both there again with "
+            "save_pretrained, and try AutoModel.from_pretrained on it."
+        ) from error
+
+
+def refuse_local_paths(folder: Path, *origins: str | os.PathLike[str]) -> None:
+    """Raise a ModelFolderError where a readable file names a folder of this machine: the given ones, or the home."""
+    paths = {str(Path(origin).resolve()) for origin in origins} | {str(Path.home()), str(Path.cwd())}
+    # A path as short as "/" or "/root" would be found in other words.
+    patterns = [re.compile(rf"{re.escape(path)}(?![\w-])") for path in paths if len(Path(path).parts) > 2]
+    for file in sorted(folder.rglob("*")):
+        if file.suffix not in _READABLE_SUFFIXES:
+            continue
+        text = file.read_text(encoding="utf-8")
+        for pattern in patterns:
+            if found := pattern.search(text):
+                raise ModelFolderError(
+                    f"{file.relative_to(folder)} would publish the path {found[0]!r} of this machine. Take it out of "
+                    "the model's folder, or of what the results say."
+                )
+
+
+def _refuse_pickles(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and (path.suffix in _PICKLE_SUFFIXES or _is_pickle(path)):
+            raise ModelFolderError(
+                f"{path.relative_to(folder)} in {folder} is a pickle, or may hold one, which runs code where it is "
+                "loaded. Save weights as safetensors (save_pretrained does) and remove it."
+            )
+
+
+def _is_pickle(path: Path) -> bool:
+    """By its content; safetensors files begin with a length, which may look like a pickle's head."""
+    if path.suffix == ".safetensors":
+        return False
+    with open(path, "rb") as file:
+        head = file.read(2)
+    if len(head) == 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
+        return True
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".pkl") for name in archive.namelist())
+
+
+def _class_of(folder: Path, config: dict[str, Any]) -> type[HubFolderModel]:
+    names = config.get("architectures") or ["nothing"]
+    found = getattr(cgdmer, names[0], None)
+    if not (isinstance(found, type) and issubclass(found, HubFolderModel)):
+        raise ModelFolderError(
+            f"{folder / CONFIG} names the architecture {names[0]!r}, which is no model of this package. Push it with "
+            "its own library."
+        )
+    return found
+
+
+def _without_names_of_origin(value: Any) -> Any:
+    """Where transformers notes from where something was loaded: a path of this machine, and of no use elsewhere."""
+    if isinstance(value, dict):
+        return {
+            key: _without_names_of_origin(one)
+            for key, one in value.items()
+            if key not in ("_name_or_path", "name_or_path")
+        }
+    return [_without_names_of_origin(one) for one in value] if isinstance(value, list) else value
+
+
+def _clean_json_files(folder: Path) -> None:
+    for path in folder.glob("*_config.json"):
+        _write_json(path, _without_names_of_origin(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _check_weights(model: torch.nn.Module, source: Path) -> None:
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise ModelFolderError(f"the weight {name} in {source} holds values that are not finite. Train it anew.")
+
+
+__all__ = ["CONFIG", "refuse_local_paths", "stage_model"]

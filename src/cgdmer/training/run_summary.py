@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model's card must say of its training, written beside the weights: `training_summary.json`.
+
+It travels with the weights, so it holds no path of the machine, and of the data counts and terms alone: no id of a
+record or a patient and no text of a report.
+"""
+
+import json
+import os
+import platform
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.utils import cached_file
+
+import cgdmer
+from cgdmer.models.errors import ModelFolderError
+
+FILE_NAME = "training_summary.json"
+_OPTIONS = (
+    *("streaming", "text_source", "wordings", "texts_per_record", "max_train_samples"),
+    *("lead_dropout", "noise", "gain", "num_train_epochs", "max_train_steps"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "weight_decay"),
+    *("lr_scheduler_type", "num_warmup_steps", "max_grad_norm", "freeze_text_layers", "seed"),
+)
+
+
+def origin(name_or_path: str) -> str:
+    """A preset's name or a Hub id as it is; of a folder its last part."""
+    return Path(name_or_path).resolve().name if Path(name_or_path).exists() else name_or_path
+
+
+def of_dataset(name: str, summary: dict[str, Any], train: int | None, validation: int) -> dict[str, Any]:
+    """Of the data: where it comes from and on what terms, and how many records there were.
+
+    Args:
+        name: the folder, or the id of a repository.
+        summary: what its `summary.json` says; empty where there is none.
+        train, validation: records; None: not known.
+    """
+    source = {key: value for key, value in summary.get("source", {}).items() if value}
+    return {
+        "name": origin(name),
+        "source": source or None,
+        # Of a corpus with a source it says no more; of others it is all that is known.
+        "description": None if source else summary.get("description"),
+        "train_records": train,
+        "validation_records": validation,
+    }
+
+
+def of_options(options: Namespace) -> dict[str, Any]:
+    """What was chosen, without the folders."""
+    named = {name: getattr(options, name) for name in ("config_name", "model_name_or_path", "text_model_name_or_path")}
+    return {
+        **{name: None if value is None else origin(value) for name, value in named.items()},
+        **{name: getattr(options, name) for name in _OPTIONS},
+    }
+
+
+def of_device(device: torch.device) -> str:
+    """The device's name, as far as it is known."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def versions() -> dict[str, str]:
+    return {"cgdmer": cgdmer.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def of_model(name_or_path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What a model's folder or Hub repository says of its training; None if it says nothing.
+
+    Raises:
+        ModelFolderError: what it says is damaged.
+    """
+    path = cached_file(
+        str(name_or_path),
+        FILE_NAME,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if path is None:
+        return None
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(f"{path} cannot be read ({error}). Fetch the model again.") from error
+
+
+def write(folder: Path, summary: dict[str, Any]) -> None:
+    (folder / FILE_NAME).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+__all__ = ["FILE_NAME", "of_dataset", "of_device", "of_model", "of_options", "origin", "versions", "write"]

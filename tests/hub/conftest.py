@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stand-in for the Hub, a model to push, and this process pointed at the stand-in."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import datasets
+import huggingface_hub
+import pytest
+import transformers
+from accounts import TOKENS, WRITER
+from stand_in import HubStandIn
+from tiny_hub_model import save_model
+
+
+@pytest.fixture
+def hub(tmp_path_factory) -> Iterator[HubStandIn]:
+    with HubStandIn(tmp_path_factory.mktemp("hub") / "stored", TOKENS) as running:
+        yield running
+
+
+@pytest.fixture
+def to_hub(hub, tmp_path, monkeypatch) -> HubStandIn:
+    """This process talks to the stand-in, with a token that may write, and waits for nothing between tries."""
+    point_at(hub.url, monkeypatch)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(huggingface_hub.utils._http.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets_cache")
+    huggingface_hub.HfFileSystem.clear_instance_cache()  # they keep the address that they were made with
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    return hub
+
+
+def point_at(url: str, monkeypatch) -> None:
+    """huggingface_hub and datasets read HF_ENDPOINT when they are imported, transformers when it first asks."""
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", url)
+    monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)
+
+
+@pytest.fixture
+def environment(hub, tmp_path) -> Callable[..., dict[str, str]]:
+    """Of another process whose Hub is the stand-in; keywords override."""
+
+    def make(**overrides: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+        home = tmp_path / "home"
+        return kept | {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "OMP_NUM_THREADS": "1",
+            **overrides,
+        }
+
+    return make
+
+
+@pytest.fixture
+def model_folder(tmp_path) -> Path:
+    return save_model(tmp_path / "model")

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cards are filled in from what training and evaluation left, and say nothing else."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub.repocard import metadata_load
+from tiny_hub_model import save_model, tiny_config
+from transformers import AutoConfig, AutoFeatureExtractor
+
+from cgdmer.cli import main
+from cgdmer.data.ptbxl import PTBXL
+from cgdmer.data.simulation import simulate_cohort
+from cgdmer.data.storage import load_dataset_folder, split_of_fold
+from cgdmer.data.writing import write_dataset
+from cgdmer.hub.cards import fill_card
+from cgdmer.hub.publishing import push
+from cgdmer.hub.results import command_to_repeat, read_results, write_benchmark_results
+from cgdmer.models.errors import CorpusError, PublishingError
+from cgdmer.presets import preset_folder
+from cgdmer.training.arguments import parse_arguments
+from cgdmer.training.loop import pretrain
+
+REPOSITORY = "lab/tiny-ecg"
+TEMPLATE = Path(__file__).parents[2] / "model_cards" / "template.md"
+# Of the sentences around the values: the number of the paper, 95 % intervals, the licence of the code.
+OF_THE_SENTENCES = {"2602.21154", "95", "2.0", "10", "1", "0"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> dict[str, Path]:
+    """A dataset that says it is PTB-XL, a model pretrained on it for two steps, and its evaluation."""
+    folder = tmp_path_factory.mktemp("made")
+    write_dataset(
+        simulate_cohort(60, seed=3, sampling_rate=100),
+        folder / "ecgs",
+        splits=split_of_fold,
+        description="Simulated patients.",
+    )
+    summary = json.loads((folder / "ecgs" / "summary.json").read_text())
+    summary["source"] = vars(PTBXL.source)
+    (folder / "ecgs" / "summary.json").write_text(json.dumps(summary))
+    shutil.copytree(preset_folder("cgdmer-tiny"), folder / "preset", ignore=shutil.ignore_patterns("config.json"))
+    tiny_config().save_pretrained(folder / "preset")
+    options = ["--config_name", str(folder / "preset"), "--dataset", str(folder / "ecgs"), "--report_to", "none"]
+    options += ["--output_dir", str(folder / "run"), "--max_train_steps", "2", "--per_device_train_batch_size", "8"]
+    pretrain(parse_arguments([*options, "--text_source", "statements", "--noise", "0.02"]))
+    asked = ["evaluate", str(folder / "run"), "--dataset", str(folder / "ecgs"), "--tasks", "simulated"]
+    asked += ["--skip_linear_probe", "--output_dir", str(folder / "results"), "--test_splits", "validation", "test"]
+    assert main(asked) == 0
+    # What more records would add: the same values under other names.
+    path = folder / "results" / "simulated" / "results.json"
+    results = json.loads(path.read_text())
+    results["robustness"] = {"leads": [{"name": "lead I", "zero-shot": results["measures"]["zero-shot"]}]}
+    results["groups"] = {"sex": [{"name": "women", "zero-shot": results["measures"]["zero-shot"]}]}
+    next(iter(results["measures"]["zero-shot"]["per_class"].values()))["few_positives"] = False
+    results["measures"]["linear probe 100 %"] = results["measures"]["zero-shot"]
+    path.write_text(json.dumps(results))
+    return {name: folder / name for name in ("ecgs", "run", "results")}
+
+
+@pytest.fixture(scope="module")
+def results(made) -> dict[str, Any]:
+    return json.loads((made["results"] / "simulated" / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def card(made) -> ModelCard:
+    return fill_card(made["run"], REPOSITORY, read_results([made["results"]]), license="cc-by-4.0")
+
+
+def numbers_and_words_in(value: Any) -> tuple[list[float], list[str]]:
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        parts = [numbers_and_words_in(one) for one in value]
+        return [one for numbers, _ in parts for one in numbers], [one for _, words in parts for one in words]
+    if isinstance(value, str):
+        return [], [value]
+    return ([value], []) if isinstance(value, int | float) else ([], [])
+
+
+def numbers_in(text: str) -> set[str]:
+    return {found.rstrip(".,") for found in re.findall(r"(?<![\w.])\d[\d,.]*(?:e-?\d+)?", text)}
+
+
+def test_every_number_is_one_that_was_measured_or_configured(card, made, results):
+    config = AutoConfig.from_pretrained(made["run"])
+    extractor = AutoFeatureExtractor.from_pretrained(made["run"])
+    training = json.loads((made["run"] / "training_summary.json").read_text())
+    known, words = numbers_and_words_in([results, config.to_dict(), extractor.to_dict(), training])
+    known += [training["seconds"] / 3600, extractor.num_samples / extractor.sampling_rate]
+    shapes = json.loads((made["run"] / "model.safetensors").read_bytes()[8:].split(b"}}", 1)[0] + b"}}")
+    shapes.pop("__metadata__", None)
+    known.append(sum(one["data_offsets"][1] - one["data_offsets"][0] for one in shapes.values()) // 4)  # float32
+    allowed = {form.format(one) for one in known for form in ("{}", "{:.3f}", "{:.2f}", "{:g}")}
+    allowed |= {f"{one:,}" for one in known if isinstance(one, int)}
+    allowed |= numbers_in(" ".join(words)) | numbers_in(TEMPLATE.read_text()) | OF_THE_SENTENCES
+    assert numbers_in(card.text) <= allowed
+    assert len(numbers_in(card.text)) > 30  # the tables are there
+
+
+def test_the_tables_hold_what_was_measured(card, results):
+    measured = results["measures"]["zero-shot"]
+    low, high = measured["macro_auroc_interval"]
+    value = f"{measured['macro_auroc']:.3f} ({low:.3f} to {high:.3f})"
+    assert f"| zero-shot | trained | {value} |" in card.text
+    assert f"| leads | lead I | {measured['records']} | {value} |" in card.text
+    untrained = results["untrained"]["zero-shot"]["macro_auroc"]
+    assert f"| zero-shot | untrained | {untrained:.3f} (" in card.text
+    for family, rows in results["groups"].items():
+        for row in rows:
+            assert f"| {family} | {row['name']} | {row['zero-shot']['records']} | " in card.text
+    assert f"differ by {results['calibration']['expected_calibration_error']:.3f} from" in card.text
+    for label, row in measured["per_class"].items():
+        assert (f"| {label} | {row['positives']} | {row['auroc']:.3f} (" in card.text) != row["few_positives"]
+    assert "protocol `repaired`; prompts `ensemble`" in card.text
+
+
+def test_metadata_round_trip(card, results, tmp_path):
+    card.save(tmp_path / "README.md")
+    metadata = metadata_load(tmp_path / "README.md")
+    assert metadata["license"] == "cc-by-4.0"
+    assert metadata["pipeline_tag"] == "zero-shot-classification"
+    [model] = metadata["model-index"]
+    assert model["name"] == "tiny-ecg"
+    loaded = ModelCard.load(tmp_path / "README.md")
+    assert str(loaded) == str(card)
+    found = {(one.metric_type, one.metric_name): one for one in loaded.data.eval_results}
+    types = {"AUROC": "roc_auc", "AUPRC": "average_precision", "F1": "f1"}
+    for name, measured in results["measures"].items():
+        for metric, metric_type in types.items():
+            if f"macro_{metric.lower()}" in measured:
+                one = found.pop((metric_type, f"macro {metric}, {name}"))
+                assert one.metric_value == measured[f"macro_{metric.lower()}"]
+                assert one.task_name in name
+                assert (one.dataset_name, one.dataset_split) == ("simulated", "validation+test")
+    assert not found
+
+
+def test_data_cost_and_command(card, made):
+    training = json.loads((made["run"] / "training_summary.json").read_text())
+    splits = load_dataset_folder(made["ecgs"])
+    assert training["data"]["validation_records"] == len(splits["validation"])
+    assert (training["steps"], training["samples"], training["processes"]) == (2, 16, 1)
+    assert training["seconds"] > 0
+    for words in (PTBXL.source.title, PTBXL.source.licence, PTBXL.source.citation, PTBXL.source.url, "1.0.3"):
+        assert words in card.text
+    assert f"Records trained on: {len(splits['train'])}; for validation: {len(splits['validation'])}." in card.text
+    assert "16 samples in 2 steps on 1 x cpu" in card.text
+    assert f"; {training['seconds'] / 3600:.2f} hours without validation and saving." in card.text
+    assert "Texts: the records' findings as sentences." in card.text
+    [command] = [line for line in card.text.splitlines() if line.startswith("accelerate launch")]
+    words = command.split()
+    repeated = parse_arguments(words[words.index("cgdmer.pretrain") + 1 :])
+    assert (repeated.max_train_steps, repeated.noise, repeated.text_source) == (2, 0.02, "statements")
+    assert (repeated.config_name, repeated.dataset, repeated.per_device_train_batch_size) == ("preset", "ecgs", 8)
+    assert f"cgdmer evaluate {REPOSITORY} --dataset ecgs --tasks simulated" in card.text
+
+
+def test_nothing_of_patients_and_of_this_machine_is_published(to_hub, made):
+    push(made["run"], REPOSITORY, results=[made["results"]], benchmark="lab/ecg-benchmark")
+    files = to_hub.files(REPOSITORY)
+    assert {"training_summary.json", "training_records.safetensors", ".eval_results/simulated.yaml"} <= files.keys()
+    assert not files.keys() & {"training_arguments.json", "metrics.jsonl", "training_curve.png"}
+    own = {name: content.decode() for name, content in files.items() if not name.endswith((".safetensors", ".py"))}
+    texts = {name: text for name, text in own.items() if name not in ("tokenizer.json",)}
+    rows = [
+        row
+        for split in load_dataset_folder(made["ecgs"]).values()
+        for row in split.select_columns(["record_id", "patient_id", "text"])
+    ]
+    forbidden = {str(value) for row in rows for value in row.values() if value}
+    assert len(forbidden) > 100
+    for name, text in texts.items():
+        assert not [one for one in forbidden if one in text], name
+        assert str(made["run"].parent) not in text, name
+
+
+def test_for_a_benchmark(made, results, tmp_path):
+    found = read_results([made["results"] / "simulated"])
+    write_benchmark_results(tmp_path, "lab/ecg-benchmark", found)
+    [entry] = parse_eval_result_entries(yaml.safe_load((tmp_path / ".eval_results" / "simulated.yaml").read_text()))
+    assert (entry.dataset_id, entry.task_id) == ("lab/ecg-benchmark", "simulated")
+    assert entry.value == results["measures"]["zero-shot"]["macro_auroc"]
+    assert "validation+test" in entry.notes
+    with pytest.raises(CorpusError, match="several results of simulated"):
+        write_benchmark_results(tmp_path, "lab/ecg-benchmark", found * 2)
+    with pytest.raises(PublishingError, match="benchmark"):
+        write_benchmark_results(tmp_path, "no/such/thing", found)
+
+
+# What is not known
+
+
+def test_what_is_unknown_is_said_to_be(tmp_path):
+    text = fill_card(save_model(tmp_path / "model"), REPOSITORY).text
+    for words in (
+        "Licence of the weights: not stated.",
+        "Unknown: the model's folder holds no `training_summary.json`",
+        "Not measured.",
+        "How it was trained is unknown.",
+        "By sex and age it has not been measured.",
+    ):
+        assert words in text
+    assert "None" not in text
+
+
+def test_a_resumed_run_and_earlier_weights(made, tmp_path):
+    shutil.copytree(made["run"], tmp_path / "run", ignore=shutil.ignore_patterns("recon*"))
+    summary = json.loads((tmp_path / "run" / "training_summary.json").read_text())
+    earlier = json.loads(json.dumps(summary))
+    earlier["data"] |= {"source": {"title": "Another corpus", "licence": "ODbL"}, "train_records": None}
+    earlier["options"]["model_name_or_path"] = "lab/unheard-of"
+    summary |= {"resumed_at_step": 1, "earlier": earlier}
+    (tmp_path / "run" / "training_summary.json").write_text(json.dumps(summary))
+    text = fill_card(tmp_path / "run", REPOSITORY).text
+    assert "saving since step 1, where the run was resumed; before that unknown" in text
+    assert "Another corpus" in text
+    assert "ODbL" in text
+    assert "Records trained on: unknown" in text
+    assert "Training began with the weights of lab/unheard-of, whose own data are unknown." in text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"overlap": {"records": 7, "patients": 9}}, "was trained on 7 of these records, and on patients of 9."),
+        ({"overlap": None}, "Whether the model was trained on some of these records is unknown."),
+        ({"in_domain": True}, "In-domain: the model was pretrained on other records of the corpus"),
+        ({"protocol": "as_published"}, "repeats known defects"),
+        ({"prompts": "/home/somebody/my prompts.json"}, "prompts `my prompts.json`"),
+    ],
+)
+def test_what_the_reader_of_the_results_must_know(made, results, change, said):
+    text = fill_card(made["run"], REPOSITORY, [results | change]).text
+    assert said in text
+    assert "somebody" not in text
+
+
+def test_results_that_are_none(made, tmp_path):
+    with pytest.raises(CorpusError, match=r"holds no results\.json"):
+        read_results([tmp_path])
+    (tmp_path / "results.json").write_text('{"labels": []}')
+    with pytest.raises(CorpusError, match="lacks task, protocol"):
+        read_results([tmp_path])
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(CorpusError, match="cannot be read"):
+        read_results([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("command", "repeated"),
+    [
+        ("cgdmer evaluate /data/run --dataset /data/ptbxl/", "cgdmer evaluate lab/m --dataset ptbxl"),
+        ("cgdmer evaluate run --dataset=/data/x --seed 3", "cgdmer evaluate lab/m --dataset=x --seed 3"),
+        ("cgdmer evaluate --dataset 'C:\\my data' ../run", "cgdmer evaluate --dataset 'my data' run"),
+    ],
+)
+def test_commands_lose_their_folders(command, repeated):
+    assert command_to_repeat(command, "lab/m") == repeated
