@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pushed by this process over HTTP, loaded by others that have no `cgdmer`: from the Hub, and without a network."""
+"""Pushed by this process over HTTP, loaded by others in an environment with torch, transformers and scipy alone: from
+the Hub, and without a network.
+"""
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accounts import OTHER, READER, WRITER
+from bare_environment import make_environment
 from huggingface_hub import CommitOperationAdd, HfApi
 from tiny_hub_model import TINY_ECG, save_model
 
@@ -50,13 +52,19 @@ def scores_of(folder: Path, inputs: Path) -> torch.Tensor:
     return CGDMERForZeroShot.from_pretrained(folder).eval()(**batch).scores
 
 
-def load(environment: dict[str, str], tmp_path: Path, inputs: Path, *revisions: str) -> dict:
-    """By revision, what a process without the package gets."""
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory) -> Path:
+    """The interpreter of a machine that has what a card asks for and no more."""
+    return make_environment(tmp_path_factory.mktemp("elsewhere") / "venv", ["torch", "transformers", "scipy"])
+
+
+def load(interpreter: Path, environment: dict[str, str], tmp_path: Path, inputs: Path, *revisions: str) -> dict:
+    """By revision, what a process of another machine gets."""
     outputs = tmp_path / "outputs.pt"
     outputs.unlink(missing_ok=True)
     script = Path(__file__).with_name("load_from_hub.py")
     child = subprocess.run(
-        [sys.executable, script, REPOSITORY, inputs, outputs, *revisions],
+        [interpreter, script, REPOSITORY, inputs, outputs, *revisions],
         env={name: value for name, value in environment.items() if name != "PYTHONPATH"},
         cwd=tmp_path,
         capture_output=True,
@@ -69,18 +77,19 @@ def load(environment: dict[str, str], tmp_path: Path, inputs: Path, *revisions: 
     return results
 
 
-def test_loaded_elsewhere_then_offline_and_by_revision(to_hub, model_folder, inputs, tmp_path, environment, capsys):
+def test_loaded_elsewhere_then_offline_and_by_revision(to_hub, inputs, tmp_path, environment, elsewhere, capsys):
+    """The model that ships with the package; and another one on a branch."""
     hub = to_hub
-    assert main(["push", str(model_folder), REPOSITORY, "--private", "--license", "mit"]) == 0
+    assert main(["push", str(SHIPPED_MODEL), REPOSITORY, "--private", "--license", "mit"]) == 0
     assert hub.history(REPOSITORY)[0].oid in capsys.readouterr().out
     assert [commit.title for commit in hub.history(REPOSITORY)] == ["Upload model", "initial commit"]
     first = hub.history(REPOSITORY)[0].oid
     other = save_model(tmp_path / "other", seed=1)
     assert main(["push", str(other), REPOSITORY, "--revision", "next", "--commit_message", "Other weights"]) == 0
 
-    expected, of_other = scores_of(model_folder, inputs), scores_of(other, inputs)
+    expected, of_other = scores_of(SHIPPED_MODEL, inputs), scores_of(other, inputs)
     assert (expected - of_other).abs().max() > 0.01  # else any model would pass
-    loaded = load(environment(HF_TOKEN=WRITER), tmp_path, inputs, "main", "next", first)
+    loaded = load(elsewhere, environment(HF_TOKEN=WRITER), tmp_path, inputs, "main", "next", first)
     for revision, wanted in (("main", expected), ("next", of_other), (first, expected)):
         torch.testing.assert_close(loaded[revision]["scores"], wanted, atol=1e-6, rtol=1e-5)
         classified = {row["label"]: row["score"] for row in loaded[revision]["pipeline"]}
@@ -90,7 +99,7 @@ def test_loaded_elsewhere_then_offline_and_by_revision(to_hub, model_folder, inp
     assert not any(request.token for request in downloads)  # the token goes to the Hub alone
 
     hub.stop()
-    offline = load(environment(HF_HUB_OFFLINE="1"), tmp_path, inputs, "main")
+    offline = load(elsewhere, environment(HF_HUB_OFFLINE="1"), tmp_path, inputs, "main")
     for name in ("batch", "logits", "scores"):
         torch.testing.assert_close(offline["main"][name], loaded["main"][name], atol=0, rtol=0)
     assert offline["main"]["pipeline"] == loaded["main"]["pipeline"]
@@ -117,7 +126,7 @@ def test_what_is_pushed(to_hub, model_folder):
     assert json.loads(files["config.json"]) == json.loads(saved, object_hook=without_origin)
 
 
-def test_the_model_that_ships_with_the_package(to_hub):
+def test_what_is_pushed_of_the_model_that_ships_with_the_package(to_hub):
     """Its folder holds no code and names none; its weights are stored in half precision and stay so."""
     push(SHIPPED_MODEL, REPOSITORY)
     files = to_hub.files(REPOSITORY)
