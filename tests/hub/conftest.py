@@ -8,8 +8,8 @@ from pathlib import Path
 import datasets
 import huggingface_hub
 import pytest
-import transformers
 from accounts import TOKENS, WRITER
+from pointing import point_at
 from stand_in import HubStandIn
 from tiny_hub_model import save_model
 
@@ -32,15 +32,6 @@ def to_hub(hub, tmp_path, monkeypatch) -> HubStandIn:
     huggingface_hub.HfFileSystem.clear_instance_cache()  # they keep the address that they were made with
     monkeypatch.setenv("HF_TOKEN", WRITER)
     return hub
-
-
-def point_at(url: str, monkeypatch) -> None:
-    """huggingface_hub and datasets read HF_ENDPOINT when they are imported, transformers when it first asks."""
-    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", url)
-    monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import huggingface_hub
 import pytest
 import torch
 from accounts import OTHER, READER
+from pointing import point_at
 from stand_in import Fault, planted
 from tiny_hub_model import save_model
 
@@ -17,7 +18,6 @@ from cgdmer.cli import main
 from cgdmer.hub.publishing import commit_folder, push
 from cgdmer.hub.staging import stage_model
 from cgdmer.models.errors import ModelFolderError, PublishingError
-from conftest import point_at
 
 REPOSITORY = "lab/tiny-ecg"
 STAGES = ("whoami", "create", "tree", "validate-yaml", "preupload", "lfs-batch", "lfs-upload", "lfs-verify", "commit")

@@ -122,8 +122,8 @@ def signal(random: Random, unit: str) -> tuple[Any, float, list[str]]:
         changed = torch.from_numpy(changed).requires_grad_(dtype == "f8")
     elif shape == "strided":
         changed = changed[::-1, ::-1]
-    elif shape == "huge":  # takes no memory as it is
-        changed = np.broadcast_to(np.array(1, "f4"), (leads, 10 ** random.randint(7, 13)))
+    elif shape == "huge":  # longer than any recording that is taken, and takes no memory as it is
+        changed = np.broadcast_to(np.array(1, "f4"), (leads, 10 ** random.randint(8, 13)))
     return changed, rate, [*random.sample(STANDARD_LEADS, min(leads, 12)), *["V7"] * (leads - 12)]
 
 

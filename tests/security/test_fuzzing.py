@@ -74,6 +74,7 @@ def fuzz(check: Callable, strategy: st.SearchStrategy, examples: int) -> None:
     def run(example):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", module="wfdb")  # what it says of its own use of pandas
             counts[check(example)] += 1
 
     with little_memory():

@@ -20,13 +20,12 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModel, BertConfig, BertModel, pipeline
 
-from cgdmer import CGDMERForZeroShot, CGDMERModel, read_wfdb
+from cgdmer import CGDMERForZeroShot, CGDMERModel, ECGProcessor, read_wfdb
 from cgdmer.data.fingerprints import FILE_NAME, Fingerprints
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.comparison import compare
 from cgdmer.evaluation.embedding_cache import EmbeddingCache
-from cgdmer.evaluation.embeddings import RecordFeatures
 from cgdmer.evaluation.prompt_sets import load_prompts
 from cgdmer.evaluation.splits import read_split_files
 from cgdmer.evaluation.tasks import get_task
@@ -185,23 +184,15 @@ def test_fingerprints(tmp_path, planted, mark):
     refused(ModelFolderError, mark, lambda: Fingerprints.load(tmp_path / FILE_NAME), FILE_NAME)
 
 
-class CacheOfOneKey(EmbeddingCache):
-    """Embeddings of nothing in particular, under one name."""
-
-    def _key(self, *_: object) -> str:
-        return "key"
-
-    def _compute(self, *_: object) -> RecordFeatures:
-        return RecordFeatures(np.ones((2, 3), dtype=np.float32), np.ones((2, 4), dtype=np.float32))
-
-
 def test_cached_embeddings_are_computed_anew(tmp_path, planted, mark):
     """A cache is no place for an error: what is no file of its own is replaced."""
-    (tmp_path / "key.safetensors").write_bytes(planted)
+    model, processor = CGDMERModel.from_pretrained(SHIPPED_MODEL), ECGProcessor.from_pretrained(SHIPPED_MODEL)
+    computed = EmbeddingCache(tmp_path).texts(model, processor, ["atrial flutter"])
+    (kept,) = tmp_path.glob("*.safetensors")
+    kept.write_bytes(planted)
     for _ in range(2):
-        features = CacheOfOneKey(tmp_path).features(None, None, None, "")
-        assert features.pooled.shape == (2, 3) and not mark.exists()
-    assert set(load_file(tmp_path / "key.safetensors")) == {"pooled", "embeds"}
+        np.testing.assert_array_equal(EmbeddingCache(tmp_path).texts(model, processor, ["atrial flutter"]), computed)
+        assert set(load_file(kept)) == {"embeds"} and not mark.exists()
 
 
 def array_files(mark: Path) -> dict[str, bytes]:

@@ -132,8 +132,9 @@ class CGDMERConfig(PreTrainedConfig):
             or `"mlm"` (a masked-language head on the encoder).
         text_decoder_num_hidden_layers (`int`): layers of that causal decoder.
         projection_hidden_size, projection_size (`int`): the four two-layer heads of eq. 4.
-        contrastive_loss_weight, ecg_reconstruction_loss_weight, text_reconstruction_loss_weight,
-        orthogonality_loss_weight, siglip_loss_weight (`float`): weights of eqs. 7-9, 2, 3, 5 and 6.
+        contrastive_loss_weight (`float`): weight of eqs. 7-9.
+        ecg_reconstruction_loss_weight, text_reconstruction_loss_weight (`float`): weights of eqs. 2 and 3.
+        orthogonality_loss_weight, siglip_loss_weight (`float`): weights of eqs. 5 and 6.
         temperature (`float`): fixed temperature of the contrastive loss (0.07 in the paper).
         siglip_initial_scale, siglip_initial_bias (`float`): where the sigmoid loss's learnable scale and bias start.
         contrast_view (`str`): what the embeddings are made from. `"masked"`: the masked signal and the corrupted

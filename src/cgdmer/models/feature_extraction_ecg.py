@@ -126,7 +126,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         r"""Turn one recording, or several, into a batch.
 
         Args:
-            ecg: a signal of shape (leads, time), a list of such, or `ECGRecord`s, which bring their own rate, leads
+            ecg: a signal of shape (leads, time), a list of such, or of `ECGRecord`, which brings its own rate, leads
                 and unit.
             sampling_rate (`float`): in Hz. One for all, or a list with one a recording.
             lead_names (`list[str]`): one name a row. One list for all, or a list of lists.

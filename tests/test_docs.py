@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guides: every block of Python and every command after `$` runs and prints what stands below it; other commands
+have options that exist; links lead somewhere."""
+
+import re
+import shlex
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cgdmer import cli, pretrain
+from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.training.arguments import build_parser as pretraining_parser
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+GUIDES = sorted(DOCS.glob("guides/*.md"))
+LANGUAGES = {"python", "text", "console", "bash"}
+# First words of commands of other programs, which are not run.
+OTHERS = {"pip", "python", "hf"}
+
+
+@dataclass
+class Block:
+    language: str
+    content: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    found: list[Block] = []
+    opened: Block | None = None
+    for number, line in enumerate(page.read_text().splitlines(), start=1):
+        if opened is None and line.startswith("```"):
+            opened = Block(line[3:], "", number)
+        elif opened is not None and line == "```":
+            found.append(opened)
+            opened = None
+        elif opened is not None:
+            opened.content += line + "\n"
+    assert opened is None, f"{page.name}:{opened.line} is not closed"
+    return found
+
+
+def arguments_of(command: str) -> tuple[str, list[str]]:
+    """("cgdmer" or "pretrain" or the first word, arguments)."""
+    words = shlex.split(command)
+    if "cgdmer.pretrain" in words:
+        return "pretrain", words[words.index("cgdmer.pretrain") + 1 :]
+    return words[0], words[1:]
+
+
+def run_command(command: str) -> None:
+    program, arguments = arguments_of(string.Template(command).substitute(SHIPPED_MODEL=SHIPPED_MODEL))
+    try:
+        if program == "pretrain":
+            pretrain.main(arguments)
+            return
+        code = {"cgdmer": cli.main}[program](arguments)
+    except SystemExit as stopped:  # --help
+        code = stopped.code
+    assert not code, command
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_a_guide_does_what_it_says(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {"__name__": "__main__"}
+    printed = ""
+    for block in blocks(page):
+        where = f"{page.name}:{block.line}"
+        assert block.language in LANGUAGES, where
+        if block.language == "text":
+            assert printed.strip() == block.content.strip(), where
+            continue
+        capsys.readouterr()
+        if block.language == "python":
+            # Compiled with its place in the page, so that a traceback leads there.
+            exec(compile("\n" * block.line + block.content, str(page), "exec"), namespace)
+        elif block.language == "console":
+            for line in block.content.splitlines():
+                assert line.startswith("$ "), where
+                run_command(line[2:])
+        printed = capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_commands_that_are_not_run_have_options_that_exist(page):
+    for block in blocks(page):
+        if block.language != "bash":
+            continue
+        for command in block.content.splitlines():
+            program, arguments = arguments_of(command)
+            if program == "cgdmer":
+                cli.build_parser().parse_args(arguments)
+            elif program == "pretrain":
+                pretraining_parser().parse_args(arguments)
+            else:
+                assert program in OTHERS, f"{page.name}:{block.line}"
+            for file in re.findall(r"examples/\S+", command):
+                assert (DOCS.parent / file).exists(), command
+
+
+@pytest.mark.parametrize("page", [*GUIDES, DOCS / "index.md", DOCS / "reference.md"], ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    text = page.read_text()
+    for name in re.findall(r"\{doc\}`([^`]+)`", text):
+        assert (page.parent / f"{name}.md").is_file(), name
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert link.startswith("https://") or (page.parent / link.split("#")[0]).exists(), link
+
+
+def test_every_guide_is_in_the_table_of_contents():
+    listed = set(re.findall(r"^guides/(\w+)$", (DOCS / "index.md").read_text(), re.MULTILINE))
+    assert listed == {page.stem for page in GUIDES}
+
+
+def test_every_public_name_is_in_the_reference():
+    import cgdmer
+
+    reference = (DOCS / "reference.md").read_text()
+    shown = set(re.findall(r"cgdmer\.(\w+)$", reference, re.MULTILINE))
+    hidden = {"CGDMERError", "ECGResNetConfig", "ECGResNetModel", "ECGViTConfig", "ECGViTModel"}
+    assert shown | hidden >= set(cgdmer.__all__)
+    assert "automodule:: cgdmer.models.errors" in reference
