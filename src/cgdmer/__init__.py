@@ -4,17 +4,10 @@
 Importing this package registers its models, feature extractor, processor and pipelines with transformers.
 """
 
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModel,
-    AutoModelForAudioClassification,
-    AutoModelForPreTraining,
-    AutoModelForZeroShotImageClassification,
-    AutoProcessor,
-)
+from transformers import AutoModelForAudioClassification, AutoModelForZeroShotImageClassification
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .families import register_family
 from .models.configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
 from .models.configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .models.ecg_record import ECGRecord
@@ -37,21 +30,14 @@ from .presets import SHIPPED_MODEL
 __version__ = "0.1.0"
 
 
-def _register() -> None:
+# A family is a line: its classes say which Auto classes serve them.
+register_family(CGDMERModel, CGDMERForPreTraining, CGDMERForZeroShot, CGDMERECGModel, CGDMERForECGClassification)
+register_family(ECGViTModel)
+register_family(ECGResNetModel)
+
+
+def _register_pipelines() -> None:
     """Auto classes of transformers have no place for ECGs: the nearest ones stand in (see the README)."""
-    for config, model in (
-        (CGDMERConfig, CGDMERModel),
-        (CGDMERECGConfig, CGDMERECGModel),
-        (ECGViTConfig, ECGViTModel),
-        (ECGResNetConfig, ECGResNetModel),
-    ):
-        AutoConfig.register(config.model_type, config)
-        AutoModel.register(config, model)
-        AutoFeatureExtractor.register(config, ECGFeatureExtractor)
-    AutoModelForPreTraining.register(CGDMERConfig, CGDMERForPreTraining)
-    AutoModelForZeroShotImageClassification.register(CGDMERConfig, CGDMERForZeroShot)
-    AutoModelForAudioClassification.register(CGDMERECGConfig, CGDMERForECGClassification)
-    AutoProcessor.register(CGDMERConfig, ECGProcessor)
     PIPELINE_REGISTRY.register_pipeline(
         "zero-shot-ecg-classification",
         pipeline_class=ZeroShotECGClassificationPipeline,
@@ -67,7 +53,7 @@ def _register() -> None:
     )
 
 
-_register()
+_register_pipelines()
 
 __all__ = [
     "CGDMERConfig",

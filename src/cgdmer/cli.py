@@ -280,9 +280,6 @@ def _finetune(options: argparse.Namespace) -> dict[str, Any]:
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from pathlib import Path
 
-    from transformers import AutoProcessor
-
-    from cgdmer import CGDMERModel
     from cgdmer.data.fingerprints import Fingerprints
     from cgdmer.data.storage import load_dataset_folder
     from cgdmer.evaluation.embedding_cache import EmbeddingCache
@@ -290,11 +287,14 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from cgdmer.evaluation.outputs import write_evaluation
     from cgdmer.evaluation.report import terminal_table, without_nan
     from cgdmer.evaluation.tasks import get_task
+    from cgdmer.families import load_model, load_processor
 
     tasks = [get_task(name) for name in options.tasks]
     splits = load_dataset_folder(options.dataset)
-    model = CGDMERModel.from_pretrained(options.model)
-    processor = AutoProcessor.from_pretrained(options.model)
+    model = load_model(options.model)
+    processor = load_processor(options.model, model)
+    if not model.takes_texts and not options.json:
+        print(f"A {type(model).__name__} takes no texts: linear probes alone, zero-shot is left out.")
     trained_on = Fingerprints.of_model(options.model)
     if trained_on is None and not options.json:
         print("The model does not say which records it was pretrained on: overlap with the test records is not known.")

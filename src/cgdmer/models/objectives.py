@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
+from .errors import ConfigurationError
+
 
 def _several_processes() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
@@ -89,6 +91,25 @@ def satisfied_pairs(ecg_statement_ids: torch.Tensor, text_statement_ids: torch.T
     places = torch.searchsorted(held, stated).clamp(max=held.shape[1] - 1)
     holds = (held.gather(1, places) == stated) | (stated == 0)
     return holds.unflatten(1, text_statement_ids.shape).all(dim=2)
+
+
+def with_each_text(
+    ecg_embeds: torch.Tensor, text_embeds: torch.Tensor, ecg_statement_ids: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The ECGs' rows as often as each ECG has texts, so that rows are pairs; texts of an ECG follow one another.
+
+    Raises:
+        ConfigurationError: there are several texts an ECG, and no statements.
+    """
+    texts = len(text_embeds) // len(ecg_embeds)
+    if texts == 1:
+        return ecg_embeds, ecg_statement_ids
+    if ecg_statement_ids is None:
+        raise ConfigurationError(
+            "several texts an ECG need ecg_statement_ids and text_statement_ids: without them a text would "
+            "take its ECG's other texts for negatives."
+        )
+    return ecg_embeds.repeat_interleave(texts, dim=0), ecg_statement_ids.repeat_interleave(texts, dim=0)
 
 
 def contrastive_loss(
@@ -208,4 +229,5 @@ __all__ = [
     "reconstruction_loss",
     "satisfied_pairs",
     "siglip_loss",
+    "with_each_text",
 ]
