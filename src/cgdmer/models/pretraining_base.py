@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers.utils import ModelOutput
 
+from .errors import ConfigurationError
 from .masking import mask_patches, most_visible
 from .modeling_base import present_patches
 from .modeling_lead_time_encoder import LeadTimeEncoderOutput
@@ -98,6 +99,25 @@ class PreTrainingMixin:
         return total
 
 
+def with_each_text(
+    ecg_embeds: torch.Tensor, text_embeds: torch.Tensor, ecg_statement_ids: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The ECGs' rows as often as each ECG has texts, so that rows are pairs; texts of an ECG follow one another.
+
+    Raises:
+        ConfigurationError: there are several texts an ECG, and no statements.
+    """
+    texts = len(text_embeds) // len(ecg_embeds)
+    if texts == 1:
+        return ecg_embeds, ecg_statement_ids
+    if ecg_statement_ids is None:
+        raise ConfigurationError(
+            "several texts an ECG need ecg_statement_ids and text_statement_ids: without them a text would "
+            "take its ECG's other texts for negatives."
+        )
+    return ecg_embeds.repeat_interleave(texts, dim=0), ecg_statement_ids.repeat_interleave(texts, dim=0)
+
+
 class ECGViews:
     """A batch of ECGs with and without hidden patches; each view is encoded when it is first asked for, and once.
 
@@ -143,4 +163,4 @@ class ECGViews:
         return decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, self.present)
 
 
-__all__ = ["ECGViews", "PreTrainingMixin"]
+__all__ = ["ECGViews", "PreTrainingMixin", "with_each_text"]

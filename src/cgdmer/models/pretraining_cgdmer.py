@@ -28,9 +28,8 @@ from .objectives import (
     orthogonality_loss,
     reconstruction_loss,
     siglip_loss,
-    with_each_text,
 )
-from .pretraining_base import ECGViews, PreTrainingMixin
+from .pretraining_base import ECGViews, PreTrainingMixin, with_each_text
 from .text_decoder import MaskedTokenDecoder, VocabularyHead
 
 
