@@ -4,7 +4,7 @@
 Importing this package registers its models, feature extractor, processor and pipelines with transformers.
 """
 
-from transformers import AutoModelForAudioClassification, AutoModelForZeroShotImageClassification
+from transformers import AutoModel, AutoModelForAudioClassification, AutoModelForZeroShotImageClassification
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .families import register_family
@@ -21,6 +21,7 @@ from .models.modeling_cgdmer import (
 )
 from .models.modeling_ecg_encoders import ECGResNetModel, ECGViTModel
 from .models.pipeline_ecg_classification import ECGClassificationPipeline
+from .models.pipeline_ecg_embedding import ECGEmbeddingPipeline
 from .models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
 from .models.pretraining_cgdmer import CGDMERForPreTraining
 from .models.processing_ecg import ECGProcessor
@@ -51,6 +52,9 @@ def _register_pipelines() -> None:
         pt_model=AutoModelForAudioClassification,
         type="multimodal",
     )
+    PIPELINE_REGISTRY.register_pipeline(
+        "ecg-embedding", pipeline_class=ECGEmbeddingPipeline, pt_model=AutoModel, type="multimodal"
+    )
 
 
 _register_pipelines()
@@ -65,6 +69,7 @@ __all__ = [
     "CGDMERForZeroShot",
     "CGDMERModel",
     "ECGClassificationPipeline",
+    "ECGEmbeddingPipeline",
     "ECGFeatureExtractor",
     "ECGProcessor",
     "ECGRecord",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     # that stands, and then what those files import: with these a model that was loaded as remote code can be saved
     # again, complete. A family whose classes are in several files has the others in its modeling file, likewise.
     from .feature_extraction_ecg import ECGFeatureExtractor  # noqa: F401
+    from .pipeline_ecg_embedding import ECGEmbeddingPipeline  # noqa: F401
     from .pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline  # noqa: F401
     from .processing_ecg import ECGProcessor  # noqa: F401
 
@@ -30,6 +31,11 @@ PIPELINES = {
     "ecg-classification": {
         "impl": "pipeline_ecg_classification.ECGClassificationPipeline",
         "pt": ["AutoModelForAudioClassification"],
+        "type": "multimodal",
+    },
+    "ecg-embedding": {
+        "impl": "pipeline_ecg_embedding.ECGEmbeddingPipeline",
+        "pt": ["AutoModel"],
         "type": "multimodal",
     },
 }
