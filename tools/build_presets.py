@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, PreTrainedConfig, PreTrainedTokenizerFast
 
-from cgdmer import CGDMERConfig, ECGFeatureExtractor, ECGProcessor
+from cgdmer import CGDMERConfig, CoReECGConfig, ECGFeatureExtractor, ECGProcessor
 from cgdmer.data.simulation import CONDITIONS, simulate_cohort
 from cgdmer.families import ecg_config_of
 
@@ -164,6 +164,13 @@ def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: 
     )
 
 
+def tiny_coreecg() -> CoReECGConfig:
+    """At 100 Hz the spectrum ends at 50 Hz: with 0.5 to 40 Hz protected there would be little to learn."""
+    return CoReECGConfig(
+        **small_ecg_options(128, 4, 4), projection_hidden_size=128, projection_size=128, protected_to_hz=20.0
+    )
+
+
 def write_preset(
     name: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast | None, **extractor_options
 ) -> None:
@@ -195,6 +202,8 @@ def main() -> None:
     write_preset("cgdmer-tiny", small_configuration(tokenizer, width=128, layers=4, heads=4), tokenizer)
     write_preset("cgdmer-small", small_configuration(tokenizer, width=256, layers=6, heads=4), tokenizer)
     write_preset("cgdmer-base", CGDMERConfig(text_model_name="ncbi/MedCPT-Query-Encoder"), None)
+    write_preset("coreecg-tiny", tiny_coreecg(), None)
+    write_preset("coreecg-base", CoReECGConfig(), None)
     for name in sorted(path.name for path in (ROOT / "hub_configs").iterdir()):
         print(name, json.dumps(sorted(path.name for path in (ROOT / "hub_configs" / name).iterdir())))
 

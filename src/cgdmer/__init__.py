@@ -9,6 +9,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .families import register_family
 from .models.configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
+from .models.configuration_coreecg import CoReECGConfig
 from .models.configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .models.ecg_record import ECGRecord
 from .models.errors import CGDMERError
@@ -19,6 +20,7 @@ from .models.modeling_cgdmer import (
     CGDMERForZeroShot,
     CGDMERModel,
 )
+from .models.modeling_coreecg import CoReECGForECGClassification, CoReECGForPreTraining, CoReECGModel
 from .models.modeling_ecg_encoders import ECGResNetModel, ECGViTModel
 from .models.pipeline_ecg_classification import ECGClassificationPipeline
 from .models.pipeline_ecg_embedding import ECGEmbeddingPipeline
@@ -33,6 +35,7 @@ __version__ = "0.1.0"
 
 # A family is a line: its classes say which Auto classes serve them.
 register_family(CGDMERModel, CGDMERForPreTraining, CGDMERForZeroShot, CGDMERECGModel, CGDMERForECGClassification)
+register_family(CoReECGModel, CoReECGForPreTraining, CoReECGForECGClassification)
 register_family(ECGViTModel)
 register_family(ECGResNetModel)
 
@@ -68,6 +71,10 @@ __all__ = [
     "CGDMERForPreTraining",
     "CGDMERForZeroShot",
     "CGDMERModel",
+    "CoReECGConfig",
+    "CoReECGForECGClassification",
+    "CoReECGForPreTraining",
+    "CoReECGModel",
     "ECGClassificationPipeline",
     "ECGEmbeddingPipeline",
     "ECGFeatureExtractor",
