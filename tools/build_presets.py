@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, PreTrainedConfig, PreTrainedTokenizerFast
 
-from cgdmer import CGDMERConfig, CoReECGConfig, ECGFeatureExtractor, ECGProcessor
+from cgdmer import CGDMERConfig, CoReECGConfig, ECGFeatureExtractor, ECGProcessor, MERITConfig
 from cgdmer.data.simulation import CONDITIONS, simulate_cohort
 from cgdmer.families import ecg_config_of
 
@@ -171,6 +171,15 @@ def tiny_coreecg() -> CoReECGConfig:
     )
 
 
+def tiny_merit(tokenizer: PreTrainedTokenizerFast) -> MERITConfig:
+    """The weight of reconstruction is that of cgdmer-tiny."""
+    return MERITConfig(
+        ecg_config=small_ecg_options(128, 4, 4) | {"mask_ratio": 0.7},
+        ecg_reconstruction_loss_weight=0.02,
+        **small_text_options(tokenizer, 128, 4),
+    )
+
+
 def write_preset(
     name: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast | None, **extractor_options
 ) -> None:
@@ -204,6 +213,8 @@ def main() -> None:
     write_preset("cgdmer-base", CGDMERConfig(text_model_name="ncbi/MedCPT-Query-Encoder"), None)
     write_preset("coreecg-tiny", tiny_coreecg(), None)
     write_preset("coreecg-base", CoReECGConfig(), None)
+    write_preset("merit-tiny", tiny_merit(tokenizer), tokenizer)
+    write_preset("merit-base", MERITConfig(text_model_name="ncbi/MedCPT-Query-Encoder"), None)
     for name in sorted(path.name for path in (ROOT / "hub_configs").iterdir()):
         print(name, json.dumps(sorted(path.name for path in (ROOT / "hub_configs" / name).iterdir())))
 

@@ -11,6 +11,7 @@ from .families import register_family
 from .models.configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
 from .models.configuration_coreecg import CoReECGConfig
 from .models.configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
+from .models.configuration_merit import MERITConfig, MERITECGConfig
 from .models.ecg_record import ECGRecord
 from .models.errors import CGDMERError
 from .models.feature_extraction_ecg import ECGFeatureExtractor
@@ -22,6 +23,13 @@ from .models.modeling_cgdmer import (
 )
 from .models.modeling_coreecg import CoReECGForECGClassification, CoReECGForPreTraining, CoReECGModel
 from .models.modeling_ecg_encoders import ECGResNetModel, ECGViTModel
+from .models.modeling_merit import (
+    MERITECGModel,
+    MERITForECGClassification,
+    MERITForPreTraining,
+    MERITForZeroShot,
+    MERITModel,
+)
 from .models.pipeline_ecg_classification import ECGClassificationPipeline
 from .models.pipeline_ecg_embedding import ECGEmbeddingPipeline
 from .models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
@@ -36,6 +44,7 @@ __version__ = "0.1.0"
 # A family is a line: its classes say which Auto classes serve them.
 register_family(CGDMERModel, CGDMERForPreTraining, CGDMERForZeroShot, CGDMERECGModel, CGDMERForECGClassification)
 register_family(CoReECGModel, CoReECGForPreTraining, CoReECGForECGClassification)
+register_family(MERITModel, MERITForPreTraining, MERITForZeroShot, MERITECGModel, MERITForECGClassification)
 register_family(ECGViTModel)
 register_family(ECGResNetModel)
 
@@ -84,6 +93,13 @@ __all__ = [
     "ECGResNetModel",
     "ECGViTConfig",
     "ECGViTModel",
+    "MERITConfig",
+    "MERITECGConfig",
+    "MERITECGModel",
+    "MERITForECGClassification",
+    "MERITForPreTraining",
+    "MERITForZeroShot",
+    "MERITModel",
     "ZeroShotECGClassificationPipeline",
     "read_wfdb",
 ]
