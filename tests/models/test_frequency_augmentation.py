@@ -8,7 +8,7 @@ import torch
 from tiny import NUM_SAMPLES, tiny_ecg, tiny_ecg_options
 from torch.nn import functional as F
 
-from cgdmer import CoReECGConfig
+from cgdmer import CoReECGConfig, CoReECGForPreTraining
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.frequency_augmentation_coreecg import FrequencyAugmentation
 from cgdmer.models.objectives import contrastive_loss
@@ -18,7 +18,9 @@ SIGNAL, NOISE = slice(2, 9), slice(20, 29)
 
 
 def tiny_coreecg_config(**overrides) -> CoReECGConfig:
-    options = tiny_ecg_options(projection_hidden_size=12, projection_size=6, protected_to_hz=4.0)
+    options = tiny_ecg_options(
+        projection_hidden_size=12, projection_size=6, protected_to_hz=4.0, importance_temperature=0.1
+    )
     return CoReECGConfig(**options | overrides)
 
 
@@ -118,3 +120,30 @@ def test_importance_falls_where_noise_is_redrawn_for_each_view():
     redrawn, kept = learnt_importance(redrawn=True), learnt_importance(redrawn=False)
     assert redrawn[NOISE].max() < 0.2 < 0.8 < redrawn[SIGNAL].min()  # all began at 0.5
     assert kept[NOISE].mean() > 0.6
+
+
+@pytest.mark.slow
+def test_importance_falls_there_too_while_an_encoder_learns():
+    """The whole model, from random weights: the encoder finds out what is the record's, and importance follows."""
+    torch.manual_seed(0)
+    config = tiny_coreecg_config(
+        **{"ecg_reconstruction_loss_weight": 0.0, "protected_from_hz": 15.8, "protected_to_hz": 16.0},
+        **{"mask_strategy": "uniform", "mask_ratio": 0.25, "importance_temperature": 1.0},
+        **{"hidden_size": 32, "projection_size": 16, "projection_hidden_size": 32},
+    )
+    model = CoReECGForPreTraining(config)
+    generator = torch.Generator().manual_seed(1)
+    model.center_heads({"ecg_values": waves(64, SIGNAL, generator)})
+
+    def add_noise(module, arguments):
+        views, uniform = arguments
+        return views + waves(len(views), NOISE, generator), uniform
+
+    model.frequency_augmentation.register_forward_pre_hook(add_noise)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
+    for _ in range(300):
+        model(waves(32, SIGNAL, generator)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    importance = model.frequency_augmentation.importance().detach()[0]
+    assert importance[NOISE].mean() < 0.45 < 0.5 < importance[SIGNAL].mean()

@@ -32,8 +32,9 @@ class CoReECGConfig(LeadTimeEncoderConfig):
         projection_hidden_size, projection_size, projection_dropout: the head on the mean of the visible tokens.
         frequency_augmentation (`bool`): perturb bins of the spectrum by their learnt importance.
         importance_per_lead (`bool`): a map of importance for each lead instead of one for all.
-        importance_temperature (`float`): of the gates: importance is sigmoid(logit / temperature). A small one lets
-            importance move at the learning rate of the other weights.
+        importance_temperature (`float`): of the gates: importance is sigmoid(logit / temperature). With 1 importance
+            hardly moves at the learning rate of the other weights; with a small one it is settled by the gradients of
+            an encoder that has learnt nothing yet.
         importance_share (`float`): the mean importance that the regulariser asks of the bins that may be perturbed.
         importance_loss_weight (`float`): of the squared distance from that share. Large, so that bins compete.
         protected_from_hz, protected_to_hz (`float`): bins in this band are never perturbed. At first 0.5 to 40 Hz,
@@ -55,7 +56,7 @@ class CoReECGConfig(LeadTimeEncoderConfig):
     projection_dropout: float | int = 0.0
     frequency_augmentation: bool = True
     importance_per_lead: bool = False
-    importance_temperature: float | int = 0.1
+    importance_temperature: float | int = 0.2
     importance_share: float | int = 0.5
     importance_loss_weight: float | int = 10.0
     protected_from_hz: float | int = 0.5
