@@ -11,12 +11,14 @@ import json
 import shutil
 import string
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, PreTrainedTokenizerFast
+from transformers import BertConfig, PreTrainedConfig, PreTrainedTokenizerFast
 
-from cgdmer import CGDMERConfig, ECGFeatureExtractor, ECGProcessor
+from cgdmer import CGDMERConfig, CoReECGConfig, ECGFeatureExtractor, ECGProcessor, MERITConfig
 from cgdmer.data.simulation import CONDITIONS, simulate_cohort
+from cgdmer.families import ecg_config_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -100,30 +102,33 @@ def report_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: int, heads: int) -> CGDMERConfig:
-    """A configuration for a few thousand to a hundred thousand pairs: 10 s at 100 Hz, 12 x 25 patches of 0.4 s."""
-    return CGDMERConfig(
-        ecg_config={
-            "sampling_rate": 100,
-            "num_samples": 1000,
-            "patch_length": 40,
-            "tokenizer_channels": 16,
-            "tokenizer_stride": 4,
-            "hidden_size": width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "intermediate_size": 2 * width,
-            "hidden_dropout": 0.0,
-            "attention_dropout": 0.0,
-            "mask_ratio": 0.7,
-            # Per-patch normalisation would reward features without amplitude.
-            "normalize_patches": False,
-            "decoder_hidden_size": width // 2,
-            "decoder_num_hidden_layers": 1,
-            "decoder_num_attention_heads": heads,
-            "decoder_intermediate_size": width,
-        },
-        text_config=BertConfig(
+def small_ecg_options(width: int, layers: int, heads: int) -> dict[str, Any]:
+    """10 s at 100 Hz, 12 x 25 patches of 0.4 s: for a few thousand to a hundred thousand records."""
+    return {
+        "sampling_rate": 100,
+        "num_samples": 1000,
+        "patch_length": 40,
+        "tokenizer_channels": 16,
+        "tokenizer_stride": 4,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 2 * width,
+        "hidden_dropout": 0.0,
+        "attention_dropout": 0.0,
+        # Per-patch normalisation would reward features without amplitude.
+        "normalize_patches": False,
+        "decoder_hidden_size": width // 2,
+        "decoder_num_hidden_layers": 1,
+        "decoder_num_attention_heads": heads,
+        "decoder_intermediate_size": width,
+    }
+
+
+def small_text_options(tokenizer: PreTrainedTokenizerFast, width: int, heads: int) -> dict[str, Any]:
+    """A text tower of two layers, and heads as wide."""
+    return {
+        "text_config": BertConfig(
             vocab_size=len(tokenizer),
             hidden_size=width,
             num_hidden_layers=2,
@@ -135,7 +140,16 @@ def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: 
             max_position_embeddings=LONGEST_TEXT,
             pad_token_id=tokenizer.pad_token_id,
         ).to_dict(),
-        text_pooling="mean",
+        "text_pooling": "mean",
+        "projection_hidden_size": width,
+        "projection_size": width,
+    }
+
+
+def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: int, heads: int) -> CGDMERConfig:
+    """CG-DMER for a few thousand to a hundred thousand pairs."""
+    return CGDMERConfig(
+        ecg_config=small_ecg_options(width, layers, heads) | {"mask_ratio": 0.7},
         mask_token_id=tokenizer.mask_token_id,
         text_decoder_num_hidden_layers=1,
         contrast_view="masked_ecg",
@@ -146,23 +160,40 @@ def small_configuration(tokenizer: PreTrainedTokenizerFast, width: int, layers: 
         siglip_loss_weight=0.005,
         # In a small batch many texts fit many ECGs: a milder start than one match in a thousand.
         siglip_initial_bias=-2.0,
-        projection_hidden_size=width,
-        projection_size=width,
+        **small_text_options(tokenizer, width, heads),
     )
 
 
-def write_preset(name: str, config: CGDMERConfig, processor: ECGProcessor | None, **extractor_options) -> None:
-    folder = ROOT / "hub_configs" / name
+def tiny_coreecg() -> CoReECGConfig:
+    """At 100 Hz the spectrum ends at 50 Hz: with 0.5 to 40 Hz protected there would be little to learn."""
+    return CoReECGConfig(
+        **small_ecg_options(128, 4, 4), projection_hidden_size=128, projection_size=128, protected_to_hz=20.0
+    )
+
+
+def tiny_merit(tokenizer: PreTrainedTokenizerFast) -> MERITConfig:
+    """The weight of reconstruction is that of cgdmer-tiny."""
+    return MERITConfig(
+        ecg_config=small_ecg_options(128, 4, 4) | {"mask_ratio": 0.7},
+        ecg_reconstruction_loss_weight=0.02,
+        **small_text_options(tokenizer, 128, 4),
+    )
+
+
+def write_preset(
+    name: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast | None, **extractor_options
+) -> None:
+    folder, ecg_config = ROOT / "hub_configs" / name, ecg_config_of(config)
     shutil.rmtree(folder, ignore_errors=True)
     config.save_pretrained(folder)
     extractor = ECGFeatureExtractor(
-        sampling_rate=config.ecg_config.sampling_rate,
-        num_samples=config.ecg_config.num_samples,
-        patch_length=config.ecg_config.patch_length,
+        sampling_rate=ecg_config.sampling_rate,
+        num_samples=ecg_config.num_samples,
+        patch_length=ecg_config.patch_length,
         **extractor_options,
     )
-    if processor is not None:
-        ECGProcessor(extractor, processor).save_pretrained(folder)
+    if tokenizer is not None:
+        ECGProcessor(extractor, tokenizer).save_pretrained(folder)
     else:
         extractor.save_pretrained(folder)
     # A preset has no weights, and so no need of the code that loads them without this package.
@@ -180,7 +211,11 @@ def main() -> None:
     write_preset("cgdmer-tiny", small_configuration(tokenizer, width=128, layers=4, heads=4), tokenizer)
     write_preset("cgdmer-small", small_configuration(tokenizer, width=256, layers=6, heads=4), tokenizer)
     write_preset("cgdmer-base", CGDMERConfig(text_model_name="ncbi/MedCPT-Query-Encoder"), None)
-    for name in ("cgdmer-tiny", "cgdmer-small", "cgdmer-base"):
+    write_preset("coreecg-tiny", tiny_coreecg(), None)
+    write_preset("coreecg-base", CoReECGConfig(), None)
+    write_preset("merit-tiny", tiny_merit(tokenizer), tokenizer)
+    write_preset("merit-base", MERITConfig(text_model_name="ncbi/MedCPT-Query-Encoder"), None)
+    for name in sorted(path.name for path in (ROOT / "hub_configs").iterdir()):
         print(name, json.dumps(sorted(path.name for path in (ROOT / "hub_configs" / name).iterdir())))
 
 

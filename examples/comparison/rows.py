@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cgdmer import CGDMERConfig, CGDMERECGConfig
-from cgdmer.models.configuration_cgdmer import ECG_CONFIGS
+from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+from cgdmer.families import ecg_config_of
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.presets import preset_folder
 
@@ -24,20 +25,21 @@ def read_row(name: str, base_file: Path) -> dict[str, Any]:
     return {"training": "pretraining", "config": {}} | base | row | {"options": options}
 
 
-def write_preset(folder: Path, row: dict[str, Any]) -> CGDMERConfig:
+def write_preset(folder: Path, row: dict[str, Any]) -> PreTrainedConfig:
     """The row's preset; an ECG encoder of another type has the sizes of the preset's own as far as it knows them."""
     source = preset_folder(row["preset"])
-    config = json.loads((source / "config.json").read_text())
-    changes = dict(row["config"])
-    ecg = {"model_type": CGDMERECGConfig.model_type, **changes.pop("ecg_config", {})}
-    known = ECG_CONFIGS[ecg["model_type"]].__dataclass_fields__
-    ecg = {name: value for name, value in config["ecg_config"].items() if name in known} | ecg
-    changed = CGDMERConfig(**config | changes | {"ecg_config": ecg})
+    changes, config = dict(row["config"]), json.loads((source / "config.json").read_text())
+    if "ecg_config" in changes:
+        ecg = {"model_type": config["ecg_config"]["model_type"], **changes.pop("ecg_config")}
+        known = CONFIG_MAPPING[ecg["model_type"]].__dataclass_fields__
+        config["ecg_config"] = {name: value for name, value in config["ecg_config"].items() if name in known} | ecg
+    changed = CONFIG_MAPPING[config["model_type"]](**config | changes)
     shutil.copytree(source, folder, dirs_exist_ok=True)
     changed.save_pretrained(folder)
-    processor = json.loads((folder / "processor_config.json").read_text())
-    processor["feature_extractor"]["patch_length"] = changed.ecg_config.patch_length
-    (folder / "processor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+    name = next(name for name in ("processor_config.json", "preprocessor_config.json") if (folder / name).is_file())
+    processor = json.loads((folder / name).read_text())
+    processor.get("feature_extractor", processor)["patch_length"] = ecg_config_of(changed).patch_length
+    (folder / name).write_text(json.dumps(processor, indent=2) + "\n")
     return changed
 
 

@@ -30,9 +30,7 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 from rows import ROWS, read_row, write_preset
 from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training, seconds_a_step
-from transformers import AutoProcessor
 
-from cgdmer import CGDMERModel
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
@@ -40,6 +38,7 @@ from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.evaluate import FRACTIONS, ZERO_SHOT, Evaluation, evaluate
 from cgdmer.evaluation.report import write_results_json
 from cgdmer.evaluation.tasks import get_task
+from cgdmer.families import ENCODING, class_for, load_model, load_processor
 from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.finetune import finetune
 from cgdmer.training.loop import pretrain
@@ -130,8 +129,8 @@ class _One:
             if not (model_folder / "training_records.safetensors").is_file():  # what `pretrain` writes last
                 self._pretrain(model_folder, self.seed, steps)
             seconds = steps * _seconds_logged(model_folder, self.settings["per_device_train_batch_size"])
-        model = CGDMERModel.from_pretrained(model_folder).to(PartialState().device)
-        processor, trained_on = AutoProcessor.from_pretrained(model_folder), Fingerprints.of_model(model_folder)
+        model = load_model(model_folder).to(PartialState().device)
+        processor, trained_on = load_processor(model_folder, model), Fingerprints.of_model(model_folder)
         # Random weights are a row of their own.
         how = {"fractions": self.options.fractions, "trained_on": trained_on, "untrained": False}
         how["test_splits"] = self.options.test_splits
@@ -199,8 +198,9 @@ class _One:
 
     def _save_random(self, folder: Path) -> None:
         set_seed(self.seed)
-        CGDMERModel(self.config).save_pretrained(folder)
-        AutoProcessor.from_pretrained(self.place / "preset").save_pretrained(folder)
+        model = class_for(self.config, ENCODING)(self.config)
+        model.save_pretrained(folder)
+        load_processor(self.place / "preset", model).save_pretrained(folder)
 
     def _pretrain(self, folder: Path, seed: int, steps: int) -> None:
         options = {"dataset": self.options.dataset, "config_name": self.place / "preset", "output_dir": folder}

@@ -4,19 +4,14 @@
 Importing this package registers its models, feature extractor, processor and pipelines with transformers.
 """
 
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModel,
-    AutoModelForAudioClassification,
-    AutoModelForPreTraining,
-    AutoModelForZeroShotImageClassification,
-    AutoProcessor,
-)
+from transformers import AutoModel, AutoModelForAudioClassification, AutoModelForZeroShotImageClassification
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .families import register_family
 from .models.configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
+from .models.configuration_coreecg import CoReECGConfig
 from .models.configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
+from .models.configuration_merit import MERITConfig, MERITECGConfig
 from .models.ecg_record import ECGRecord
 from .models.errors import CGDMERError
 from .models.feature_extraction_ecg import ECGFeatureExtractor
@@ -26,8 +21,17 @@ from .models.modeling_cgdmer import (
     CGDMERForZeroShot,
     CGDMERModel,
 )
+from .models.modeling_coreecg import CoReECGForECGClassification, CoReECGForPreTraining, CoReECGModel
 from .models.modeling_ecg_encoders import ECGResNetModel, ECGViTModel
+from .models.modeling_merit import (
+    MERITECGModel,
+    MERITForECGClassification,
+    MERITForPreTraining,
+    MERITForZeroShot,
+    MERITModel,
+)
 from .models.pipeline_ecg_classification import ECGClassificationPipeline
+from .models.pipeline_ecg_embedding import ECGEmbeddingPipeline
 from .models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
 from .models.pretraining_cgdmer import CGDMERForPreTraining
 from .models.processing_ecg import ECGProcessor
@@ -37,21 +41,16 @@ from .presets import SHIPPED_MODEL
 __version__ = "0.1.0"
 
 
-def _register() -> None:
+# A family is a line: its classes say which Auto classes serve them.
+register_family(CGDMERModel, CGDMERForPreTraining, CGDMERForZeroShot, CGDMERECGModel, CGDMERForECGClassification)
+register_family(CoReECGModel, CoReECGForPreTraining, CoReECGForECGClassification)
+register_family(MERITModel, MERITForPreTraining, MERITForZeroShot, MERITECGModel, MERITForECGClassification)
+register_family(ECGViTModel)
+register_family(ECGResNetModel)
+
+
+def _register_pipelines() -> None:
     """Auto classes of transformers have no place for ECGs: the nearest ones stand in (see the README)."""
-    for config, model in (
-        (CGDMERConfig, CGDMERModel),
-        (CGDMERECGConfig, CGDMERECGModel),
-        (ECGViTConfig, ECGViTModel),
-        (ECGResNetConfig, ECGResNetModel),
-    ):
-        AutoConfig.register(config.model_type, config)
-        AutoModel.register(config, model)
-        AutoFeatureExtractor.register(config, ECGFeatureExtractor)
-    AutoModelForPreTraining.register(CGDMERConfig, CGDMERForPreTraining)
-    AutoModelForZeroShotImageClassification.register(CGDMERConfig, CGDMERForZeroShot)
-    AutoModelForAudioClassification.register(CGDMERECGConfig, CGDMERForECGClassification)
-    AutoProcessor.register(CGDMERConfig, ECGProcessor)
     PIPELINE_REGISTRY.register_pipeline(
         "zero-shot-ecg-classification",
         pipeline_class=ZeroShotECGClassificationPipeline,
@@ -65,9 +64,12 @@ def _register() -> None:
         pt_model=AutoModelForAudioClassification,
         type="multimodal",
     )
+    PIPELINE_REGISTRY.register_pipeline(
+        "ecg-embedding", pipeline_class=ECGEmbeddingPipeline, pt_model=AutoModel, type="multimodal"
+    )
 
 
-_register()
+_register_pipelines()
 
 __all__ = [
     "CGDMERConfig",
@@ -78,7 +80,12 @@ __all__ = [
     "CGDMERForPreTraining",
     "CGDMERForZeroShot",
     "CGDMERModel",
+    "CoReECGConfig",
+    "CoReECGForECGClassification",
+    "CoReECGForPreTraining",
+    "CoReECGModel",
     "ECGClassificationPipeline",
+    "ECGEmbeddingPipeline",
     "ECGFeatureExtractor",
     "ECGProcessor",
     "ECGRecord",
@@ -86,6 +93,13 @@ __all__ = [
     "ECGResNetModel",
     "ECGViTConfig",
     "ECGViTModel",
+    "MERITConfig",
+    "MERITECGConfig",
+    "MERITECGModel",
+    "MERITForECGClassification",
+    "MERITForPreTraining",
+    "MERITForZeroShot",
+    "MERITModel",
     "ZeroShotECGClassificationPipeline",
     "read_wfdb",
 ]

@@ -119,6 +119,11 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--skip_linear_probe", action="store_true", help="zero-shot alone")
     evaluate.add_argument("--shots", nargs="+", type=int, default=[], help="also probes on so many records a class")
     evaluate.add_argument("--robustness", action="store_true", help="also with fewer leads, lower rates, noise")
+    evaluate.add_argument(
+        "--report_retrieval",
+        action="store_true",
+        help="also: the training report nearest to each test ECG, by ROUGE against the ECG's own",
+    )
     evaluate.add_argument("--allow_overlap", action="store_true", help="although the model saw some test records")
     evaluate.add_argument("--cache_dir", help="keep embeddings there, and take those that are there")
     evaluate.add_argument("--output_dir", help="write results, a report and figures there, a folder a task")
@@ -280,21 +285,22 @@ def _finetune(options: argparse.Namespace) -> dict[str, Any]:
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from pathlib import Path
 
-    from transformers import AutoProcessor
-
-    from cgdmer import CGDMERModel
     from cgdmer.data.fingerprints import Fingerprints
     from cgdmer.data.storage import load_dataset_folder
+    from cgdmer.evaluation import report_retrieval
     from cgdmer.evaluation.embedding_cache import EmbeddingCache
     from cgdmer.evaluation.evaluate import FRACTIONS, evaluate
     from cgdmer.evaluation.outputs import write_evaluation
     from cgdmer.evaluation.report import terminal_table, without_nan
     from cgdmer.evaluation.tasks import get_task
+    from cgdmer.families import load_model, load_processor
 
     tasks = [get_task(name) for name in options.tasks]
     splits = load_dataset_folder(options.dataset)
-    model = CGDMERModel.from_pretrained(options.model)
-    processor = AutoProcessor.from_pretrained(options.model)
+    model = load_model(options.model)
+    processor = load_processor(options.model, model)
+    if not model.takes_texts and not options.json:
+        print(f"A {type(model).__name__} takes no texts: linear probes alone, zero-shot is left out.")
     trained_on = Fingerprints.of_model(options.model)
     if trained_on is None and not options.json:
         print("The model does not say which records it was pretrained on: overlap with the test records is not known.")
@@ -328,7 +334,39 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
             for path in write_evaluation(Path(options.output_dir) / task.name, evaluation, task, options.seed):
                 if not options.json:
                     print(f"written: {path}")
+    if options.report_retrieval:
+        results[report_retrieval.TASK] = _retrieve_reports(options, model, processor, splits, trained_on)
     return results
+
+
+def _retrieve_reports(options: argparse.Namespace, model, processor, splits, trained_on) -> dict[str, Any]:
+    from pathlib import Path
+
+    from cgdmer.evaluation import report_retrieval
+    from cgdmer.evaluation.embedding_cache import EmbeddingCache
+    from cgdmer.evaluation.report import write_results_json
+
+    found = report_retrieval.retrieve_reports(
+        model,
+        processor,
+        splits,
+        options.test_splits,
+        trained_on=trained_on,
+        allow_overlap=options.allow_overlap,
+        cache=EmbeddingCache(options.cache_dir),
+        seed=options.seed,
+    )
+    found["command"] = options.command_line
+    if not options.json:
+        print(report_retrieval.retrieval_table(found))
+    if options.output_dir:
+        # Not in a folder of its own: those are of classification tasks, which cards and comparisons read.
+        path = Path(options.output_dir) / f"{report_retrieval.TASK}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_results_json(path, found)
+        if not options.json:
+            print(f"written: {path}")
+    return found
 
 
 def _push(options: argparse.Namespace) -> dict[str, Any]:

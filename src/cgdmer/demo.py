@@ -17,7 +17,7 @@ from cgdmer.evaluation.evaluate import ZERO_SHOT, evaluate
 from cgdmer.evaluation.report import terminal_table, without_nan
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.models.errors import CGDMERError, CorpusError
-from cgdmer.models.modeling_cgdmer import CGDMERModel
+from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.loop import pretrain
 
@@ -59,8 +59,8 @@ def demo(output_dir: str, num_patients: int = 2500, num_train_epochs: int = 10, 
     )
     print("3. Loading the saved model with AutoModel and measuring it on unseen patients", flush=True)
     model = AutoModel.from_pretrained(folder / "model")
-    if not isinstance(model, CGDMERModel):
-        raise CGDMERError(f"AutoModel loaded a {type(model).__name__}, not a CGDMERModel.")
+    if not isinstance(model, ECGTextModel):
+        raise CGDMERError(f"AutoModel loaded a {type(model).__name__}, not the model that was trained.")
     processor = AutoProcessor.from_pretrained(folder / "model")
     splits = load_dataset_folder(folder / "cohort")
     trained_on = Fingerprints.of_model(str(folder / "model"))

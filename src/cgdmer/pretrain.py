@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretrain CG-DMER on a prepared dataset of ECGs and reports.
+"""Pretrain a model of any family on a prepared dataset: of ECGs and reports, or of ECGs alone.
 
     accelerate launch -m cgdmer.pretrain --config_name hub_configs/cgdmer-base \
         --dataset DATASET --output_dir RUN --text_model_name_or_path ncbi/MedCPT-Query-Encoder
     python -m cgdmer.pretrain --config_name cgdmer-tiny --dataset DATASET --output_dir RUN
+    python -m cgdmer.pretrain --config_name coreecg-tiny --dataset DATASET --output_dir RUN
 
 `accelerate config` decides on processes, devices and precision. SIGTERM and Ctrl-C save a checkpoint at the end of a
 step (of several processes: at the next of --logging_steps) and end with code 143 or 130; the same command with

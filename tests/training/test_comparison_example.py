@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
+from transformers import AutoFeatureExtractor
 
-from cgdmer import CGDMERForECGClassification, CGDMERForPreTraining
+from cgdmer import CGDMERForECGClassification
 from cgdmer.evaluation.comparison import write_scores
 from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.families import PRETRAINING, class_for, ecg_config_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "comparison"
@@ -58,10 +60,10 @@ def lines(place: Path) -> list[dict[str, str]]:
 def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
     row = rows.read_row(name, FOLDER / "base.json")
     config = rows.write_preset(tmp_path / "changed", row)
-    processor = json.loads((tmp_path / "changed" / "processor_config.json").read_text())
-    assert processor["feature_extractor"]["patch_length"] == config.ecg_config.patch_length
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "changed")
+    assert extractor.patch_length == ecg_config_of(config).patch_length
     full = rows.write_preset(tmp_path / "full", rows.read_row("full", FOLDER / "base.json"))
-    sizes = [CGDMERForPreTraining(one).ecg_model.num_parameters() for one in (config, full)]
+    sizes = [class_for(one, PRETRAINING)(one).ecg_model.num_parameters() for one in (config, full)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
     assert (config.to_dict() == full.to_dict()) == (name in ("full", "random_init", "supervised"))
 

@@ -19,8 +19,10 @@ from safetensors.numpy import load_file, save_file
 
 from cgdmer.data.storage import DatasetRecords
 from cgdmer.evaluation.embeddings import RecordFeatures, embed_records, embed_texts
+from cgdmer.families import ecg_config_of
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
-from cgdmer.models.modeling_cgdmer import CGDMERModel
+from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
 
@@ -37,7 +39,7 @@ class EmbeddingCache:
 
     def features(
         self,
-        model: CGDMERModel,
+        model: ECGPreTrainedModel,
         feature_extractor: ECGFeatureExtractor,
         part: DatasetRecords,
         description: str,
@@ -57,11 +59,11 @@ class EmbeddingCache:
         return RecordFeatures(
             **self._kept(
                 lambda: self._key_of_records(model, feature_extractor, part, change_name),
-                lambda: vars(compute()),
+                lambda: {name: array for name, array in vars(compute()).items() if array is not None},
             )
         )
 
-    def texts(self, model: CGDMERModel, processor: ECGProcessor, texts: Sequence[str]) -> np.ndarray:
+    def texts(self, model: ECGTextModel, processor: ECGProcessor, texts: Sequence[str]) -> np.ndarray:
         """What `embed_texts` gives for some texts."""
         return self._kept(
             lambda: self._key_of_texts(model, processor, texts),
@@ -106,15 +108,16 @@ class EmbeddingCache:
             key.update(repr(token_ids).encode())
         return key.hexdigest()
 
-    def _weights_of(self, model: CGDMERModel, tower: str) -> bytes:
-        """Of the tower "ecg" or "text": its configuration and its weights with those of its head."""
+    def _weights_of(self, model: ECGPreTrainedModel, tower: str) -> bytes:
+        """Of the tower "ecg" or "text": its configuration and its weights with those of its head, if it has one."""
         if (id(model), tower) not in self._weights:
-            config = model.config.ecg_config if tower == "ecg" else model.config.text_config
+            config = ecg_config_of(model.config) if tower == "ecg" else model.config.text_config
             digest = hashlib.blake2b(repr(config.to_json_string()).encode())
             if tower == "text":
                 digest.update(model.config.text_pooling.encode())
-            for module in (getattr(model, f"{tower}_model"), getattr(model, f"{tower}_shared_head")):
-                digest.update(weights_digest(module))
+            digest.update(weights_digest(model.base_model if tower == "ecg" else model.text_model))
+            if model.takes_texts:
+                digest.update(weights_digest(model.head_of(tower)))
             self._weights[id(model), tower] = (model, digest.digest())
         return self._weights[id(model), tower][1]
 

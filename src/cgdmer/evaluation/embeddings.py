@@ -15,7 +15,8 @@ from transformers import BatchFeature
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
-from cgdmer.models.modeling_cgdmer import CGDMERModel, CGDMERPreTrainedModel
+from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.training.stopping import outlive_signals
 
@@ -41,7 +42,7 @@ class RecordFeatures:
     """
 
     pooled: np.ndarray
-    embeds: np.ndarray | None
+    embeds: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class EncodedBatch:
 
 
 def encode_records(
-    model: CGDMERPreTrainedModel,
+    model: ECGPreTrainedModel,
     feature_extractor: ECGFeatureExtractor,
     records: Records,
     *,
@@ -98,7 +99,7 @@ def encode_records(
 
 
 def embed_records(
-    model: CGDMERPreTrainedModel,
+    model: ECGPreTrainedModel,
     feature_extractor: ECGFeatureExtractor,
     records: Records,
     batch_size: int = BATCH_SIZE,
@@ -154,13 +155,12 @@ def _joined(
 
 @torch.no_grad()
 def _encode(
-    model: CGDMERPreTrainedModel, windows: dict[str, torch.Tensor], counts: torch.Tensor, most_windows: int
+    model: ECGPreTrainedModel, windows: dict[str, torch.Tensor], counts: torch.Tensor, most_windows: int
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """`pooled` and `embeds` of an `EncodedBatch`, on the CPU."""
-    has_text = isinstance(model, CGDMERModel)
     if not len(counts):
-        nothing = torch.zeros(0, model.ecg_model.config.hidden_size)
-        return nothing, torch.zeros(0, model.config.projection_size) if has_text else None
+        nothing = torch.zeros(0, model.base_model.config.hidden_size)
+        return nothing, torch.zeros(0, model.config.projection_size) if model.takes_texts else None
     pooled, embeds = [], []
     for start in range(0, int(counts.sum()), most_windows):
         inputs = {
@@ -168,11 +168,11 @@ def _encode(
             for name, tensor in windows.items()
         }
         inputs["ecg_values"] = inputs["ecg_values"].to(model.dtype)
-        outputs = model.ecg_model(**inputs)
+        outputs = model.base_model(**inputs)
         pooled.append(outputs.pooler_output)
-        if has_text:
-            embeds.append(F.normalize(model.ecg_shared_head(outputs.pooler_output), dim=-1))
-    return _mean_by_record(pooled, counts), _mean_by_record(embeds, counts) if has_text else None
+        if model.takes_texts:
+            embeds.append(model.project("ecg", outputs.pooler_output))
+    return _mean_by_record(pooled, counts), _mean_by_record(embeds, counts) if model.takes_texts else None
 
 
 def _mean_by_record(parts: list[torch.Tensor], counts: torch.Tensor) -> torch.Tensor:
@@ -183,7 +183,7 @@ def _mean_by_record(parts: list[torch.Tensor], counts: torch.Tensor) -> torch.Te
 
 @torch.no_grad()
 def embed_texts(
-    model: CGDMERModel, processor: ECGProcessor, texts: Sequence[str], batch_size: int = BATCH_SIZE
+    model: ECGTextModel, processor: ECGProcessor, texts: Sequence[str], batch_size: int = BATCH_SIZE
 ) -> np.ndarray:
     """(texts, width) unit vectors."""
     model.eval()
@@ -196,7 +196,7 @@ def embed_texts(
     return embeds
 
 
-def embed_prompts(model: CGDMERModel, processor: ECGProcessor, wordings: list[tuple[str, ...]]) -> np.ndarray:
+def embed_prompts(model: ECGTextModel, processor: ECGProcessor, wordings: list[tuple[str, ...]]) -> np.ndarray:
     """(classes, width) unit vectors: for each class the mean over its wordings, made a unit vector again."""
     means = np.stack([embed_texts(model, processor, texts).mean(axis=0) for texts in wordings])
     return means / np.linalg.norm(means, axis=1, keepdims=True)

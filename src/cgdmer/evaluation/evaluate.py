@@ -5,7 +5,7 @@ Shapes: R test records, C classes, S seeds, E embedding width.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +24,10 @@ from cgdmer.evaluation.robustness import DISTURBANCES
 from cgdmer.evaluation.splits import LabelledRows, pooled, repaired_splits
 from cgdmer.evaluation.statistics import best_thresholds, measure
 from cgdmer.evaluation.tasks import Task
+from cgdmer.families import ENCODING, class_for, extractor_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
-from cgdmer.models.modeling_cgdmer import CGDMERModel
+from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
 # What a task's records and labels are; every result names it.
@@ -46,7 +48,7 @@ class Evaluation:
         record_ids, patients: of the test records.
         labels: (R, C) bool of the test records.
         scores: by measure (S, R, C).
-        embeddings: (R, E) unit vectors.
+        embeddings: (R, E) unit vectors: those compared with texts, or the probes' features made as long.
     """
 
     results: dict[str, Any]
@@ -67,8 +69,8 @@ class _Parts:
 
 
 def evaluate(
-    model: CGDMERModel,
-    processor: ECGProcessor,
+    model: ECGPreTrainedModel,
+    processor: ECGProcessor | ECGFeatureExtractor,
     splits: datasets.DatasetDict,
     task: Task,
     test_splits: Sequence[str] = ("test",),
@@ -93,7 +95,10 @@ def evaluate(
     is chosen on the test records, except by the probe of the protocol `as_published`. Records that belong to no class
     of the task have no part in it.
 
+    A model that takes no texts is measured by linear probes alone.
+
     Args:
+        processor: the model's own; a feature extractor where it takes no texts.
         splits: a prepared dataset.
         test_splits: which of its splits are tested, pooled.
         prompts: a packaged set of prompts or a file (see `load_prompts`).
@@ -111,13 +116,18 @@ def evaluate(
         seed: of the random weights, of draws and of the bootstrap.
 
     Raises:
-        ConfigurationError: there is no such protocol or set of prompts.
+        ConfigurationError: there is no such protocol or set of prompts, or nothing to measure: neither texts nor
+            probes.
         CorpusError: the records or split files do not suit the task, a patient is in training and test, or the model
             was pretrained on test records.
     """
     if protocol not in PROTOCOLS:
         raise ConfigurationError(f"there is no protocol {protocol!r}. Protocols: {', '.join(PROTOCOLS)}.")
-    wordings = task.prompts(prompts)
+    wordings = task.prompts(prompts) if model.takes_texts else None
+    if wordings is None and not (fractions or shots):
+        raise ConfigurationError(
+            f"a {type(model).__name__} takes no texts, so that there is no zero-shot: measure linear probes."
+        )
     cache = cache or EmbeddingCache(None)
     parts = _parts(PROTOCOLS[protocol](splits, task, split_files), task, test_splits, bool(fractions or shots))
     overlap = None if trained_on is None else trained_on.overlap(parts.test.rows)
@@ -133,7 +143,7 @@ def evaluate(
         models["untrained"] = untrained_like(model, seed)
     for group, one in models.items():
         run = _Run(one, processor, task, parts, wordings, cache, seed, "trained" if one is model else "untrained")
-        found = {ZERO_SHOT: run.zero_shot()}
+        found = run.zero_shot()
         if protocol == "as_published" and fractions:
             found |= run.published_probes()
         elif fractions or shots:
@@ -145,12 +155,12 @@ def evaluate(
             more = {
                 "groups": run.by_group(scores),
                 "robustness": run.robustness() if robustness else {},
-                "calibration": run.calibration(),
+                "calibration": run.calibration() if model.takes_texts else {},
             }
     results: dict[str, Any] = {
         "task": task.name,
         "protocol": protocol,
-        "prompts": os.fspath(prompts),
+        "prompts": os.fspath(prompts) if model.takes_texts else None,
         "test_splits": list(test_splits),
         "records_without_label": parts.test.unlabelled,
         "absent_records": parts.test.absent,
@@ -181,28 +191,28 @@ class _Run:
 
     def __init__(
         self,
-        model: CGDMERModel,
-        processor: ECGProcessor,
+        model: ECGPreTrainedModel,
+        processor: ECGProcessor | ECGFeatureExtractor,
         task: Task,
         parts: _Parts,
-        wordings: list[tuple[str, ...]],
+        wordings: list[tuple[str, ...]] | None,
         cache: EmbeddingCache,
         seed: int,
         described: str,
     ):
         self.model, self.processor, self.task, self.parts = model, processor, task, parts
         self.cache, self.seed, self.described = cache, seed, described
-        self.prompts = embed_prompts(model, processor, wordings)
+        self.prompts = None if wordings is None else embed_prompts(model, processor, wordings)
         self.test = self._features(parts.test, "test records")
         self.validation = None if parts.validation is None else self._features(parts.validation, "validation records")
-        self.embeds = _embeds(self.test)
+        self.embeds = _unit(self.test.pooled) if self.test.embeds is None else self.test.embeds
         self._whole_probe: LinearProbe | None = None
 
     def _features(self, part: LabelledRows, what: str, change_name: str = "") -> RecordFeatures:
         if part.change is not None and not change_name:
             change_name = part.change.__name__
         return self.cache.features(
-            self.model, self.processor.feature_extractor, part, f"{self.described}, {what}", change_name
+            self.model, extractor_of(self.processor), part, f"{self.described}, {what}", change_name
         )
 
     def _measure(self, scores: np.ndarray, validation_scores: np.ndarray | None) -> tuple[dict[str, Any], np.ndarray]:
@@ -215,13 +225,17 @@ class _Run:
         result = measure(test.labels, scores, self.task.class_names, test.patients, thresholds, seed=self.seed)
         return result, scores
 
-    def zero_shot(self) -> tuple[dict[str, Any], np.ndarray | None]:
+    def zero_shot(self) -> dict[str, tuple[dict[str, Any], np.ndarray | None]]:
+        """Nothing for a model that takes no texts."""
+        if self.prompts is None:
+            return {}
         validation = None if self.validation is None else self._similarity(self.validation)
-        return self._measure(self._similarity(self.test), validation)
+        return {ZERO_SHOT: self._measure(self._similarity(self.test), validation)}
 
     def _similarity(self, features: RecordFeatures) -> np.ndarray:
         """(1, R, C)"""
-        return (_embeds(features) @ self.prompts.T)[None]
+        assert features.embeds is not None and self.prompts is not None  # the model takes texts
+        return (features.embeds @ self.prompts.T)[None]
 
     def probes(
         self, fractions: Sequence[float], shots: Sequence[int]
@@ -336,23 +350,29 @@ class _Run:
             part = replace(self.parts.test, change=change)
             name = f"{'' if own is None else own.__name__}, {disturbance.name}"
             features = self._features(part, f"{disturbance.name}", name)
-            row = {"name": disturbance.name, ZERO_SHOT: self._measure(self._similarity(features), None)[0]}
+            row: dict[str, Any] = {"name": disturbance.name}
+            if self.prompts is not None:
+                row[ZERO_SHOT] = self._measure(self._similarity(features), None)[0]
             if self._whole_probe is not None:
                 row[LINEAR_PROBE] = self._measure(self._whole_probe.scores(features.pooled)[None], None)[0]
             families.setdefault(disturbance.family, []).append(row)
         return families
 
 
-def _embeds(features: RecordFeatures) -> np.ndarray:
-    assert features.embeds is not None  # a CGDMERModel has a text tower
-    return features.embeds
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def untrained_like(model: CGDMERModel, seed: int = 0) -> CGDMERModel:
+def untrained_like(model: ECGPreTrainedModel, seed: int = 0) -> ECGPreTrainedModel:
     """The same configuration with random weights; the caller's random state is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return CGDMERModel(model.config).to(model.device).eval()
+        return class_for(model.config, ENCODING)(model.config).to(model.device).eval()
+
+
+def main_measure(measures: Collection[str]) -> str:
+    """What is shown first: zero-shot, or where that was not measured the probe of all training records."""
+    return next((name for name in (ZERO_SHOT, LINEAR_PROBE) if name in measures), next(iter(measures)))
 
 
 __all__ = [
@@ -362,5 +382,6 @@ __all__ = [
     "ZERO_SHOT",
     "Evaluation",
     "evaluate",
+    "main_measure",
     "untrained_like",
 ]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
-from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT, Evaluation
+from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT, Evaluation, main_measure
 from cgdmer.evaluation.figures import draw_per_class_bars, draw_robustness, draw_roc, draw_tsne
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
 from cgdmer.evaluation.tasks import Task
@@ -28,31 +28,29 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     write_per_class_csv(target / "per_class.csv", results)
     figures: dict[str, Path] = {}
     by_class = {name: results["measures"][name] for name in (ZERO_SHOT, LINEAR_PROBE) if name in results["measures"]}
-    shown = dict(by_class)
-    if ZERO_SHOT in results["untrained"]:
-        shown["zero-shot, untrained"] = results["untrained"][ZERO_SHOT]
+    main, shown = main_measure(results["measures"]), dict(by_class)
+    if main in results["untrained"]:
+        shown[f"{main}, untrained"] = results["untrained"][main]
     figures["AUROC by class"] = target / "per_class.png"
     draw_per_class_bars(figures["AUROC by class"], shown, title=f"{task.name}: AUROC by class")
-    figures["ROC, zero-shot"] = target / "roc.png"
-    title = f"{task.name}: ROC, zero-shot"
-    draw_roc(figures["ROC, zero-shot"], evaluation.labels, evaluation.scores[ZERO_SHOT][0], task.class_names, title)
+    if main in evaluation.scores:
+        figures[f"ROC, {main}"] = target / "roc.png"
+        title = f"{task.name}: ROC, {main}"
+        draw_roc(figures[f"ROC, {main}"], evaluation.labels, evaluation.scores[main][0], task.class_names, title)
     try:
         draw_tsne(target / "tsne.png", evaluation.embeddings, evaluation.labels, task.class_names, seed)
         figures["t-SNE of record embeddings"] = target / "tsne.png"
     except CorpusError:  # fewer than four records with exactly one class
         (target / "tsne.png").unlink(missing_ok=True)
-    for caption, name in (("By sex and age, zero-shot", "groups"), ("Robustness, zero-shot", "robustness")):
-        if results[name]:
+    for caption, name in ((f"By sex and age, {main}", "groups"), (f"Robustness, {main}", "robustness")):
+        if any(main in row for rows in results[name].values() for row in rows):
             figures[caption] = target / f"{name}.png"
             curves = {
-                family: [
-                    (row["name"], row[ZERO_SHOT]["macro_auroc"], *row[ZERO_SHOT]["macro_auroc_interval"])
-                    for row in rows
-                ]
+                family: [(row["name"], row[main]["macro_auroc"], *row[main]["macro_auroc_interval"]) for row in rows]
                 for family, rows in results[name].items()
             }
-            reference = results["measures"][ZERO_SHOT]["macro_auroc"]
-            draw_robustness(figures[caption], curves, reference, f"{task.name}: zero-shot")
+            reference = results["measures"][main]["macro_auroc"]
+            draw_robustness(figures[caption], curves, reference, f"{task.name}: {main}")
     write_markdown(target / "report.md", results, figures)
     return [*(target / name for name in (RESULTS, "per_class.csv", SCORES, "report.md")), *figures.values()]
 

@@ -13,7 +13,7 @@ Every function takes the same `results`, a dict of
 * `untrained`: by the same names, the same of a model with random weights. A name may be absent.
 * `groups`, `robustness`: for each kind of group ("sex", "age") or disturbance ("leads", ...) a list of dicts: `name`,
   and by the names of measures what `statistics.measure` returned for it.
-* `calibration`: what `reliability.reliability` returned for the scores of zero-shot.
+* `calibration`: what `reliability.reliability` returned for the scores of zero-shot; empty without them.
 * `command`: the command line that reproduces the results.
 
 A value that could not be measured is NaN, or None once the results have been through JSON; both are shown as "-".
@@ -147,7 +147,8 @@ def write_markdown(
     for title, families in (("By sex and age", results["groups"]), ("Robustness", results["robustness"])):
         if families:
             parts += [f"## {title}", conditions_table(families)]
-    parts += ["## Calibration", calibration_in_words(results["calibration"])]
+    if results["calibration"]:
+        parts += ["## Calibration", calibration_in_words(results["calibration"])]
     parts += ["## How to reproduce", f"```\n{results['command']}\n```"]
     Path(path).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

@@ -12,7 +12,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from safetensors import safe_open
 from transformers import AutoConfig, AutoFeatureExtractor
 
-from cgdmer.evaluation.evaluate import ZERO_SHOT
+import cgdmer
+from cgdmer.evaluation.evaluate import main_measure
 from cgdmer.evaluation.report import (
     IN_DOMAIN,
     INTERVALS,
@@ -72,13 +73,15 @@ def fill_card(
             card.data.model_name, card.data.eval_results = name, eval_results
         return card
     config, training = AutoConfig.from_pretrained(source), run_summary.of_model(source)
-    joint = hasattr(config, "text_config")
+    model_class = getattr(cgdmer, (config.architectures or [""])[0], None)
+    takes_texts = "text" in getattr(model_class, "input_modalities", ())
+    pipelines: set[str] = getattr(model_class, "pipelines", set())
     data = ModelCardData(
         language="en",
         library_name="transformers",
         license=license,
-        pipeline_tag="zero-shot-classification" if joint else None,
-        tags=["ecg", "electrocardiogram", "cg-dmer", *(["zero-shot"] if joint else [])],
+        pipeline_tag="zero-shot-classification" if takes_texts else None,
+        tags=["ecg", "electrocardiogram", config.hub_tag, *(["zero-shot"] if takes_texts else [])],
         model_name=name if eval_results else None,
         eval_results=eval_results,
     )
@@ -86,9 +89,11 @@ def fill_card(
         data,
         template_path=str(next(place for place in _PLACES if place.is_file())),
         name=name,
-        model=_model(config, joint),
+        takes_texts=takes_texts,
+        model=_model(config, takes_texts, "ecg-classification" in pipelines),
+        provenance=_provenance(config),
         licence=_licence(license),
-        usage=_usage(config, repo_id, joint),
+        usage=_usage(repo_id, takes_texts, "ecg-classification" in pipelines),
         training_data=_training_data(training),
         preprocessing=_preprocessing(source),
         configuration=_configuration(source, config),
@@ -99,16 +104,25 @@ def fill_card(
     )
 
 
-def _model(config: Any, joint: bool) -> str:
-    if joint:
+def _model(config: Any, takes_texts: bool, classifies: bool) -> str:
+    if takes_texts:
         return (
-            "An ECG encoder and a text encoder in one space (CG-DMER, arXiv 2602.21154), so that findings are scored "
+            f"An ECG encoder and a text encoder in one space ({config.paper}), so that findings are scored "
             "from their names."
         )
-    labels = list(config.id2label.values()) if config.architectures == ["CGDMERForECGClassification"] else []
+    labels = list(config.id2label.values()) if classifies else []
     if labels:
-        return f"An ECG encoder with a classifier, one sigmoid a label: {plain(', '.join(labels))}."
-    return "An ECG encoder: an embedding for a recording."
+        return f"An ECG encoder ({config.paper}) with a classifier, one sigmoid a label: {plain(', '.join(labels))}."
+    return f"An ECG encoder ({config.paper}): an embedding for a recording."
+
+
+def _provenance(config: Any) -> str:
+    """What the family's paper states and what is ours, where the papers are not public in full."""
+    for place in _PLACES:
+        note = place.parent / "families" / f"{config.hub_tag}.md"
+        if note.is_file():
+            return note.read_text(encoding="utf-8").strip()
+    return ""
 
 
 def _licence(license: str | None) -> str:
@@ -116,10 +130,10 @@ def _licence(license: str | None) -> str:
     return f"Licence of the weights: {weights}. Licence of the code beside them: Apache-2.0."
 
 
-def _usage(config: Any, repo_id: str, joint: bool) -> str:
-    if joint:
+def _usage(repo_id: str, takes_texts: bool, classifies: bool) -> str:
+    if takes_texts:
         task, arguments = "zero-shot-ecg-classification", ', candidate_labels=["atrial fibrillation", "normal ECG"]'
-    elif config.architectures == ["CGDMERForECGClassification"]:
+    elif classifies:
         task, arguments = "ecg-classification", ""
     else:
         return (
@@ -252,14 +266,15 @@ def _results_of(results: Mapping[str, Any]) -> list[str]:
         *_warnings(results),
         overall_table(results),
     ]
-    by_class = results["measures"].get(ZERO_SHOT, first)["per_class"]
+    shown = main_measure(results["measures"])
+    by_class = results["measures"][shown]["per_class"]
     rows = [
         [label, f"{row['positives']:,}", with_interval(row, "auroc")]
         for label, row in by_class.items()
         if not row["few_positives"]
     ]
     if rows:
-        heads = ["class", "positives", f"AUROC, {ZERO_SHOT if ZERO_SHOT in results['measures'] else 'first measure'}"]
+        heads = ["class", "positives", f"AUROC, {shown}"]
         parts += [f"Classes with {FEWEST_POSITIVES} positives or more:", markdown_table(heads, rows)]
     for title, key in (("By sex and age", "groups"), ("With fewer leads, at lower rates, with noise", "robustness")):
         if results.get(key):

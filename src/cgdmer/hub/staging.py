@@ -54,11 +54,14 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
         for path in source.iterdir():
             if _WEIGHTS.fullmatch(path.name):
                 shutil.copyfile(path, target / path.name)
-        document = {**_without_names_of_origin(config), **model_class.hub_entries()}
+        entries = model_class.hub_entries()
+        document = {**_without_names_of_origin(config), **entries}
         _write_json(target / CONFIG, document)
-        joint = "text_config" in config
-        (cgdmer.ECGProcessor if joint else cgdmer.ECGFeatureExtractor).from_pretrained(source).save_pretrained(target)
-        copy_model_code(target)
+        takes_texts = "text" in model_class.input_modalities
+        (cgdmer.ECGProcessor if takes_texts else cgdmer.ECGFeatureExtractor).from_pretrained(source).save_pretrained(
+            target
+        )
+        copy_model_code(target, entries)
         _clean_json_files(target)
         if (source / FINGERPRINTS).is_file():
             Fingerprints.load(source / FINGERPRINTS)

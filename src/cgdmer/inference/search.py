@@ -16,10 +16,11 @@ from transformers import AutoProcessor
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.embeddings import embed_records, embed_texts
+from cgdmer.families import load_text_model
 from cgdmer.inference.sources import dataset_rows
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
-from cgdmer.models.modeling_cgdmer import CGDMERModel
+from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.models.reading_wfdb import read_wfdb
 from cgdmer.presets import SHIPPED_MODEL
@@ -46,7 +47,7 @@ def nearest(candidates: np.ndarray, query: np.ndarray, top: int = TOP) -> tuple[
 def search_records(
     text: str,
     records: DatasetRecords,
-    model: CGDMERModel,
+    model: ECGTextModel,
     processor: ECGProcessor,
     top: int = TOP,
     cache: EmbeddingCache | None = None,
@@ -68,7 +69,7 @@ def search_records(
         raise ECGInputError("the text to search for is empty.")
     cache = cache or EmbeddingCache(None)
     embeds = cache.features(model, processor.feature_extractor, records, "embedding").embeds
-    assert embeds is not None  # a CGDMERModel has a text tower
+    assert embeds is not None  # it has a text tower
     found, cosines = nearest(embeds, embed_texts(model, processor, [text])[0], top)
     known = records.rows.select_columns(["record_id", "text"])
     return [{**known[int(number)], "cosine": float(cosine)} for number, cosine in zip(found, cosines, strict=True)]
@@ -77,7 +78,7 @@ def search_records(
 def search_reports(
     record: ECGRecord,
     records: DatasetRecords,
-    model: CGDMERModel,
+    model: ECGTextModel,
     processor: ECGProcessor,
     top: int = TOP,
     cache: EmbeddingCache | None = None,
@@ -103,7 +104,7 @@ def search_reports(
         raise CorpusError("no record of the dataset has a report to search for. Prepare it from a corpus with texts.")
     texts = list(counts)
     query = embed_records(model, processor.feature_extractor, [record], description="record").embeds
-    assert query is not None  # a CGDMERModel has a text tower
+    assert query is not None  # it has a text tower
     found, cosines = nearest(cache.texts(model, processor, texts), query[0], top)
     return [
         {"text": texts[number], "cosine": float(cosine), "records": counts[texts[number]]}
@@ -137,6 +138,7 @@ def search_dataset(
         CorpusError: the dataset cannot be used, or the record's name is that of a file and of another record in it.
         RecordFileError: the record is neither in the dataset nor a WFDB record that can be read.
         ConfigurationError: top is below 1.
+        ModelFolderError: the model has no text tower.
     """
     if (text is None) == (record is None):
         raise ECGInputError("pass either a text or a record to search for.")
@@ -144,7 +146,7 @@ def search_dataset(
     records = DatasetRecords(dataset_rows(splits, split, dataset))
     query = None if record is None else _query(record, DatasetRecords(dataset_rows(splits, None, dataset)))
     name = str(model or SHIPPED_MODEL)
-    loaded = CGDMERModel.from_pretrained(name).to("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = load_text_model(name).to("cuda" if torch.cuda.is_available() else "cpu")
     processor = AutoProcessor.from_pretrained(name)
     whole = Path(dataset).absolute()
     cache = EmbeddingCache(cache_dir or whole.with_name(f"{whole.name}.embeddings"))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations of other ECG encoders, for comparisons: a transformer over time patches, and a residual network."""
 
+from typing import ClassVar
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
@@ -10,9 +12,11 @@ from .errors import ConfigurationError
 
 @strict
 class _ECGEncoderConfig(PreTrainedConfig):
-    """The model's window, as in `CGDMERECGConfig`."""
+    """The model's window, as in `LeadTimeEncoderConfig`."""
 
     base_config_key = "ecg_config"
+    paper: ClassVar[str] = "for comparisons with CG-DMER, arXiv 2602.21154"
+    hub_tag: ClassVar[str] = "cg-dmer"
 
     num_leads: int = 12
     sampling_rate: int = 500
@@ -44,7 +48,7 @@ class ECGViTConfig(_ECGEncoderConfig):
     The defaults are the sizes of MERL's smallest such encoder (Liu et al., ICML 2024, arXiv 2403.06659).
 
     Args:
-        sampling_rate, num_samples, patch_length (`int`): see `CGDMERECGConfig`.
+        sampling_rate, num_samples, patch_length (`int`): see `LeadTimeEncoderConfig`.
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act: the encoder.
         hidden_dropout, attention_dropout (`float`): its dropout.
     """
@@ -75,7 +79,7 @@ class ECGResNetConfig(_ECGEncoderConfig):
     r"""A residual network along time that takes the leads as channels (He et al., CVPR 2016, in one dimension).
 
     Args:
-        sampling_rate, num_samples (`int`): see `CGDMERECGConfig`.
+        sampling_rate, num_samples (`int`): see `LeadTimeEncoderConfig`.
         patch_length (`int`): samples a place of `patch_mask`; the network itself has no patches.
         hidden_size (`int`): channels of the last of four stages, of which each has twice those of the one before; a
             multiple of 8.

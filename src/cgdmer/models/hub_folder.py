@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """A saved model folder that loads on a machine without this package.
 
-`save_pretrained` writes beside the weights every Python file of this folder, and in config.json which class serves
-which Auto class and which pipeline: `trust_remote_code=True` finds all it needs.
+`save_pretrained` writes beside the weights the Python files of this folder that the model's family needs, and in
+config.json which class serves which Auto class and which pipeline: `trust_remote_code=True` finds all it needs.
 """
 
 import os
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from transformers import PreTrainedModel
+from transformers.dynamic_module_utils import get_relative_import_files
+
+if TYPE_CHECKING:
+    # Never imported here. But transformers brings along what a modeling file imports with a relative import, wherever
+    # that stands, and then what those files import: with these a model that was loaded as remote code can be saved
+    # again, complete. A family whose classes are in several files has the others in its modeling file, likewise.
+    from .feature_extraction_ecg import ECGFeatureExtractor  # noqa: F401
+    from .pipeline_ecg_embedding import ECGEmbeddingPipeline  # noqa: F401
+    from .pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline  # noqa: F401
+    from .processing_ecg import ECGProcessor  # noqa: F401
 
 PIPELINES = {
     "zero-shot-ecg-classification": {
@@ -23,20 +33,24 @@ PIPELINES = {
         "pt": ["AutoModelForAudioClassification"],
         "type": "multimodal",
     },
+    "ecg-embedding": {
+        "impl": "pipeline_ecg_embedding.ECGEmbeddingPipeline",
+        "pt": ["AutoModel"],
+        "type": "multimodal",
+    },
 }
 
 
-def copy_model_code(folder: str | os.PathLike) -> None:
-    """Copy every Python file of this folder but `__init__.py`, which only the installed package has a use for."""
-    # transformers brings along what the modeling file imports with a relative import, wherever that stands. These make
-    # it bring the rest of the folder too: a model that was loaded as remote code can be saved again, complete.
-    from .pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline  # noqa: F401
-    from .pretraining_cgdmer import CGDMERForPreTraining  # noqa: F401
-    from .processing_ecg import ECGProcessor  # noqa: F401
-
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        if source.name != "__init__.py":
-            shutil.copyfile(source, Path(folder) / source.name)
+def copy_model_code(folder: str | os.PathLike, entries: dict[str, Any]) -> None:
+    """Copy the Python files that the classes of `HubFolderModel.hub_entries` need, found by their relative imports."""
+    home = Path(__file__).parent
+    places = [*entries["auto_map"].values(), *(pipeline["impl"] for pipeline in entries["custom_pipelines"].values())]
+    needed: set[Path] = set()
+    for module in {place.split(".")[0] for place in places}:
+        source = home / f"{module}.py"
+        needed |= {source, *map(Path, get_relative_import_files(source))}
+    for source in sorted(needed):
+        shutil.copyfile(source, Path(folder) / source.name)
 
 
 class HubFolderModel(PreTrainedModel):
@@ -64,7 +78,7 @@ class HubFolderModel(PreTrainedModel):
         try:
             if is_main_process:
                 os.makedirs(save_directory, exist_ok=True)
-                copy_model_code(save_directory)
+                copy_model_code(save_directory, entries)
             super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         finally:
             # In memory the entry would make `pipeline(task, model=model)` ask for trust_remote_code.

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers import initialization as init
 
-from .configuration_cgdmer import CGDMERConfig
+from .ecg_decoder import ECGDecoder
 from .errors import ECGInputError, ModelFolderError
 from .hub_folder import HubFolderModel
 from .lead_time_tokenizer import LeadTimeTokenizer, init_lead_and_time_embeddings
@@ -21,13 +21,24 @@ from .safe_weights import safetensors_only
 from .transformer_layers import ECGAttention, ECGLayer
 
 
-class CGDMERPreTrainedModel(HubFolderModel):
-    """Loading, saving and initialisation for all CG-DMER classes.
+class ECGPreTrainedModel(HubFolderModel):
+    """What every family's classes are: loading, saving, initialisation, and what the package asks of a family.
 
-    All classes keep the ECG encoder under `ecg_model`, so that each of them loads from a checkpoint of any other.
+    A family is a matter of its own configuration and modeling files, and of one line in `cgdmer/__init__.py`.
+    Training, evaluation, inference and publishing know no family; they rely on this:
+
+    - All classes keep the ECG encoder under `ecg_model`, or are it, so that each of them loads from a checkpoint of
+      any other; `model.base_model(...)` gives `pooler_output`, the feature of a record. The decoder, where there is
+      one, is `ecg_decoder`; the layers of both can be compiled.
+    - A configuration has the ECG branch under `ecg_config`, or is it. It says whether ECGs are `aligns`: trained to be
+      near their texts, so that texts can be scored, and `contrasts`: whether any loss compares records of a batch.
+      `training_passes` says what a step computes. `noise_shapes`, where it is there, names the uniform numbers that
+      the model wants with each record in training.
+    - `input_modalities` says whether a class takes texts; those that do are `modeling_ecg_text.ECGTextModel`s.
+    - `auto_classes` and `pipelines` say which of transformers' Auto classes and which pipelines serve a folder.
+    - The class for pretraining is also a `pretraining_base.PreTrainingMixin`.
     """
 
-    config: CGDMERConfig
     base_model_prefix = "ecg_model"
     main_input_name = "ecg_values"
     input_modalities: ClassVar[tuple[str, ...]] = ("ecg", "text")
@@ -42,13 +53,17 @@ class CGDMERPreTrainedModel(HubFolderModel):
     _keys_to_ignore_on_load_unexpected: ClassVar = [
         r"^(ecg|text)_decoder\.",
         r"^vocabulary_head\.",
-        r"^siglip_(log_scale|bias)$",
-        r"^(ecg|text)_(shared|specific)_head\.",
+        r"^[a-z]+_(log_scale|bias)$",  # numbers that a loss learns
+        r"^(ecg|text)_([a-z]+_)?head\.",
         r"^text_model\.",
         r"^classifier\.",
     ]
     # Parts that may start at random when they are missing from a checkpoint; anything else missing is an error.
     _may_be_missing: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def takes_texts(self) -> bool:
+        return "text" in self.input_modalities
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -64,6 +79,9 @@ class CGDMERPreTrainedModel(HubFolderModel):
             init.trunc_normal_(module.weight, std=self.config.initializer_range)
         elif isinstance(module, LeadTimeTokenizer):
             init_lead_and_time_embeddings(module.lead_embedding, module.time_embedding)
+        elif isinstance(module, ECGDecoder):
+            init_lead_and_time_embeddings(module.lead_embedding, module.time_embedding)
+            init.trunc_normal_(module.mask_token, std=self.config.initializer_range)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
@@ -136,4 +154,4 @@ def present_patches(
     return present
 
 
-__all__ = ["CGDMERPreTrainedModel", "check_ecg_values", "present_patches"]
+__all__ = ["ECGPreTrainedModel", "check_ecg_values", "present_patches"]

@@ -22,13 +22,13 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .errors import ConfigurationError
 from .lead_time_tokenizer import init_time_embedding
-from .modeling_base import CGDMERPreTrainedModel, check_ecg_values, present_patches
+from .modeling_base import ECGPreTrainedModel, check_ecg_values, present_patches
 from .transformer_layers import encoder_layers
 
 _SAMPLES_A_FRAME = 16  # a stride of 2 in the stem and in three of the four stages
 
 
-class ECGViTModel(CGDMERPreTrainedModel):
+class ECGViTModel(ECGPreTrainedModel):
     """A transformer over patches of time, as MERL has one (Liu et al., ICML 2024, arXiv 2403.06659).
 
     A token is a linear map of one patch of all leads together.
@@ -67,7 +67,7 @@ class ECGViTModel(CGDMERPreTrainedModel):
     ) -> BaseModelOutputWithPooling:
         r"""
         Args:
-            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
+            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
 
         Returns:
             `last_hidden_state` (B, N, D) and `pooler_output` (B, D), its mean over the patches within the recording.
@@ -103,7 +103,7 @@ class ResidualBlock(nn.Module):
         return F.relu(changed + self.shortcut(hidden))
 
 
-class ECGResNetModel(CGDMERPreTrainedModel):
+class ECGResNetModel(ECGPreTrainedModel):
     """A residual network (He et al., CVPR 2016) along time with the leads as channels: 18 layers by default.
 
     Unlike that of images it does not pool after the stem.
@@ -155,7 +155,7 @@ class ECGResNetModel(CGDMERPreTrainedModel):
     ) -> BaseModelOutputWithPooling:
         r"""
         Args:
-            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`].
+            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
 
         Returns:
             `last_hidden_state` (B, F, D) and `pooler_output` (B, D), its mean over the frames whose middle lies within

@@ -111,22 +111,51 @@ def contrastive_loss(
     Returns:
         This process's share; the loss is the mean of all shares.
     """
-    rank = dist.get_rank() if _several_processes() else 0
-    target_b = torch.arange(len(ecg_bE), device=ecg_bE.device) + rank * len(ecg_bE)
+    target_b = _own_places(ecg_bE)
 
-    def one_direction(own_bE: torch.Tensor, others_bE: torch.Tensor, matches_bB: torch.Tensor | None) -> torch.Tensor:
+    def one_direction(own_bE: torch.Tensor, others_bE: torch.Tensor, left_out_bB: torch.Tensor | None) -> torch.Tensor:
         logits_bB = own_bE @ gather_over_processes(others_bE).T / temperature
-        if matches_bB is not None:
-            is_own_bB = F.one_hot(target_b, logits_bB.shape[1]).bool()
-            logits_bB = logits_bB.masked_fill(matches_bB & ~is_own_bB, -torch.inf)
+        if left_out_bB is not None:
+            logits_bB = logits_bB.masked_fill(left_out_bB, -torch.inf)
         return F.cross_entropy(logits_bB, target_b)
 
     by_ecg_bB = by_text_bB = None
     if ecg_statement_ids_bM is not None and text_statement_ids_bM is not None:
-        by_ecg_bB = satisfied_pairs(ecg_statement_ids_bM, gather_over_processes(text_statement_ids_bM))
-        by_text_bB = satisfied_pairs(gather_over_processes(ecg_statement_ids_bM), text_statement_ids_bM).T
+        by_ecg_bB, by_text_bB = _no_negatives(target_b, ecg_statement_ids_bM, text_statement_ids_bM)
     to_text, to_ecg = one_direction(ecg_bE, text_bE, by_ecg_bB), one_direction(text_bE, ecg_bE, by_text_bB)
     return (to_text + to_ecg) / 2
+
+
+def _own_places(local_bE: torch.Tensor) -> torch.Tensor:
+    """Where this process's rows are among those of all processes."""
+    rank = dist.get_rank() if _several_processes() else 0
+    return torch.arange(len(local_bE), device=local_bE.device) + rank * len(local_bE)
+
+
+def _no_negatives(
+    target_b: torch.Tensor, ecg_statement_ids_bM: torch.Tensor, text_statement_ids_bM: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(b, B) bool each: for each ECG the texts of others that match as well, and for each text the ECGs."""
+    by_ecg_bB = satisfied_pairs(ecg_statement_ids_bM, gather_over_processes(text_statement_ids_bM))
+    by_text_bB = satisfied_pairs(gather_over_processes(ecg_statement_ids_bM), text_statement_ids_bM).T
+    is_own_bB = F.one_hot(target_b, by_ecg_bB.shape[1]).bool()
+    return by_ecg_bB & ~is_own_bB, by_text_bB & ~is_own_bB
+
+
+def mean_log_candidates(
+    text_bE: torch.Tensor,
+    ecg_statement_ids_bM: torch.Tensor | None = None,
+    text_statement_ids_bM: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """What `contrastive_loss` of the same pairs is where all cosines are equal; log B where no pair is left out.
+
+    The loss subtracted from it is a lower bound of the mutual information of the two sides, in nats.
+    """
+    total = len(text_bE) * (dist.get_world_size() if _several_processes() else 1)
+    if ecg_statement_ids_bM is None or text_statement_ids_bM is None:
+        return torch.tensor(float(total), device=text_bE.device).log()
+    left_out = _no_negatives(_own_places(text_bE), ecg_statement_ids_bM, text_statement_ids_bM)
+    return torch.stack([(total - each_bB.sum(dim=1)).float().log().mean() for each_bB in left_out]).mean()
 
 
 def siglip_loss(
@@ -204,6 +233,7 @@ __all__ = [
     "contrastive_loss",
     "gather_over_processes",
     "masked_token_loss",
+    "mean_log_candidates",
     "orthogonality_loss",
     "reconstruction_loss",
     "satisfied_pairs",

@@ -89,7 +89,7 @@ class ECGPipeline(ChunkPipeline):
 
 
 class ECGClassificationPipeline(ECGPipeline):
-    """Classify recordings with a fine-tuned `CGDMERForECGClassification`.
+    """Classify recordings with a model that `cgdmer finetune` left, of any family.
 
     ```python
     classify = pipeline("ecg-classification", model="my-finetuned-model")

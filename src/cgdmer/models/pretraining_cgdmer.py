@@ -18,9 +18,10 @@ from transformers.utils import can_return_tuple
 from .configuration_cgdmer import CGDMERConfig
 from .ecg_decoder import ECGDecoder
 from .errors import ConfigurationError
-from .lead_time_tokenizer import init_lead_and_time_embeddings
-from .masking import mask_patches, mask_report_tokens, most_visible
-from .modeling_cgdmer import CGDMERECGModelOutput, CGDMERModel, NestedOutput, check_ecg_values, present_patches
+from .masking import mask_report_tokens
+from .modeling_base import check_ecg_values
+from .modeling_cgdmer import CGDMERModel
+from .modeling_ecg_text import NestedOutput
 from .objectives import (
     contrastive_loss,
     masked_token_loss,
@@ -28,6 +29,7 @@ from .objectives import (
     reconstruction_loss,
     siglip_loss,
 )
+from .pretraining_base import ECGViews, PreTrainingMixin, with_each_text
 from .text_decoder import MaskedTokenDecoder, VocabularyHead
 
 
@@ -56,12 +58,14 @@ class CGDMERForPreTrainingOutput(NestedOutput):
     text_embeds: torch.Tensor | None = None
 
 
-class CGDMERForPreTraining(CGDMERModel):
+class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
     """CG-DMER with its decoders and all losses (eq. 10, with the reconstruction of eq. 2 added).
 
     A loss weight of 0 in the configuration leaves out the branch: no weights, no computation. What a configuration
     leaves unused is frozen, so that DDP needs no search for unused parameters.
     """
+
+    output_class = CGDMERForPreTrainingOutput
 
     def __init__(self, config: CGDMERConfig):
         super().__init__(config)
@@ -82,29 +86,17 @@ class CGDMERForPreTraining(CGDMERModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        std = self.config.initializer_range
-        if isinstance(module, ECGDecoder):
-            init_lead_and_time_embeddings(module.lead_embedding, module.time_embedding)
-            init.trunc_normal_(module.mask_token, std=std)
-        elif isinstance(module, MaskedTokenDecoder):
-            init.trunc_normal_(module.start, std=std)
+        if isinstance(module, MaskedTokenDecoder):
+            init.trunc_normal_(module.start, std=self.config.initializer_range)
         elif isinstance(module, VocabularyHead):
             init.zeros_(module.bias)
         elif module is self and self.config.siglip_loss_weight > 0:
             init.constant_(self.siglip_log_scale, math.log(self.config.siglip_initial_scale))
             init.constant_(self.siglip_bias, self.config.siglip_initial_bias)
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
-        """As in the base class. Loading makes every parameter trainable again: the unused ones are frozen anew."""
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        model.freeze_unused_parameters()
-        return (model, info) if output_loading_info else model
-
     def freeze_unused_parameters(self) -> None:
-        """Switch off gradients of parts that no loss of this configuration reaches."""
         config = self.config
-        if not config.aligns and config.orthogonality_loss_weight == 0:
+        if not config.uses_heads:
             self.ecg_shared_head.requires_grad_(False)
             self.text_shared_head.requires_grad_(False)
             pooler = getattr(self.text_model, "pooler", None)
@@ -138,7 +130,7 @@ class CGDMERForPreTraining(CGDMERModel):
         r"""All losses of one batch; in several processes, over the global batch.
 
         Args:
-            ecg_values, lead_mask, patch_mask: see [`CGDMERECGModel`]. Without masks nothing waits for the device.
+            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`]. Without masks nothing waits for the device.
             input_ids, attention_mask, token_type_ids, special_tokens_mask: the tokenized reports; special tokens are
                 never masked. There may be several texts an ECG, as many for each: (B * texts, S), those of the first
                 ECG first. Only its first text is then reconstructed, and compared where the orthogonality is measured.
@@ -156,20 +148,20 @@ class CGDMERForPreTraining(CGDMERModel):
         """
         config = self.config
         check_ecg_values(ecg_values, config.ecg_config)
-        uses_heads = config.aligns or config.orthogonality_loss_weight > 0
-        if input_ids is None and (uses_heads or config.text_reconstruction_loss_weight > 0):
+        if input_ids is None and (config.uses_heads or config.text_reconstruction_loss_weight > 0):
             raise ConfigurationError(
                 "input_ids is missing: this configuration trains on reports. Set the contrastive, siglip, "
                 "text_reconstruction and orthogonality loss weights to 0 to train on signals alone."
             )
-        ecg = _ECGViews(self, ecg_values, lead_mask, patch_mask, noise, kwargs)
+        hides = config.ecg_reconstruction_loss_weight > 0 or config.contrast_view != "full"
+        ecg = ECGViews(self.ecg_model, hides, ecg_values, lead_mask, patch_mask, noise, kwargs)
         texts = (input_ids, attention_mask, token_type_ids, special_tokens_mask)
         text = _TextViews(self, len(ecg_values), *texts, text_noise, distinct_texts, text_index)
         output = CGDMERForPreTrainingOutput(bool_masked_pos=ecg.masked)
         losses: dict[str, torch.Tensor] = {}
 
         # What is compared comes first: a pass that stops there then draws the same dropout as one that goes on.
-        if uses_heads:
+        if config.uses_heads:
             ecg_pooled = ecg.encoded(hidden=config.contrast_view != "full").pooler_output
             text_pooled = text.pooled(hidden=config.contrast_view == "masked")
             ecg_shared, text_shared = self.ecg_shared_head(ecg_pooled), self.text_shared_head(text_pooled)
@@ -184,10 +176,7 @@ class CGDMERForPreTraining(CGDMERModel):
                 )
         if config.ecg_reconstruction_loss_weight > 0:
             assert ecg.masked is not None  # patches are hidden wherever they are to be reconstructed
-            visible = ecg.encoded(hidden=True)
-            output["reconstructed_patches"] = self.ecg_decoder(
-                visible.last_hidden_state, visible.visible_indices, visible.visible_mask, ecg.present
-            )
+            output["reconstructed_patches"] = ecg.decoded(self.ecg_decoder)
             losses["ecg_reconstruction"] = reconstruction_loss(
                 output["reconstructed_patches"], ecg_values, ecg.masked, config.ecg_config.normalize_patches
             )
@@ -200,52 +189,44 @@ class CGDMERForPreTraining(CGDMERModel):
                 )
             )
 
-        for name, value in losses.items():
-            output[f"{name}_loss"] = value
-        if losses:
-            output["loss"] = self.weighted(losses)
-        return output
+        return self.with_losses(output, losses)
 
-    def weighted(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The sum of losses by their names' weights in the configuration (eq. 10)."""
-        return sum(getattr(self.config, f"{name}_loss_weight") * value for name, value in losses.items())
+    def loss_weights(self) -> dict[str, float]:
+        """As eq. 10 names them."""
+        names = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
+        return {name: getattr(self.config, f"{name}_loss_weight") for name in names}
+
+    def alignment_parameters(self) -> tuple[str, ...]:
+        return ("siglip_log_scale", "siglip_bias") if self.config.siglip_loss_weight > 0 else ()
 
     def alignment_losses(
         self,
-        ecg_embeds: torch.Tensor,
-        text_embeds: torch.Tensor,
+        first: torch.Tensor,
+        second: torch.Tensor,
         ecg_statement_ids: torch.Tensor | None = None,
         text_statement_ids: torch.Tensor | None = None,
-        siglip_parameters: tuple[torch.Tensor, torch.Tensor] | None = None,
+        parameters: tuple[torch.Tensor, ...] | None = None,
     ) -> dict[str, torch.Tensor]:
         """`contrastive` and `siglip`, as far as the configuration has them, over the global batch.
 
         Args:
-            ecg_embeds, text_embeds: (B, E) this process's unit vectors; with several texts an ECG, each text is a
-                pair with it, and the others of the same ECG are no negatives.
+            first, second: the ECG and the text embeddings; with several texts an ECG, each text is a pair with it, and
+                the others of the same ECG are no negatives.
             ecg_statement_ids, text_statement_ids: see `forward`.
-            siglip_parameters: what to use instead of this model's log-scale and bias.
+            parameters: what to use instead of this model's log-scale and bias.
         """
         config, losses = self.config, {}
-        texts = len(text_embeds) // len(ecg_embeds)
-        if texts > 1:
-            ecg_embeds = ecg_embeds.repeat_interleave(texts, dim=0)
-            if ecg_statement_ids is None:
-                raise ConfigurationError(
-                    "several texts an ECG need ecg_statement_ids and text_statement_ids: without them a text would "
-                    "take its ECG's other texts for negatives."
-                )
-            ecg_statement_ids = ecg_statement_ids.repeat_interleave(texts, dim=0)
-        pairs, statements = (ecg_embeds, text_embeds), (ecg_statement_ids, text_statement_ids)
+        ecg_embeds, ecg_statement_ids = with_each_text(first, second, ecg_statement_ids)
+        pairs, statements = (ecg_embeds, second), (ecg_statement_ids, text_statement_ids)
         if config.contrastive_loss_weight > 0:
             losses["contrastive"] = contrastive_loss(*pairs, config.temperature, *statements)
         if config.siglip_loss_weight > 0:
-            log_scale, bias = siglip_parameters or (self.siglip_log_scale, self.siglip_bias)
+            log_scale, bias = parameters or (self.siglip_log_scale, self.siglip_bias)
             losses["siglip"] = siglip_loss(*pairs, log_scale.squeeze().exp(), bias.squeeze(), *statements)
         return losses
 
     def _text_reconstruction_loss(self, text: "_TextViews") -> torch.Tensor:
-        outputs = text.encoded(hidden=True)
+        outputs = text.corrupted()
         tokens_BK = text.input_ids[text.hidden_rows].gather(1, text.positions_BK)
         word_embeddings = self.text_model.get_input_embeddings()
         if self.config.text_objective == "causal":
@@ -263,36 +244,8 @@ class CGDMERForPreTraining(CGDMERModel):
         return masked_token_loss(logits, tokens_BK, text.valid_BK)
 
 
-class _ECGViews:
-    """A batch of ECGs with and without hidden patches; each view is encoded when it is first asked for, and once."""
-
-    def __init__(self, model: CGDMERForPreTraining, ecg_values, lead_mask, patch_mask, noise, kwargs):
-        config = model.config.ecg_config
-        self._model, self._kwargs = model, kwargs
-        self._inputs = {"ecg_values": ecg_values, "lead_mask": lead_mask, "patch_mask": patch_mask}
-        self._encoded: dict[bool, CGDMERECGModelOutput] = {}
-        self.present: torch.Tensor | None = None  # None where all patches exist, or nothing is masked
-        self.masked: torch.Tensor | None = None
-        self._num_visible: int | None = None
-        if model.config.ecg_reconstruction_loss_weight > 0 or model.config.contrast_view != "full":
-            self.present = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
-            if noise is None:
-                noise = torch.rand(self.present.shape, device=ecg_values.device)
-            masking = (config.mask_strategy, config.mask_ratio, config.lead_mask_ratio)
-            self.masked = mask_patches(noise, self.present, *masking)
-            if lead_mask is None and patch_mask is None:
-                self._num_visible = most_visible(config.num_leads, config.num_patches, *masking)
-                self.present = None
-
-    def encoded(self, hidden: bool) -> CGDMERECGModelOutput:
-        if hidden not in self._encoded:
-            masks = {"bool_masked_pos": self.masked, "num_visible": self._num_visible} if hidden else {}
-            self._encoded[hidden] = self._model.ecg_model(**self._inputs, **masks, return_dict=True, **self._kwargs)
-        return self._encoded[hidden]
-
-
 class _TextViews:
-    """A batch of reports with and without hidden tokens; each view is encoded when it is first asked for, and once."""
+    """A batch of reports with and without hidden tokens; those with are encoded when first asked for, and once."""
 
     def __init__(
         self,
@@ -308,7 +261,7 @@ class _TextViews:
     ):
         config = model.config
         self._model, self._token_type_ids = model, token_type_ids
-        self._encoded: dict[bool, BaseModelOutputWithPooling] = {}
+        self._encoded: BaseModelOutputWithPooling | None = None
         self._distinct, self._index = distinct_texts, text_index
         self.input_ids, self.attention_mask = input_ids, attention_mask
         if input_ids is None:
@@ -332,22 +285,18 @@ class _TextViews:
 
     def pooled(self, hidden: bool) -> torch.Tensor:
         """(texts, H), from the corrupted texts or from the whole ones."""
-        hidden = hidden and self._model.config.text_reconstruction_loss_weight > 0  # else nothing is ever masked
-        if hidden or self._distinct is None or self._index is None:
-            return self.encoded(hidden).pooler_output
-        rows = [
-            None if each is None else each[self._distinct]
-            for each in (self.input_ids, self.attention_mask, self._token_type_ids)
-        ]
-        return self._model.encode_text(*rows).pooler_output.index_select(0, self._index)
+        if hidden and self._model.config.text_reconstruction_loss_weight > 0:  # else nothing is ever masked
+            return self.corrupted().pooler_output
+        texts = (self.input_ids, self.attention_mask, self._token_type_ids)
+        return self._model.pooled_texts(*texts, self._distinct, self._index)
 
-    def encoded(self, hidden: bool) -> BaseModelOutputWithPooling:
-        if hidden not in self._encoded:
-            ids = self._corrupted if hidden else self.input_ids
-            rows = self.hidden_rows if hidden else slice(None)
-            masks = [None if each is None else each[rows] for each in (self.attention_mask, self._token_type_ids)]
-            self._encoded[hidden] = self._model.encode_text(ids, *masks)
-        return self._encoded[hidden]
+    def corrupted(self) -> BaseModelOutputWithPooling:
+        """The text tower's output for the texts with hidden tokens."""
+        if self._encoded is None:
+            masks = (self.attention_mask, self._token_type_ids)
+            own = (None if each is None else each[self.hidden_rows] for each in masks)
+            self._encoded = self._model.encode_text(self._corrupted, *own)
+        return self._encoded
 
 
 __all__ = ["CGDMERForPreTraining", "CGDMERForPreTrainingOutput"]

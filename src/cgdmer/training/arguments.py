@@ -28,7 +28,8 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
         "--text_source",
         choices=TEXT_SOURCES,
         default="report",
-        help="what an ECG is paired with: its report, or a random part of its findings, afresh every epoch",
+        help="what an ECG is paired with: its report, or a random part of its findings, afresh every epoch; a model "
+        "of signals alone reads neither",
     )
     data.add_argument(
         "--wordings",
@@ -61,7 +62,7 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
     model = parser.add_argument_group("model")
     start = model.add_mutually_exclusive_group(required=True)
     start.add_argument(
-        "--config_name", help="start from random weights: a preset's folder, or cgdmer-tiny, cgdmer-small, cgdmer-base"
+        "--config_name", help="start from random weights: a preset's folder or name (cgdmer-tiny, coreecg-tiny, ...)"
     )
     start.add_argument("--model_name_or_path", help="go on from a pretrained model, with a new schedule")
     model.add_argument("--text_model_name_or_path", help="load the text tower and its tokenizer from here")

@@ -14,29 +14,28 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining, CGDMERForPreTrainingOutput
 from cgdmer.training.sharding import as_whole
 
 
 def backward_in_chunks(
     accelerator: Accelerator, model: torch.nn.Module, batch: dict[str, torch.Tensor], chunk_size: int
-) -> CGDMERForPreTrainingOutput:
+) -> Any:
     """Add the gradients of one batch to the model's parameters; in place of a forward and a backward pass.
 
     Args:
         accelerator: divides by the accumulated steps, scales and averages over processes as for a plain step.
-        model: the prepared `CGDMERForPreTraining`.
+        model: prepared; a `models.pretraining_base.PreTrainingMixin`.
         batch: tensors with one row a record, or as many rows a record as it has texts. Each text is encoded by itself,
             also one that comes several times.
         chunk_size: how many records have a graph at a time.
 
     Returns:
-        The losses, without graph, and the embeddings.
+        The model's own output: the losses, without graph, and the embeddings.
     """
-    core: CGDMERForPreTraining = accelerator.unwrap_model(model)
+    core: Any = accelerator.unwrap_model(model)
     chunks = list(_chunks(batch, chunk_size))
     states = []
-    embeds: dict[str, list[torch.Tensor]] = {"ecg_embeds": [], "text_embeds": []}
+    embeds: dict[str, list[torch.Tensor]] = {name: [] for name in core.compared}
     with torch.no_grad():
         for chunk in chunks:
             states.append(_random_state(accelerator.device))
@@ -44,48 +43,39 @@ def backward_in_chunks(
             for name, found in embeds.items():
                 found.append(outputs[name])
     whole = {name: torch.cat(found).requires_grad_() for name, found in embeds.items()}
-    parameters = ("siglip_log_scale", "siglip_bias") if core.config.siglip_loss_weight > 0 else ()
-    copies = [as_whole(getattr(core, name)).clone().requires_grad_() for name in parameters]
-    losses = core.alignment_losses(
-        **whole,
-        ecg_statement_ids=batch.get("ecg_statement_ids"),
-        text_statement_ids=batch.get("text_statement_ids"),
-        siglip_parameters=(copies[0], copies[1]) if copies else None,
-    )
-    ecg_gradient, text_gradient, *parameter_gradients = torch.autograd.grad(
-        core.weighted(losses), [*whole.values(), *copies]
-    )
+    parameters = core.alignment_parameters()
+    copies = tuple(as_whole(getattr(core, name)).clone().requires_grad_() for name in parameters)
+    statements = {name: batch.get(name) for name in ("ecg_statement_ids", "text_statement_ids")}
+    losses = core.alignment_losses(*whole.values(), **statements, parameters=copies or None)
+    gradients = torch.autograd.grad(core.weighted(losses), [*whole.values(), *copies])
+    at_embeds, at_parameters = dict(zip(whole, gradients, strict=False)), gradients[len(whole) :]
     losses = {name: loss.detach() for name, loss in losses.items()}
 
     count, start = len(batch["ecg_values"]), 0
-    texts = len(batch["input_ids"]) // count
     for number, chunk in enumerate(chunks):
         is_last = number == len(chunks) - 1
-        end = start + len(chunk["ecg_values"])
-        rows, text_rows, start = slice(start, end), slice(start * texts, end * texts), end
+        first, start = start, start + len(chunk["ecg_values"])
         # Processes exchange gradients once, with the last chunk's.
         with nullcontext() if is_last else accelerator.no_sync(model):
             _set_random_state(states[number], accelerator.device)
             outputs = model(**chunk, align=False)
-            loss = (outputs.ecg_embeds * ecg_gradient[rows]).sum() + (
-                outputs.text_embeds * text_gradient[text_rows]
-            ).sum()
+            loss: Any = 0
+            for name, gradient in at_embeds.items():
+                a_record = len(gradient) // count  # of texts there may be several rows
+                loss = loss + (outputs[name] * gradient[first * a_record : start * a_record]).sum()
             share = len(chunk["ecg_values"]) / count
             if outputs.loss is not None:
                 loss = loss + share * outputs.loss
             if is_last:
                 # Under FSDP2 these are whole, and no longer parts, from the forward to the backward pass.
-                for name, gradient in zip(parameters, parameter_gradients, strict=True):
+                for name, gradient in zip(parameters, at_parameters, strict=True):
                     loss = loss + (getattr(core, name) * gradient).sum()
             accelerator.backward(loss)
-        for name in ("orthogonality", "ecg_reconstruction", "text_reconstruction"):
+        for name in core.loss_weights():
             if (own := outputs.get(f"{name}_loss")) is not None:
                 losses[name] = losses.get(name, 0.0) + share * own.detach()
-    return CGDMERForPreTrainingOutput(
-        loss=core.weighted(losses),
-        **{f"{name}_loss": loss for name, loss in losses.items()},
-        **{name: embeds.detach() for name, embeds in whole.items()},
-    )
+    output = core.output_class(**{name: embeds.detach() for name, embeds in whole.items()})
+    return core.with_losses(output, losses, **statements)
 
 
 def _chunks(batch: dict[str, torch.Tensor], size: int) -> Iterator[dict[str, torch.Tensor]]:

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from cgdmer.models.modeling_cgdmer import CGDMERModel
+from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.training.pairs import PairDataset, findings_of
 
@@ -14,7 +14,7 @@ MOST_TEXTS = 500
 
 
 @torch.no_grad()
-def fit_score(model: CGDMERModel, processor: ECGProcessor, validation: PairDataset, batch_size: int = 32) -> None:
+def fit_score(model: ECGTextModel, processor: ECGProcessor, validation: PairDataset, batch_size: int = 32) -> None:
     """Set `config.score_scale` and `config.score_bias`: score = sigmoid(scale * cosine + bias).
 
     Every text (each distinct statement where the corpus has them, else each distinct report) against every validation

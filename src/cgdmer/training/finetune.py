@@ -20,9 +20,10 @@ from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.report import without_nan, write_results_json
 from cgdmer.evaluation.statistics import measure
+from cgdmer.families import CLASSIFICATION, class_for, config_of, ecg_config_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
-from cgdmer.models.modeling_cgdmer import CGDMERForECGClassification
+from cgdmer.models.modeling_lead_time_encoder import LeadTimeClassifier
 from cgdmer.training.pairs import EpochSampler
 
 FEWEST_TRAINING_RECORDS = 10
@@ -94,7 +95,7 @@ def finetune(
     label_names = choose_labels(splits["train"], labels)
     extractor = AutoFeatureExtractor.from_pretrained(model_name_or_path)
     parts = {name: LabelledDataset(splits[name], extractor, label_names) for name in splits}
-    model = CGDMERForECGClassification.from_pretrained(
+    model = class_for(ecg_config_of(config_of(model_name_or_path)), CLASSIFICATION).from_pretrained(
         model_name_or_path,
         id2label=dict(enumerate(label_names)),
         label2id={name: index for index, name in enumerate(label_names)},
@@ -131,7 +132,7 @@ def finetune(
 
 
 def _fit_classifier(
-    model: CGDMERForECGClassification, extractor: ECGFeatureExtractor, train: LabelledDataset, seed: int
+    model: LeadTimeClassifier, extractor: ECGFeatureExtractor, train: LabelledDataset, seed: int
 ) -> None:
     """Write the linear probe's weights into the classifier."""
     records = DatasetRecords(train.split)
@@ -182,7 +183,7 @@ def _train(accelerator, model, train, num_train_epochs, learning_rate, batch_siz
 
 
 @torch.no_grad()
-def predict(model: CGDMERForECGClassification, part: LabelledDataset, batch_size: int = 64) -> np.ndarray:
+def predict(model: LeadTimeClassifier, part: LabelledDataset, batch_size: int = 64) -> np.ndarray:
     """(records, labels) logits."""
     model.eval()
     logits = []

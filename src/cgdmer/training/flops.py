@@ -12,7 +12,10 @@ again each.
 
 import math
 
-from cgdmer.models.configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
+from transformers import PreTrainedConfig
+
+from cgdmer.families import ecg_config_of
+from cgdmer.models.configuration_lead_time_encoder import LeadTimeEncoderConfig
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.masking import most_visible
 
@@ -20,14 +23,15 @@ _TRAINED = 3  # times its forward pass
 _TEXT_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
 
 
-def is_countable(config: CGDMERConfig) -> bool:
-    """Whether `training_step_flops` knows both towers."""
-    knows_text = all(getattr(config.text_config, name, None) is not None for name in _TEXT_SIZES)
-    return knows_text and config.ecg_config.model_type == CGDMERECGConfig.model_type
+def is_countable(config: PreTrainedConfig) -> bool:
+    """Whether `training_step_flops` knows the towers."""
+    text = getattr(config, "text_config", None)
+    knows_text = text is None or all(getattr(text, name, None) is not None for name in _TEXT_SIZES)
+    return knows_text and isinstance(ecg_config_of(config), LeadTimeEncoderConfig)
 
 
 def training_step_flops(
-    config: CGDMERConfig,
+    config: PreTrainedConfig,
     batch_size: int,
     text_length: int,
     frozen_text_layers: int = 0,
@@ -44,50 +48,44 @@ def training_step_flops(
         distinct_texts: share of the texts that are encoded whole; the others are another record's text again.
 
     Raises:
-        ConfigurationError: the ECG encoder is not CG-DMER's own, or the text tower's configuration does not state its
-            sizes in BERT's names.
+        ConfigurationError: the ECG encoder has no lead-time tokens, or the text tower's configuration does not state
+            its sizes in BERT's names.
     """
-    ecg = config.ecg_config
-    if ecg.model_type != CGDMERECGConfig.model_type:
+    ecg, passes = ecg_config_of(config), config.training_passes
+    if not isinstance(ecg, LeadTimeEncoderConfig):
         raise ConfigurationError(f"operations of an encoder of type {ecg.model_type!r} cannot be counted.")
-    reconstructs, aligns = config.ecg_reconstruction_loss_weight > 0, _uses_embeddings(config)
-    uses_text = aligns or config.text_reconstruction_loss_weight > 0
-    num_places = ecg.num_leads * ecg.num_patches
     num_visible = visible_tokens(ecg)
-    a_record = 0.0
-    if reconstructs or (aligns and config.contrast_view != "full"):
-        a_record += encoder_step_flops(ecg, num_visible)
-    if reconstructs:
-        a_record += _TRAINED * ecg_decoder_flops(ecg, num_visible)
-    if aligns and config.contrast_view == "full":
-        a_record += encoder_step_flops(ecg, num_places)
-    if uses_text:
+    a_record = passes.masked * encoder_step_flops(ecg, num_visible)
+    a_record += passes.whole * encoder_step_flops(ecg, ecg.num_leads * ecg.num_patches)
+    a_record += passes.decoded * _TRAINED * ecg_decoder_flops(ecg, num_visible)
+    a_record += passes.ecg_heads * _head_step(config, ecg.hidden_size)
+    if passes.masked_texts or passes.whole_texts:
         a_record += _text_step(config, text_length, frozen_text_layers, distinct_texts)
-    if aligns:
-        a_record += _heads_step(config)
+    if passes.text_heads:
+        a_record += passes.text_heads * _head_step(config, _text_size(config, "hidden_size"))
     return batch_size * a_record
 
 
-def visible_tokens(config: CGDMERECGConfig) -> int:
+def visible_tokens(config: LeadTimeEncoderConfig) -> int:
     """Tokens that the encoder sees of a record while patches are masked."""
     return most_visible(
         config.num_leads, config.num_patches, config.mask_strategy, config.mask_ratio, config.lead_mask_ratio
     )
 
 
-def encoder_flops(config: CGDMERECGConfig, num_tokens: int) -> float:
+def encoder_flops(config: LeadTimeEncoderConfig, num_tokens: int) -> float:
     """One forward pass of the ECG encoder, tokenizer included, over one record's `num_tokens` tokens."""
     tokenizer = _first_convolution(config) + _other_convolutions(config) + _token_projection(config)
     layer = layer_flops(num_tokens, config.hidden_size, config.intermediate_size)
     return num_tokens * tokenizer + config.num_hidden_layers * layer
 
 
-def encoder_step_flops(config: CGDMERECGConfig, num_tokens: int) -> float:
+def encoder_step_flops(config: LeadTimeEncoderConfig, num_tokens: int) -> float:
     """Forward and backward pass of the ECG encoder over one record's tokens; the signal itself needs no gradient."""
     return _TRAINED * encoder_flops(config, num_tokens) - num_tokens * _first_convolution(config)
 
 
-def ecg_decoder_flops(config: CGDMERECGConfig, num_visible: int) -> float:
+def ecg_decoder_flops(config: LeadTimeEncoderConfig, num_visible: int) -> float:
     """One forward pass of the decoder that restores one record's masked patches."""
     num_places, width = config.num_leads * config.num_patches, config.decoder_hidden_size
     layer = layer_flops(num_places, width, config.decoder_intermediate_size)
@@ -107,36 +105,31 @@ def layer_flops(num_tokens: int, width: int, intermediate_size: int, num_source_
     return projections + attention + feed_forward + cross_attention
 
 
-def _uses_embeddings(config: CGDMERConfig) -> bool:
-    return config.aligns or config.orthogonality_loss_weight > 0
-
-
-def _features_a_channel(config: CGDMERECGConfig) -> int:
+def _features_a_channel(config: LeadTimeEncoderConfig) -> int:
     return (config.patch_length - 1) // config.tokenizer_stride + 1
 
 
-def _first_convolution(config: CGDMERECGConfig) -> float:
+def _first_convolution(config: LeadTimeEncoderConfig) -> float:
     """On one patch: from one channel, 15 samples wide."""
     return 2 * 15 * config.tokenizer_channels * _features_a_channel(config)
 
 
-def _other_convolutions(config: CGDMERECGConfig) -> float:
+def _other_convolutions(config: LeadTimeEncoderConfig) -> float:
     """On one patch: two, from all channels, 3 wide."""
     return 2 * 2 * 3 * config.tokenizer_channels**2 * _features_a_channel(config)
 
 
-def _token_projection(config: CGDMERECGConfig) -> float:
+def _token_projection(config: LeadTimeEncoderConfig) -> float:
     num_features = config.tokenizer_channels * _features_a_channel(config)
     return 2 * (num_features + (config.patch_length if config.raw_patch else 0)) * config.hidden_size
 
 
-def _text_step(config: CGDMERConfig, length: int, frozen_layers: int, distinct: float) -> float:
-    """The text tower, once or twice, and what predicts the masked tokens of one report."""
-    tower = _text_tower_step(config, length, frozen_layers)
-    if config.text_reconstruction_loss_weight == 0:
-        return distinct * tower
-    encodes_whole = _uses_embeddings(config) and config.contrast_view != "masked"
-    flops = tower * (1 + distinct) if encodes_whole else tower
+def _text_step(config: PreTrainedConfig, length: int, frozen_layers: int, distinct: float) -> float:
+    """The text tower, and what predicts the masked tokens of one report."""
+    passes = config.training_passes
+    flops = _text_tower_step(config, length, frozen_layers) * (passes.masked_texts + distinct * passes.whole_texts)
+    if not passes.masked_texts:
+        return flops
     width, vocab_size = _text_size(config, "hidden_size"), _text_size(config, "vocab_size")
     num_masked = max(1, math.ceil(length * config.text_mask_ratio))
     if config.text_objective == "causal":
@@ -149,7 +142,7 @@ def _text_step(config: CGDMERConfig, length: int, frozen_layers: int, distinct: 
     return flops + (_TRAINED - (frozen_layers > 0)) * 2 * num_masked * width * vocab_size
 
 
-def _text_tower_step(config: CGDMERConfig, length: int, frozen_layers: int) -> float:
+def _text_tower_step(config: PreTrainedConfig, length: int, frozen_layers: int) -> float:
     """One pass over one text."""
     width, num_layers = _text_size(config, "hidden_size"), _text_size(config, "num_hidden_layers")
     layer = layer_flops(length, width, _text_size(config, "intermediate_size"))
@@ -161,15 +154,12 @@ def _text_tower_step(config: CGDMERConfig, length: int, frozen_layers: int) -> f
     return flops
 
 
-def _heads_step(config: CGDMERConfig) -> float:
-    """The shared heads, and the specific ones where orthogonality asks for them, on one pair."""
-    widths = config.ecg_config.hidden_size + _text_size(config, "hidden_size")
-    pair = 2 * (widths * config.projection_hidden_size + 2 * config.projection_hidden_size * config.projection_size)
-    heads = 2 if config.orthogonality_loss_weight > 0 else 1
-    return _TRAINED * heads * pair
+def _head_step(config: PreTrainedConfig, width: int) -> float:
+    """One two-layer head on the features of one record or text."""
+    return _TRAINED * 2 * config.projection_hidden_size * (width + config.projection_size)
 
 
-def _text_size(config: CGDMERConfig, name: str) -> int:
+def _text_size(config: PreTrainedConfig, name: str) -> int:
     size = getattr(config.text_config, name, None)
     if size is None:
         raise ConfigurationError(

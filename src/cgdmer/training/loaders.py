@@ -2,7 +2,7 @@
 """Where a run's batches come from: a prepared folder with random access, or a stream of shards."""
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.data.wordings import load_wordings
+from cgdmer.families import extractor_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.training.augmentation import Augmentation
-from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset
+from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset, tokenizer_of
 from cgdmer.training.stopping import outlive_signals
 from cgdmer.training.streaming import StreamedPairs, streaming_loader
 
@@ -79,21 +80,25 @@ class RandomAccessLoader:
 
 
 def training_and_validation(
-    options: Namespace, processor, accelerator: Accelerator
+    options: Namespace, processor, accelerator: Accelerator, noise_shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[TrainingLoader, DataLoader, PairDataset]:
     """The loader of the training split; that of the validation split, prepared, and its pairs.
+
+    Args:
+        processor: of the model; a feature extractor where it takes no texts.
+        noise_shapes: see `PairMaker`.
 
     Raises:
         CorpusError, ConfigurationError: the dataset or one of its splits does not suffice for the options.
     """
     if options.dataloader_num_workers is None:
         options.dataloader_num_workers = 0 if accelerator.device.type == "cpu" else WORKERS_BESIDE_A_GPU
-    extractor, collate = processor.feature_extractor, PairCollator(processor.tokenizer)
+    extractor, collate = extractor_of(processor), PairCollator(tokenizer_of(processor))
     wordings = load_wordings() if options.wordings else None
     training: TrainingLoader
     if options.streaming:
         dataset = ShardedDataset(options.dataset)
-        training = streaming_loader(options, dataset, extractor, collate, accelerator)
+        training = streaming_loader(options, dataset, extractor, collate, accelerator, noise_shapes)
         validation = dataset.validation()
     else:
         splits = load_dataset_folder(options.dataset)
@@ -105,6 +110,7 @@ def training_and_validation(
             *(rows, extractor, options.text_source, options.texts_per_record, options.seed),
             augmentation=augmentation,
             wordings=wordings,
+            noise_shapes=noise_shapes,
         )
         training = RandomAccessLoader(pairs, collate, options, accelerator)
     if len(training) < options.gradient_accumulation_steps:
@@ -118,6 +124,7 @@ def training_and_validation(
         seed=options.seed,
         fixed_epoch=_VALIDATION_EPOCH,
         wordings=wordings,
+        noise_shapes=noise_shapes,
     )
     if len(validation_pairs) < accelerator.num_processes:
         raise CorpusError(f"{options.dataset}: the validation split has fewer records than there are processes.")

@@ -24,8 +24,8 @@ from cgdmer.training.checkpoints import Checkpoints, Position, drop_metrics_beyo
 from cgdmer.training.flops import is_countable
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw
-from cgdmer.training.pairs import PairCollator, PairDataset
-from cgdmer.training.setup import center_heads, compile_ecg_layers, model_and_processor
+from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
+from cgdmer.training.setup import compile_ecg_layers, model_and_processor
 from cgdmer.training.sharding import as_whole, keep_word_embeddings_whole, whole_model
 from cgdmer.training.stopping import StopRequest, leave
 from cgdmer.training.throughput import Throughput, in_words
@@ -50,7 +50,7 @@ SAME_OPTIONS = (
     "freeze_text_layers",
     "text_model_name_or_path",
 )
-LOSSES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
+LOGGED = ("_loss", "_bound")  # how the names of the outputs end that are logged
 _RECORDS_TO_CENTER = 256
 
 
@@ -81,14 +81,16 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     checkpoint = checkpoints.find(options.resume_from_checkpoint)
     set_seed(options.seed)
     model, processor = model_and_processor(options)
-    _check_batch(options, accelerator, model.config.aligns)
+    _check_batch(options, accelerator, model.config.contrasts)
     if options.gradient_checkpointing:
         # The new name came after transformers 5.17; the old one is deprecated.
         name = "activation_checkpointing_enable"
         getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
-    training, validation_loader, validation_pairs = training_and_validation(options, processor, accelerator)
-    if options.config_name and checkpoint is None and model.config.aligns:
-        center_heads(model, PairCollator(processor.tokenizer)(training.pairs.first(_RECORDS_TO_CENTER)))
+    training, validation_loader, validation_pairs = training_and_validation(
+        options, processor, accelerator, noise_shapes_of(model.config)
+    )
+    if options.config_name and checkpoint is None and model.config.contrasts:
+        model.center_heads(PairCollator(tokenizer_of(processor))(training.pairs.first(_RECORDS_TO_CENTER)))
     if options.torch_compile:
         compile_ecg_layers(model)
     optimizer = adamw(model, options.learning_rate, options.weight_decay)
@@ -119,15 +121,15 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     return run.finish(validation_pairs)
 
 
-def _check_batch(options: Namespace, accelerator: Accelerator, aligns: bool) -> None:
-    if options.contrastive_chunk_size and not aligns:
+def _check_batch(options: Namespace, accelerator: Accelerator, contrasts: bool) -> None:
+    if options.contrastive_chunk_size and not contrasts:
         raise ConfigurationError(
-            "--contrastive_chunk_size is for the contrastive and sigmoid losses, and this configuration has neither. "
+            "--contrastive_chunk_size is for losses that compare records, and this configuration has none. "
             "Use --gradient_accumulation_steps."
         )
-    if aligns and options.per_device_train_batch_size * accelerator.num_processes < 2:
+    if contrasts and options.per_device_train_batch_size * accelerator.num_processes < 2:
         raise ConfigurationError(
-            "a batch of one pair has nothing to be contrasted with. Raise --per_device_train_batch_size."
+            "a batch of one record has nothing to be contrasted with. Raise --per_device_train_batch_size."
         )
 
 
@@ -283,8 +285,8 @@ class _Run:
         self._log({**metrics, "learning_rate": self.scheduler.get_last_lr()[0], "epoch": epoch})
 
     def _losses(self, outputs) -> dict[str, float]:
-        """The total loss and every branch, averaged over processes."""
-        names = ["loss", *(f"{name}_loss" for name in LOSSES if outputs.get(f"{name}_loss") is not None)]
+        """The total loss, every branch and every bound, averaged over processes."""
+        names = ["loss", *(name for name in outputs if name.endswith(LOGGED) and outputs[name] is not None)]
         values = torch.stack([outputs[name].detach().float() for name in names])
         return dict(zip(names, self.accelerator.reduce(values, "mean").tolist(), strict=True))
 

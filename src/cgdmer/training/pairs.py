@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of ECG and text for pretraining: from rows of a prepared dataset to batches.
+"""Pairs of ECG and text for pretraining, or ECGs alone: from rows of a prepared dataset to batches.
 
 All randomness of a sample (where its trace begins, which findings its text states, which patches and tokens are
 masked) comes from (seed, epoch, index of the record): any number of processes, workers or restarts draws the same.
@@ -16,15 +16,18 @@ import datasets
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
+from transformers import PreTrainedConfig
 
 from cgdmer.data.fingerprints import Fingerprints, fingerprint_of_split
 from cgdmer.data.storage import row_to_record
 from cgdmer.data.wordings import Wordings
+from cgdmer.families import ecg_config_of
 from cgdmer.models.errors import CorpusError
 from cgdmer.training.augmentation import Augmentation
 
 TEXT_SOURCES = ("report", "statements")
 MOST_STATEMENTS = 16  # a fixed number, so that all processes hold tensors of the same shape
+_OF_TEXTS = ("texts", "text_seed", "text_statement_ids")  # parts of a sample that a batch holds otherwise
 # How a text is drawn from a record's findings (ours). Zero-shot prompts name one finding, so most texts do. Without a
 # preference for the rare, nearly every text states the rhythm, and the loss is spent on what is learnt first.
 SINGLE_FINDINGS = 0.7  # this share of texts states one finding, the others any number
@@ -47,9 +50,20 @@ def _padded_ids(findings: list[str], most: int = MOST_STATEMENTS) -> np.ndarray:
     return ids
 
 
-def text_column(text_source: str) -> str:
-    """The column whose rows have, or lack, a text of that kind."""
-    return "text" if text_source == "report" else "statements"
+def text_column(text_source: str | None) -> str | None:
+    """The column whose rows have, or lack, a text of that kind; None where no text is wanted."""
+    return {"report": "text", "statements": "statements", None: None}[text_source]
+
+
+def noise_shapes_of(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
+    """The uniform numbers that a model wants with each record: names and shapes. By default those of its mask."""
+    ecg = ecg_config_of(config)
+    return getattr(config, "noise_shapes", {"noise": (ecg.num_leads, ecg.num_patches)})
+
+
+def tokenizer_of(processor: Any) -> Any:
+    """The tokenizer of a processor; None for a feature extractor."""
+    return getattr(processor, "tokenizer", None)
 
 
 def findings_of(row: Mapping[str, Any]) -> list[str]:
@@ -69,6 +83,7 @@ class PairMaker:
         augmentation: what else is changed.
         wordings: state findings in these words too, and general terms that hold. A text keeps the identity of its
             finding whatever its words.
+        noise_shapes: see `noise_shapes_of`; None: the default, by the shapes of what the feature extractor returns.
 
     Raises:
         CorpusError: there are no wordings of any label that is counted.
@@ -77,12 +92,13 @@ class PairMaker:
     def __init__(
         self,
         feature_extractor,
-        text_source: str,
+        text_source: str | None,
         counts: Mapping[str, int],
         texts_per_record: int = 1,
         shifts_traces: bool = True,
         augmentation: Augmentation | None = None,
         wordings: Wordings | None = None,
+        noise_shapes: Mapping[str, tuple[int, ...]] | None = None,
     ):
         if wordings is not None and not any(wordings.finding(label) in wordings.of_finding for label in counts):
             raise CorpusError(
@@ -96,6 +112,7 @@ class PairMaker:
         self.wordings = wordings
         self.counts = counts if wordings is None else wordings.counts(counts)
         self.shifts_traces = shifts_traces
+        self.noise_shapes = noise_shapes
 
     def __call__(self, row: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
         """The sample of a row that has a text of the kind asked for: arrays without a batch axis, and the texts."""
@@ -107,8 +124,11 @@ class PairMaker:
         if self.augmentation is not None:
             record = self.augmentation(record, random)
         sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
-        leads, patches = len(sample["lead_mask"]), len(sample["patch_mask"])
-        sample["noise"] = random.random((leads, patches), dtype=np.float32)
+        of_mask = {"noise": (len(sample["lead_mask"]), len(sample["patch_mask"]))}
+        for name, shape in (self.noise_shapes or of_mask).items():
+            sample[name] = random.random(shape, dtype=np.float32)
+        if self.text_source is None:
+            return sample
         sample["text_seed"] = int(random.integers(2**62))
         if self.text_source == "report":
             held = [record.text or ""]
@@ -178,12 +198,13 @@ class PairDataset(Dataset):
         split: rows as `cgdmer.data.storage` writes them.
         feature_extractor: the model's own.
         text_source: `"report"`: the report as it stands. `"statements"`: one or several of the record's findings, the
-            rarer the likelier, afresh every epoch; an ECG then satisfies every text whose findings it has.
+            rarer the likelier, afresh every epoch; an ECG then satisfies every text whose findings it has. None: no
+            texts; every record is used.
         texts_per_record: see `PairMaker`.
         seed: of all draws.
         fixed_epoch: draw as in this epoch for ever, and leave traces as they are (for validation).
         augmentation: of records that are not fixed.
-        wordings: see `PairMaker`.
+        wordings, noise_shapes: see `PairMaker`.
 
     Raises:
         CorpusError: no row has a text of that kind, or there are no wordings of its labels.
@@ -193,15 +214,19 @@ class PairDataset(Dataset):
         self,
         split: datasets.Dataset,
         feature_extractor,
-        text_source: str = "report",
+        text_source: str | None = "report",
         texts_per_record: int = 1,
         seed: int = 0,
         fixed_epoch: int | None = None,
         augmentation: Augmentation | None = None,
         wordings: Wordings | None = None,
+        noise_shapes: Mapping[str, tuple[int, ...]] | None = None,
     ):
         column = text_column(text_source)
-        usable = [index for index, value in enumerate(split.select_columns([column])) if value[column]]
+        if column is None:
+            usable = list(range(len(split)))
+        else:
+            usable = [index for index, value in enumerate(split.select_columns([column])) if value[column]]
         if not usable:
             raise CorpusError(
                 f"no record of the split has a {column!r}, which text_source={text_source!r} needs. "
@@ -218,6 +243,7 @@ class PairDataset(Dataset):
             shifts_traces=not self.is_fixed,
             augmentation=None if self.is_fixed else augmentation,
             wordings=wordings,
+            noise_shapes=noise_shapes,
         )
         self.seed = seed
         self.epoch = 0 if fixed_epoch is None else fixed_epoch
@@ -249,6 +275,8 @@ class PairDataset(Dataset):
 
     def describe(self) -> str:
         """How many records there are, in words."""
+        if self.make_pair.text_source is None:
+            return f"{len(self)} for training (no texts)"
         return f"{len(self)} for training ({self.num_without_text} without text left out)"
 
     def identity(self) -> dict[str, Any]:
@@ -266,13 +294,26 @@ class PairCollator:
     Rows of texts follow one another record by record: with several texts a record they are as many times as many.
 
     `lead_mask` and `patch_mask` are left out where every record of the batch is complete. `distinct_texts` and
-    `text_index` say which texts are the same, see `CGDMERForPreTraining.forward`.
+    `text_index` say which texts are the same, see `ECGTextModel.pooled_texts`.
+
+    Args:
+        tokenizer: None for samples without texts.
     """
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = {} if self.tokenizer is None else self._texts(samples)
+        masks = ["lead_mask", "patch_mask"]
+        complete = all(sample[name].all() for name in masks for sample in samples)
+        left_out = (*_OF_TEXTS, *(masks if complete else ()))
+        for name in samples[0]:
+            if name not in left_out:
+                batch[name] = torch.from_numpy(np.stack([sample[name] for sample in samples]))
+        return batch
+
+    def _texts(self, samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         texts = [text for sample in samples for text in sample["texts"]]
         batch = dict(
             self.tokenizer(texts, padding=True, truncation=True, return_special_tokens_mask=True, return_tensors="pt")
@@ -296,12 +337,6 @@ class PairCollator:
         batch["text_statement_ids"] = torch.from_numpy(
             np.concatenate([sample["text_statement_ids"] for sample in samples])
         )
-        names = ["ecg_values", "noise", "ecg_statement_ids"]
-        masks = ["lead_mask", "patch_mask"]
-        if not all(sample[name].all() for name in masks for sample in samples):
-            names += masks
-        for name in names:
-            batch[name] = torch.from_numpy(np.stack([sample[name] for sample in samples]))
         return batch
 
 
@@ -329,6 +364,8 @@ __all__ = [
     "PairDataset",
     "PairMaker",
     "findings_of",
+    "noise_shapes_of",
     "statement_id",
     "text_column",
+    "tokenizer_of",
 ]

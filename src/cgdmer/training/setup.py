@@ -6,13 +6,14 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokenizer
 
-from cgdmer.models.configuration_cgdmer import CGDMERConfig
+from cgdmer.families import PRETRAINING, class_for, config_of, ecg_config_of, extractor_of
+from cgdmer.models.configuration_ecg_text import ECGTextConfig
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
-from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining
+from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.models.safe_weights import safetensors_only
 from cgdmer.presets import preset_folder
@@ -20,52 +21,71 @@ from cgdmer.presets import preset_folder
 logger = logging.getLogger(__name__)
 
 
-def model_and_processor(options: Namespace) -> tuple[CGDMERForPreTraining, ECGProcessor]:
-    """The model to train, and the processor that is saved beside it.
+_OF_TEXTS = {
+    "wordings": False,
+    "texts_per_record": 1,
+    "text_model_name_or_path": None,
+    "freeze_text_layers": None,
+}
 
-    Settles how many text layers are frozen: `options.freeze_text_layers` is a number afterwards.
+
+def model_and_processor(options: Namespace) -> tuple[ECGPreTrainedModel, ECGProcessor | ECGFeatureExtractor]:
+    """The model to train, and the processor that is saved beside it: for signals alone, a feature extractor.
+
+    Settles what the options leave open: how many text layers are frozen, and, for signals alone, that no texts are
+    read (`text_source` None).
     """
-    if options.model_name_or_path:
-        model = CGDMERForPreTraining.from_pretrained(options.model_name_or_path)
-        processor = _processor(options.model_name_or_path, options.text_model_name_or_path, model.config)
+    folder = options.model_name_or_path or preset_folder(options.config_name)
+    config = config_of(folder)
+    model_class = class_for(config, PRETRAINING)
+    processor: ECGProcessor | ECGFeatureExtractor
+    if "text" in model_class.input_modalities:
+        model, processor = _with_text_tower(options, folder, config, model_class)
     else:
-        folder = preset_folder(options.config_name)
-        config = CGDMERConfig.from_pretrained(folder)
-        if options.text_model_name_or_path:
-            config.text_config = AutoConfig.from_pretrained(options.text_model_name_or_path)
-        processor = _processor(folder, options.text_model_name_or_path, config)
-        config.mask_token_id = _mask_token_id(processor.tokenizer)
-        model = CGDMERForPreTraining(config)
-        if options.text_model_name_or_path:
-            load_text_tower(model, options.text_model_name_or_path)
+        _refuse_options_of_texts(options)
+        options.text_source, options.freeze_text_layers = None, 0
+        processor = AutoFeatureExtractor.from_pretrained(folder)
+        model = model_class.from_pretrained(folder) if options.model_name_or_path else model_class(config)
+    extractor, ecg_config = extractor_of(processor), ecg_config_of(model.config)
     for name in ("sampling_rate", "num_samples", "patch_length"):
-        extracted, expected = getattr(processor.feature_extractor, name), getattr(model.config.ecg_config, name)
+        extracted, expected = getattr(extractor, name), getattr(ecg_config, name)
         if extracted != expected:
             raise ConfigurationError(
                 f"{name} is {extracted} in the feature extractor and {expected} in the model's configuration. "
                 "Change one of the two files of the preset."
             )
-    vocabulary = model.config.text_config.vocab_size
-    if len(processor.tokenizer) > vocabulary:
-        raise ConfigurationError(
-            f"the tokenizer has {len(processor.tokenizer)} tokens but the text tower knows {vocabulary}: they do not "
-            "belong together. Pass the folder or Hub id that holds both as --text_model_name_or_path."
-        )
-    if model.config.text_reconstruction_loss_weight > 0 and _mask_token_id(processor.tokenizer) != (
-        model.config.mask_token_id
-    ):
-        raise ConfigurationError(
-            f"the tokenizer's mask token is {processor.tokenizer.mask_token_id}, the model's configuration says "
-            f"{model.config.mask_token_id}: they do not belong together. Use the tokenizer that the model came with."
-        )
+    return model, processor
+
+
+def _refuse_options_of_texts(options: Namespace) -> None:
+    for name, unused in _OF_TEXTS.items():
+        if getattr(options, name) not in (unused, 0):
+            raise ConfigurationError(f"the model is trained on signals alone: leave out --{name}.")
+
+
+def _with_text_tower(
+    options: Namespace, folder: str | Path, config: ECGTextConfig, model_class: type[ECGPreTrainedModel]
+) -> tuple[ECGPreTrainedModel, ECGProcessor]:
+    text_model = options.text_model_name_or_path
+    if options.model_name_or_path:
+        model = model_class.from_pretrained(folder)
+        processor = _processor(folder, text_model, model.config)
+    else:
+        if text_model:
+            config.text_config = AutoConfig.from_pretrained(text_model)
+        processor = _processor(folder, text_model, config)
+        config.take_from_tokenizer(processor.tokenizer)
+        model = model_class(config)
+        if text_model:
+            load_text_tower(model, text_model)
+    model.config.check_tokenizer(processor.tokenizer)
     if options.freeze_text_layers is None:
-        half = model.config.text_config.num_hidden_layers // 2
-        options.freeze_text_layers = half if options.text_model_name_or_path else 0
+        options.freeze_text_layers = model.config.text_config.num_hidden_layers // 2 if text_model else 0
     freeze_text_layers(model, options.freeze_text_layers)
     return model, processor
 
 
-def _processor(folder: str | Path, text_model: str | None, config: CGDMERConfig) -> ECGProcessor:
+def _processor(folder: str | Path, text_model: str | None, config: ECGTextConfig) -> ECGProcessor:
     feature_extractor = AutoFeatureExtractor.from_pretrained(folder)
     source = text_model or folder
     if not text_model and Path(folder).is_dir() and not (Path(folder) / "tokenizer.json").is_file():
@@ -76,13 +96,7 @@ def _processor(folder: str | Path, text_model: str | None, config: CGDMERConfig)
     return ECGProcessor(feature_extractor, tokenizer)
 
 
-def _mask_token_id(tokenizer) -> int:
-    if tokenizer.mask_token_id is None:
-        raise ConfigurationError("the tokenizer has no mask token; masked report reconstruction needs one.")
-    return tokenizer.mask_token_id
-
-
-def load_text_tower(model: CGDMERForPreTraining, name_or_path: str) -> None:
+def load_text_tower(model: ECGPreTrainedModel, name_or_path: str) -> None:
     """Replace the weights of the text tower by pretrained ones.
 
     Raises:
@@ -100,24 +114,7 @@ def load_text_tower(model: CGDMERForPreTraining, name_or_path: str) -> None:
     model.text_model.load_state_dict({key: pretrained.state_dict()[key] for key in wanted})
 
 
-@torch.no_grad()
-def center_heads(model: CGDMERForPreTraining, batch: dict[str, torch.Tensor]) -> None:
-    """Shift the shared heads so that the embeddings of a batch average to zero (ours).
-
-    Untrained towers send all records in nearly one direction (mean cosine 0.97 between ECGs, 0.91 between texts),
-    which a contrastive loss on unit vectors needs hundreds of steps to undo. Call it once, before training from
-    random weights, with a few hundred training records.
-    """
-    was_training = model.training
-    model.eval()
-    ecg = model.ecg_model(batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"))
-    text = model.encode_text(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
-    for head, outputs in ((model.ecg_shared_head, ecg), (model.text_shared_head, text)):
-        head.fc2.bias.sub_(head(outputs.pooler_output).mean(dim=0))
-    model.train(was_training)
-
-
-def freeze_text_layers(model: CGDMERForPreTraining, count: int) -> None:
+def freeze_text_layers(model: ECGPreTrainedModel, count: int) -> None:
     """Keep the word embeddings and the lowest `count` layers of the text tower as they are; 0 freezes nothing.
 
     Raises:
@@ -134,7 +131,7 @@ def freeze_text_layers(model: CGDMERForPreTraining, count: int) -> None:
         module.requires_grad_(False)
 
 
-def compile_ecg_layers(model: CGDMERForPreTraining, backend: str | Callable = "inductor") -> None:
+def compile_ecg_layers(model: ECGPreTrainedModel, backend: str | Callable = "inductor") -> None:
     """Compile the layers of the ECG encoder and decoder, in place: names of weights stay as they are.
 
     A layer is compiled once for each number of tokens and for training and validation; layers alike share the result.
@@ -145,4 +142,4 @@ def compile_ecg_layers(model: CGDMERForPreTraining, backend: str | Callable = "i
         layer.compile(dynamic=False, backend=backend)
 
 
-__all__ = ["center_heads", "compile_ecg_layers", "freeze_text_layers", "load_text_tower", "model_and_processor"]
+__all__ = ["compile_ecg_layers", "freeze_text_layers", "load_text_tower", "model_and_processor"]

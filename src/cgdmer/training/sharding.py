@@ -9,7 +9,8 @@ from accelerate import Accelerator
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining
+from cgdmer.families import PRETRAINING, class_for
+from cgdmer.models.modeling_base import ECGPreTrainedModel
 
 
 def keep_word_embeddings_whole(model: torch.nn.Module) -> None:
@@ -19,7 +20,7 @@ def keep_word_embeddings_whole(model: torch.nn.Module) -> None:
     But the vocabulary head multiplies by them later. A model that is not divided stays as it is.
     """
     if isinstance(model, FSDPModule):
-        embeddings = cast(CGDMERForPreTraining, model).get_input_embeddings()
+        embeddings = cast(ECGPreTrainedModel, model).get_input_embeddings()
         if isinstance(embeddings, FSDPModule):
             embeddings.set_reshard_after_forward(False)
 
@@ -71,19 +72,19 @@ def load_parts(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> N
         tensor.copy_(part_like(tensors[name], tensor))
 
 
-def whole_model(accelerator: Accelerator, model: torch.nn.Module) -> CGDMERForPreTraining | None:
+def whole_model(accelerator: Accelerator, model: torch.nn.Module) -> ECGPreTrainedModel | None:
     """The trained model, for the main process to run and save by itself.
 
     All processes call it together. Where the weights are divided it is a copy, on the main process, and None on the
     others; else it is the model itself, unwrapped.
     """
-    core: CGDMERForPreTraining = accelerator.unwrap_model(model)
+    core: ECGPreTrainedModel = accelerator.unwrap_model(model)
     if not isinstance(core, FSDPModule):
         return core
     weights = whole_on_cpu(core.state_dict(), keep=accelerator.is_main_process)
     if not accelerator.is_main_process:
         return None
-    copy = CGDMERForPreTraining(core.config)
+    copy = class_for(core.config, PRETRAINING)(core.config)
     copy.load_state_dict(weights)
     return copy.to(accelerator.device)
 

@@ -110,9 +110,10 @@ class StreamedPairs(IterableDataset):
             for batch, position in self._batches(worker, start):
                 yield batch, worker, position
             if position == start == Position(epoch=start.epoch):
+                wanted = "" if self.column is None else f" with a {self.column!r}"
                 raise CorpusError(
-                    f"the shards of worker {worker} of process {self.rank} do not hold {self.batch_size} records with "
-                    f"a {self.column!r}, which a batch needs. Lower --per_device_train_batch_size or "
+                    f"the shards of worker {worker} of process {self.rank} do not hold {self.batch_size} records"
+                    f"{wanted}, which a batch needs. Lower --per_device_train_batch_size or "
                     "--dataloader_num_workers, or choose the other text source."
                 )
             position = Position(epoch=position.epoch + 1)
@@ -155,7 +156,7 @@ class StreamedPairs(IterableDataset):
 
     def _pairs(self, worker: int, start: Position) -> Iterator[tuple[dict[str, Any], Position]]:
         for row, position in self._rows(worker, start):
-            if row[self.column]:
+            if self.column is None or row[self.column]:
                 random = np.random.default_rng((self.seed, start.epoch, _record_number(row["record_id"])))
                 yield self.make_pair(row, random), position
 
@@ -274,7 +275,12 @@ class StreamingLoader:
 
 
 def streaming_loader(
-    options: Namespace, dataset: ShardedDataset, feature_extractor, collate: PairCollator, accelerator: Accelerator
+    options: Namespace,
+    dataset: ShardedDataset,
+    feature_extractor,
+    collate: PairCollator,
+    accelerator: Accelerator,
+    noise_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> StreamingLoader:
     """The training loader that the options describe, for this process of Accelerate's.
 
@@ -289,6 +295,7 @@ def streaming_loader(
             *(feature_extractor, options.text_source, counts, options.texts_per_record),
             augmentation=Augmentation(options.lead_dropout, options.noise, options.gain),
             wordings=load_wordings() if options.wordings else None,
+            noise_shapes=noise_shapes,
         ),
         collate,
         batch_size=options.per_device_train_batch_size,

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from transformers import PreTrainedConfig
 
-from cgdmer.models.configuration_cgdmer import CGDMERConfig
 from cgdmer.training.flops import training_step_flops
 
 Batch = TypeVar("Batch")
@@ -51,7 +51,7 @@ class Throughput:
         frozen_text_layers: see `training_step_flops`.
     """
 
-    def __init__(self, accelerator: Accelerator, config: CGDMERConfig | None, frozen_text_layers: int = 0):
+    def __init__(self, accelerator: Accelerator, config: PreTrainedConfig | None, frozen_text_layers: int = 0):
         self._accelerator, self._config, self._frozen_text_layers = accelerator, config, frozen_text_layers
         self._recent, self._whole = _Tally(), _Tally()
         self._started: float | None = None
@@ -80,9 +80,11 @@ class Throughput:
         samples = len(batch["ecg_values"]) * self._accelerator.num_processes
         self._recent.samples += samples
         if self._config is not None:
-            texts, length = batch["input_ids"].shape
+            texts, length, distinct = 1, 0, 1
+            if "input_ids" in batch:
+                (texts, length), distinct = batch["input_ids"].shape, len(batch["distinct_texts"])
             self._recent.operations += training_step_flops(
-                self._config, samples, length, self._frozen_text_layers, len(batch["distinct_texts"]) / texts
+                self._config, samples, length, self._frozen_text_layers, distinct / texts
             )
 
     def metrics(self) -> dict[str, float]:

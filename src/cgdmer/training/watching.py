@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from matplotlib.image import imread
+from transformers import PreTrainedConfig
+from transformers.utils import ModelOutput
 
-from cgdmer.models.configuration_cgdmer import CGDMERConfig
+from cgdmer.families import ecg_config_of, extractor_of
 from cgdmer.models.modeling_base import present_patches
-from cgdmer.models.pretraining_cgdmer import CGDMERForPreTrainingOutput
-from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.training.reconstruction_figure import Reconstruction, draw_reconstructions
 from cgdmer.training.retrieval import retrieval_metrics
 from cgdmer.training.training_curve import draw_training_curve
@@ -34,11 +34,11 @@ class Watcher:
     Args:
         accelerator: of the run.
         config: of the model.
-        processor: of the model.
+        processor: of the model; a feature extractor where it takes no texts.
         folder: of the run; `metrics.jsonl` is there.
     """
 
-    def __init__(self, accelerator: Accelerator, config: CGDMERConfig, processor: ECGProcessor, folder: Path):
+    def __init__(self, accelerator: Accelerator, config: PreTrainedConfig, processor, folder: Path):
         self.accelerator, self.config, self.processor, self.folder = accelerator, config, processor, folder
         self._forget()
 
@@ -52,10 +52,11 @@ class Watcher:
             picture.unlink()
 
     @torch.no_grad()
-    def see(self, batch: Mapping[str, torch.Tensor], outputs: CGDMERForPreTrainingOutput) -> None:
+    def see(self, batch: Mapping[str, torch.Tensor], outputs: ModelOutput) -> None:
         """Take from a batch of the validation, in evaluation mode, what is to be shown of it."""
-        if self.accelerator.is_main_process and not self.reconstructions and outputs.reconstructed_patches is not None:
-            self.reconstructions = reconstructions(batch, outputs, self.processor, self.config.ecg_config)
+        shows = self.accelerator.is_main_process and outputs.get("reconstructed_patches") is not None
+        if shows and not self.reconstructions:
+            self.reconstructions = reconstructions(batch, outputs, self.processor, ecg_config_of(self.config))
         # Gathered, so that all processes count alike and stop at the same batch.
         if self.config.aligns and sum(len(ecg) for ecg, *_ in self.pairs) < MOST_PAIRS:
             gathered = self.accelerator.gather_for_metrics(
@@ -89,7 +90,7 @@ class Watcher:
     def _show_reconstructions(self, step: int) -> None:
         pictures = self.folder / PICTURES
         pictures.mkdir(exist_ok=True)
-        extractor, ecg_config = self.processor.feature_extractor, self.config.ecg_config
+        extractor, ecg_config = extractor_of(self.processor), ecg_config_of(self.config)
         notes = []
         if ecg_config.normalize_patches:
             notes.append(
@@ -116,7 +117,7 @@ class Watcher:
 
 
 def reconstructions(
-    batch: Mapping[str, torch.Tensor], outputs: CGDMERForPreTrainingOutput, processor: ECGProcessor, ecg_config: Any
+    batch: Mapping[str, torch.Tensor], outputs: ModelOutput, processor, ecg_config: Any
 ) -> list[Reconstruction]:
     """The first records of a batch as they are and as the model restores them, in millivolts where it can be told.
 
@@ -129,7 +130,7 @@ def reconstructions(
         variance = true_RLNP.var(dim=-1, keepdim=True, unbiased=False)
         # The small number is that of `objectives.reconstruction_loss`.
         predicted_RLNP = predicted_RLNP * torch.sqrt(variance + 1e-6) + true_RLNP.mean(dim=-1, keepdim=True)
-    extractor = processor.feature_extractor
+    extractor = extractor_of(processor)
     scale = extractor.fixed_millivolts if extractor.normalization == "fixed" else 1.0
     present_RLN = present_patches(
         batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"), ecg_config.num_patches
@@ -140,7 +141,7 @@ def reconstructions(
             predicted=scale * predicted_RLNP[record].numpy(),
             masked=outputs["bool_masked_pos"][record].cpu().numpy(),
             present=present_RLN[record].numpy(),
-            text=_text(processor.tokenizer, batch["input_ids"][record]),
+            text=_text(processor.tokenizer, batch["input_ids"][record]) if "input_ids" in batch else "",
         )
         for record in range(count)
     ]

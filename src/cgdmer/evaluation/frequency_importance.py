@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A figure of what CoRe-ECG has learnt about frequencies."""
+
+import os
+
+from matplotlib.figure import Figure
+
+from cgdmer.evaluation.figure_page import COLOURS, GRID_COLOUR, house_style, save
+from cgdmer.models.errors import ModelFolderError
+from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.models.modeling_coreecg import CoReECGForPreTraining
+
+
+def draw_frequency_importance(path: str | os.PathLike[str], model: CoReECGForPreTraining) -> None:
+    """The learnt importance of each bin of the spectrum, a curve a map; the protected band is shaded.
+
+    Args:
+        path: the file to write: PNG, SVG or PDF.
+        model: `CoReECGForPreTraining.from_pretrained(RUN)`: other classes leave the map out.
+
+    Raises:
+        ModelFolderError: the model has no map.
+    """
+    save(importance_figure(model), path)
+
+
+def importance_figure(model: CoReECGForPreTraining) -> Figure:
+    augmentation = getattr(model, "frequency_augmentation", None)
+    if augmentation is None:
+        raise ModelFolderError("the model learns no importance: its frequency_augmentation is False.")
+    frequencies, importance = (
+        augmentation.frequencies().cpu().numpy(),
+        augmentation.importance().detach().cpu().numpy(),
+    )
+    with house_style():
+        figure = Figure(figsize=(4.4, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        protected = frequencies[augmentation.protected().cpu().numpy()]
+        if len(protected):
+            axes.axvspan(protected[0], protected[-1], color=GRID_COLOUR, gid="protected", label="protected")
+        for number, curve in enumerate(importance):
+            name = STANDARD_LEADS[number] if len(importance) > 1 else "all leads"
+            style = "-" if number < len(COLOURS) else "--"
+            axes.plot(frequencies, curve, style, color=COLOURS[number % len(COLOURS)], linewidth=0.9, label=name)
+        axes.set(xlabel="Hz", ylabel="importance", ylim=(-0.02, 1.02), xlim=(0, frequencies[-1]))
+        axes.set_title("Learnt importance of frequencies")
+        axes.legend(loc="lower right", fontsize="x-small", ncols=2 if len(importance) > 1 else 1)
+    return figure
+
+
+__all__ = ["draw_frequency_importance", "importance_figure"]

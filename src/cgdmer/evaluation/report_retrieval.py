@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ECG-conditioned text without a language model: the training reports nearest to an ECG, judged by its own report.
+
+For each test record the reports of the training split are ranked by their cosine with its ECG, and the nearest is
+compared with the record's own report by ROUGE. Nothing is chosen on the test records. Two baselines stand beside it:
+a report drawn at random from the training records, and the training split's most frequent report for everyone.
+
+A language model may write the text instead: pass it as `write`. It is called with the record and the nearest reports,
+best first, and what it returns is judged in the same way. None comes with the package.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+
+from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.storage import DatasetRecords
+from cgdmer.evaluation.embedding_cache import EmbeddingCache
+from cgdmer.evaluation.rouge import NAMES, rouge
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.processing_ecg import ECGProcessor
+
+TASK = "report-retrieval"
+RETRIEVED, RANDOM, MOST_FREQUENT = "retrieved", "random report", "most frequent report"
+BOOTSTRAP_SAMPLES = 1000
+
+
+def retrieve_reports(
+    model: ECGTextModel,
+    processor: ECGProcessor,
+    splits: datasets.DatasetDict,
+    test_splits: Sequence[str] = ("test",),
+    *,
+    write: Callable[[ECGRecord, list[str]], str] | None = None,
+    num_reports: int = 5,
+    trained_on: Fingerprints | None = None,
+    allow_overlap: bool = False,
+    cache: EmbeddingCache | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """ROUGE of the nearest training report, and of what `write` makes of the nearest ones, against the own report.
+
+    Args:
+        splits: a prepared dataset with reports; those of `train` are the candidates.
+        test_splits: which of its splits are tested, pooled; records without a report have no part in it.
+        write: see the module.
+        num_reports: how many of the nearest reports `write` is given.
+        trained_on: what the model was pretrained on; None: it does not say.
+        allow_overlap: measure although test records, or other records of test patients, were pretrained on.
+        cache: of embeddings; None keeps nothing.
+        seed: of the random baseline and of the bootstrap.
+
+    Returns:
+        `task`, `test_splits`, `records`, `patients`, `candidates` (distinct reports), `overlap`, and `measures`: for
+        each of the retrieved, written, random and most frequent report the means of "rouge1", "rouge2" and "rougeL",
+        each with its 95 % interval over patients under NAME_interval.
+
+    Raises:
+        ConfigurationError: the model takes no texts.
+        CorpusError: there are no reports, or the model was pretrained on test records.
+    """
+    if not model.takes_texts:
+        raise ConfigurationError(f"a {type(model).__name__} takes no texts: it cannot rank reports.")
+    cache = cache or EmbeddingCache(None)
+    candidates = Counter(text for text in splits["train"]["text"] if text)
+    rows = datasets.concatenate_datasets([splits[name] for name in test_splits])
+    rows = rows.select([number for number, text in enumerate(rows["text"]) if text])
+    if not candidates or not len(rows):
+        raise CorpusError("the training split or the test splits have no reports. Prepare a corpus that has them.")
+    overlap = None if trained_on is None else trained_on.overlap(rows)
+    if overlap and any(overlap.values()) and not allow_overlap:
+        raise CorpusError(
+            f"the model was pretrained on {overlap['records']} of the {len(rows)} test records, and on the patients "
+            f"of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
+        )
+    reports, records = list(candidates), DatasetRecords(rows)
+    embeds = cache.features(model, processor.feature_extractor, records, "test records").embeds
+    assert embeds is not None  # the model takes texts
+    cosines = embeds @ cache.texts(model, processor, reports).T
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :num_reports]
+    own = list(rows["text"])
+    patients = [patient or record for patient, record in zip(rows["patient_id"], rows["record_id"], strict=True)]
+    drawn = np.random.default_rng(seed).choice(
+        len(reports), len(own), p=np.array(list(candidates.values())) / candidates.total()
+    )
+    texts = {RETRIEVED: [reports[row[0]] for row in nearest]}
+    if write is not None:
+        texts["written"] = [write(records[number], [reports[at] for at in row]) for number, row in enumerate(nearest)]
+    texts[RANDOM] = [reports[number] for number in drawn]
+    texts[MOST_FREQUENT] = [candidates.most_common(1)[0][0]] * len(own)
+    return {
+        "task": TASK,
+        "test_splits": list(test_splits),
+        "records": len(own),
+        "patients": len(set(patients)),
+        "candidates": len(reports),
+        "overlap": overlap,
+        "measures": {name: _measured(found, own, patients, seed) for name, found in texts.items()},
+    }
+
+
+def _measured(texts: list[str], own: list[str], patients: list[str], seed: int) -> dict[str, Any]:
+    scores = [rouge(text, reference) for text, reference in zip(texts, own, strict=True)]
+    _, of_patient = np.unique(patients, return_inverse=True)
+    counts = np.bincount(of_patient)
+    weights = np.random.default_rng(seed).multinomial(
+        len(counts), np.full(len(counts), 1 / len(counts)), BOOTSTRAP_SAMPLES
+    )
+    result: dict[str, Any] = {}
+    for name in NAMES:
+        values = np.array([score[name] for score in scores])
+        sums = np.bincount(of_patient, values)
+        result[name] = float(values.mean())
+        result[f"{name}_interval"] = np.quantile((weights @ sums) / (weights @ counts), [0.025, 0.975]).tolist()
+    return result
+
+
+def retrieval_table(results: dict[str, Any]) -> str:
+    """The results as text for a terminal."""
+    lines = [
+        f"{results['task']}: {results['records']:,} records of {results['patients']:,} patients "
+        f"({', '.join(results['test_splits'])}), {results['candidates']:,} reports to choose from"
+    ]
+    for name, measured in results["measures"].items():
+        cells = (
+            f"{metric} {measured[metric]:.3f} ({low:.3f} to {high:.3f})"
+            for metric in NAMES
+            for low, high in [measured[f"{metric}_interval"]]
+        )
+        lines.append(f"{name:22}{'  '.join(cells)}")
+    return "\n".join(lines)
+
+
+__all__ = ["MOST_FREQUENT", "RANDOM", "RETRIEVED", "TASK", "retrieval_table", "retrieve_reports"]

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the configurations of all families with an ECG and a text tower share."""
+
+from typing import Any, ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import CONFIG_MAPPING, AutoConfig, BertConfig, PreTrainedConfig
+
+from .configuration_checks import drop_registered_pipelines, refuse_below_one, refuse_unknown_keys
+from .errors import ConfigurationError
+
+
+@strict
+class ECGTextConfig(PreTrainedConfig):
+    r"""Two towers, what their features are pooled and projected to, and how a cosine becomes a score.
+
+    Args:
+        ecg_config (a configuration or `dict`): the ECG branch, of one of the family's own types.
+        text_config (`PreTrainedConfig` or `dict` with a `model_type`): any BERT-like encoder. Default: the shape of
+            `ncbi/MedCPT-Query-Encoder` (BERT base).
+        text_model_name (`str`): Hub id or folder of the tokenizer, for a preset that does not carry one.
+        text_pooling (`str`): `"pooler"` (the encoder's `pooler_output`, as in MERL) or `"mean"` over the tokens.
+        projection_hidden_size, projection_size (`int`): the two-layer heads.
+        temperature (`float`): fixed temperature of the contrastive loss.
+        score_scale, score_bias (`float`): a score is sigmoid(score_scale * cosine + score_bias). `cgdmer.pretrain`
+            fits both on the validation records.
+    """
+
+    sub_configs: ClassVar = {"text_config": AutoConfig}
+    # By their model_type, the first by default.
+    # For model cards: the family's paper, and its tag on the Hub.
+    paper: ClassVar[str] = ""
+    hub_tag: ClassVar[str] = ""
+    ecg_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {}
+
+    # Given as a configuration, a dict or None; a configuration afterwards.
+    ecg_config: Any = None
+    text_config: Any = None
+    text_model_name: str | None = None
+    text_pooling: str = "pooler"
+    projection_hidden_size: int = 256
+    projection_size: int = 256
+    projection_dropout: float | int = 0.0
+    temperature: float | int = 0.07
+    score_scale: float | int = 10.0
+    score_bias: float | int = 0.0
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        refuse_unknown_keys(self, kwargs)
+        drop_registered_pipelines(kwargs)
+        self.ecg_config = self._ecg_config()
+        self.text_config = self._text_config()
+        self.refuse_other_than("text_pooling", "pooler", "mean")
+        if self.temperature <= 0:
+            raise ConfigurationError(f"temperature is {self.temperature}; expected a positive number.")
+        if not 0 <= self.projection_dropout < 1:
+            raise ConfigurationError(
+                f"projection_dropout is {self.projection_dropout}; expected at least 0 and less than 1."
+            )
+        refuse_below_one(self, "projection_hidden_size", "projection_size")
+        super().__post_init__(**kwargs)
+
+    def _ecg_config(self) -> PreTrainedConfig:
+        given, types = self.ecg_config, " or ".join(map(repr, self.ecg_configs))
+        default = next(iter(self.ecg_configs))
+        if given is None:
+            return self.ecg_configs[default]()
+        if isinstance(given, dict):
+            model_type = given.get("model_type", default)
+            if model_type not in self.ecg_configs:
+                raise ConfigurationError(f"ecg_config has model_type {model_type!r}; expected {types}.")
+            return self.ecg_configs[model_type](**given)
+        if getattr(given, "model_type", None) not in self.ecg_configs:
+            raise ConfigurationError(f"ecg_config is {given!r}; expected a configuration of type {types}, or a dict.")
+        return given
+
+    def _text_config(self) -> PreTrainedConfig:
+        given = self.text_config
+        if given is None:
+            return BertConfig()
+        if isinstance(given, dict):
+            options = dict(given)
+            model_type = options.pop("model_type", None)
+            if model_type not in CONFIG_MAPPING:
+                raise ConfigurationError(
+                    f"text_config has model_type {model_type!r}, which transformers does not know. "
+                    "Name a BERT-like encoder, for example 'bert'."
+                )
+            return CONFIG_MAPPING[model_type](**options)
+        if not isinstance(given, PreTrainedConfig):
+            raise ConfigurationError(
+                f"text_config is {given!r}; expected a configuration, or a dict with a model_type."
+            )
+        return given
+
+    def refuse_other_than(self, name: str, *choices: str) -> None:
+        if getattr(self, name) not in choices:
+            raise ConfigurationError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
+
+    def take_from_tokenizer(self, tokenizer) -> None:
+        """Before a new model is made: note what the model must know of the tokenizer. Here, nothing."""
+
+    def check_tokenizer(self, tokenizer) -> None:
+        """Raise a ConfigurationError where the tokenizer is another model's."""
+        vocabulary = self.text_config.vocab_size
+        if len(tokenizer) > vocabulary:
+            raise ConfigurationError(
+                f"the tokenizer has {len(tokenizer)} tokens but the text tower knows {vocabulary}: they do not "
+                "belong together. Pass the folder or Hub id that holds both as --text_model_name_or_path."
+            )
+
+
+__all__ = ["ECGTextConfig"]

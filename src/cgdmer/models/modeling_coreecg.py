@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CoRe-ECG (Qin et al., 2026, arXiv 2604.11359) in PyTorch: encoder, pretraining on signals alone, classification.
+
+What of it is the paper's and what is ours: `CoReECGConfig`.
+
+Shapes: B batch, V views, L leads, T samples, N patches a lead, F bins of a spectrum, E embedding width.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import initialization as init
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .configuration_coreecg import CoReECGConfig
+from .ecg_decoder import ECGDecoder
+from .frequency_augmentation_coreecg import FrequencyAugmentation
+from .modeling_base import ECGPreTrainedModel, check_ecg_values
+from .modeling_lead_time_encoder import LeadTimeClassifier, LeadTimeEncoder
+from .objectives import contrastive_loss, reconstruction_loss
+from .pretraining_base import ECGViews, PreTrainingMixin
+from .projection_head import ProjectionHead
+
+_AUTO_CLASSES = {
+    "AutoModel": "modeling_coreecg.CoReECGModel",
+    "AutoModelForPreTraining": "modeling_coreecg.CoReECGForPreTraining",
+    "AutoModelForAudioClassification": "modeling_coreecg.CoReECGForECGClassification",
+}
+_NOT_WANTED = [*ECGPreTrainedModel._keys_to_ignore_on_load_unexpected, r"^frequency_augmentation\."]
+
+
+@dataclass
+class CoReECGForPreTrainingOutput(ModelOutput):
+    """Every loss by itself, unweighted, and their weighted sum.
+
+    Args:
+        loss: weighted sum over the branches that are switched on.
+        contrastive_loss, ecg_reconstruction_loss, importance_loss: None when switched off.
+        reconstructed_patches: (B, L, N, samples a patch), from the first view.
+        bool_masked_pos: (B, L, N) bool, the patches that were masked in the first view.
+        first_embeds, second_embeds: (B, E) unit vectors, the global representations of the two views.
+    """
+
+    loss: torch.Tensor | None = None
+    contrastive_loss: torch.Tensor | None = None
+    ecg_reconstruction_loss: torch.Tensor | None = None
+    importance_loss: torch.Tensor | None = None
+    reconstructed_patches: torch.Tensor | None = None
+    bool_masked_pos: torch.Tensor | None = None
+    first_embeds: torch.Tensor | None = None
+    second_embeds: torch.Tensor | None = None
+
+
+class CoReECGModel(LeadTimeEncoder):
+    """The encoder alone; its mean token is the embedding of a record. Loads from any CoRe-ECG checkpoint."""
+
+    config: CoReECGConfig
+    auto_classes: ClassVar = _AUTO_CLASSES
+    pipelines: ClassVar = {"ecg-embedding"}
+    _keys_to_ignore_on_load_unexpected: ClassVar = _NOT_WANTED
+
+
+class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
+    """Two views of each record, perturbed and masked: their global representations aligned, the signal restored."""
+
+    config: CoReECGConfig
+    input_modalities = ("ecg",)
+    auto_classes: ClassVar = _AUTO_CLASSES
+    pipelines: ClassVar = {"ecg-embedding"}
+    output_class = CoReECGForPreTrainingOutput
+    compared = ("first_embeds", "second_embeds")
+
+    def __init__(self, config: CoReECGConfig):
+        super().__init__(config)
+        self.ecg_model = CoReECGModel._from_config(config)
+        if config.contrasts:
+            self.ecg_head = ProjectionHead(config, config.hidden_size)
+        if config.ecg_reconstruction_loss_weight > 0:
+            self.ecg_decoder = ECGDecoder(config)
+        if config.frequency_augmentation:
+            self.frequency_augmentation = FrequencyAugmentation(config)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, FrequencyAugmentation):
+            init.zeros_(module.logits)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.ecg_model.get_input_embeddings()
+
+    @torch.no_grad()
+    def center_heads(self, batch: dict[str, torch.Tensor]) -> None:
+        """See `PreTrainingMixin`."""
+        was_training = self.training
+        self.eval()
+        outputs = self.ecg_model(batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"))
+        self.ecg_head.center(outputs.pooler_output)
+        self.train(was_training)
+
+    def loss_weights(self) -> dict[str, float]:
+        names = ("contrastive", "ecg_reconstruction", "importance")
+        return {name: getattr(self.config, f"{name}_loss_weight") for name in names}
+
+    def alignment_losses(
+        self, first, second, ecg_statement_ids=None, text_statement_ids=None, parameters=None
+    ) -> dict[str, torch.Tensor]:
+        """`contrastive`, over the global batch: each view against the other view of every record."""
+        return {"contrastive": contrastive_loss(first, second, self.config.temperature)}
+
+    @can_return_tuple
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+        spectrum_noise: torch.Tensor | None = None,
+        align: bool = True,
+        embeds_only: bool = False,
+        **kwargs,
+    ) -> CoReECGForPreTrainingOutput:
+        r"""All losses of one batch; in several processes, over the global batch.
+
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
+            noise: (B, V, 12, N) uniform numbers that decide which patches of each view are masked; drawn when None.
+            spectrum_noise: (B, V, 12, F) uniform numbers that perturb the spectrum of each view; drawn when None.
+            align, embeds_only: see [`PreTrainingMixin`].
+        """
+        config, views = self.config, self.config.num_views
+        check_ecg_values(ecg_values, config)
+        signal = self._views_of(ecg_values)
+        if config.frequency_augmentation:
+            noise_BVLF = spectrum_noise
+            if noise_BVLF is None:
+                shape = (len(ecg_values), *config.noise_shapes["spectrum_noise"])
+                noise_BVLF = torch.rand(shape, device=ecg_values.device)
+            signal = self.frequency_augmentation(signal, _views_first(noise_BVLF))
+        leads, patches = (None if mask is None else self._views_of(mask) for mask in (lead_mask, patch_mask))
+        mask_noise = None if noise is None else _views_first(noise)
+        ecg = ECGViews(self.ecg_model, True, signal, leads, patches, mask_noise, kwargs)
+        output = CoReECGForPreTrainingOutput()
+        losses: dict[str, torch.Tensor] = {}
+        if config.contrasts:
+            embeds = F.normalize(self.ecg_head(ecg.encoded(hidden=True).pooler_output).float(), dim=-1)
+            output["first_embeds"], output["second_embeds"] = embeds.chunk(views)
+            if embeds_only:
+                return output
+            if align:
+                losses.update(self.alignment_losses(output["first_embeds"], output["second_embeds"]))
+        assert ecg.masked is not None  # patches of views are always hidden
+        output["bool_masked_pos"] = ecg.masked[: len(ecg_values)]
+        if config.ecg_reconstruction_loss_weight > 0:
+            restored = ecg.decoded(self.ecg_decoder)
+            output["reconstructed_patches"] = restored[: len(ecg_values)]
+            losses["ecg_reconstruction"] = reconstruction_loss(
+                restored, self._views_of(ecg_values), ecg.masked, config.normalize_patches
+            )
+        if config.frequency_augmentation and config.importance_loss_weight > 0:
+            losses["importance"] = self.frequency_augmentation.share_loss()
+        return self.with_losses(output, losses)
+
+    def _views_of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """(B, ...) -> (V * B, ...), all first views in front."""
+        return tensor.repeat(self.config.num_views, *(1 for _ in tensor.shape[1:]))
+
+
+def _views_first(noise: torch.Tensor) -> torch.Tensor:
+    """(B, V, ...) -> (V * B, ...)"""
+    return noise.transpose(0, 1).flatten(0, 1)
+
+
+class CoReECGForECGClassification(LeadTimeClassifier):
+    """The encoder with a linear classifier on its mean token: fine-tuning, or a linear probe when frozen."""
+
+    config: CoReECGConfig
+    encoder_class = CoReECGModel
+    auto_classes: ClassVar = _AUTO_CLASSES
+    _keys_to_ignore_on_load_unexpected: ClassVar = _NOT_WANTED
+
+
+__all__ = [
+    "CoReECGForECGClassification",
+    "CoReECGForPreTraining",
+    "CoReECGForPreTrainingOutput",
+    "CoReECGModel",
+]

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ECG tower and a text tower in one space, which families with texts share: embeddings, scores of prompts.
+
+Shapes: B batch, L leads, T samples, N patches a lead, E embedding width, S tokens of a report, H text width.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .configuration_ecg_text import ECGTextConfig
+from .errors import ConfigurationError
+from .modeling_base import ECGPreTrainedModel
+from .projection_head import ProjectionHead
+
+
+class NestedOutput(ModelOutput):
+    def to_tuple(self) -> tuple[Any, ...]:
+        return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
+
+
+@dataclass
+class ECGTextOutput(NestedOutput):
+    """Output of both towers.
+
+    Args:
+        logits_per_ecg: (ECGs, texts), `score_scale` * cosine + `score_bias`; its sigmoid is the score.
+        logits_per_text: its transpose.
+        ecg_embeds, text_embeds: (.., E) unit vectors.
+        ecg_model_output, text_model_output: the towers' own outputs.
+    """
+
+    logits_per_ecg: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    ecg_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    ecg_model_output: ModelOutput | None = None
+    text_model_output: BaseModelOutputWithPooling | None = None
+
+
+@dataclass
+class ZeroShotOutput(NestedOutput):
+    """Scores of prompts.
+
+    Args:
+        scores: (ECGs, prompts) in 0..1.
+        logits_per_ecg: (ECGs, prompts), before the sigmoid or softmax.
+        cosine_per_ecg: (ECGs, prompts), for ranking measures such as AUROC.
+        ecg_embeds, text_embeds: (.., E) unit vectors.
+    """
+
+    scores: torch.Tensor | None = None
+    logits_per_ecg: torch.Tensor | None = None
+    cosine_per_ecg: torch.Tensor | None = None
+    ecg_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+
+
+class ECGTextModel(ECGPreTrainedModel):
+    """Two towers with a head each: ECGs and texts to unit vectors in one space.
+
+    A family's own model inherits from this one, makes its heads, and names them in `head_of`.
+    """
+
+    config: ECGTextConfig
+    # By their configuration's type. Without the package transformers' own registry would not know them.
+    ecg_models: ClassVar[dict[str, type[ECGPreTrainedModel]]] = {}
+    pipelines: ClassVar = {"zero-shot-ecg-classification"}
+
+    def __init__(self, config: ECGTextConfig):
+        super().__init__(config)
+        self.ecg_model = self.ecg_models[config.ecg_config.model_type]._from_config(config.ecg_config)
+        self.text_model = AutoModel.from_config(config.text_config)
+        if config.text_pooling == "mean" and getattr(self.text_model, "pooler", None) is not None:
+            self.text_model.pooler = None  # else its weights would be saved, loaded and never used
+
+    def head_of(self, modality: str) -> ProjectionHead:
+        """The head that maps the features of a tower, "ecg" or "text", to the space they share."""
+        raise NotImplementedError
+
+    def project(self, modality: str, features: torch.Tensor) -> torch.Tensor:
+        """(B, E) unit vectors from the pooled features of a tower."""
+        return F.normalize(self.head_of(modality)(features), dim=-1)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_model.get_input_embeddings()
+
+    def encode_text(self, input_ids, attention_mask=None, token_type_ids=None, **kwargs) -> BaseModelOutputWithPooling:
+        """The text tower alone; `pooler_output` (B, H) is what the heads take."""
+        if token_type_ids is not None:
+            kwargs["token_type_ids"] = token_type_ids
+        outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
+        if self.config.text_pooling == "pooler":
+            pooled = getattr(outputs, "pooler_output", None)
+            if pooled is None:
+                raise ConfigurationError(
+                    f"{type(self.text_model).__name__} has no pooler. Set text_pooling to 'mean'."
+                )
+        else:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            weights = mask[..., None].to(outputs.last_hidden_state.dtype)
+            pooled = (outputs.last_hidden_state * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=pooled,
+            hidden_states=outputs.get("hidden_states"),
+            attentions=outputs.get("attentions"),
+        )
+
+    def pooled_texts(
+        self, input_ids, attention_mask=None, token_type_ids=None, distinct_texts=None, text_index=None
+    ) -> torch.Tensor:
+        """(texts, H), where a text that comes several times is encoded once.
+
+        Args:
+            distinct_texts: (U,) int64, the first row of each text that is in the batch.
+            text_index: (texts,) int64, which of them each row has.
+        """
+        rows = (input_ids, attention_mask, token_type_ids)
+        if distinct_texts is None or text_index is None:
+            return self.encode_text(*rows).pooler_output
+        distinct = (None if each is None else each[distinct_texts] for each in rows)
+        return self.encode_text(*distinct).pooler_output.index_select(0, text_index)
+
+    @torch.no_grad()
+    def center_heads(self, batch: dict[str, torch.Tensor]) -> None:
+        """See `PreTrainingMixin`."""
+        was_training = self.training
+        self.eval()
+        ecg = self.ecg_model(batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"))
+        text = self.encode_text(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
+        self.head_of("ecg").center(ecg.pooler_output)
+        self.head_of("text").center(text.pooler_output)
+        self.train(was_training)
+
+    @can_return_tuple
+    def get_ecg_features(self, ecg_values, lead_mask=None, patch_mask=None, **kwargs) -> BaseModelOutputWithPooling:
+        """ECG embeddings: `pooler_output` (B, E) holds unit vectors."""
+        outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=self.project("ecg", outputs.pooler_output),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    @can_return_tuple
+    def get_text_features(
+        self, input_ids, attention_mask=None, token_type_ids=None, **kwargs
+    ) -> BaseModelOutputWithPooling:
+        """Text embeddings: `pooler_output` (B, E) holds unit vectors."""
+        outputs = self.encode_text(input_ids, attention_mask, token_type_ids, **kwargs)
+        outputs["pooler_output"] = self.project("text", outputs.pooler_output)
+        return outputs
+
+    @can_return_tuple
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        **kwargs,
+    ) -> ECGTextOutput:
+        r"""Compare every ECG with every text.
+
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
+            input_ids, attention_mask, token_type_ids: from the tokenizer.
+        """
+        ecg_outputs = self.ecg_model(
+            ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
+        )
+        text_outputs = self.encode_text(input_ids, attention_mask, token_type_ids, **kwargs)
+        ecg_embeds = self.project("ecg", ecg_outputs.pooler_output)
+        text_embeds = self.project("text", text_outputs.pooler_output)
+        logits_per_ecg = self.score_logits(ecg_embeds @ text_embeds.T)
+        return ECGTextOutput(
+            logits_per_ecg=logits_per_ecg,
+            logits_per_text=logits_per_ecg.T,
+            ecg_embeds=ecg_embeds,
+            text_embeds=text_embeds,
+            ecg_model_output=ecg_outputs,
+            text_model_output=text_outputs,
+        )
+
+    def score_logits(self, cosines: torch.Tensor) -> torch.Tensor:
+        return self.config.score_scale * cosines + self.config.score_bias
+
+
+class ZeroShotMixin:
+    """For a subclass of a family's `ECGTextModel`: prompts in, one score a prompt out."""
+
+    @can_return_tuple
+    def forward(
+        self: Any,
+        ecg_values: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        text_embeds: torch.Tensor | None = None,
+        multi_label: bool = True,
+        **kwargs,
+    ) -> ZeroShotOutput:
+        r"""Score every prompt for every ECG.
+
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
+            input_ids, attention_mask, token_type_ids: the tokenized prompts.
+            text_embeds: (prompts, E), instead of the above, prompts that are embedded already.
+            multi_label: True: each prompt by itself, sigmoid(score_scale * cosine + score_bias). False: the prompts
+                exclude each other, softmax over them.
+        """
+        if (input_ids is None) == (text_embeds is None):
+            raise ValueError("pass either input_ids or text_embeds")
+        if text_embeds is None:
+            text_embeds = self.get_text_features(
+                input_ids, attention_mask, token_type_ids, return_dict=True
+            ).pooler_output
+        ecg_embeds = self.get_ecg_features(ecg_values, lead_mask, patch_mask, return_dict=True, **kwargs).pooler_output
+        cosines = ecg_embeds @ text_embeds.T
+        logits = self.score_logits(cosines)
+        scores = logits.sigmoid() if multi_label else logits.softmax(dim=-1)
+        return ZeroShotOutput(
+            scores=scores,
+            logits_per_ecg=logits,
+            cosine_per_ecg=cosines,
+            ecg_embeds=ecg_embeds,
+            text_embeds=text_embeds,
+        )
+
+
+__all__ = ["ECGTextModel", "ECGTextOutput", "NestedOutput", "ZeroShotMixin", "ZeroShotOutput"]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The transformer over visible lead-time tokens that the families share, alone and with a classifier.
+
+Shapes: B batch, L leads, T samples, N patches a lead, K visible tokens, D encoder width.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_lead_time_encoder import LeadTimeEncoderConfig
+from .errors import ECGInputError
+from .lead_time_tokenizer import LeadTimeTokenizer
+from .masking import gather_visible
+from .modeling_base import ECGPreTrainedModel, check_ecg_values, present_patches
+from .transformer_layers import encoder_layers
+
+
+@dataclass
+class LeadTimeEncoderOutput(ModelOutput):
+    """Output of the ECG encoder.
+
+    Args:
+        last_hidden_state: (B, K, D), tokens of the visible patches after the encoder's norm.
+        pooler_output: (B, D), their mean; the feature for linear probes.
+        visible_indices: (B, K), which of the L * N patches (lead-major) each token stands for.
+        visible_mask: (B, K) bool, False for filling in records with fewer visible patches than others.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    visible_indices: torch.Tensor | None = None
+    visible_mask: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class LeadTimeEncoder(ECGPreTrainedModel):
+    """A transformer over the visible lead-time tokens. A family's own encoder inherits from this one.
+
+    Loads from its own checkpoint and from any other checkpoint of its family.
+    """
+
+    config: LeadTimeEncoderConfig
+    input_modalities = ("ecg",)
+
+    def __init__(self, config: LeadTimeEncoderConfig):
+        super().__init__(config)
+        self.tokenizer = LeadTimeTokenizer(config)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = encoder_layers(config)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.tokenizer.projection
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        bool_masked_pos: torch.Tensor | None = None,
+        num_visible: int | None = None,
+        **kwargs,
+    ) -> LeadTimeEncoderOutput:
+        r"""
+        Args:
+            ecg_values: (B, 12, T) as the feature extractor returns it.
+            lead_mask: (B, 12), 0 for a lead that was not recorded.
+            patch_mask: (B, N), 0 for a patch beyond the recording's end.
+            bool_masked_pos: (B, 12, N) bool, True for patches to hide; hidden and absent patches get no token.
+            num_visible: every record has exactly so many visible tokens, where the caller knows it: saves a wait for
+                the device, and the mask.
+        """
+        check_ecg_values(ecg_values, self.config)
+        everything_visible = lead_mask is None and patch_mask is None and bool_masked_pos is None
+        visible_BM = present_patches(ecg_values, lead_mask, patch_mask, self.config.num_patches)
+        if bool_masked_pos is not None:
+            visible_BM = visible_BM & ~bool_masked_pos
+        visible_BM = visible_BM.flatten(1)
+        needs_mask = not everything_visible and num_visible is None
+        if num_visible is None:
+            num_visible = visible_BM.shape[1] if everything_visible else int(visible_BM.sum(dim=1).max())
+            if not num_visible:
+                raise ECGInputError("lead_mask and patch_mask leave nothing of any recording. Leave such records out.")
+        indices_BK, valid_BK = gather_visible(visible_BM, num_visible)
+        if num_visible == visible_BM.shape[1]:
+            indices_BK = torch.arange(num_visible, device=ecg_values.device).expand(len(ecg_values), -1)
+            hidden, valid_BK = self.tokenizer(ecg_values), visible_BM
+        else:
+            hidden = self.tokenizer(ecg_values, indices_BK)
+        hidden = self.dropout(hidden)
+        attention_mask = None
+        if needs_mask:
+            attention_mask = create_bidirectional_mask(self.config, hidden, valid_BK)
+        for layer in self.layers:
+            hidden = layer(hidden, attention_mask)
+        hidden = self.norm(hidden)
+        weights_BK1 = valid_BK[..., None].to(hidden.dtype)
+        pooled = (hidden * weights_BK1).sum(dim=1) / weights_BK1.sum(dim=1).clamp(min=1)
+        return LeadTimeEncoderOutput(
+            last_hidden_state=hidden, pooler_output=pooled, visible_indices=indices_BK, visible_mask=valid_BK
+        )
+
+
+class LeadTimeClassifier(ECGPreTrainedModel):
+    """The ECG encoder with a linear classifier on its mean token: fine-tuning, or a linear probe when frozen."""
+
+    config: LeadTimeEncoderConfig
+    encoder_class: ClassVar[type[LeadTimeEncoder]] = LeadTimeEncoder
+    input_modalities = ("ecg",)
+    pipelines: ClassVar = {"ecg-classification"}
+    _may_be_missing = ("classifier.",)
+
+    def __init__(self, config: LeadTimeEncoderConfig):
+        super().__init__(config)
+        self.ecg_model = self.encoder_class._from_config(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        ecg_values: torch.Tensor,
+        lead_mask: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        r"""
+        Args:
+            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
+            labels: (B, labels) float for several labels a record (binary cross-entropy), or (B,) int64 for one
+                (cross-entropy). `config.problem_type` records which.
+        """
+        outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs)
+        logits = self.classifier(outputs.pooler_output)
+        loss = None
+        if labels is not None:
+            if labels.ndim == 2:
+                loss = F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+            else:
+                loss = F.cross_entropy(logits.float(), labels)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+__all__ = ["LeadTimeClassifier", "LeadTimeEncoder", "LeadTimeEncoderOutput"]

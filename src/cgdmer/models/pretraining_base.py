@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What training asks of every family's class for pretraining, and the masked and whole views of a batch of ECGs.
+
+Shapes: B batch, L leads, N patches a lead, E embedding width, M statements a record at most.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers.utils import ModelOutput
+
+from .errors import ConfigurationError
+from .masking import mask_patches, most_visible
+from .modeling_base import present_patches
+from .modeling_lead_time_encoder import LeadTimeEncoderOutput
+
+
+class PreTrainingMixin:
+    """For a family's class for pretraining, in front of its model class.
+
+    Its `forward` takes a batch of `cgdmer.training.pairs` by keywords, and beside it
+
+    - `embeds_only`: return the embeddings that are compared, and nothing else, and draw the same dropout as a pass
+      that goes on.
+    - `align`: False leaves the losses of `alignment_losses` to the caller.
+
+    It returns an `output_class`: `loss`; each loss by itself as `NAME_loss`, and what else is to be logged as
+    `NAME_bound`, None where it is switched off; the two `compared` embeddings, unit vectors; `reconstructed_patches`
+    and `bool_masked_pos` where something is reconstructed, for pictures.
+
+    `center_heads(batch)` is called once before training from random weights, with a few hundred records, where the
+    configuration `contrasts` (ours). Untrained towers send all records in nearly one direction (mean cosine 0.97
+    between ECGs, 0.91 between texts), which a contrastive loss on unit vectors needs hundreds of steps to undo: it
+    shifts the heads so that the embeddings of the batch average to zero.
+    """
+
+    output_class: ClassVar[type[ModelOutput]]
+    # The outputs that `alignment_losses` compares, in its order. Rows of the first are records.
+    compared: ClassVar[tuple[str, str]] = ("ecg_embeds", "text_embeds")
+
+    def loss_weights(self) -> dict[str, float]:
+        """The weight of each loss that is switched on, by the name in front of `_loss`."""
+        raise NotImplementedError
+
+    def alignment_parameters(self) -> tuple[str, ...]:
+        """Names of this model's parameters that `alignment_losses` uses."""
+        return ()
+
+    def alignment_losses(
+        self,
+        first: torch.Tensor,
+        second: torch.Tensor,
+        ecg_statement_ids: torch.Tensor | None = None,
+        text_statement_ids: torch.Tensor | None = None,
+        parameters: tuple[torch.Tensor, ...] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """The losses that compare the records of the global batch, by name.
+
+        Args:
+            first, second: (B, E) and (texts, E), this process's `compared` embeddings.
+            ecg_statement_ids, text_statement_ids: (B, M) and (texts, M) int64, see `objectives.satisfied_pairs`.
+            parameters: what to use instead of this model's `alignment_parameters`.
+        """
+        return {}
+
+    def freeze_unused_parameters(self) -> None:
+        """Switch off gradients of parts that no loss of the configuration reaches."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
+        """As in the base class. Loading makes every parameter trainable again: the unused ones are frozen anew."""
+        model, info = super().from_pretrained(  # type: ignore[misc]
+            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+        )
+        model.freeze_unused_parameters()
+        return (model, info) if output_loading_info else model
+
+    def with_losses(
+        self,
+        output: Any,
+        losses: dict[str, torch.Tensor],
+        ecg_statement_ids: torch.Tensor | None = None,
+        text_statement_ids: torch.Tensor | None = None,
+    ) -> Any:
+        """The output with every loss, and their weighted sum if there is any."""
+        for name, value in losses.items():
+            output[f"{name}_loss"] = value
+        if losses:
+            output["loss"] = self.weighted(losses)
+        return output
+
+    def weighted(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The sum of losses by their weights."""
+        weights = self.loss_weights()
+        total: Any = 0
+        for name, value in losses.items():
+            total = total + weights[name] * value
+        return total
+
+
+def with_each_text(
+    ecg_embeds: torch.Tensor, text_embeds: torch.Tensor, ecg_statement_ids: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The ECGs' rows as often as each ECG has texts, so that rows are pairs; texts of an ECG follow one another.
+
+    Raises:
+        ConfigurationError: there are several texts an ECG, and no statements.
+    """
+    texts = len(text_embeds) // len(ecg_embeds)
+    if texts == 1:
+        return ecg_embeds, ecg_statement_ids
+    if ecg_statement_ids is None:
+        raise ConfigurationError(
+            "several texts an ECG need ecg_statement_ids and text_statement_ids: without them a text would "
+            "take its ECG's other texts for negatives."
+        )
+    return ecg_embeds.repeat_interleave(texts, dim=0), ecg_statement_ids.repeat_interleave(texts, dim=0)
+
+
+class ECGViews:
+    """A batch of ECGs with and without hidden patches; each view is encoded when it is first asked for, and once.
+
+    Args:
+        encoder: of the family.
+        hides: some branch hides patches.
+        ecg_values, lead_mask, patch_mask: see `LeadTimeEncoder`.
+        noise: (B, L, N) uniform numbers that decide which patches are masked; drawn when None.
+        more: further keywords for the encoder.
+
+    Attributes:
+        masked: (B, L, N) bool; None where nothing is hidden.
+        present: (B, L, N) bool; None where all patches exist, or nothing is hidden.
+    """
+
+    def __init__(self, encoder, hides: bool, ecg_values, lead_mask=None, patch_mask=None, noise=None, more=None):
+        config = encoder.config
+        self._encoder, self._more = encoder, more or {}
+        self._inputs = {"ecg_values": ecg_values, "lead_mask": lead_mask, "patch_mask": patch_mask}
+        self._encoded: dict[bool, LeadTimeEncoderOutput] = {}
+        self.present: torch.Tensor | None = None
+        self.masked: torch.Tensor | None = None
+        self._num_visible: int | None = None
+        if hides:
+            self.present = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
+            if noise is None:
+                noise = torch.rand(self.present.shape, device=ecg_values.device)
+            masking = (config.mask_strategy, config.mask_ratio, config.lead_mask_ratio)
+            self.masked = mask_patches(noise, self.present, *masking)
+            if lead_mask is None and patch_mask is None:
+                self._num_visible = most_visible(config.num_leads, config.num_patches, *masking)
+                self.present = None
+
+    def encoded(self, hidden: bool) -> LeadTimeEncoderOutput:
+        if hidden not in self._encoded:
+            masks = {"bool_masked_pos": self.masked, "num_visible": self._num_visible} if hidden else {}
+            self._encoded[hidden] = self._encoder(**self._inputs, **masks, return_dict=True, **self._more)
+        return self._encoded[hidden]
+
+    def decoded(self, decoder: nn.Module) -> torch.Tensor:
+        """(B, L, N, samples a patch), from the visible patches."""
+        visible = self.encoded(hidden=True)
+        return decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, self.present)
+
+
+__all__ = ["ECGViews", "PreTrainingMixin", "with_each_text"]

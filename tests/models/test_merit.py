@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MERIT's objective: its two terms, and the bounds that are logged."""
+
+import math
+
+import pytest
+import torch
+from tiny import tiny_batch, tiny_ecg_options, tiny_text_config
+from torch.nn import functional as F
+
+from cgdmer import MERITConfig, MERITForPreTraining
+from cgdmer.models.errors import ConfigurationError
+from cgdmer.models.objectives import mean_log_candidates
+
+
+def tiny_merit(**options) -> MERITForPreTraining:
+    torch.manual_seed(0)
+    config = MERITConfig(
+        ecg_config=tiny_ecg_options(),
+        text_config=tiny_text_config(),
+        **{"text_pooling": "mean", "projection_hidden_size": 12, "projection_size": 6, **options},
+    )
+    return MERITForPreTraining(config).eval()
+
+
+@torch.no_grad()
+def test_the_loss_is_the_error_of_masked_patches_and_beta_times_infonce():
+    model, batch = tiny_merit(beta=0.1, ecg_reconstruction_loss_weight=3.0), tiny_batch()
+    model.config.ecg_config.normalize_patches = False
+    outputs = model(**batch)
+    target = batch["ecg_values"].unflatten(-1, (-1, 8))
+    errors = [
+        (outputs.reconstructed_patches[record] - target[record])[outputs.bool_masked_pos[record]].square().mean()
+        for record in range(4)
+    ]
+    # Branch 2 sees the whole ECG and the whole text.
+    ecg = model.get_ecg_features(batch["ecg_values"]).pooler_output
+    text = model.get_text_features(batch["input_ids"], batch["attention_mask"]).pooler_output
+    torch.testing.assert_close(outputs.ecg_embeds, ecg)
+    torch.testing.assert_close(outputs.text_embeds, text)
+    logits, own = ecg @ text.T / 0.07, torch.arange(4)
+    infonce = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    torch.testing.assert_close(outputs.loss, 3.0 * torch.stack(errors).mean() + 0.1 * infonce)
+    # sigma^2 = 1/2: the density of a sample is exp(-error) / sqrt(pi).
+    density = torch.distributions.Normal(outputs.reconstructed_patches, math.sqrt(0.5)).log_prob(target)
+    by_record = [density[record][outputs.bool_masked_pos[record]].mean() for record in range(4)]
+    bound = torch.stack(by_record).mean() + math.log(math.pi) / 2
+    torch.testing.assert_close(outputs.signal_bound, bound)
+    torch.testing.assert_close(outputs.alignment_bound, math.log(4) - infonce)
+
+
+def test_a_bound_of_alignment_is_at_most_what_a_batch_can_tell():
+    """Perfect alignment tells all, none nothing; and what fits as well is no candidate."""
+    model = tiny_merit()
+    perfect, same = torch.eye(6)[:5], torch.ones(5, 6) / math.sqrt(6)
+    statements = torch.tensor([[1], [2], [3], [4], [4]])
+    for ids, expected in (
+        ((None, None), math.log(5)),
+        ((statements, statements), (3 * math.log(5) + 2 * math.log(4)) / 5),
+    ):
+        for embeds, wanted in ((perfect, expected), (same, 0.0)):
+            output = model.output_class(ecg_embeds=embeds, text_embeds=embeds)
+            losses = model.alignment_losses(embeds, embeds, *ids)
+            bound = model.with_losses(output, losses, *ids).alignment_bound
+            assert float(bound) == pytest.approx(wanted, abs=1e-4)
+        assert float(mean_log_candidates(same, *ids)) == pytest.approx(expected)
+
+
+def test_each_term_can_be_left_out():
+    batch = tiny_batch()
+    without_signal = tiny_merit(ecg_reconstruction_loss_weight=0.0)
+    outputs = without_signal(**batch)
+    assert outputs.ecg_reconstruction_loss is None and outputs.signal_bound is None and outputs.bool_masked_pos is None
+    assert not hasattr(without_signal, "ecg_decoder")
+    without_text = tiny_merit(beta=0.0)
+    outputs = without_text(batch["ecg_values"], noise=batch["noise"])
+    assert outputs.contrastive_loss is None and outputs.alignment_bound is None
+    outputs.loss.backward()
+    trained = {name for name, weight in without_text.named_parameters() if weight.requires_grad}
+    assert trained == {name for name, weight in without_text.named_parameters() if weight.grad is not None}
+    with pytest.raises(ConfigurationError, match="nothing to train on"):
+        tiny_merit(beta=0.0, ecg_reconstruction_loss_weight=0.0)
+    with pytest.raises(ConfigurationError, match="trained on reports"):
+        tiny_merit()(batch["ecg_values"])
