@@ -266,7 +266,7 @@ def test_folders_that_cannot_be_listed_whole_are_refused(folder, tmp_path):
     with pytest.raises(CorpusError, match="not a folder"):
         score_records(tmp_path / "absent", tmp_path / "out.parquet", LABELS)
     (tmp_path / "in").mkdir()
-    with pytest.raises(CorpusError, match="no WFDB header"):
+    with pytest.raises(CorpusError, match="holds no recordings"):
         score_records(tmp_path / "in", tmp_path / "out.parquet", LABELS)
     (tmp_path / "in" / "link").symlink_to(folder)
     with pytest.raises(CorpusError, match="link is a symbolic link to a folder"):
