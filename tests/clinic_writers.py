@@ -80,7 +80,9 @@ def write_edf(path: Path, counts: np.ndarray, step_uv: float, rate: float, leads
         )
         for lead, row in zip(leads, counts, strict=True)
     ]
-    edfio.Edf(signals, patient=edfio.Patient(name=PATIENT)).write(path)
+    seconds = counts.shape[1] / rate
+    duration = 1.0 if seconds.is_integer() else seconds
+    edfio.Edf(signals, patient=edfio.Patient(name=PATIENT), data_record_duration=duration).write(path)
     return path
 
 

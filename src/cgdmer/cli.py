@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -449,12 +450,11 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
     from cgdmer.inference.exporting import export_onnx
     from cgdmer.presets import SHIPPED_MODEL
 
-    model = None if options.model == SHIPPED_MODEL.name else options.model
+    shipped = options.model == SHIPPED_MODEL.name and not os.path.exists(options.model)
+    model = SHIPPED_MODEL if shipped else options.model
     exported = export_onnx(model, options.output, options.labels, options.leads)
     if not options.json:
-        print(
-            "{output}: {bytes} bytes, answers differ from the model's by at most {difference:.1e}".format(**exported)
-        )
+        print("{output}: {bytes} bytes; its answers are the model's to {difference:.1e}".format(**exported))
         print(f"ecg_values: (batch, {len(exported['leads'])}, samples), {', '.join(exported['leads'])}")
         print(RESEARCH_USE_ONLY)
     return {**exported, "note": RESEARCH_USE_ONLY}

@@ -403,11 +403,14 @@ def test_saved_folder_works_as_remote_code(zero_shot, tiny_model_folder, tmp_pat
     """In a process that never imports the package: the folder brings the code, its own record type included."""
     record = make_record(12, seed=3)
     path = write_wfdb(record, tmp_path)
+    counts = np.rint(record.signal * 1000).astype(int)
+    clinic = write_aecg(tmp_path / "record.xml", counts, 1.0, record.sampling_rate, record.lead_names)
     script = f"""
 import json, sys
 from transformers import pipeline
 classify = pipeline("zero-shot-ecg-classification", model={str(tiny_model_folder)!r}, trust_remote_code=True)
 output = classify([{str(path)!r}], candidate_labels={PROMPTS!r})[0]
+assert classify([{str(clinic)!r}], candidate_labels={PROMPTS!r})[0] == output
 assert not any(name.split(".")[0] == "cgdmer" for name in sys.modules)
 print(json.dumps(output))
 """

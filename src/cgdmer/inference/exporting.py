@@ -184,6 +184,8 @@ def _write(scorer: ECGScorer, ecg_values: torch.Tensor, metadata: dict[str, str]
         logger.setLevel(level)
     assert program is not None
     proto = program.model_proto
+    for described in (*proto.graph.node, *proto.graph.value_info, *proto.functions):
+        del described.metadata_props[:]  # where in which file of this machine it comes from
     onnx.helper.set_model_props(proto, metadata)
     proto.doc_string = metadata["note"]
     onnx.save_model(proto, path)
