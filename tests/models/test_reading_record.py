@@ -4,6 +4,7 @@
 import base64
 import builtins
 import re
+import sys
 from pathlib import Path
 
 import edfio
@@ -15,8 +16,10 @@ from pydicom.data import get_testdata_file
 from pydicom.sr.codedict import codes
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from transformers import pipeline
+from transformers.dynamic_module_utils import get_imports
 
 from cgdmer.data.simulation import simulate_record
+from cgdmer.models import reading_record
 from cgdmer.models.errors import RecordFileError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.reading_record import read_record
@@ -320,6 +323,13 @@ def test_without_pydicom_the_message_says_what_to_install(tmp_path, monkeypatch)
 
     monkeypatch.setattr(builtins, "__import__", no_pydicom)
     assert_refused(path, "pip install pydicom")
+
+
+def test_remote_code_asks_for_no_library_of_a_format():
+    """transformers refuses code whose imports are not installed, but for those inside `try`."""
+    folder = Path(reading_record.__file__).parent
+    asked = {name for path in folder.glob("*.py") for name in get_imports(path)}
+    assert asked <= {"numpy", "scipy", "torch", "transformers", *sys.stdlib_module_names}
 
 
 # EDF

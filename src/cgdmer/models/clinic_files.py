@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the readers of the clinic's formats share: bounds, numbers, units, lead names, and the record they make."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ def number(where: str, what: str, text: str | None) -> float:
         raise RecordFileError(f"{where}: the {what} is missing. It is not guessed: export the recording with it.")
     if not _NUMBER.fullmatch(text.strip()):
         raise RecordFileError(f"{where}: the {what} is given as {shown(text)}, which is no number. Export it again.")
-    return float(text)
+    return float(text.strip())
 
 
 def whole_number(where: str, what: str, text: str | None) -> int:
@@ -50,7 +49,7 @@ def whole_number(where: str, what: str, text: str | None) -> int:
         raise RecordFileError(
             f"{where}: the {what} is given as {value:g}, which is not a whole number. Export the recording again."
         )
-    return int(text)
+    return int(text.strip())
 
 
 def in_millivolts(where: str, what: str, value: float, unit: str | None) -> float:
@@ -126,10 +125,6 @@ def make_record(path: Path, signal: np.ndarray, sampling_rate: float, names: Seq
     return ECGRecord(signal, sampling_rate, tuple(standard), record_id=path.stem)
 
 
-def library_is_missing(path: str | os.PathLike[str], kind: str, library: str) -> str:
-    return f"{path} is a {kind} file, which is read with {library}. Run: pip install {library}"
-
-
 def shown(text: str) -> str:
     """A text of a file for a message."""
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
@@ -140,7 +135,6 @@ __all__ = [
     "MOST_VALUES",
     "check_size",
     "in_millivolts",
-    "library_is_missing",
     "make_record",
     "number",
     "read_bytes",

@@ -16,7 +16,6 @@ import numpy as np
 from .clinic_files import (
     check_size,
     in_millivolts,
-    library_is_missing,
     make_record,
     number,
     read_bytes,
@@ -88,8 +87,6 @@ def read_dicom(path: Path) -> ECGRecord:
             little_endian, groups = _take_apart(path, content)
     except (RecordFileError, MemoryError):
         raise
-    except ImportError as error:
-        raise RecordFileError(library_is_missing(path, "DICOM", "pydicom")) from error
     except Exception as error:  # pydicom raises whatever occurs to it
         raise RecordFileError(f"{path}: pydicom cannot take it apart: {error}. Fetch the file again.") from error
     original = [group for group in groups if group.originality == "ORIGINAL"]
@@ -103,9 +100,13 @@ def read_dicom(path: Path) -> ECGRecord:
 
 def _take_apart(path: Path, content: bytes) -> tuple[bool, list[_Group]]:
     """Whether samples are little-endian, and the multiplex groups."""
-    from pydicom import dcmread
-    from pydicom.filereader import data_element_generator
-
+    try:
+        from pydicom import dcmread
+        from pydicom.filereader import data_element_generator
+    except ImportError as error:
+        raise RecordFileError(
+            f"{path} is a DICOM file, which is read with pydicom, which is not installed. Run: pip install pydicom"
+        ) from error
     file = io.BytesIO(content)  # not the file itself, which would be asked for any number of bytes
     file.seek(_FIRST_TAG)
     syntax = "none"
