@@ -56,7 +56,7 @@ def cohort_folder(tmp_path_factory):
     return folder
 
 
-COMMANDS = ["demo", "prepare", "finetune", "evaluate", "push", "classify", "score", "search", "plot"]
+COMMANDS = ["demo", "prepare", "finetune", "evaluate", "push", "classify", "score", "search", "plot", "export"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

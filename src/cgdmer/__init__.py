@@ -35,6 +35,7 @@ from .models.pipeline_ecg_embedding import ECGEmbeddingPipeline
 from .models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
 from .models.pretraining_cgdmer import CGDMERForPreTraining
 from .models.processing_ecg import ECGProcessor
+from .models.reading_record import read_record
 from .models.reading_wfdb import read_wfdb
 from .presets import SHIPPED_MODEL
 
@@ -101,5 +102,6 @@ __all__ = [
     "MERITForZeroShot",
     "MERITModel",
     "ZeroShotECGClassificationPipeline",
+    "read_record",
     "read_wfdb",
 ]

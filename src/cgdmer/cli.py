@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -19,9 +20,11 @@ examples:
   cgdmer score FOLDER scores.parquet --labels "atrial fibrillation" "normal ECG"
   cgdmer search ptbxl "atrial fibrillation with fast ventricular response"
   cgdmer plot RECORD ecg.png
+  cgdmer export MODEL model.onnx --labels "atrial fibrillation" "normal ECG"
 pretraining has its own door:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
 """
+_RECORD = "a WFDB record, with or without .hea; or a file in DICOM, HL7 aECG, GE MUSE XML or EDF"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -169,7 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
         "score findings in free text for one recording",
         "Scores every label for the recording, each by itself. Research use only. Not a medical device.",
     )
-    classify.add_argument("record", help="a WFDB record, with or without .hea")
+    classify.add_argument("record", help=_RECORD)
     classify.add_argument(
         "--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl, which the package brings)"
     )
@@ -185,7 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
         "that could not be read. After Ctrl-C or a kill the same command goes on from what is finished, in\n"
         "OUT.parquet.partial. Research use only. Not a medical device.",
     )
-    score.add_argument("source", help="a folder with WFDB records, or a dataset written by `cgdmer prepare`")
+    score.add_argument("source", help="a folder with recordings, or a dataset written by `cgdmer prepare`")
     score.add_argument("output", metavar="OUT.parquet", help="a new file")
     given = score.add_mutually_exclusive_group(required=True)
     given.add_argument("--labels", nargs="+", help='e.g. "atrial fibrillation" "normal ECG"')
@@ -205,7 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     search.add_argument("dataset", help="folder written by `cgdmer prepare`")
     search.add_argument("text", nargs="?", help='e.g. "atrial fibrillation with fast ventricular response"')
-    search.add_argument("--record", help="instead of TEXT: the id of a record in the dataset, or a WFDB record")
+    search.add_argument("--record", help="instead of TEXT: the id of a record in the dataset, or a file")
     search.add_argument("--top", type=int, default=10, help="how many (default: %(default)s)")
     search.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
     search.add_argument("--split", help="search in this one (default: in all)")
@@ -217,8 +220,21 @@ def build_parser() -> argparse.ArgumentParser:
         "draw twelve leads on ECG paper",
         "25 mm/s, 10 mm/mV, with a calibration pulse, to scale when printed at 100 %.",
     )
-    plot.add_argument("record", help="a WFDB record, with or without .hea")
+    plot.add_argument("record", help=_RECORD)
     plot.add_argument("output", nargs="?", default="ecg.png", help="picture to write (default: %(default)s)")
+
+    export = command(
+        "export",
+        _export,
+        "write a zero-shot model for fixed labels as an ONNX file",
+        "The ECG tower and the labels' embeddings, for onnxruntime without torch. Its answers are compared with the\n"
+        "model's before it is kept. Needs the extra: pip install 'cgdmer[export]'. Research use only. Not a medical\n"
+        "device.",
+    )
+    export.add_argument("model", help="a pretrained model's folder or Hub id, or cgdmer-tiny-ptbxl, which comes along")
+    export.add_argument("output", metavar="OUTPUT.onnx", help="a new file")
+    export.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
+    export.add_argument("--leads", nargs="+", help="that recordings will have, e.g. I II (default: all twelve)")
     return parser
 
 
@@ -399,11 +415,11 @@ def _compare(options: argparse.Namespace) -> dict[str, Any]:
 def _classify(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import pipeline
 
-    from cgdmer import read_wfdb
+    from cgdmer import read_record
     from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, save_ecg_plot
     from cgdmer.presets import SHIPPED_MODEL
 
-    record = read_wfdb(options.record)
+    record = read_record(options.record)
     classifier = pipeline("zero-shot-ecg-classification", model=options.model or str(SHIPPED_MODEL))
     scores = classifier(record, candidate_labels=options.labels, multi_label=not options.exclusive)
     if options.plot:
@@ -459,12 +475,27 @@ def _search(options: argparse.Namespace) -> dict[str, Any]:
 
 def _plot(options: argparse.Namespace) -> dict[str, Any]:
     from cgdmer.evaluation.ecg_paper import save_ecg_plot
-    from cgdmer.models.reading_wfdb import read_wfdb
+    from cgdmer.models.reading_record import read_record
 
-    save_ecg_plot(read_wfdb(options.record), options.output)
+    save_ecg_plot(read_record(options.record), options.output)
     if not options.json:
         print(f"drawn to {options.output}")
     return {"record": options.record, "picture": options.output}
+
+
+def _export(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+    from cgdmer.inference.exporting import export_onnx
+    from cgdmer.presets import SHIPPED_MODEL
+
+    shipped = options.model == SHIPPED_MODEL.name and not os.path.exists(options.model)
+    model = SHIPPED_MODEL if shipped else options.model
+    exported = export_onnx(model, options.output, options.labels, options.leads)
+    if not options.json:
+        print("{output}: {bytes} bytes; its answers are the model's to {difference:.1e}".format(**exported))
+        print(f"ecg_values: (batch, {len(exported['leads'])}, samples), {', '.join(exported['leads'])}")
+        print(RESEARCH_USE_ONLY)
+    return {**exported, "note": RESEARCH_USE_ONLY}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ from cgdmer.inference import growing_table, scoring
 from cgdmer.inference.scoring import read_labels, score_records
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
 from cgdmer.presets import SHIPPED_MODEL
+from clinic_writers import WRITERS
 
 LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 UNREADABLE = ["a/flat", "a/truncated", "no_signals"]
@@ -266,7 +267,7 @@ def test_folders_that_cannot_be_listed_whole_are_refused(folder, tmp_path):
     with pytest.raises(CorpusError, match="not a folder"):
         score_records(tmp_path / "absent", tmp_path / "out.parquet", LABELS)
     (tmp_path / "in").mkdir()
-    with pytest.raises(CorpusError, match="no WFDB header"):
+    with pytest.raises(CorpusError, match="holds no recordings"):
         score_records(tmp_path / "in", tmp_path / "out.parquet", LABELS)
     (tmp_path / "in" / "link").symlink_to(folder)
     with pytest.raises(CorpusError, match="link is a symbolic link to a folder"):
@@ -288,3 +289,20 @@ def test_the_command_says_how_many_failed_and_what_it_is_not(folder, tmp_path, c
     assert printed[-1] == "Research use only. Not a medical device."
     stated = json.loads(pyarrow.parquet.read_schema(tmp_path / "out.parquet").metadata[b"cgdmer"])
     assert stated["labels"] == LABELS and "Not a medical device" in stated["note"]
+
+
+def test_files_of_the_clinic_in_a_folder(classify, tmp_path):
+    """Beside WFDB records, each by the name that tells it from them; XML that is no ECG is a row with its reason."""
+    record = simulate_record(["sinus_rhythm"], seed=9, sampling_rate=100)
+    counts = np.rint(record.signal * 1000).astype(int)
+    folder = tmp_path / "in"
+    write_wfdb(record, folder / "one")
+    for number, (suffix, writer) in enumerate(WRITERS.values()):
+        writer(folder / f"{number}{suffix.upper()}", counts, 1.0, record.sampling_rate, record.lead_names)
+    (folder / "web.xml").write_text("<html/>")
+    answer = score_records(folder, tmp_path / "out.parquet", LABELS, num_workers=0)
+    rows = rows_of(tmp_path / "out.parquet")
+    assert list(rows) == ["0.DCM", "1.EDF", "2.XML", "3.XML", "one", "web.xml"] and answer["unreadable"] == 1
+    assert "'html'" in rows.pop("web.xml")["error"]
+    for label in LABELS:
+        assert np.ptp([row[label] for row in rows.values()]) < 1e-3 and rows["one"][label] is not None

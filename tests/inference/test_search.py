@@ -184,5 +184,5 @@ def test_what_cannot_be_searched_for_is_refused(dataset_folder, records, tmp_pat
     name = records[0].record_id
     write_wfdb(records[1], tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CorpusError, match="and also a WFDB record"):
+    with pytest.raises(CorpusError, match="and also a file"):
         search_dataset(dataset_folder, record=name)

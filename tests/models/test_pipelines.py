@@ -19,6 +19,7 @@ from cgdmer.models.errors import ECGInputError, RecordFileError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.pipeline_ecg_classification import ECGClassificationPipeline
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
+from clinic_writers import write_aecg
 
 PROMPTS = ["atrial fibrillation", "left bundle branch block", "normal ecg"]
 LABELS = ["NORM", "MI", "STTC", "HYP"]
@@ -403,13 +404,15 @@ def test_saved_folder_works_as_remote_code(zero_shot, tiny_model_folder, tmp_pat
     """In a process that never imports the package: the folder brings the code, its own record type included."""
     record = make_record(12, seed=3)
     path = write_wfdb(record, tmp_path)
+    counts = np.rint(record.signal * 1000).astype(int)
+    clinic = write_aecg(tmp_path / "record.xml", counts, 1.0, record.sampling_rate, record.lead_names)
     script = f"""
 import json, sys
 from transformers import pipeline
 classify = pipeline("zero-shot-ecg-classification", model={str(tiny_model_folder)!r}, trust_remote_code=True)
-output = classify([{str(path)!r}], candidate_labels={PROMPTS!r})[0]
+outputs = classify([{str(path)!r}, {str(clinic)!r}], candidate_labels={PROMPTS!r})
 assert not any(name.split(".")[0] == "cgdmer" for name in sys.modules)
-print(json.dumps(output))
+print(json.dumps(outputs))
 """
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
@@ -418,7 +421,8 @@ print(json.dumps(output))
     )
     assert finished.returncode == 0, finished.stderr
 
-    assert_close(json.loads(finished.stdout.splitlines()[-1]), zero_shot(record, PROMPTS))
+    for output in json.loads(finished.stdout.splitlines()[-1]):
+        assert_close(output, zero_shot(record, PROMPTS))
 
 
 # Real recordings

@@ -27,7 +27,9 @@ from cgdmer.data.storage import SkippedRecord, record_to_row
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError
 from cgdmer.models.modeling_cgdmer import CGDMERECGModel
+from cgdmer.models.reading_record import read_record
 from cgdmer.models.reading_wfdb import read_wfdb
+from clinic_writers import WRITERS
 
 MEGABYTES = 500
 
@@ -159,6 +161,21 @@ def test_headers_by_their_grammar(tmp_path, examples):
         return used_or_refused(lambda: whole(read_wfdb(tmp_path / "rec", seconds=seconds)))
 
     fuzz(check, made_by(wfdb_record), examples)
+
+
+@amounts(10_000)
+@pytest.mark.parametrize("format", WRITERS)
+def test_mutated_files_of_the_clinic(tmp_path, format, examples):
+    suffix, writer = WRITERS[format]
+    counts = np.random.default_rng(0).integers(-900, 900, (3, 60))
+    content = writer(tmp_path / f"whole{suffix}", counts, 2.5, 500, ("I", "II", "V1")).read_bytes()
+    path = tmp_path / f"rec{suffix}"
+
+    def check(changed: bytes) -> str:
+        path.write_bytes(changed)
+        return used_or_refused(lambda: whole(read_record(path)))
+
+    fuzz(check, made_by(lambda random: mutated(random, content)), examples)
 
 
 @amounts(12_000)

@@ -22,7 +22,7 @@ from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
-from cgdmer.models.reading_wfdb import read_wfdb
+from cgdmer.models.reading_record import read_record
 from cgdmer.presets import SHIPPED_MODEL
 
 TOP = 10
@@ -128,7 +128,7 @@ def search_dataset(
         dataset: the folder.
         text: search for records.
         record: search for reports instead: the id of a record of the dataset, in whichever split, or the path of a
-            WFDB record.
+            recording (see `read_record`).
         split: search in this one; None: in all.
         model: a folder or Hub id; None: `presets.SHIPPED_MODEL`.
         cache_dir: keeps embeddings; None: `DATASET.embeddings`, beside the dataset.
@@ -136,7 +136,7 @@ def search_dataset(
     Raises:
         ECGInputError: text and record are both given, or neither; the text is empty, or the record cannot be used.
         CorpusError: the dataset cannot be used, or the record's name is that of a file and of another record in it.
-        RecordFileError: the record is neither in the dataset nor a WFDB record that can be read.
+        RecordFileError: the record is neither in the dataset nor a file that can be read.
         ConfigurationError: top is below 1.
         ModelFolderError: the model has no text tower.
     """
@@ -162,15 +162,15 @@ def _check_top(top: int) -> None:
 
 
 def _query(name: str | os.PathLike[str], records: DatasetRecords) -> ECGRecord:
-    """The record of a dataset by its id, else a WFDB record by its path."""
+    """The record of a dataset by its id, else that of a file by its path."""
     record_id = os.fspath(name)
     numbers = [number for number, known in enumerate(records.rows["record_id"]) if known == record_id]
     if not numbers:
-        return read_wfdb(name)
-    if len(numbers) > 1 or Path(f"{record_id.removesuffix('.hea')}.hea").is_file():
+        return read_record(name)
+    if len(numbers) > 1 or any(Path(path).is_file() for path in (record_id, f"{record_id.removesuffix('.hea')}.hea")):
         raise CorpusError(
             f"{record_id!r} is the id of a record in the dataset and also "
-            f"{'that of another one' if len(numbers) > 1 else 'a WFDB record'}. Name the record by a longer path."
+            f"{'that of another one' if len(numbers) > 1 else 'a file'}. Name the record by a longer path."
         )
     return records[numbers[0]]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where many recordings come from: a folder of WFDB records, or a dataset that `cgdmer prepare` wrote."""
+"""Where many recordings come from: a folder of files, or a dataset that `cgdmer prepare` wrote."""
 
 import hashlib
 import os
@@ -12,16 +12,16 @@ from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.evaluation.embeddings import Records
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
-from cgdmer.models.reading_wfdb import read_wfdb
+from cgdmer.models.reading_record import CLINIC_SUFFIXES, read_record
 
 
 @dataclass(frozen=True)
 class FolderRecords:
-    """WFDB records of a folder, each read when it is asked for.
+    """The recordings of a folder, each read when it is asked for.
 
     Attributes:
         folder: where they are.
-        record_ids: their paths in it, without suffix; these become their ids.
+        record_ids: their paths in it, those of WFDB records without suffix; these become their ids.
     """
 
     folder: Path
@@ -32,7 +32,7 @@ class FolderRecords:
 
     def __getitem__(self, number: int) -> ECGRecord:
         record_id = self.record_ids[number]
-        return replace(read_wfdb(self.folder / record_id), record_id=record_id)
+        return replace(read_record(self.folder / record_id), record_id=record_id)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def open_source(path: str | os.PathLike[str], split: str | None = None) -> Sourc
     """The recordings of a folder.
 
     Args:
-        path: a dataset that `cgdmer prepare` wrote, or any folder with WFDB records in it or in its subfolders.
+        path: a dataset that `cgdmer prepare` wrote, or any folder with WFDB records, and DICOM, EDF and XML files by
+            their suffixes (.dcm, .edf, .xml), in it or in its subfolders.
         split: of a dataset; None: all of them, one after the other.
 
     Raises:
@@ -72,7 +73,7 @@ def open_source(path: str | os.PathLike[str], split: str | None = None) -> Sourc
         )
     if split is not None:
         raise CorpusError(f"{folder} is no prepared dataset, so it has no split {split!r}. Leave the split out.")
-    record_ids = _wfdb_records(folder)
+    record_ids = _recordings(folder)
     return Source(FolderRecords(folder, record_ids), record_ids, _digest(record_ids))
 
 
@@ -93,10 +94,10 @@ def dataset_rows(splits: datasets.DatasetDict, split: str | None, where: str | o
     return rows
 
 
-def _wfdb_records(folder: Path) -> list[str]:
-    """The paths of all headers in a folder and its subfolders, without suffix, sorted."""
+def _recordings(folder: Path) -> list[str]:
+    """The paths of all recordings in a folder and its subfolders, headers without suffix, sorted."""
     if not folder.is_dir():
-        raise CorpusError(f"{folder} is not a folder. Name one with WFDB records, or a dataset of cgdmer prepare.")
+        raise CorpusError(f"{folder} is not a folder. Name one with recordings, or a dataset of cgdmer prepare.")
     found = []
     for path, subfolders, names in os.walk(folder, onerror=_refuse):
         for name in subfolders:
@@ -106,8 +107,9 @@ def _wfdb_records(folder: Path) -> list[str]:
                     "folder that it names by itself, and remove the link."
                 )
         found += [Path(path, name.removesuffix(".hea")) for name in names if name.endswith(".hea") and name != ".hea"]
+        found += [Path(path, name) for name in names if name.lower().endswith(CLINIC_SUFFIXES)]
     if not found:
-        raise CorpusError(f"{folder} holds no WFDB header (.hea), nor do its subfolders.")
+        raise CorpusError(f"{folder} holds no recordings (.hea, {', '.join(CLINIC_SUFFIXES)}), nor do its subfolders.")
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 

@@ -33,6 +33,10 @@ class PublishingError(CGDMERError):
     """The Hub does not take what is pushed: no token, no permission, no network, or a name it does not allow."""
 
 
+class ExportError(CGDMERError):
+    """A model cannot be exported, or what was exported does not answer as the model does."""
+
+
 class TrainingError(CGDMERError):
     """A training run cannot go on."""
 
@@ -42,6 +46,7 @@ __all__ = [
     "ConfigurationError",
     "CorpusError",
     "ECGInputError",
+    "ExportError",
     "ModelFolderError",
     "PublishingError",
     "RecordFileError",

@@ -126,7 +126,7 @@ def check_ecg_values(ecg_values: torch.Tensor, config: PreTrainedConfig) -> None
     if not isinstance(ecg_values, torch.Tensor) or not ecg_values.is_floating_point():
         kind = ecg_values.dtype if isinstance(ecg_values, torch.Tensor) else type(ecg_values).__name__
         raise ECGInputError(f"ecg_values is {kind}; expected the tensor of floats of the feature extractor.")
-    if ecg_values.ndim != 3 or not len(ecg_values) or tuple(ecg_values.shape[1:]) != expected:
+    if ecg_values.ndim != 3 or not ecg_values.shape[0] or tuple(ecg_values.shape[1:]) != expected:
         raise ECGInputError(
             f"ecg_values has shape {tuple(ecg_values.shape)}; expected (batch, {expected[0]}, {expected[1]}). "
             "The model's feature extractor returns that shape for any recording."

@@ -94,11 +94,11 @@ class LeadTimeEncoder(ECGPreTrainedModel):
             num_visible = visible_BM.shape[1] if everything_visible else int(visible_BM.sum(dim=1).max())
             if not num_visible:
                 raise ECGInputError("lead_mask and patch_mask leave nothing of any recording. Leave such records out.")
-        indices_BK, valid_BK = gather_visible(visible_BM, num_visible)
         if num_visible == visible_BM.shape[1]:
-            indices_BK = torch.arange(num_visible, device=ecg_values.device).expand(len(ecg_values), -1)
+            indices_BK = torch.arange(num_visible, device=ecg_values.device).expand(ecg_values.shape[0], -1)
             hidden, valid_BK = self.tokenizer(ecg_values), visible_BM
         else:
+            indices_BK, valid_BK = gather_visible(visible_BM, num_visible)
             hidden = self.tokenizer(ecg_values, indices_BK)
         hidden = self.dropout(hidden)
         attention_mask = None

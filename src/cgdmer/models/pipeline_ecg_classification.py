@@ -11,12 +11,13 @@ from transformers.pipelines.base import ChunkPipeline
 
 from .ecg_record import is_record
 from .errors import ECGInputError
-from .reading_wfdb import read_wfdb
+from .reading_record import read_record
 
 _SIGNAL_ARGUMENTS = ("sampling_rate", "lead_names", "unit", "gain")
 _RECORDING_HELP = (
-    "Pass the path of a WFDB record, an ECGRecord, an array of shape (leads, time) with sampling_rate, lead_names and "
-    'unit, or a dict {"ecg": array, "sampling_rate": ..., "lead_names": ..., "unit": ...}.'
+    "Pass the path of a recording (WFDB, DICOM, aECG, MUSE XML, EDF), an ECGRecord, an array of shape (leads, time) "
+    'with sampling_rate, lead_names and unit, or a dict {"ecg": array, "sampling_rate": ..., "lead_names": ..., '
+    '"unit": ...}.'
 )
 
 
@@ -49,7 +50,7 @@ class ECGPipeline(ChunkPipeline):
     def preprocess(self, inputs, **signal_arguments) -> Iterator[dict[str, Any]]:
         recording = inputs
         if isinstance(recording, (str, os.PathLike)):
-            recording = read_wfdb(recording)
+            recording = read_record(recording)
         elif isinstance(recording, dict):
             unknown = set(recording) - {"ecg", *_SIGNAL_ARGUMENTS}
             if unknown or "ecg" not in recording:

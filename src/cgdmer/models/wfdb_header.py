@@ -21,8 +21,8 @@ _UNITS_PER_MILLIVOLT = {"mV": 1.0, "mv": 1.0, "uV": 1e3, "uv": 1e3, "\u00b5V": 1
 _LOWEST_GAIN, _HIGHEST_GAIN = 1e-9, 1e12
 # Bounds on what a header may announce. Recorders worn on the skin run for two weeks and up to a month; maps of the
 # body surface, the recordings with the most electrodes, have up to about 250.
-_LONGEST_SECONDS = 31 * 86_400.0
-_MOST_LEADS = 256
+LONGEST_SECONDS = 31 * 86_400.0
+MOST_LEADS = 256
 _MOST_HEADER_BYTES = 2**20  # the headers of real corpora have 200 to 3,000
 
 
@@ -232,15 +232,15 @@ def _parse_record_line(header_path: Path, line: str) -> tuple[float, int, int]:
             f"{HIGHEST_RATE:g} Hz. Correct it in the header."
         )
     rate = float(match["rate"])
-    if num_leads > _MOST_LEADS:
+    if num_leads > MOST_LEADS:
         raise RecordFileError(
-            f"{header_path}: the number of signals is given as {num_leads}; at most {_MOST_LEADS} are read. Correct "
+            f"{header_path}: the number of signals is given as {num_leads}; at most {MOST_LEADS} are read. Correct "
             "the header, or divide the record."
         )
-    if num_samples > _LONGEST_SECONDS * rate:
+    if num_samples > LONGEST_SECONDS * rate:
         raise RecordFileError(
             f"{header_path}: the number of samples is given as {num_samples}, which at {rate:g} Hz are "
-            f"{num_samples / rate / 86400:.4g} days; at most {_LONGEST_SECONDS / 86400:g} days are read. Correct the "
+            f"{num_samples / rate / 86400:.4g} days; at most {LONGEST_SECONDS / 86400:g} days are read. Correct the "
             "header, or divide the record."
         )
     return rate, num_samples, num_leads
@@ -357,7 +357,9 @@ def _whole_number(field: str, what: str) -> int:
 __all__ = [
     "FORMATS",
     "HIGHEST_RATE",
+    "LONGEST_SECONDS",
     "LOWEST_RATE",
+    "MOST_LEADS",
     "WFDBHeader",
     "header_path_of",
     "open_record_file",

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A zero-shot model as an ONNX file, for fixed leads and prompts: what `cgdmer export` does.
+
+The file holds the ECG tower and the prompts' embeddings; the text tower stays behind. It takes what the model's
+feature extractor returns.
+
+Shapes: B batch, L leads of the file, T samples, E embedding width, P prompts.
+"""
+
+import copy
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import pipeline
+
+from cgdmer.data.simulation import simulate_record
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import ExportError
+from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
+from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
+from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
+from cgdmer.presets import SHIPPED_MODEL
+
+OUTPUTS = ("scores", "logits", "embeddings")
+MOST_DIFFERENCE = 1e-4
+OPSET = 20  # the first with GELU
+
+
+class ECGScorer(nn.Module):
+    """What the file holds: (B, L, T) to scores (B, P), logits (B, P) and embeddings (B, E)."""
+
+    placement_LL: torch.Tensor | None
+    text_embeds_PE: torch.Tensor
+
+    def __init__(self, model: ECGTextModel, rows: Sequence[int], text_embeds_PE: torch.Tensor):
+        """`rows` are the places of the L leads among `STANDARD_LEADS`."""
+        super().__init__()
+        self.encoder = copy.deepcopy(model.ecg_model)
+        placement_LL = None
+        if isinstance(self.encoder, LeadTimeEncoder):
+            # An encoder of these leads alone: the others would have no token anyway.
+            self.encoder.config.num_leads = len(rows)
+            self.encoder.tokenizer.lead_embedding = nn.Parameter(self.encoder.tokenizer.lead_embedding[list(rows)])
+        elif len(rows) < len(STANDARD_LEADS):  # an encoder of all leads at once takes absent ones as zeros
+            placement_LL = torch.eye(len(STANDARD_LEADS))[:, list(rows)]
+        self.register_buffer("placement_LL", placement_LL)
+        self.head = copy.deepcopy(model.head_of("ecg"))
+        self.register_buffer("text_embeds_PE", text_embeds_PE)
+        self.score_logits = model.score_logits
+
+    def forward(self, ecg_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if self.placement_LL is not None:
+            ecg_values = self.placement_LL @ ecg_values
+        embeds_BE = F.normalize(self.head(self.encoder(ecg_values, return_dict=True).pooler_output), dim=-1)
+        logits_BP = self.score_logits(embeds_BE @ self.text_embeds_PE.T)
+        return logits_BP.sigmoid(), logits_BP, embeds_BE
+
+
+def export_onnx(
+    model: str | os.PathLike[str] | None,
+    output: str | os.PathLike[str],
+    labels: Sequence[str],
+    leads: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Write a zero-shot model as an ONNX file, and check in onnxruntime that it answers as the model does.
+
+    Its input `ecg_values` (batch, leads, samples) is a whole window of the feature extractor, without padding, the
+    rows of the file's leads. Its outputs are `scores` (batch, labels), each label by itself as the pipeline
+    `zero-shot-ecg-classification` has them, `logits`, whose sigmoid they are (of a long recording the pipeline
+    averages the windows' logits), and `embeddings` (batch, width), unit vectors. Its metadata say what the rows,
+    columns and preprocessing are: `leads`, `recorded_leads`, `labels`, `sampling_rate`, `num_samples`,
+    `preprocessing` (the feature extractor's JSON), `cgdmer` (version) and `note`.
+
+    Args:
+        model: a folder or Hub id; None: `presets.SHIPPED_MODEL`.
+        output: a new file.
+        labels: findings in free text.
+        leads: those that recordings will have; None: all twelve. Limb leads that the feature extractor derives from
+            them are leads of the file too.
+
+    Returns:
+        `output`, `leads`, `labels`, `bytes`, and `difference`, the largest between the file and the model in what was
+        tried.
+
+    Raises:
+        ECGInputError: a label is empty or given twice, a lead unknown or given twice.
+        ExportError: onnx, onnxscript or onnxruntime is not installed; the file exists; an output differs by more than
+            1e-4; torch cannot export the model.
+    """
+    labels = check_prompts(labels)
+    recorded = standard_lead_names(STANDARD_LEADS if leads is None else leads)
+    path = Path(output)
+    if path.exists():
+        raise ExportError(f"{path} exists. Name a new file, or remove it.")
+    _require_onnx()
+    classify = pipeline("zero-shot-ecg-classification", model=str(model or SHIPPED_MODEL), device="cpu")
+    extractor = classify.processor.feature_extractor
+    rows = _present_rows(recorded, extractor.derive_limb_leads)
+    scorer = ECGScorer(classify.model, rows, classify.embed_prompts(labels)).eval()
+    names = [STANDARD_LEADS[row] for row in rows]
+    metadata = _metadata(classify, labels, names, recorded)
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".cgdmer-export-") as folder:
+        written = Path(folder, "model.onnx")
+        _write(scorer, torch.zeros(2, len(rows), extractor.num_samples), metadata, written)
+        difference = _difference(classify, written, labels, recorded, rows)
+        if not difference <= MOST_DIFFERENCE:
+            raise ExportError(
+                f"the ONNX file differs from the model by {difference:.2g}; at most {MOST_DIFFERENCE:g} is allowed, "
+                "so it was not kept. Try another version of torch, onnxscript or onnxruntime."
+            )
+        os.replace(written, path)
+    size = path.stat().st_size
+    return {"output": str(output), "leads": names, "labels": labels, "bytes": size, "difference": difference}
+
+
+def _require_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ExportError(f"{error.name} is not installed. Run: pip install 'cgdmer[export]'") from error
+
+
+def _present_rows(recorded: list[str], derive: bool) -> list[int]:
+    """The leads that the feature extractor finds in a recording of these."""
+    present = np.isin(STANDARD_LEADS, recorded)
+    if derive:
+        present = derive_limb_leads(np.zeros((len(STANDARD_LEADS), 1)), present)[1]
+    return np.flatnonzero(present).tolist()
+
+
+def _metadata(
+    classify: ZeroShotECGClassificationPipeline, labels: list[str], names: list[str], recorded: list[str]
+) -> dict[str, str]:
+    from cgdmer import __version__
+    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+
+    extractor = classify.processor.feature_extractor
+    return {
+        "labels": json.dumps(labels, ensure_ascii=False),
+        "leads": json.dumps(names),
+        "recorded_leads": json.dumps([name for name in STANDARD_LEADS if name in recorded]),
+        "sampling_rate": str(extractor.sampling_rate),
+        "num_samples": str(extractor.num_samples),
+        "preprocessing": json.dumps(json.loads(extractor.to_json_string())),
+        "cgdmer": __version__,
+        "note": RESEARCH_USE_ONLY,
+    }
+
+
+def _write(scorer: ECGScorer, ecg_values: torch.Tensor, metadata: dict[str, str], path: Path) -> None:
+    import onnx
+
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of each operation of torchvision where that is not installed
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, on its own internals
+            program = torch.onnx.export(
+                scorer,
+                (ecg_values,),
+                input_names=["ecg_values"],
+                output_names=list(OUTPUTS),
+                dynamic_shapes={"ecg_values": {0: torch.export.Dim("batch")}},
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises whatever occurs to it
+        raise ExportError(f"torch cannot export the model: {error}") from error
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    proto = program.model_proto
+    for described in (*proto.graph.node, *proto.graph.value_info, *proto.functions):
+        del described.metadata_props[:]  # where in which file of this machine it comes from
+    onnx.helper.set_model_props(proto, metadata)
+    proto.doc_string = metadata["note"]
+    onnx.save_model(proto, path)
+
+
+def _difference(
+    classify: ZeroShotECGClassificationPipeline, path: Path, labels: list[str], recorded: list[str], rows: list[int]
+) -> float:
+    """The largest between the model and the file, over simulated recordings in batches of one and of three."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    extractor = classify.processor.feature_extractor
+    records = [_recording(recorded, seed, extractor) for seed in range(3)]
+    text_embeds = classify.embed_prompts(labels)
+    largest = 0.0
+    for batch in (records[:1], records):
+        inputs = extractor(batch, return_tensors="pt")
+        with torch.no_grad():
+            expected = classify.model(**inputs, text_embeds=text_embeds)
+        found = session.run(OUTPUTS, {"ecg_values": inputs["ecg_values"][:, rows].numpy()})
+        right = (expected.scores, expected.logits_per_ecg, expected.ecg_embeds)
+        for array, tensor in zip(found, right, strict=True):
+            largest = max(largest, float(np.abs(array - tensor.numpy()).max()))
+    return largest
+
+
+def _recording(names: list[str], seed: int, extractor: Any) -> ECGRecord:
+    """A simulated one with these leads, as long as the model's window."""
+    whole = simulate_record([], seed, extractor.sampling_rate, extractor.num_samples / extractor.sampling_rate)
+    rows = [whole.lead_names.index(name) for name in names]
+    return ECGRecord(whole.signal[rows], whole.sampling_rate, tuple(names))
+
+
+__all__ = ["ECGScorer", "export_onnx"]
