@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a recording got its score: relevance per lead and patch, checked by occlusion.
 
-Relevance is integrated gradients from a flat line. Of what was tried on simulated ST elevation, with a model that knows
-the finding, they put the most of it in the right leads (`benchmarks/relevance.py`): more than gradient times input, at
-the signal or at the patches' tokens, and more than occlusion, which hardly sees a finding that every beat repeats.
+Relevance is integrated gradients from a flat line. On simulated ST elevation, with a model that knows the finding,
+they put more of it in the right leads than gradient times input does, at the signal or at the patches' tokens, and
+than occlusion, which hardly sees a finding that every beat repeats (`benchmarks/relevance.py`).
 """
 
 from dataclasses import dataclass

@@ -117,10 +117,11 @@ def _draw_panel(axes: Axes, explanation: Explanation, strength: np.ndarray, stro
 def _score_lines(explanation: Explanation) -> list[str]:
     if explanation.num_windows == 1:
         return [f"score {100 * explanation.score:.1f} %"]
-    end = explanation.start_seconds + explanation.window.signal.shape[1] / explanation.window.sampling_rate
+    start = explanation.start_seconds
+    end = start + explanation.window.signal.shape[1] / explanation.window.sampling_rate
     return [
         f"score of the recording {100 * explanation.score:.1f} %",
-        f"shown: {explanation.start_seconds:.1f} s to {end:.1f} s, its highest, {100 * explanation.window_score:.1f} %",
+        f"shown: {start:.1f} s to {end:.1f} s, its highest, {100 * explanation.window_score:.1f} %",
     ]
 
 

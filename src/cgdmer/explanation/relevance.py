@@ -7,9 +7,9 @@ Shapes: B batch, L leads, T samples, N patches a lead, E width of the shared emb
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from ..models.configuration_cgdmer import CGDMERECGConfig
+from ..models.modeling_cgdmer import CGDMERModel
 
 # Where on the way from a flat line to the recording the gradient is taken: the middles of equal steps.
 NUM_STEPS = 16
@@ -20,20 +20,20 @@ _OCCLUSIONS_AT_ONCE = 20
 Inputs = dict[str, torch.Tensor]
 
 
-def prompt_logits(model: nn.Module, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
+def prompt_logits(model: CGDMERModel, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
     """(B,) what the sigmoid makes a score of, for one prompt.
 
     Args:
-        model: a `CGDMERForZeroShot`.
+        model: with both towers.
         inputs: what its `get_ecg_features` takes: `ecg_values` (B, L, T), `lead_mask` (B, L), `patch_mask` (B, N).
         text_embed_E: the prompt's unit vector.
     """
     embeds_BE = model.get_ecg_features(**inputs, return_dict=True).pooler_output
-    return model.score_logits(embeds_BE.float() @ text_embed_E.float())
+    return model.score_logits(embeds_BE @ text_embed_E.to(embeds_BE.dtype))
 
 
 def gradient_relevance(
-    model: nn.Module, inputs: Inputs, text_embed_E: torch.Tensor, path: Sequence[float] = PATH
+    model: CGDMERModel, inputs: Inputs, text_embed_E: torch.Tensor, path: Sequence[float] = PATH
 ) -> torch.Tensor:
     """(L, N) gradient of the logit times the signal, summed over each patch and averaged along a path.
 
@@ -59,7 +59,7 @@ def gradient_relevance(
 
 
 @torch.no_grad()
-def occlusion_relevance(model: nn.Module, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
+def occlusion_relevance(model: CGDMERModel, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
     """(L, N) by how much the logit falls when a piece of one lead is taken away; exactly 0 for what is absent.
 
     A piece is a patch or, where patches are shorter than `OCCLUDED_SECONDS`, as many as fill it; its fall is divided
@@ -90,7 +90,7 @@ def occlusion_relevance(model: nn.Module, inputs: Inputs, text_embed_E: torch.Te
         ]
     )
     shares_B = falls_B / hidden_BLN.sum(dim=(1, 2))
-    return (hidden_BLN * shares_B[:, None, None]).sum(dim=0)
+    return (hidden_BLN * shares_B[:, None, None]).sum(dim=0).float()
 
 
 def present_in(inputs: Inputs) -> torch.Tensor:
@@ -98,7 +98,7 @@ def present_in(inputs: Inputs) -> torch.Tensor:
     return inputs["lead_mask"][0].bool()[:, None] & inputs["patch_mask"][0].bool()
 
 
-def _without(model: nn.Module, inputs: Inputs, hidden_BLN: torch.Tensor) -> Inputs:
+def _without(model: CGDMERModel, inputs: Inputs, hidden_BLN: torch.Tensor) -> Inputs:
     """The inputs of one recording, once for each row of what is to be hidden."""
     repeated = {name: tensor.expand(len(hidden_BLN), *tensor.shape[1:]) for name, tensor in inputs.items()}
     if model.config.ecg_config.model_type == CGDMERECGConfig.model_type:
