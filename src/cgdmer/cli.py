@@ -17,6 +17,7 @@ examples:
   cgdmer prepare ptb-xl RAW_DIR ptbxl
   cgdmer evaluate MODEL --dataset ptbxl --tasks ptbxl-super
   cgdmer classify RECORD --labels "atrial fibrillation" "normal ECG"
+  cgdmer explain RECORD --label "atrial fibrillation" --output relevance.png
   cgdmer score FOLDER scores.parquet --labels "atrial fibrillation" "normal ECG"
   cgdmer search ptbxl "atrial fibrillation with fast ventricular response"
   cgdmer plot RECORD ecg.png
@@ -179,6 +180,19 @@ def build_parser() -> argparse.ArgumentParser:
     classify.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
     classify.add_argument("--exclusive", action="store_true", help="the labels exclude each other: scores add to one")
     classify.add_argument("--plot", metavar="PNG", help="also draw the recording with the scores")
+
+    explain = command(
+        "explain",
+        _explain,
+        "which leads and moments a score comes from",
+        "Relevance of each lead and patch for the score of LABEL (integrated gradients), how far occlusion agrees, and\n"
+        "a picture on ECG paper. A recording longer than the model's window is explained where its score is highest.\n"
+        "--json prints all figures. Research use only. Not a medical device.",
+    )
+    explain.add_argument("record", help="a WFDB record, with or without .hea")
+    explain.add_argument("--label", required=True, help='e.g. "premature ventricular beats"')
+    explain.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
+    explain.add_argument("--output", metavar="PNG", default="relevance.png", help="default: %(default)s")
 
     score = command(
         "score",
@@ -429,6 +443,26 @@ def _classify(options: argparse.Namespace) -> dict[str, Any]:
             print(f"{row['score']:7.1%}  {row['label']}")
         print(RESEARCH_USE_ONLY)
     return {"record": options.record, "scores": scores, "note": RESEARCH_USE_ONLY}
+
+
+def _explain(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer import read_wfdb
+    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+    from cgdmer.explanation.explaining import explain_record, load_classifier
+    from cgdmer.explanation.painting import save_explanation_plot
+
+    record = read_wfdb(options.record)
+    explanation = explain_record(load_classifier(options.model), record, options.label)
+    save_explanation_plot(explanation, options.output)
+    if not options.json:
+        print(f"{explanation.score:7.1%}  {explanation.label}")
+        for lead, share in explanation.share_by_lead().items():
+            print(f"{share:7.1%}  of what raises it is in {lead}")
+        if explanation.agreement is not None:
+            print(f"{explanation.agreement:7.2f}  rank correlation with occlusion")
+        print(f"drawn to {options.output}")
+        print(RESEARCH_USE_ONLY)
+    return {**explanation.as_json(), "record": options.record, "picture": options.output}
 
 
 def _score(options: argparse.Namespace) -> dict[str, Any]:

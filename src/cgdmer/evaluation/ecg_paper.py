@@ -17,29 +17,25 @@ How the signal is laid out:
   above the first and below the last middle line), and the footer then names the lead.
 """
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.text import Text
-from matplotlib.textpath import TextToPath
 
 from ..models.ecg_record import ECGRecord
 from ..models.errors import ConfigurationError, ECGInputError
 from ..models.leads import STANDARD_LEADS, standard_lead_names
+from .page_text import MILLIMETRES_PER_INCH, TEXT_COLOUR, one_line, shorten, wrap, write
 
 RESEARCH_USE_ONLY = "Research use only. Not a medical device."
 
-MILLIMETRES_PER_INCH = 25.4
 MILLIMETRES_PER_SECOND = 25.0
 MILLIMETRES_PER_MILLIVOLT = 10.0
 
@@ -48,7 +44,7 @@ _COLUMN_SECONDS = 2.5
 _SHOWN_SECONDS = 10.0
 
 # The page, in millimetres. Middle lines of the rows and the start of the signal lie on thick grid lines.
-_PAGE_WIDTH, _PAGE_HEIGHT = 297.0, 210.0
+PAGE_WIDTH, _PAGE_HEIGHT = 297.0, 210.0
 _GRID_LEFT, _GRID_BOTTOM, _GRID_WIDTH, _GRID_HEIGHT = 11.0, 16.0, 275.0, 180.0
 _SIGNAL_LEFT = _GRID_LEFT + 15.0
 _MIDDLE_LINES = (166.0, 126.0, 86.0, 46.0)
@@ -58,17 +54,32 @@ _CALIBRATION_MILLIVOLTS = 1.0
 _CALIBRATION_SECONDS = 0.2
 _LARGE_OFFSET_MILLIVOLTS = 0.5
 
-_PANEL_WIDTH = 100.0
-_BAR_LEFT, _BAR_WIDTH, _BAR_HEIGHT = _PAGE_WIDTH, 89.0, 2.6
+PANEL_WIDTH = 100.0
+_BAR_LEFT, _BAR_WIDTH, _BAR_HEIGHT = PAGE_WIDTH, 89.0, 2.6
 
 _PAPER_COLOUR = "#fffafa"
 _THIN_GRID_COLOUR = "#f9d5d5"
 _THICK_GRID_COLOUR = "#efa3a3"
 _TRACE_COLOUR = "#111111"
-_TEXT_COLOUR = "#222222"
 _PALE_TEXT_COLOUR = "#777777"
 _BAR_COLOUR = "#3b6ea5"
 _BAR_TRACK_COLOUR = "#e9edf2"
+
+
+class LeadPlace(NamedTuple):
+    """Where a lead stands on the page, and which part of it.
+
+    Attributes:
+        name: the standard lead.
+        left, middle: millimetres of its left end and of its middle line.
+        start, seconds: what it shows begins so many seconds after the record and lasts so long.
+    """
+
+    name: str
+    left: float
+    middle: float
+    start: float
+    seconds: float
 
 
 def plot_ecg(
@@ -93,8 +104,21 @@ def plot_ecg(
             that are not standard or occur twice.
         ConfigurationError: `scores` is empty or not of the form above.
     """
+    figure, axes = ecg_page(record, title=title, panel=scores is not None)
+    if scores is not None:
+        _draw_scores(axes, _sorted_scores(scores))
+    return figure
+
+
+def ecg_page(record: ECGRecord, *, title: str | None = None, panel: bool = False) -> tuple[Figure, Axes]:
+    """The same page with an empty panel of `PANEL_WIDTH` on the right, or without one, and its axes, in millimetres.
+
+    Args:
+        record, title: as in `plot_ecg`.
+        panel: make room for one.
+    """
     shown, offsets = _shown_leads(record)
-    page_width = _PAGE_WIDTH if scores is None else _PAGE_WIDTH + _PANEL_WIDTH
+    page_width = PAGE_WIDTH + (PANEL_WIDTH if panel else 0.0)
     figure = Figure(
         figsize=(page_width / MILLIMETRES_PER_INCH, _PAGE_HEIGHT / MILLIMETRES_PER_INCH),
         dpi=150,
@@ -108,14 +132,11 @@ def plot_ecg(
     axes.set_ylim(0.0, _PAGE_HEIGHT)
 
     _draw_paper(axes)
-    column_starts = _column_starts(record)
-    cut_off = _draw_leads(axes, shown, record.sampling_rate, column_starts)
-    heading = _one_line("Electrocardiogram" if title is None else title)
-    _write(axes, _GRID_LEFT, 200.0, _shorten(heading, _GRID_WIDTH, 13.0), 13.0, gid="title", weight="bold")
-    _draw_footer(axes, record, _notes(record, column_starts, offsets, cut_off))
-    if scores is not None:
-        _draw_scores(axes, _sorted_scores(scores))
-    return figure
+    cut_off = _draw_leads(axes, record, shown)
+    heading = one_line("Electrocardiogram" if title is None else title)
+    write(axes, _GRID_LEFT, 200.0, shorten(heading, _GRID_WIDTH, 13.0), 13.0, gid="title", weight="bold")
+    _draw_footer(axes, record, _notes(record, offsets, cut_off))
+    return figure, axes
 
 
 def save_ecg_plot(
@@ -204,49 +225,52 @@ def _draw_paper(axes: Axes) -> None:
         axes.add_collection(lines, autolim=False)
 
 
-def _draw_leads(
-    axes: Axes, shown: dict[str, np.ndarray], sampling_rate: float, column_starts: list[float]
-) -> list[str]:
+def lead_places(record: ECGRecord) -> list[LeadPlace]:
+    """Where the twelve leads stand and, last, the rhythm strip: lead II or, without it, the first lead there is."""
+    width = _COLUMN_SECONDS * MILLIMETRES_PER_SECOND
+    places = [
+        LeadPlace(name, _SIGNAL_LEFT + column * width, middle, start, _COLUMN_SECONDS)
+        for row, middle in zip(_ROWS, _MIDDLE_LINES, strict=False)
+        for column, (name, start) in enumerate(zip(row, _column_starts(record), strict=True))
+    ]
+    samples = int(_SHOWN_SECONDS * record.sampling_rate) + 1
+    recorded = np.isfinite(record.signal[:, :samples]).any(axis=1)
+    names = standard_lead_names([name for name, there in zip(record.lead_names, recorded, strict=True) if there])
+    rhythm = "II" if "II" in names else min(names, key=STANDARD_LEADS.index)
+    return [*places, LeadPlace(rhythm, _SIGNAL_LEFT, _MIDDLE_LINES[3], 0.0, _SHOWN_SECONDS)]
+
+
+def _draw_leads(axes: Axes, record: ECGRecord, shown: dict[str, np.ndarray]) -> list[str]:
     """Draw all rows; returns the leads that reached too far and were cut off, in standard order."""
     cut_off: set[str] = set()
-    column_width = _COLUMN_SECONDS * MILLIMETRES_PER_SECOND
-    for row, middle in zip(_ROWS, _MIDDLE_LINES, strict=False):
+    for middle in _MIDDLE_LINES:
         _draw_calibration(axes, middle)
-        for column, (name, start) in enumerate(zip(row, column_starts, strict=True)):
-            left = _SIGNAL_LEFT + column * column_width
-            if column > 0:
-                _draw_separator(axes, left, middle)
-            place = (left, middle, start, _COLUMN_SECONDS)
-            if _draw_lead(axes, name, shown.get(name), sampling_rate, place, gid=f"lead {name}"):
-                cut_off.add(name)
-
-    middle = _MIDDLE_LINES[3]
-    _draw_calibration(axes, middle)
-    with_samples = [name for name in STANDARD_LEADS if name in shown and np.isfinite(shown[name]).any()]
-    rhythm = "II" if "II" in with_samples else with_samples[0]
-    place = (_SIGNAL_LEFT, middle, 0.0, _SHOWN_SECONDS)
-    if _draw_lead(axes, rhythm, shown[rhythm], sampling_rate, place, gid=f"rhythm {rhythm}"):
-        cut_off.add(rhythm)
+    *leads, rhythm = lead_places(record)
+    for place in leads:
+        if place.left > _SIGNAL_LEFT:
+            _draw_separator(axes, place.left, place.middle)
+    for place in (*leads, rhythm):
+        kind = "rhythm" if place is rhythm else "lead"
+        if _draw_lead(axes, shown.get(place.name), record.sampling_rate, place, gid=f"{kind} {place.name}"):
+            cut_off.add(place.name)
     return [name for name in STANDARD_LEADS if name in cut_off]
 
 
 def _draw_lead(
     axes: Axes,
-    name: str,
     samples: np.ndarray | None,
     sampling_rate: float,
-    place: tuple[float, float, float, float],
+    place: LeadPlace,
     *,
     gid: str,
 ) -> bool:
-    """Draw `seconds` of one lead from `start` on, and its name; says whether some of it had to be cut off.
+    """Draw one lead and its name in its place; says whether some of it had to be cut off.
 
-    `samples` has shape (time,), millivolts; None for an absent lead. `place` is (left edge in mm, middle line in mm,
-    start in seconds, seconds).
+    `samples` has shape (time,), millivolts; None for an absent lead.
     """
-    left, middle, start, seconds = place
+    name, left, middle, start, seconds = place
     cut_off = False
-    label, colour, weight = name, _TEXT_COLOUR, "bold"
+    label, colour, weight = name, TEXT_COLOUR, "bold"
     if samples is None:
         label, colour, weight = f"{name}  absent", _PALE_TEXT_COLOUR, "normal"
     else:
@@ -275,7 +299,7 @@ def _draw_lead(
         line.set_gid(gid)
         width = seconds * MILLIMETRES_PER_SECOND
         line.set_clip_path(Rectangle((left, lowest), width, highest - lowest, transform=axes.transData))
-    text = _write(axes, left + 1.5, middle + 14.5, label, 10.0, gid=f"name of {gid}", weight=weight, colour=colour)
+    text = write(axes, left + 1.5, middle + 14.5, label, 10.0, gid=f"name of {gid}", weight=weight, colour=colour)
     # A trace that passes behind a name must not make it unreadable.
     text.set_path_effects([withStroke(linewidth=2.0, foreground=_PAPER_COLOUR)])
     return cut_off
@@ -314,14 +338,14 @@ def _draw_separator(axes: Axes, x: float, middle: float) -> None:
         line.set_gid("lead separator")
 
 
-def _notes(record: ECGRecord, column_starts: list[float], offsets: dict[str, float], cut_off: list[str]) -> list[str]:
+def _notes(record: ECGRecord, offsets: dict[str, float], cut_off: list[str]) -> list[str]:
     """What a reader of the paper must be told about how this record was laid out."""
     notes = []
     duration = _duration(record)
     if round(duration, 2) > _SHOWN_SECONDS:
         notes.append(f"First {_SHOWN_SECONDS:g} s of {duration:.2f} s.")
     elif round(duration, 2) < _SHOWN_SECONDS:
-        starts = ", ".join(f"{start:.2f}" for start in column_starts)
+        starts = ", ".join(f"{start:.2f}" for start in _column_starts(record))
         notes.append(f"Record of {duration:.2f} s: columns start at {starts} s.")
     large = [f"{name} {offset:+.1f} mV" for name, offset in offsets.items() if abs(offset) >= _LARGE_OFFSET_MILLIVOLTS]
     if large:
@@ -334,10 +358,10 @@ def _notes(record: ECGRecord, column_starts: list[float], offsets: dict[str, flo
 def _draw_footer(axes: Axes, record: ECGRecord, notes: list[str]) -> None:
     parts = [f"{MILLIMETRES_PER_SECOND:g} mm/s  {MILLIMETRES_PER_MILLIVOLT:g} mm/mV", f"{record.sampling_rate:g} Hz"]
     if record.record_id:
-        parts.append(f"record {_one_line(record.record_id)}")
-    _write(axes, _GRID_LEFT, 11.2, _shorten("     ".join(parts), _GRID_WIDTH, 9.0), 9.0, gid="footer")
-    for number, line in enumerate(_wrap(" ".join(notes), _GRID_WIDTH, 7.0, most_lines=3)):
-        _write(axes, _GRID_LEFT, 7.6 - 2.9 * number, line, 7.0, gid="footer note", colour="#555555")
+        parts.append(f"record {one_line(record.record_id)}")
+    write(axes, _GRID_LEFT, 11.2, shorten("     ".join(parts), _GRID_WIDTH, 9.0), 9.0, gid="footer")
+    for number, line in enumerate(wrap(" ".join(notes), _GRID_WIDTH, 7.0, most_lines=3)):
+        write(axes, _GRID_LEFT, 7.6 - 2.9 * number, line, 7.0, gid="footer note", colour="#555555")
 
 
 def _sorted_scores(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
@@ -355,7 +379,7 @@ def _sorted_scores(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, float
             score = float("nan")
         if not 0.0 <= score <= 1.0:
             raise ConfigurationError(f"scores[{position}] has score {entry['score']!r}; {expected}.")
-        pairs.append((_one_line(entry["label"]), score))
+        pairs.append((one_line(entry["label"]), score))
     return sorted(pairs, key=lambda pair: -pair[1])
 
 
@@ -364,26 +388,26 @@ def _draw_scores(axes: Axes, scores: list[tuple[str, float]]) -> None:
     label_size, line_height = 9.0, 4.2
     percentage_width = 18.0
     top, bottom = _GRID_BOTTOM + _GRID_HEIGHT, _GRID_BOTTOM
-    _write(axes, _BAR_LEFT, 200.0, "Scores", 13.0, gid="score heading", weight="bold")
-    _write(axes, _BAR_LEFT, 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
+    write(axes, _BAR_LEFT, 200.0, "Scores", 13.0, gid="score heading", weight="bold")
+    write(axes, _BAR_LEFT, 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
 
     y = top
     for position, (label, score) in enumerate(scores):
-        lines = _wrap(label, _BAR_WIDTH - percentage_width, label_size, most_lines=4) or [""]
+        lines = wrap(label, _BAR_WIDTH - percentage_width, label_size, most_lines=4) or [""]
         height = len(lines) * line_height + _BAR_HEIGHT + 4.8
         left_out = len(scores) - position
         # Room is kept for the line that counts the labels left out, unless this is the last one.
         if y - height < bottom + (line_height if left_out > 1 else 0.0):
             plural = "" if left_out == 1 else "s"
             text = f"and {left_out} label{plural} with a score of at most {_percentage(score)}"
-            _write(axes, _BAR_LEFT, bottom, text, 8.0, gid="scores left out", colour="#555555")
+            write(axes, _BAR_LEFT, bottom, text, 8.0, gid="scores left out", colour="#555555")
             break
-        _write(
+        write(
             axes, _BAR_LEFT + _BAR_WIDTH, y - line_height, _percentage(score), label_size, gid="score", align="right"
         )
         for line in lines:
             y -= line_height
-            _write(axes, _BAR_LEFT, y, line, label_size, gid="score label")
+            write(axes, _BAR_LEFT, y, line, label_size, gid="score label")
         y -= _BAR_HEIGHT + 1.4
         for width, colour, gid in (
             (_BAR_WIDTH, _BAR_TRACK_COLOUR, "score track"),
@@ -404,71 +428,14 @@ def _percentage(score: float) -> str:
     return f"{100 * score:.1f} %"
 
 
-def _font(size: float, weight: str = "normal") -> FontProperties:
-    """The font that comes with matplotlib, so that a page looks the same everywhere; `size` in points."""
-    return FontProperties(family="DejaVu Sans", size=size, weight=weight)
-
-
-def _write(
-    axes: Axes,
-    x: float,
-    y: float,
-    text: str,
-    size: float,
-    *,
-    gid: str,
-    weight: str = "normal",
-    colour: str = _TEXT_COLOUR,
-    align: str = "left",
-) -> Text:
-    """Text whose baseline starts (or, with align="right", ends) at a point of the page, taken literally."""
-    written = axes.text(
-        x,
-        y,
-        text,
-        fontproperties=_font(size, weight),
-        color=colour,
-        horizontalalignment=align,
-        verticalalignment="baseline",
-        zorder=4.0,
-        parse_math=False,  # a "$" in a title or an identifier is a dollar sign
-        usetex=False,
-    )
-    written.set_gid(gid)
-    return written
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
-
-
-def _width(text: str, size: float) -> float:
-    """Millimetres that a text takes, in bold so that it is an upper bound for both weights."""
-    points: float = TextToPath().get_text_width_height_descent(text, _font(size, "bold"), ismath=False)[0]
-    return points / 72.0 * MILLIMETRES_PER_INCH
-
-
-def _shorten(text: str, width: float, size: float) -> str:
-    """The text, or as much of its start as fits into `width` millimetres with an ellipsis."""
-    if _width(text, size) <= width:
-        return text
-    kept = bisect_right(range(1, len(text)), width, key=lambda length: _width(text[:length] + "…", size))
-    return text[:kept].rstrip() + "…"
-
-
-def _wrap(text: str, width: float, size: float, *, most_lines: int) -> list[str]:
-    """Lines of whole words, no wider than `width` millimetres; what does not fit ends in an ellipsis."""
-    lines: list[str] = []
-    words = text.split()
-    for position, word in enumerate(words):
-        if lines and _width(f"{lines[-1]} {word}", size) <= width:
-            lines[-1] = f"{lines[-1]} {word}"
-        elif len(lines) < most_lines:
-            lines.append(_shorten(word, width, size))
-        else:
-            lines[-1] = _shorten(" ".join([lines[-1], *words[position:]]), width, size)
-            break
-    return lines
-
-
-__all__ = ["RESEARCH_USE_ONLY", "plot_ecg", "save_ecg_plot"]
+__all__ = [
+    "MILLIMETRES_PER_SECOND",
+    "PAGE_WIDTH",
+    "PANEL_WIDTH",
+    "RESEARCH_USE_ONLY",
+    "LeadPlace",
+    "ecg_page",
+    "lead_places",
+    "plot_ecg",
+    "save_ecg_plot",
+]

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether relevance lies where a simulated abnormality was put.
+
+    OMP_NUM_THREADS=1 python benchmarks/relevance.py [--model MODEL] [--num_records 40]
+
+ST elevation in one territory: of the tenth of all patches with the highest relevance, the share in the territory's
+leads (V1-V4; II, III and aVF; reciprocal leads count as wrong), and in how many records it is more than half. The bar:
+80 % of the records. Premature ventricular beats: the same for the patches within 0.5 s of such a beat's onset.
+`chance` is the share of such patches among all. `knows` is the area under the ROC curve of the label's scores against
+those of ECGs with the other finding (normal ones, for premature beats): what a model does not know it cannot show.
+"""
+
+import argparse
+from collections.abc import Iterator
+from unittest import mock
+
+import numpy as np
+import torch
+from machine import print_figures
+from sklearn.metrics import roc_auc_score
+
+from cgdmer.data import simulation
+from cgdmer.explanation.explaining import load_classifier
+from cgdmer.explanation.relevance import gradient_relevance, occlusion_relevance, prompt_logits
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.leads import STANDARD_LEADS
+
+TERRITORIES = {
+    "anterior_st_elevation": ("V1", "V2", "V3", "V4"),
+    "inferior_st_elevation": ("II", "III", "aVF"),
+}
+OTHER = {
+    "anterior_st_elevation": "inferior_st_elevation",
+    "inferior_st_elevation": "anterior_st_elevation",
+    "premature_ventricular_beats": "sinus_rhythm",
+}
+BEAT_SECONDS = 0.5
+METHODS = {
+    "integrated gradients": gradient_relevance,
+    "gradient times input": lambda *inputs: gradient_relevance(*inputs, path=(1.0,)),
+    "occlusion": occlusion_relevance,
+}
+
+
+def with_place(condition: str, seed: int, patches: int, patch_seconds: float) -> tuple[ECGRecord, np.ndarray]:
+    """A simulated record, and (12, patches) bool, where its abnormality was put."""
+    onsets: list[float] = []
+    place_ectopics = simulation._place_ectopics
+
+    def watched(*arguments):
+        all_onsets, premature = place_ectopics(*arguments)
+        onsets.extend(all_onsets[premature])
+        return all_onsets, premature
+
+    with mock.patch.object(simulation, "_place_ectopics", watched):
+        record = simulation.simulate_record([condition], seed=seed)
+    place = np.zeros((len(STANDARD_LEADS), patches), dtype=bool)
+    for lead in TERRITORIES.get(condition, ()):
+        place[STANDARD_LEADS.index(lead)] = True
+    starts = np.arange(patches) * patch_seconds
+    for onset in onsets:
+        place[:, (starts + patch_seconds > onset) & (starts < onset + BEAT_SECONDS)] = True
+    return record, place
+
+
+def share_of_top_tenth(relevance: np.ndarray, place: np.ndarray) -> float:
+    """Of the tenth of all patches with the highest relevance, the share within `place`."""
+    top = np.argsort(-relevance, axis=None, kind="stable")[: relevance.size // 10]
+    return float(place.ravel()[top].mean())
+
+
+def records_with_place(classify, condition: str, num_records: int) -> Iterator[tuple[dict, np.ndarray]]:
+    extractor = classify.processor.feature_extractor
+    patches, seconds = (
+        extractor.num_samples // extractor.patch_length,
+        extractor.patch_length / extractor.sampling_rate,
+    )
+    for seed in range(num_records):
+        record, place = with_place(condition, seed, patches, seconds)
+        yield dict(extractor(record, return_tensors="pt").to(classify.device)), place
+
+
+def measure(classify, condition: str, num_records: int, methods: tuple[str, ...] = tuple(METHODS)) -> dict:
+    embed = classify.embed_prompts([simulation.CONDITIONS[condition].name])[0]
+    shares: dict[str, list[float]] = {name: [] for name in methods}
+    chances, scores, others = [], [], []
+    for inputs, place in records_with_place(classify, condition, num_records):
+        chances.append(place.mean())
+        for name in methods:
+            relevance = METHODS[name](classify.model, inputs, embed).cpu().numpy()
+            shares[name].append(share_of_top_tenth(relevance, place))
+        with torch.no_grad():
+            scores.append(float(prompt_logits(classify.model, inputs, embed)))
+    for inputs, _ in records_with_place(classify, OTHER[condition], num_records):
+        with torch.no_grad():
+            others.append(float(prompt_logits(classify.model, inputs, embed)))
+    return {
+        "chance": float(np.mean(chances)),
+        "knows": roc_auc_score([1] * len(scores) + [0] * len(others), scores + others),
+        "mean_score": float(torch.tensor(scores).sigmoid().mean()),
+        **{
+            name: {"mean_share": float(np.mean(found)), "more_than_half": float((np.array(found) > 0.5).mean())}
+            for name, found in shares.items()
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", help="default: cgdmer-tiny-ptbxl")
+    parser.add_argument("--num_records", type=int, default=40, help="of each condition (default: %(default)s)")
+    options = parser.parse_args()
+    classify = load_classifier(options.model)
+    figures = {condition: measure(classify, condition, options.num_records) for condition in OTHER}
+    right = np.mean([figures[condition]["integrated gradients"]["more_than_half"] for condition in TERRITORIES])
+    print_figures({**figures, "st_elevation_in_the_right_leads": float(right), "within_bar": bool(right >= 0.8)})
+
+
+if __name__ == "__main__":
+    main()

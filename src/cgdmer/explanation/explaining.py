@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a recording got its score: relevance per lead and patch, checked by occlusion.
+
+Relevance is integrated gradients from a flat line. On simulated ST elevation, with a model that knows the finding,
+they put more of it in the right leads than gradient times input does, at the signal or at the patches' tokens, and
+than occlusion, which hardly sees a finding that every beat repeats (`benchmarks/relevance.py`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from transformers import AutoConfig, pipeline
+
+from ..evaluation.ecg_paper import RESEARCH_USE_ONLY
+from ..models.ecg_record import ECGRecord
+from ..models.errors import ConfigurationError
+from ..models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
+from ..models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
+from ..presets import SHIPPED_MODEL
+from .relevance import gradient_relevance, occlusion_relevance, present_in, prompt_logits
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The relevance of one window of a recording for one label.
+
+    Attributes:
+        label: the finding in free text.
+        score: of the whole recording, 0 to 1, as `cgdmer classify` gives it.
+        window_score: of the window that is explained; the same for a recording of one window.
+        window: that part of the recording, with the leads that the model took, absent limb leads derived.
+        start_seconds: where it begins in the recording.
+        num_windows: how many the recording has.
+        patch_seconds: how long a patch lasts.
+        present: (12, patches) bool, which patches the model had.
+        relevance: (12, patches) float32 in the order of `STANDARD_LEADS`, in units of the score's logit: what is
+            above 0 raises the score. Exactly 0 where nothing is present.
+        occlusion: the same by occlusion: by how much the logit falls without the patch.
+        agreement: Spearman's rank correlation of both over the patches present; None where one of them is constant.
+    """
+
+    label: str
+    score: float
+    window_score: float
+    window: ECGRecord
+    start_seconds: float
+    num_windows: int
+    patch_seconds: float
+    present: np.ndarray
+    relevance: np.ndarray
+    occlusion: np.ndarray
+    agreement: float | None
+
+    def share_by_lead(self) -> dict[str, float]:
+        """How what raises the score is divided among the leads that have some of it, largest share first."""
+        raising = np.maximum(self.relevance, 0.0).sum(axis=1)
+        shares = {
+            lead: float(part / raising.sum()) for lead, part in zip(STANDARD_LEADS, raising, strict=True) if part > 0
+        }
+        return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
+
+    def as_json(self) -> dict[str, Any]:
+        """What can be written as JSON: everything but the signal."""
+        return {
+            "record": self.window.record_id,
+            "label": self.label,
+            "score": self.score,
+            "window": {
+                "score": self.window_score,
+                "start_seconds": self.start_seconds,
+                "seconds": self.relevance.shape[1] * self.patch_seconds,
+                "of": self.num_windows,
+            },
+            "leads": list(STANDARD_LEADS),
+            "patch_seconds": self.patch_seconds,
+            "present": self.present.tolist(),
+            "relevance": self.relevance.tolist(),
+            "occlusion": self.occlusion.tolist(),
+            "rank_correlation": self.agreement,
+            "share_by_lead": self.share_by_lead(),
+            "note": RESEARCH_USE_ONLY,
+        }
+
+
+def load_classifier(model: str | None = None) -> ZeroShotECGClassificationPipeline:
+    """The pipeline `zero-shot-ecg-classification`, to be loaded once for many recordings.
+
+    Args:
+        model: a pretrained model's folder or Hub id; None: `presets.SHIPPED_MODEL`.
+
+    Raises:
+        ConfigurationError: the model has no text tower, so that it cannot score a text.
+    """
+    name = model or str(SHIPPED_MODEL)
+    if not hasattr(AutoConfig.from_pretrained(name), "text_config"):
+        raise ConfigurationError(f"{name} has no text tower: it scores no labels in free text. Name another model.")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return pipeline("zero-shot-ecg-classification", model=name, device=device)
+
+
+def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecord, label: str) -> Explanation:
+    """Which leads and which moments the score of a label comes from.
+
+    A recording longer than the model's window is explained where its score is highest: one window, because a finding
+    such as a premature beat is in one of them, and the sum over all would say less about each.
+
+    Args:
+        classify: a pipeline `zero-shot-ecg-classification`.
+        record: signal in millivolts with its rate and leads.
+        label: a finding in free text.
+
+    Raises:
+        ECGInputError: the label is empty, or the recording cannot be used.
+    """
+    (label,) = check_prompts([label])
+    model, extractor = classify.model, classify.processor.feature_extractor
+    batch = extractor(record, windows=True, return_tensors="pt")
+    windows = {name: batch[name].to(classify.device) for name in extractor.model_input_names}
+    windows["ecg_values"] = windows["ecg_values"].to(model.dtype)
+    text_embed = classify.embed_prompts([label])[0]
+    with torch.no_grad():
+        logits = prompt_logits(model, windows, text_embed)
+    chosen = int(logits.argmax())
+    inputs = {name: tensor[chosen : chosen + 1] for name, tensor in windows.items()}
+    present = present_in(inputs)
+    relevance = gradient_relevance(model, inputs, text_embed)
+    occlusion = occlusion_relevance(model, inputs, text_embed)
+    window, start_seconds = _window_of(record, extractor, inputs["lead_mask"][0].bool().cpu().numpy(), chosen)
+    return Explanation(
+        label=label,
+        score=float(logits.mean().sigmoid()),
+        window_score=float(logits[chosen].sigmoid()),
+        window=window,
+        start_seconds=start_seconds,
+        num_windows=len(logits),
+        patch_seconds=extractor.patch_length / extractor.sampling_rate,
+        present=present.cpu().numpy(),
+        relevance=relevance.cpu().numpy(),
+        occlusion=occlusion.cpu().numpy(),
+        agreement=_rank_correlation(relevance[present], occlusion[present]),
+    )
+
+
+def _window_of(record: ECGRecord, extractor, present_L: np.ndarray, number: int) -> tuple[ECGRecord, float]:
+    """The part of the recording that window `number` was made of, with the leads in it, and where it begins in s.
+
+    Args:
+        present_L: (12,) bool, the leads that the model had.
+    """
+    recorded = ~np.isnan(record.signal).all(axis=0)  # the extractor cuts off ends at which nothing was recorded
+    first, last = int(recorded.argmax()), len(recorded) - int(recorded[::-1].argmax())
+    seconds = extractor.num_samples / extractor.sampling_rate
+    latest = max((last - first) / record.sampling_rate - seconds, 0.0)
+    start = first / record.sampling_rate + min(number * seconds, latest)  # the last window ends with the recording
+    begin = round(start * record.sampling_rate)
+    piece = record.signal[:, begin : min(begin + round(seconds * record.sampling_rate), last)]
+    signal = np.full((len(STANDARD_LEADS), piece.shape[1]), np.nan)
+    rows = [STANDARD_LEADS.index(name) for name in standard_lead_names(record.lead_names)]
+    signal[rows] = piece
+    given = np.zeros(len(STANDARD_LEADS), dtype=bool)
+    given[rows] = True
+    if extractor.derive_limb_leads:
+        signal, _ = derive_limb_leads(signal, given & present_L)
+    return (
+        ECGRecord(
+            signal=signal[present_L].astype(np.float32),
+            sampling_rate=record.sampling_rate,
+            lead_names=tuple(np.array(STANDARD_LEADS)[present_L]),
+            record_id=record.record_id,
+        ),
+        start,
+    )
+
+
+def _rank_correlation(first: torch.Tensor, second: torch.Tensor) -> float | None:
+    if first.unique().numel() < 2 or second.unique().numel() < 2:
+        return None
+    return float(stats.spearmanr(first.cpu().numpy(), second.cpu().numpy()).statistic)
+
+
+__all__ = ["Explanation", "explain_record", "load_classifier"]
