@@ -185,8 +185,8 @@ def build_parser() -> argparse.ArgumentParser:
         "explain",
         _explain,
         "which leads and moments a score comes from",
-        "Relevance of each lead and patch for the score of LABEL (integrated gradients), how far occlusion agrees, and\n"
-        "a picture on ECG paper. A recording longer than the model's window is explained where its score is highest.\n"
+        "Relevance of each lead and patch for the score of LABEL (integrated gradients), how far occlusion agrees,\n"
+        "and a picture on ECG paper. A recording longer than the model's window is explained where its score is highest.\n"
         "--json prints all figures. Research use only. Not a medical device.",
     )
     explain.add_argument("record", help="a WFDB record, with or without .hea")
@@ -446,12 +446,12 @@ def _classify(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _explain(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer import read_wfdb
+    from cgdmer import read_record
     from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
     from cgdmer.explanation.explaining import explain_record, load_classifier
     from cgdmer.explanation.painting import save_explanation_plot
 
-    record = read_wfdb(options.record)
+    record = read_record(options.record)
     explanation = explain_record(load_classifier(options.model), record, options.label)
     save_explanation_plot(explanation, options.output)
     if not options.json:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ..models.configuration_cgdmer import CGDMERECGConfig
-from ..models.modeling_cgdmer import CGDMERModel
+from ..models.modeling_ecg_text import ECGTextModel
+from ..models.modeling_lead_time_encoder import LeadTimeEncoder
 
 # Where on the way from a flat line to the recording the gradient is taken: the middles of equal steps.
 NUM_STEPS = 16
@@ -20,7 +20,7 @@ _OCCLUSIONS_AT_ONCE = 20
 Inputs = dict[str, torch.Tensor]
 
 
-def prompt_logits(model: CGDMERModel, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
+def prompt_logits(model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
     """(B,) what the sigmoid makes a score of, for one prompt.
 
     Args:
@@ -33,7 +33,7 @@ def prompt_logits(model: CGDMERModel, inputs: Inputs, text_embed_E: torch.Tensor
 
 
 def gradient_relevance(
-    model: CGDMERModel, inputs: Inputs, text_embed_E: torch.Tensor, path: Sequence[float] = PATH
+    model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tensor, path: Sequence[float] = PATH
 ) -> torch.Tensor:
     """(L, N) gradient of the logit times the signal, summed over each patch and averaged along a path.
 
@@ -59,7 +59,7 @@ def gradient_relevance(
 
 
 @torch.no_grad()
-def occlusion_relevance(model: CGDMERModel, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
+def occlusion_relevance(model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
     """(L, N) by how much the logit falls when a piece of one lead is taken away; exactly 0 for what is absent.
 
     A piece is a patch or, where patches are shorter than `OCCLUDED_SECONDS`, as many as fill it; its fall is divided
@@ -98,10 +98,10 @@ def present_in(inputs: Inputs) -> torch.Tensor:
     return inputs["lead_mask"][0].bool()[:, None] & inputs["patch_mask"][0].bool()
 
 
-def _without(model: CGDMERModel, inputs: Inputs, hidden_BLN: torch.Tensor) -> Inputs:
+def _without(model: ECGTextModel, inputs: Inputs, hidden_BLN: torch.Tensor) -> Inputs:
     """The inputs of one recording, once for each row of what is to be hidden."""
     repeated = {name: tensor.expand(len(hidden_BLN), *tensor.shape[1:]) for name, tensor in inputs.items()}
-    if model.config.ecg_config.model_type == CGDMERECGConfig.model_type:
+    if isinstance(model.ecg_model, LeadTimeEncoder):
         return {**repeated, "bool_masked_pos": hidden_BLN}
     values = repeated["ecg_values"]
     return {
