@@ -20,6 +20,7 @@ examples:
   cgdmer score FOLDER scores.parquet --labels "atrial fibrillation" "normal ECG"
   cgdmer search ptbxl "atrial fibrillation with fast ventricular response"
   cgdmer plot RECORD ecg.png
+  cgdmer app
 pretraining has its own door:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
 """
@@ -177,14 +178,25 @@ def build_parser() -> argparse.ArgumentParser:
         "explain",
         _explain,
         "which leads and moments a score comes from",
-        "Relevance of each lead and patch for the score of LABEL (integrated gradients), how far occlusion agrees, and\n"
-        "a picture on ECG paper. A recording longer than the model's window is explained where its score is highest.\n"
-        "--json prints all figures. Research use only. Not a medical device.",
+        "Relevance of each lead and patch for the score of LABEL (integrated gradients), how far occlusion agrees,\n"
+        "and a picture on ECG paper. A recording longer than the model's window is explained where its score is\n"
+        "highest. --json prints all figures. Research use only. Not a medical device.",
     )
     explain.add_argument("record", help="a WFDB record, with or without .hea")
     explain.add_argument("--label", required=True, help='e.g. "premature ventricular beats"')
     explain.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
     explain.add_argument("--output", metavar="PNG", default="relevance.png", help="default: %(default)s")
+
+    app = command(
+        "app",
+        _app,
+        "a web page for one recording: scores, the ECG on paper, relevance",
+        "Serves a page on this machine until Ctrl-C: drop a WFDB pair, CSV or NPY, or choose a simulated example;\n"
+        'edit the findings; see scores and where they come from. Needs Gradio: pip install "cgdmer[app]".\n'
+        "Research use only. Not a medical device.",
+    )
+    app.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
+    app.add_argument("--port", type=int, help="default: the first free one from 7860 on")
 
     score = command(
         "score",
@@ -409,6 +421,20 @@ def _explain(options: argparse.Namespace) -> dict[str, Any]:
         print(f"drawn to {options.output}")
         print(RESEARCH_USE_ONLY)
     return {**explanation.as_json(), "record": options.record, "picture": options.output}
+
+
+def _app(options: argparse.Namespace) -> dict[str, Any]:
+    from cgdmer.explanation.explaining import load_classifier
+    from cgdmer.models.errors import ConfigurationError
+
+    try:
+        from cgdmer.app.page import build_page, launch_page
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise ConfigurationError('the page needs Gradio, which is not installed: pip install "cgdmer[app]"') from error
+    launch_page(build_page(load_classifier(options.model)), server_port=options.port)
+    return {}
 
 
 def _score(options: argparse.Namespace) -> dict[str, Any]:
