@@ -56,7 +56,8 @@ def cohort_folder(tmp_path_factory):
     return folder
 
 
-COMMANDS = ["demo", "prepare", "finetune", "evaluate", "push", "classify", "score", "search", "plot", "export"]
+COMMANDS = ["demo", "prepare", "finetune", "evaluate", "push", "classify", "explain", "app", "score", "search", "plot"]
+COMMANDS += ["export"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -81,6 +82,20 @@ def test_classify_prints_scores_and_that_it_is_no_medical_device(model_folder, r
     assert sum(row["score"] for row in answer["scores"]) == pytest.approx(1)
     assert {row["label"] for row in answer["scores"]} == {"atrial fibrillation", "normal ECG"}
     assert "Not a medical device" in answer["note"]
+
+
+def test_explain_draws_a_picture_and_says_no_by_name(model_folder, record_path, tmp_path, capsys):
+    arguments = ["explain", str(record_path), "--model", str(model_folder), "--output", str(tmp_path / "why.png")]
+    assert main([*arguments, "--label", "atrial fibrillation"]) == 0
+    printed = capsys.readouterr().out
+    assert "%  atrial fibrillation" in printed and "rank correlation" in printed and "Not a medical device" in printed
+    with Image.open(tmp_path / "why.png") as picture:
+        assert picture.width > 2000
+    assert main([*arguments, "--label", "atrial fibrillation", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert len(answer["relevance"]) == 12 and answer["picture"] == str(tmp_path / "why.png")
+    assert main([*arguments, "--label", " "]) == 1
+    assert "empty or not a text" in capsys.readouterr().err
 
 
 def test_plot_draws_a_picture(record_path, tmp_path, capsys):

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `cgdmer`: reads arguments, calls, prints. What it calls lives elsewhere."""
+"""The command `cgdmer`: its arguments, and how it ends. What each command does: `cgdmer.commands`."""
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cgdmer import commands
 from cgdmer.models.errors import CGDMERError
 
 EXAMPLES = """\
@@ -22,6 +22,7 @@ examples:
   cgdmer search ptbxl "atrial fibrillation with fast ventricular response"
   cgdmer plot RECORD ecg.png
   cgdmer export MODEL model.onnx --labels "atrial fibrillation" "normal ECG"
+  cgdmer app
 pretraining has its own door:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
 """
@@ -35,10 +36,10 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], dict[str, Any] | None], help: str, description: str):
-        one = commands.add_parser(
+        one = subparsers.add_parser(
             name, help=help, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         one.set_defaults(run=run)
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = command(
         "demo",
-        _demo,
+        commands.demo,
         "the whole story on simulated patients, in a few minutes",
         "Simulates patients, pretrains the tiny preset on their ECGs and reports, measures zero-shot classification\n"
         "on unseen patients beside an untrained model, saves, loads again, classifies one record and draws it.",
@@ -59,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     prepare = command(
         "prepare",
-        _prepare,
+        commands.prepare,
         "turn a raw corpus into a dataset folder",
         "Reads every record of a corpus, checks it, and writes a `datasets` folder with the splits train, validation\n"
         "and test. Records that cannot be read are left out and listed with the reason in skipped.csv.\n"
@@ -80,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     finetune = command(
         "finetune",
-        _finetune,
+        commands.finetune,
         "train a classifier on the labels of a dataset",
         "Trains the ECG encoder of MODEL with a linear classifier, one sigmoid a label, and saves a folder that\n"
         'pipeline("ecg-classification", model=OUTPUT_DIR) loads.',
@@ -98,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     evaluate = command(
         "evaluate",
-        _evaluate,
+        commands.evaluate,
         "zero-shot classification and linear probing, with confidence intervals",
         "Measures MODEL on the test split, beside the same model with random weights. Nothing is chosen on the test\n"
         "records. In-domain when the model was pretrained on the same corpus: say so when you quote the figures.",
@@ -135,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     push = command(
         "push",
-        _push,
+        commands.push,
         "publish a model on the Hugging Face Hub",
         "Uploads as one commit the weights, configuration, processor, tokenizer, the code that loads them without\n"
         "this package, and a model card with the results. The folder is loaded before anything is sent.\n"
@@ -158,7 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     compare = command(
         "compare",
-        _compare,
+        commands.compare,
         "two evaluations of the same records, with a paired bootstrap",
         "By how much the macro AUROC of the first exceeds that of the second: both are folders of one task that\n"
         "`cgdmer evaluate --output_dir` wrote, for the same task, protocol and test records.",
@@ -169,7 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     classify = command(
         "classify",
-        _classify,
+        commands.classify,
         "score findings in free text for one recording",
         "Scores every label for the recording, each by itself. Research use only. Not a medical device.",
     )
@@ -183,20 +184,31 @@ def build_parser() -> argparse.ArgumentParser:
 
     explain = command(
         "explain",
-        _explain,
+        commands.explain,
         "which leads and moments a score comes from",
         "Relevance of each lead and patch for the score of LABEL (integrated gradients), how far occlusion agrees,\n"
-        "and a picture on ECG paper. A recording longer than the model's window is explained where its score is highest.\n"
-        "--json prints all figures. Research use only. Not a medical device.",
+        "and a picture on ECG paper. A recording longer than the model's window is explained where its score is\n"
+        "highest. --json prints all figures. Research use only. Not a medical device.",
     )
     explain.add_argument("record", help="a WFDB record, with or without .hea")
     explain.add_argument("--label", required=True, help='e.g. "premature ventricular beats"')
     explain.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
     explain.add_argument("--output", metavar="PNG", default="relevance.png", help="default: %(default)s")
 
+    app = command(
+        "app",
+        commands.app,
+        "a web page for one recording: scores, the ECG on paper, relevance",
+        "Serves a page on this machine until Ctrl-C: drop a recording, or choose a simulated example;\n"
+        'edit the findings; see scores and where they come from. Needs Gradio: pip install "cgdmer[app]".\n'
+        "Research use only. Not a medical device.",
+    )
+    app.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
+    app.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+
     score = command(
         "score",
-        _score,
+        commands.score,
         "score findings in free text for every recording of a folder",
         "Writes a Parquet file with a row a record: record_id, a column of scores for each label, and error for one\n"
         "that could not be read. After Ctrl-C or a kill the same command goes on from what is finished, in\n"
@@ -215,7 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     search = command(
         "search",
-        _search,
+        commands.search,
         "find records of a dataset by a text, or reports by a record",
         "With TEXT: the records whose ECGs are nearest to it. With --record: the reports nearest to its ECG.\n"
         "Embeddings are kept, so that a second search is quick. Research use only. Not a medical device.",
@@ -230,7 +242,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     plot = command(
         "plot",
-        _plot,
+        commands.plot,
         "draw twelve leads on ECG paper",
         "25 mm/s, 10 mm/mV, with a calibration pulse, to scale when printed at 100 %.",
     )
@@ -239,7 +251,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     export = command(
         "export",
-        _export,
+        commands.export,
         "write a zero-shot model for fixed labels as an ONNX file",
         "The ECG tower and the labels' embeddings, for onnxruntime without torch. Its answers are compared with the\n"
         "model's before it is kept. Needs the extra: pip install 'cgdmer[export]'. Research use only. Not a medical\n"
@@ -250,286 +262,6 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
     export.add_argument("--leads", nargs="+", help="that recordings will have, e.g. I II (default: all twelve)")
     return parser
-
-
-# Imports stand inside the functions: `cgdmer plot --help` should not wait for torch.
-
-
-def _demo(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.demo import demo
-
-    chosen = {
-        name: getattr(options, name)
-        for name in ("num_patients", "num_train_epochs")
-        if getattr(options, name) is not None
-    }
-    return demo(options.output_dir, seed=options.seed, **chosen)
-
-
-def _prepare(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.data.fetching import fetch_corpus
-    from cgdmer.data.preparing import prepare_corpus
-
-    chosen = {
-        name: getattr(options, name)
-        for name in ("sampling_rate", "min_words", "table")
-        if getattr(options, name) is not None
-    }
-    if options.download:
-        fetched = fetch_corpus(options.corpus, options.raw_dir, **chosen)
-        if not options.json:
-            print("{fetched} files fetched, {already_there} were there, {absent} not on the server".format(**fetched))
-    counts = prepare_corpus(options.corpus, options.raw_dir, options.output_dir, num_proc=options.num_proc, **chosen)
-    if not options.json:
-        print(f"{counts['written']} records written to {options.output_dir}, {counts['skipped']} skipped", end="")
-        print(f" (see {options.output_dir}/skipped.csv)" if counts["skipped"] else "")
-    return counts
-
-
-def _finetune(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.training.finetune import finetune
-
-    results = finetune(
-        options.model,
-        options.dataset,
-        options.output_dir,
-        labels=options.labels,
-        freeze_encoder=options.freeze_encoder,
-        num_train_epochs=options.num_train_epochs,
-        learning_rate=options.learning_rate,
-        per_device_train_batch_size=options.per_device_train_batch_size,
-        weight_decay=options.weight_decay,
-        seed=options.seed,
-    )
-    if not options.json:
-        print(f"saved to {options.output_dir}: {len(results['labels'])} labels")
-        for split in ("validation", "test"):
-            if split in results:
-                low, high = results[split]["macro_auroc_interval"]
-                print(
-                    f"{split}: macro AUROC {results[split]['macro_auroc']:.3f} (95 % interval {low:.3f} to {high:.3f})"
-                )
-    return results
-
-
-def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    from pathlib import Path
-
-    from cgdmer.data.fingerprints import Fingerprints
-    from cgdmer.data.storage import load_dataset_folder
-    from cgdmer.evaluation import report_retrieval
-    from cgdmer.evaluation.embedding_cache import EmbeddingCache
-    from cgdmer.evaluation.evaluate import FRACTIONS, evaluate
-    from cgdmer.evaluation.outputs import write_evaluation
-    from cgdmer.evaluation.report import terminal_table, without_nan
-    from cgdmer.evaluation.tasks import get_task
-    from cgdmer.families import load_model, load_processor
-
-    tasks = [get_task(name) for name in options.tasks]
-    splits = load_dataset_folder(options.dataset)
-    model = load_model(options.model)
-    processor = load_processor(options.model, model)
-    if not model.takes_texts and not options.json:
-        print(f"A {type(model).__name__} takes no texts: linear probes alone, zero-shot is left out.")
-    trained_on = Fingerprints.of_model(options.model)
-    if trained_on is None and not options.json:
-        print("The model does not say which records it was pretrained on: overlap with the test records is not known.")
-    results = {}
-    for task in tasks:
-        evaluation = evaluate(
-            model,
-            processor,
-            splits,
-            task,
-            options.test_splits,
-            prompts=options.prompts,
-            protocol=options.protocol,
-            split_files=options.splits,
-            fractions=() if options.skip_linear_probe else FRACTIONS,
-            shots=() if options.skip_linear_probe else options.shots,
-            robustness=options.robustness,
-            trained_on=trained_on,
-            allow_overlap=options.allow_overlap,
-            cache=EmbeddingCache(options.cache_dir),
-            seed=options.seed,
-        )
-        evaluation.results["command"] = options.command_line
-        results[task.name] = without_nan(evaluation.results)
-        if not options.json:
-            print(terminal_table(evaluation.results))
-            if (overlap := evaluation.results["overlap"]) is not None:
-                print(f"Test records pretrained on: {overlap['records']}; by their patient: {overlap['patients']}")
-            print()
-        if options.output_dir:
-            for path in write_evaluation(Path(options.output_dir) / task.name, evaluation, task, options.seed):
-                if not options.json:
-                    print(f"written: {path}")
-    if options.report_retrieval:
-        results[report_retrieval.TASK] = _retrieve_reports(options, model, processor, splits, trained_on)
-    return results
-
-
-def _retrieve_reports(options: argparse.Namespace, model, processor, splits, trained_on) -> dict[str, Any]:
-    from pathlib import Path
-
-    from cgdmer.evaluation import report_retrieval
-    from cgdmer.evaluation.embedding_cache import EmbeddingCache
-    from cgdmer.evaluation.report import write_results_json
-
-    found = report_retrieval.retrieve_reports(
-        model,
-        processor,
-        splits,
-        options.test_splits,
-        trained_on=trained_on,
-        allow_overlap=options.allow_overlap,
-        cache=EmbeddingCache(options.cache_dir),
-        seed=options.seed,
-    )
-    found["command"] = options.command_line
-    if not options.json:
-        print(report_retrieval.retrieval_table(found))
-    if options.output_dir:
-        # Not in a folder of its own: those are of classification tasks, which cards and comparisons read.
-        path = Path(options.output_dir) / f"{report_retrieval.TASK}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_results_json(path, found)
-        if not options.json:
-            print(f"written: {path}")
-    return found
-
-
-def _push(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.hub.publishing import push
-
-    pushed = push(
-        options.model,
-        options.repository,
-        results=options.results,
-        benchmark=options.benchmark,
-        license=options.license,
-        private=options.private,
-        revision=options.revision,
-        commit_message=options.commit_message,
-    )
-    if not options.json:
-        print("{repository}: {count} files, commit {commit}".format(**pushed, count=len(pushed["files"])))
-    return pushed
-
-
-def _compare(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.evaluation.comparison import compare, comparison_table
-
-    compared = compare(options.first, options.second, options.seed)
-    if not options.json:
-        print(comparison_table(compared))
-    return compared
-
-
-def _classify(options: argparse.Namespace) -> dict[str, Any]:
-    from transformers import pipeline
-
-    from cgdmer import read_record
-    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, save_ecg_plot
-    from cgdmer.presets import SHIPPED_MODEL
-
-    record = read_record(options.record)
-    classifier = pipeline("zero-shot-ecg-classification", model=options.model or str(SHIPPED_MODEL))
-    scores = classifier(record, candidate_labels=options.labels, multi_label=not options.exclusive)
-    if options.plot:
-        save_ecg_plot(record, options.plot, scores=scores)
-    if not options.json:
-        for row in scores:
-            print(f"{row['score']:7.1%}  {row['label']}")
-        print(RESEARCH_USE_ONLY)
-    return {"record": options.record, "scores": scores, "note": RESEARCH_USE_ONLY}
-
-
-def _explain(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer import read_record
-    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
-    from cgdmer.explanation.explaining import explain_record, load_classifier
-    from cgdmer.explanation.painting import save_explanation_plot
-
-    record = read_record(options.record)
-    explanation = explain_record(load_classifier(options.model), record, options.label)
-    save_explanation_plot(explanation, options.output)
-    if not options.json:
-        print(f"{explanation.score:7.1%}  {explanation.label}")
-        for lead, share in explanation.share_by_lead().items():
-            print(f"{share:7.1%}  of what raises it is in {lead}")
-        if explanation.agreement is not None:
-            print(f"{explanation.agreement:7.2f}  rank correlation with occlusion")
-        print(f"drawn to {options.output}")
-        print(RESEARCH_USE_ONLY)
-    return {**explanation.as_json(), "record": options.record, "picture": options.output}
-
-
-def _score(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
-    from cgdmer.inference.scoring import read_labels, score_records
-
-    answer = score_records(
-        options.source,
-        options.output,
-        options.labels or read_labels(options.labels_file),
-        options.model,
-        split=options.split,
-        embeddings=options.embeddings,
-        batch_size=options.batch_size,
-        num_workers=options.num_workers,
-    )
-    if not options.json:
-        print(f"{answer['records']} records in {options.output}; {answer['unreadable']} could not be read", end="")
-        print(" (see its column error)" if answer["unreadable"] else "")
-        print(RESEARCH_USE_ONLY)
-    return {**answer, "note": RESEARCH_USE_ONLY}
-
-
-def _search(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
-    from cgdmer.inference.search import search_dataset
-
-    found = search_dataset(
-        options.dataset,
-        options.text,
-        record=options.record,
-        split=options.split,
-        model=options.model,
-        top=options.top,
-        cache_dir=options.cache_dir,
-    )
-    if not options.json:
-        for row in found:
-            who = row["record_id"] if options.record is None else f"{row['records']} records"
-            print(f"{row['cosine']:6.3f}  {who}  {' '.join((row['text'] or '(no report)').split())}")
-        print(RESEARCH_USE_ONLY)
-    return {"found": found, "note": RESEARCH_USE_ONLY}
-
-
-def _plot(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.evaluation.ecg_paper import save_ecg_plot
-    from cgdmer.models.reading_record import read_record
-
-    save_ecg_plot(read_record(options.record), options.output)
-    if not options.json:
-        print(f"drawn to {options.output}")
-    return {"record": options.record, "picture": options.output}
-
-
-def _export(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
-    from cgdmer.inference.exporting import export_onnx
-    from cgdmer.presets import SHIPPED_MODEL
-
-    shipped = options.model == SHIPPED_MODEL.name and not os.path.exists(options.model)
-    model = SHIPPED_MODEL if shipped else options.model
-    exported = export_onnx(model, options.output, options.labels, options.leads)
-    if not options.json:
-        print("{output}: {bytes} bytes; its answers are the model's to {difference:.1e}".format(**exported))
-        print(f"ecg_values: (batch, {len(exported['leads'])}, samples), {', '.join(exported['leads'])}")
-        print(RESEARCH_USE_ONLY)
-    return {**exported, "note": RESEARCH_USE_ONLY}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: drop a recording or choose a simulated one, edit the findings, see scores and where they come from.
+
+Gradio is in the extra `app`.
+"""
+
+import html
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..data.simulation import CONDITIONS, simulate_record
+from ..evaluation.ecg_paper import RESEARCH_USE_ONLY, plot_ecg
+from ..explanation.explaining import explain_record
+from ..explanation.painting import plot_explanation
+from ..models.ecg_record import ECGRecord
+from ..models.errors import CGDMERError, ECGInputError
+from ..models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
+from .uploads import LARGEST_MEGABYTES, UNITS, read_uploads
+
+PROMPTS = ("normal ECG", "atrial fibrillation", "left bundle branch block", "premature ventricular beats")
+CALIBRATION_NOTE = (
+    "Each finding is scored by itself. Scores are calibrated for single findings on the corpus that the model was "
+    "fitted to; on other recordings, and for words that it never met, they rank at best and are no probabilities."
+)
+PICTURE: dict[str, Any] = {
+    "show_label": False,
+    "elem_classes": "paper",
+    "format": "png",
+    "interactive": False,
+    "buttons": ["download", "fullscreen"],
+}
+# On a phone the paper keeps a size at which it can be read, and is moved sideways.
+STYLE = """
+.paper .image-container {overflow-x: auto}
+.paper .image-container > button, .paper .image-frame {justify-content: flex-start}
+.paper img {min-width: 900px}
+.bars {display: grid; gap: 10px}
+.bars .row {display: flex; justify-content: space-between; gap: 12px}
+.bars .track {background: #e9edf2; border-radius: 4px; height: 10px}
+.bars .bar {background: #3b6ea5; border-radius: 4px; height: 10px}
+.message {border-left: 4px solid #b3261e; padding: 8px 12px; overflow-wrap: anywhere}
+"""
+
+
+def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
+    """The page for one model, which is loaded already. Show it with `launch_page`."""
+    downloads = tempfile.TemporaryDirectory(prefix="cgdmer-app-")
+    # `delete_cache`: files of visitors are removed after an hour.
+    with gr.Blocks(title="cgdmer: ECG and findings", delete_cache=(3600, 3600)) as page:
+        page.downloads = downloads  # removed together with the page
+        record = gr.State()
+        gr.Markdown(f"# ECG and findings\n**{RESEARCH_USE_ONLY}** Do not upload what could identify a person.")
+        with gr.Row():
+            with gr.Column(min_width=320):
+                files = gr.File(
+                    label="Recording: WFDB pair (.hea and .dat), DICOM, aECG, MUSE XML, EDF, CSV or NPY",
+                    file_count="multiple",
+                    elem_id="files",
+                )
+                with gr.Accordion("CSV and NPY do not say these", open=True):
+                    rate = gr.Textbox("", label="Samples a second (Hz)", placeholder="500", elem_id="rate")
+                    leads = gr.Textbox("", label="Leads in the file's order", placeholder="I, II, V1", elem_id="leads")
+                    unit = gr.Dropdown(list(UNITS), value=None, label="Unit", elem_id="unit")
+                choices = [(condition.name, name) for name, condition in CONDITIONS.items()]
+                example = gr.Dropdown(choices, value=None, label="Or a simulated example", elem_id="example")
+            with gr.Column(min_width=320):
+                prompts = gr.Textbox("\n".join(PROMPTS), label="Findings, one a line", lines=5, elem_id="prompts")
+                button = gr.Button("Score", variant="primary", elem_id="score")
+                message = gr.HTML(elem_id="message")
+                bars = gr.HTML(elem_id="bars")
+        paper = gr.Image(elem_id="paper", **PICTURE)
+        with gr.Row():
+            label = gr.Dropdown([], label="Where does this score come from?", elem_id="label")
+            explain = gr.Button("Show", elem_id="explain")
+        relevance = gr.Image(elem_id="relevance", **PICTURE)
+        answer = gr.DownloadButton("Download the figures (JSON)", interactive=False, elem_id="json")
+        gr.Markdown("The pictures have a download button of their own.")
+
+        def show_scores(record: ECGRecord | None, text: str, request: gr.Request) -> list[Any]:
+            """What the page shows for a record: message, bars, paper, labels, no relevance yet, JSON."""
+            if record is None:
+                raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
+            findings = [line.strip() for line in text.splitlines() if line.strip()]
+            scores = classify(record, candidate_labels=findings)
+            path = _write_json(downloads.name, request, {"scores": scores, "note": RESEARCH_USE_ONLY})
+            labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
+            return [
+                "",
+                _bars(scores),
+                _picture(plot_ecg(record)),
+                labels,
+                None,
+                gr.DownloadButton(value=path, interactive=True),
+            ]
+
+        def from_files(paths, rate, leads, unit, text, request: gr.Request) -> list[Any]:
+            try:
+                read = read_uploads(paths or [], rate, leads or "", unit)
+                return [read, None, *show_scores(read, text, request)]
+            except (CGDMERError, OSError) as error:
+                return [None, None, *_refused(error)]
+
+        def from_example(name: str | None, text: str, request: gr.Request) -> list[Any]:
+            try:
+                chosen = simulate_record([name], seed=1) if name else None
+                return [chosen, None, *show_scores(chosen, text, request)]
+            except CGDMERError as error:
+                return [None, None, *_refused(error)]
+
+        def again(record, paths, rate, leads, unit, text, request: gr.Request) -> list[Any]:
+            if paths:
+                read, _, *shown = from_files(paths, rate, leads, unit, text, request)
+                return [read, *shown]
+            try:
+                return [record, *show_scores(record, text, request)]
+            except CGDMERError as error:
+                return [record, *_refused(error)]
+
+        def show_relevance(record: ECGRecord | None, label: str | None, request: gr.Request) -> list[Any]:
+            try:
+                if record is None or not label:
+                    raise ECGInputError("there are no scores yet. Drop files, or choose a simulated example.")
+                explanation = explain_record(classify, record, label)
+            except CGDMERError as error:
+                return [_message(error), None, gr.DownloadButton(interactive=False)]
+            path = _write_json(downloads.name, request, explanation.as_json())
+            return ["", _picture(plot_explanation(explanation)), gr.DownloadButton(value=path, interactive=True)]
+
+        shown = [message, bars, paper, label, relevance, answer]
+        described = [files, rate, leads, unit, prompts]
+        files.upload(from_files, described, [record, example, *shown])
+        files.clear(lambda: None, None, record)
+        example.input(from_example, [example, prompts], [record, files, *shown])
+        button.click(again, [record, *described], [record, *shown])
+        explain.click(show_relevance, [record, label], [message, relevance, answer])
+    return page
+
+
+def launch_page(page: gr.Blocks, **options: Any) -> Any:
+    """Serve the page of `build_page`; `options` are those of Gradio's `launch`."""
+    return page.launch(css=STYLE, max_file_size=f"{LARGEST_MEGABYTES}mb", **options)
+
+
+def _refused(error: Exception) -> list[Any]:
+    """What the page shows instead of scores."""
+    return [_message(error), "", None, gr.Dropdown(choices=[], value=None), None, gr.DownloadButton(interactive=False)]
+
+
+def _message(error: Exception) -> str:
+    return f'<div class="message" role="alert">{html.escape(str(error))}</div>'
+
+
+def _bars(scores: Sequence[dict[str, Any]]) -> str:
+    rows = "".join(
+        f'<div><div class="row"><span>{html.escape(row["label"])}</span><b>{100 * row["score"]:.1f} %</b></div>'
+        f'<div class="track"><div class="bar" style="width: {100 * row["score"]:.1f}%"></div></div></div>'
+        for row in scores
+    )
+    return f'<div class="bars">{rows}<small>{CALIBRATION_NOTE} {RESEARCH_USE_ONLY}</small></div>'
+
+
+def _picture(figure: Figure) -> np.ndarray:
+    """(height, width, 3) pixels."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
+
+
+def _write_json(folder: str, request: gr.Request, answer: dict[str, Any]) -> str:
+    """A file for this visitor, in place of the one before."""
+    path = Path(folder, request.session_hash or "visitor", "cgdmer.json")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(answer, indent=2), encoding="utf-8")
+    return str(path)
+
+
+__all__ = ["build_page", "launch_page"]

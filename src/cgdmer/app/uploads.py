@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From files that somebody dropped on the page to a record."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ..models.ecg_record import ECGRecord
+from ..models.errors import ECGInputError, RecordFileError
+from ..models.feature_extraction_ecg import MILLIVOLTS_PER_UNIT
+from ..models.leads import standard_lead_names
+from ..models.reading_record import read_record
+
+UNITS = ("mV", "uV", "V")
+LARGEST_MEGABYTES = 50
+_TABLES = (".csv", ".npy")
+_EXPECTED = "Drop a WFDB pair (.hea and .dat), or one file: DICOM, HL7 aECG, GE MUSE XML, EDF, CSV or NPY."
+
+
+def read_uploads(
+    paths: Sequence[str | os.PathLike[str]],
+    sampling_rate: str = "",
+    lead_names: str = "",
+    unit: str | None = None,
+) -> ECGRecord:
+    """Read one recording.
+
+    Args:
+        paths: the files of one WFDB record, wherever each of them lies, or one file: DICOM, HL7 aECG, GE MUSE XML,
+            EDF, CSV or NPY.
+        sampling_rate: in Hz, as it was typed; for CSV and NPY, which do not say it.
+        lead_names: separated by commas, in the file's order; for CSV and NPY. The first line of a CSV file may name
+            them instead.
+        unit: "mV", "uV" or "V"; for CSV and NPY.
+
+    Raises:
+        RecordFileError: a file is absent, damaged, too large or of another kind.
+        ECGInputError: rate, leads or unit are missing or do not fit.
+    """
+    files = [Path(path) for path in paths]
+    for file in files:
+        if file.stat().st_size > LARGEST_MEGABYTES * 1e6:
+            raise RecordFileError(f"{file.name} is larger than {LARGEST_MEGABYTES} MB. Cut the recording in parts.")
+    headers = [file for file in files if file.suffix == ".hea"]
+    if len(headers) > 1:
+        raise RecordFileError(f"there are {len(headers)} headers (.hea). Drop one record at a time.")
+    if headers:
+        return _read_as_files(files, headers[0].name)
+    if len(files) != 1:
+        dropped = ", ".join(file.name for file in files) or "nothing"
+        raise RecordFileError(f"a recording cannot be read from {dropped}. {_EXPECTED}")
+    if files[0].suffix.lower() not in _TABLES:
+        return _read_as_files(files, files[0].name)
+    names = [name.strip() for name in lead_names.split(",") if name.strip()]
+    if files[0].suffix.lower() == ".npy":
+        values = _read_npy(files[0])
+    else:
+        values, header = _read_csv(files[0])
+        if header and names and standard_lead_names(header) != standard_lead_names(names):
+            raise ECGInputError(f"{files[0].name} names its leads {', '.join(header)}, not {', '.join(names)}.")
+        names = names or header
+    return _record_of(values, files[0], sampling_rate, names, unit)
+
+
+def _read_as_files(files: list[Path], name: str) -> ECGRecord:
+    """The record that is read by the name of one of its files, side by side and without the path of this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in files:
+            shutil.copyfile(file, Path(folder, file.name))
+        try:
+            return read_record(Path(folder, name))
+        except RecordFileError as error:
+            raise RecordFileError(str(error).replace(f"{folder}{os.sep}", "")) from error
+
+
+def _read_npy(file: Path) -> np.ndarray:
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError) as error:
+        raise RecordFileError(f"{file.name} is no NPY file of numbers. Write it with numpy.save.") from error
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "iuf":
+        shape = getattr(values, "shape", None)
+        raise RecordFileError(f"{file.name} holds an array of shape {shape}; expected numbers, (leads, time).")
+    return values
+
+
+def _read_csv(file: Path) -> tuple[np.ndarray, list[str]]:
+    """The numbers as they stand, and the names in the first line, where it has names."""
+    try:
+        with open(file, encoding="utf-8-sig") as lines:
+            first = lines.readline()
+            delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")
+            cells = [cell.strip().strip('"') for cell in first.rstrip("\r\n").split(delimiter)]
+            header = [] if all(_is_number(cell) for cell in cells) else cells
+            values = np.loadtxt(chain([] if header else [first], lines), delimiter=delimiter, ndmin=2)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise RecordFileError(f"{file.name} is no table of numbers with a column a lead: {error}") from error
+    if not values.size:
+        raise RecordFileError(f"{file.name} is empty. Export the recording once more.")
+    return values, header
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _record_of(values: np.ndarray, file: Path, sampling_rate: str, names: list[str], unit: str | None) -> ECGRecord:
+    if not sampling_rate.strip() or not names or unit not in UNITS:
+        raise ECGInputError(
+            f"{file.name} does not say its rate, leads and unit: fill in all three (samples a second; lead names "
+            f"separated by commas, in the file's order; {', '.join(UNITS)}), then press Score."
+        )
+    if not _is_number(sampling_rate):
+        raise ECGInputError(f"the rate {sampling_rate!r} is no number of samples a second. Type it as 500 or 257.5.")
+    names = standard_lead_names(names)
+    if values.shape[0] != len(names):
+        if values.shape[1] != len(names):
+            rows, columns = values.shape
+            raise ECGInputError(
+                f"{file.name} has {rows} rows and {columns} columns, but {len(names)} leads are named."
+            )
+        values = values.T
+    signal = (values * MILLIVOLTS_PER_UNIT[unit]).astype(np.float32)
+    return ECGRecord(signal, float(sampling_rate), tuple(names), record_id=file.stem)
+
+
+__all__ = ["LARGEST_MEGABYTES", "UNITS", "read_uploads"]

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page in a real browser: drop, read the scores, change findings, ask where a score comes from, drop a bad file.
+
+Needs the extra `app`, playwright (`pip install playwright`) and a Chromium of the system.
+"""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import wfdb
+
+from cgdmer.data.simulation import simulate_record
+from cgdmer.explanation.explaining import load_classifier
+
+pytest.importorskip("gradio", reason="the page needs the extra `app`")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("no Chromium on this machine", allow_module_level=True)
+
+pytestmark = pytest.mark.slow
+PATIENCE = 120_000  # milliseconds; a loaded machine is slow
+
+
+@pytest.fixture(scope="module")
+def record():
+    return simulate_record(["premature_ventricular_beats"], seed=3)
+
+
+@pytest.fixture(scope="module")
+def wfdb_pair(record, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("record")
+    wfdb.wrsamp(
+        "one",
+        fs=500,
+        units=["mV"] * 12,
+        sig_name=list(record.lead_names),
+        p_signal=record.signal.T.astype(float),
+        fmt=["16"] * 12,
+        adc_gain=[1000.0] * 12,
+        baseline=[0] * 12,
+        write_dir=str(folder),
+    )
+    return [str(folder / "one.hea"), str(folder / "one.dat")]
+
+
+@pytest.fixture(scope="module")
+def classify():
+    return load_classifier()
+
+
+@pytest.fixture(scope="module")
+def address(classify):
+    from cgdmer.app.page import build_page, launch_page
+
+    page = build_page(classify)
+    _, address, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield address
+    page.close()
+
+
+@pytest.fixture
+def browser_page(address):
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.wait_for_selector("#score")
+        yield page
+        browser.close()
+
+
+def drop(page, *files: str) -> None:
+    page.set_input_files("#files input[type=file]", list(files))
+
+
+def test_from_drop_to_relevance(browser_page, wfdb_pair, record, classify):
+    drop(browser_page, *wfdb_pair)
+    browser_page.wait_for_selector("#bars .bars")
+    shown = browser_page.inner_text("#bars")
+    for row in classify(record, candidate_labels=["normal ECG", "premature ventricular beats"]):
+        assert f"{row['label']}\n{100 * row['score']:.1f} %" in shown
+    assert "Not a medical device" in shown and "no probabilities" in shown
+    browser_page.wait_for_selector("#paper img")
+    browser_page.click("#explain")
+    browser_page.wait_for_selector("#relevance img")
+    with browser_page.expect_download() as waiting:
+        browser_page.click("#json")
+    answer = json.loads(waiting.value.path().read_text())
+    assert answer["label"] == "premature ventricular beats" and np.shape(answer["relevance"]) == (12, 25)
+    browser_page.fill("#prompts textarea", "atrial flutter\n")
+    browser_page.click("#score")
+    browser_page.wait_for_function("document.querySelector('#bars').innerText.startsWith('atrial flutter')")
+
+
+def test_a_bad_file_gets_an_answer_and_the_page_goes_on(browser_page, wfdb_pair, record, tmp_path):
+    (tmp_path / "bad.npy").write_bytes(b"rubbish")
+    drop(browser_page, str(tmp_path / "bad.npy"))
+    browser_page.wait_for_selector("#message .message")
+    message = browser_page.inner_text("#message")
+    assert message == "bad.npy is no NPY file of numbers. Write it with numpy.save."
+    browser_page.click("#files button[aria-label*='emove'], #files button[aria-label*='lear']")
+    np.save(tmp_path / "good.npy", record.signal[:2])
+    drop(browser_page, str(tmp_path / "good.npy"))
+    browser_page.wait_for_function("document.querySelector('#message').innerText.includes('does not say its rate')")
+    browser_page.fill("#rate textarea, #rate input", "500")
+    browser_page.fill("#leads textarea, #leads input", "I, II")
+    browser_page.click("#unit input")
+    browser_page.get_by_role("option", name="mV", exact=True).click()
+    browser_page.click("#score")
+    browser_page.wait_for_selector("#bars .bars")
+
+
+def test_at_the_width_of_a_phone_nothing_hangs_over_and_the_paper_can_be_moved(browser_page):
+    browser_page.set_viewport_size({"width": 390, "height": 844})
+    browser_page.click("#example input")
+    browser_page.get_by_role("option").first.click()
+    browser_page.wait_for_selector("#paper img")
+    assert browser_page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    left = browser_page.evaluate(
+        "document.querySelector('#paper img').getBoundingClientRect().left - "
+        "document.querySelector('#paper').getBoundingClientRect().left"
+    )
+    width = browser_page.evaluate("document.querySelector('#paper img').getBoundingClientRect().width")
+    assert width >= 900 and left >= 0  # its beginning is not out of reach

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files as people drop them: the same record comes back, and what a file does not say is asked for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+
+from cgdmer.app.uploads import read_uploads
+from cgdmer.data.simulation import simulate_record
+from cgdmer.models.errors import CGDMERError, ECGInputError, RecordFileError
+
+STATED = {"sampling_rate": "500", "lead_names": "I, II, V1", "unit": "mV"}
+
+
+@pytest.fixture(scope="module")
+def record():
+    return simulate_record(["atrial_fibrillation"], seed=2)
+
+
+@pytest.fixture(scope="module")
+def three(record) -> np.ndarray:
+    return record.signal[[0, 1, 6]]
+
+
+def write_csv(path: Path, rows: np.ndarray, header: str = "", delimiter: str = ",") -> Path:
+    np.savetxt(path, rows, delimiter=delimiter, header=header, comments="", fmt="%.6f")
+    return path
+
+
+def test_a_wfdb_pair_from_two_folders_in_any_order(record, tmp_path):
+    wfdb.wrsamp(
+        "one",
+        fs=500,
+        units=["mV"] * 12,
+        sig_name=list(record.lead_names),
+        p_signal=record.signal.T.astype(float),
+        fmt=["16"] * 12,
+        adc_gain=[1000.0] * 12,
+        baseline=[0] * 12,
+        write_dir=str(tmp_path),
+    )
+    (tmp_path / "elsewhere").mkdir()
+    samples = (tmp_path / "one.dat").rename(tmp_path / "elsewhere" / "one.dat")
+    read = read_uploads([samples, tmp_path / "one.hea"])
+    np.testing.assert_allclose(read.signal, record.signal, atol=1e-6)
+    assert (read.sampling_rate, read.lead_names) == (500, record.lead_names)
+    with pytest.raises(RecordFileError, match=r"one\.dat") as refused:
+        read_uploads([tmp_path / "one.hea"])
+    assert "/tmp" not in str(refused.value)  # where the files lie for a moment is of no use to anybody
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("header", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_csv_with_and_without_names_either_way_round(three, tmp_path, delimiter, header, turned):
+    if header and turned:
+        return  # names stand above columns
+    names = delimiter.join(["I", "II", "V1"]) if header else ""
+    path = write_csv(tmp_path / "a.csv", three if turned else three.T, names, delimiter)
+    read = read_uploads([path], **{**STATED, "lead_names": "" if header else "I, II, V1"})
+    np.testing.assert_allclose(read.signal, three, atol=1e-5)
+    assert read.lead_names == ("I", "II", "V1") and read.record_id == "a"
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mV", 1.0), ("uV", 1e3), ("V", 1e-3)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_npy_in_any_unit_either_way_round(three, tmp_path, unit, factor, turned):
+    np.save(tmp_path / "a.npy", (three.T if turned else three) * factor)
+    read = read_uploads([tmp_path / "a.npy"], **{**STATED, "unit": unit})
+    np.testing.assert_allclose(read.signal, three, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("missing", list(STATED))
+def test_what_a_file_does_not_say_is_never_guessed(three, tmp_path, missing):
+    np.save(tmp_path / "a.npy", three)
+    with pytest.raises(ECGInputError, match="does not say its rate, leads and unit"):
+        read_uploads([tmp_path / "a.npy"], **{**STATED, missing: None if missing == "unit" else ""})
+
+
+def test_a_rate_that_is_no_number_is_refused(three, tmp_path):
+    np.save(tmp_path / "a.npy", three)
+    with pytest.raises(ECGInputError, match="'500 Hz' is no number"):
+        read_uploads([tmp_path / "a.npy"], **{**STATED, "sampling_rate": "500 Hz"})
+
+
+def test_names_that_contradict_each_other_are_refused(three, tmp_path):
+    path = write_csv(tmp_path / "a.csv", three.T, "I,II,V2")
+    with pytest.raises(ECGInputError, match=r"names its leads I, II, V2, not I, II, V1"):
+        read_uploads([path], **STATED)
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[print]], dtype=object), allow_pickle=True)
+    with pytest.raises(RecordFileError, match="no NPY file of numbers"):
+        read_uploads([tmp_path / "a.npy"], **STATED)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b""),
+        ("a.csv", b"1,2,3\n4,5\n"),
+        ("a.csv", b"\xff\xfe\x00rubbish\x81"),
+        ("a.csv", b"I,II,V1\n1,two,3\n"),
+        ("a.npy", b""),
+        ("a.npy", b"\x93NUMPY\x01\x00rubbish"),
+        ("a.hea", b"rubbish"),
+        ("a.pdf", b"%PDF"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:loadtxt")
+def test_damaged_files_are_refused_by_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CGDMERError, match=r"a\.|a:"):
+        read_uploads([tmp_path / name], **STATED)
+
+
+def test_nothing_and_too_much_at_once_are_refused(three, tmp_path, monkeypatch):
+    with pytest.raises(RecordFileError, match="cannot be read from nothing"):
+        read_uploads([])
+    np.save(tmp_path / "a.npy", three)
+    with pytest.raises(RecordFileError, match=r"cannot be read from a\.npy, a\.npy"):
+        read_uploads([tmp_path / "a.npy"] * 2, **STATED)
+    monkeypatch.setattr("cgdmer.app.uploads.LARGEST_MEGABYTES", 0.01)
+    with pytest.raises(RecordFileError, match="larger than"):
+        read_uploads([tmp_path / "a.npy"], **STATED)
