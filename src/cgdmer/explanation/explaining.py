@@ -2,8 +2,8 @@
 """Why a recording got its score: relevance per lead and patch, checked by occlusion.
 
 Relevance is integrated gradients from a flat line. On simulated ST elevation, with a model that knows the finding,
-they put more of it in the right leads than gradient times input does, at the signal or at the patches' tokens, and
-than occlusion, which hardly sees a finding that every beat repeats (`benchmarks/relevance.py`).
+they put more of it in the right leads than gradient times input does (`benchmarks/relevance.py`); with the gradient at
+the patches' tokens it was less still (0.79 and 0.64 of the top tenth against 0.93 and 0.94, 12 records of each wall).
 """
 
 from dataclasses import dataclass
