@@ -115,6 +115,7 @@ def test_noise_changes_the_signal_and_nothing_else():
         assert abs(np.corrcoef(difference[1], clean.signal[1])[0, 1]) < 0.25
 
 
+@pytest.mark.slow
 def test_patients_stay_in_one_fold_and_share_anatomy():
     folds, records = {}, Counter()
     for record in clean_cohort():

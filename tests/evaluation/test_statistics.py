@@ -117,6 +117,7 @@ def test_pairing_takes_out_what_is_hard_for_both():
     assert found["interval"][0] > 0
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_value_about_as_often_as_it_says():
     random = np.random.default_rng(1)
     truth = 0.7602  # P(N(1, 1) > N(0, 1))

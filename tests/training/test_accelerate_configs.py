@@ -51,6 +51,7 @@ def test_the_command_in_each_file_names_it_and_says_whether_it_was_tested(path):
     assert re.search(r"^(tested|untested): ", comment, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_two_cpu_processes_pretrain_together(cohort_folder, small_preset, tmp_path):
     arguments = ("--max_train_steps", "2", "--per_device_train_batch_size", "8", "--report_to", "none")
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(FOLDER / "cpu.yaml")]

@@ -118,6 +118,7 @@ def test_training_in_chunks_goes_along_the_same_curve(cohort_folder, small_prese
     assert chunks == {step: pytest.approx(plain[step], rel=2e-5, abs=1e-6) for step in plain}
 
 
+@pytest.mark.slow
 def test_two_processes_in_chunks_give_the_losses_of_one(cohort_folder, small_preset, tmp_path):
     from test_pretrain import launch, losses_by_step, options
 

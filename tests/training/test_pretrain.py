@@ -192,6 +192,7 @@ def test_going_on_from_a_model_starts_from_its_weights(six_steps, cohort_folder,
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(cohort_folder, small_preset, tmp_path):
     main(
         options(
