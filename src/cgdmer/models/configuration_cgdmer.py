@@ -41,8 +41,8 @@ class CGDMERConfig(ECGTextConfig):
     Args:
         ecg_config (`CGDMERECGConfig` or `dict`): the ECG branch. For comparisons, also an `ECGViTConfig` or
             `ECGResNetConfig`, or a dict with their `model_type`: encoders that cannot hide patches.
-        text_config, text_model_name, text_pooling, projection_hidden_size, projection_size, projection_dropout,
-        score_scale, score_bias: see `ECGTextConfig`; the heads are the four of eq. 4.
+        text_config, text_model_name, text_pooling, score_scale, score_bias: see `ECGTextConfig`.
+        projection_hidden_size, projection_size, projection_dropout: of the four heads of eq. 4.
         mask_token_id (`int`): id of the tokenizer's mask token.
         text_mask_ratio (`float`): share of a report's tokens that is masked (15 % in the paper).
         text_objective (`str`): `"causal"` (a small decoder predicts the masked tokens in order: the paper's wording)

@@ -39,8 +39,8 @@ class MERITConfig(ECGTextConfig):
 
     Args:
         ecg_config (`MERITECGConfig` or `dict`): the ECG branch.
-        text_config, text_model_name, text_pooling, projection_hidden_size, projection_size, projection_dropout,
-        temperature, score_scale, score_bias: see `ECGTextConfig`.
+        text_config, text_model_name, text_pooling, temperature, score_scale, score_bias: see `ECGTextConfig`.
+        projection_hidden_size, projection_size, projection_dropout: of the two heads.
         ecg_reconstruction_loss_weight (`float`): of the squared error over masked patches; 0 leaves out its branch.
         beta (`float`): weight of InfoNCE: how much what the report tells counts against the signal itself. 0 leaves
             out the text.
