@@ -3,7 +3,6 @@
 
 import builtins
 import json
-import re
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from recordings import write_wfdb
 from transformers import AutoProcessor
 
 from cgdmer import CGDMERConfig, CGDMERModel, ECGFeatureExtractor, ECGRecord, read_wfdb
@@ -26,7 +24,6 @@ from cgdmer.models.errors import ECGInputError, ExportError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.presets import SHIPPED_MODEL, preset_folder
 
-README = Path(__file__).resolve().parents[2] / "README.md"
 LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 
 
@@ -75,18 +72,6 @@ def test_scores_are_the_pipelines_in_batches_of_any_size(classify, exported, rec
 def test_real_recordings(classify, exported, real_data):
     paths = sorted((real_data / "ptb-xl-subset" / "records500").rglob("*.hea"))[:4]
     assert_as_the_pipeline(classify, exported, [read_wfdb(path) for path in paths])
-
-
-def test_the_readmes_example_prints_the_pipelines_scores(classify, exported, records, tmp_path, capsys, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    (code,) = [block for block in blocks if "onnxruntime.InferenceSession" in block]
-    monkeypatch.chdir(tmp_path)
-    shutil.copyfile(exported, "model.onnx")
-    write_wfdb(records[0], tmp_path / "path" / "to" / "record")
-    exec(code, {})
-    expected = classify(read_wfdb(tmp_path / "path" / "to" / "record"), candidate_labels=LABELS)
-    lines = {f"{one['score']:.2f}  {one['label']}" for one in expected}
-    assert set(capsys.readouterr().out.splitlines()) == lines
 
 
 def test_metadata(exported, classify):
