@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 import torch
-import wfdb
 from PIL import Image
 from transformers import AutoProcessor
 
@@ -17,6 +16,7 @@ from cgdmer.data.simulation import simulate_cohort, simulate_record
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.presets import preset_folder
+from recordings import write_wfdb
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +34,7 @@ def model_folder(tmp_path_factory):
 def record_path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("record")
     record = simulate_record(["atrial_fibrillation"], seed=2)
-    wfdb.wrsamp(
-        "patient",
-        fs=500,
-        units=["mV"] * 12,
-        sig_name=list(record.lead_names),
-        p_signal=record.signal.T.astype(float),
-        fmt=["16"] * 12,
-        adc_gain=[1000.0] * 12,
-        baseline=[0] * 12,
-        write_dir=str(folder),
-    )
-    return folder / "patient"
+    return write_wfdb(record, folder / "patient")
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import shutil
 
 import numpy as np
 import pytest
-import wfdb
 
 from cgdmer.data.simulation import simulate_record
 from cgdmer.explanation.explaining import load_classifier
+from recordings import write_wfdb
 
 pytest.importorskip("gradio", reason="the page needs the extra `app`")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -32,17 +32,7 @@ def record():
 @pytest.fixture(scope="module")
 def wfdb_pair(record, tmp_path_factory):
     folder = tmp_path_factory.mktemp("record")
-    wfdb.wrsamp(
-        "one",
-        fs=500,
-        units=["mV"] * 12,
-        sig_name=list(record.lead_names),
-        p_signal=record.signal.T.astype(float),
-        fmt=["16"] * 12,
-        adc_gain=[1000.0] * 12,
-        baseline=[0] * 12,
-        write_dir=str(folder),
-    )
+    write_wfdb(record, folder / "one")
     return [str(folder / "one.hea"), str(folder / "one.dat")]
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import wfdb
 
 from cgdmer.app.uploads import read_uploads
 from cgdmer.data.simulation import simulate_record
 from cgdmer.models.errors import CGDMERError, ECGInputError, RecordFileError
+from recordings import write_wfdb
 
 STATED = {"sampling_rate": "500", "lead_names": "I, II, V1", "unit": "mV"}
 
@@ -30,17 +30,7 @@ def write_csv(path: Path, rows: np.ndarray, header: str = "", delimiter: str = "
 
 
 def test_a_wfdb_pair_from_two_folders_in_any_order(record, tmp_path):
-    wfdb.wrsamp(
-        "one",
-        fs=500,
-        units=["mV"] * 12,
-        sig_name=list(record.lead_names),
-        p_signal=record.signal.T.astype(float),
-        fmt=["16"] * 12,
-        adc_gain=[1000.0] * 12,
-        baseline=[0] * 12,
-        write_dir=str(tmp_path),
-    )
+    write_wfdb(record, tmp_path / "one")
     (tmp_path / "elsewhere").mkdir()
     samples = (tmp_path / "one.dat").rename(tmp_path / "elsewhere" / "one.dat")
     read = read_uploads([samples, tmp_path / "one.hea"])

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import wfdb
 from transformers import pipeline
 
 from cgdmer import CGDMERForECGClassification, CGDMERForZeroShot, ECGProcessor, ECGRecord, read_wfdb
@@ -20,6 +19,7 @@ from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.pipeline_ecg_classification import ECGClassificationPipeline
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
 from clinic_writers import write_aecg
+from recordings import write_wfdb
 
 PROMPTS = ["atrial fibrillation", "left bundle branch block", "normal ecg"]
 LABELS = ["NORM", "MI", "STTC", "HYP"]
@@ -40,21 +40,6 @@ def described(record: ECGRecord) -> dict:
 
 def as_dict(record: ECGRecord) -> dict:
     return {"ecg": record.signal, **described(record)}
-
-
-def write_wfdb(record: ECGRecord, folder: Path) -> Path:
-    wfdb.wrsamp(
-        "rec",
-        fs=record.sampling_rate,
-        sig_name=list(record.lead_names),
-        units=["mV"] * len(record.lead_names),
-        p_signal=record.signal.T.astype(np.float64),
-        fmt=["16"] * len(record.lead_names),
-        adc_gain=[1000.0] * len(record.lead_names),
-        baseline=[0] * len(record.lead_names),
-        write_dir=str(folder),
-    )
-    return folder / "rec"
 
 
 def scores(output: list[dict]) -> dict[str, float]:
@@ -143,7 +128,7 @@ def test_model_tells_recordings_and_prompts_apart(zero_shot):
 
 def test_every_form_of_a_recording_gives_the_same(zero_shot, tmp_path):
     record = make_record()
-    path = write_wfdb(record, tmp_path)
+    path = write_wfdb(record, tmp_path / "rec")
     np.testing.assert_array_equal(read_wfdb(path).signal, record.signal)
     expected = zero_shot(record, PROMPTS)
     assert_ranked(expected, PROMPTS)
@@ -170,7 +155,7 @@ def test_mixed_list(zero_shot, tmp_path):
     records = [make_record(seed=seed) for seed in range(5)]
     alone = [zero_shot(record, PROMPTS) for record in records]
     mixed = [
-        write_wfdb(records[0], tmp_path),
+        write_wfdb(records[0], tmp_path / "rec"),
         records[1],
         as_dict(records[2]),
         records[3].signal,
@@ -369,7 +354,7 @@ def test_classification_names_its_labels(classify, tiny_processor, tmp_path):
     expected = dict(zip(LABELS, logits.mean(dim=0).sigmoid().tolist(), strict=True))
     assert scores(output) == pytest.approx(expected, abs=1e-5)
     assert np.ptp(list(expected.values())) > 0.01
-    assert classify(write_wfdb(record, tmp_path)) == output
+    assert classify(write_wfdb(record, tmp_path / "rec")) == output
     assert classify(as_dict(record)) == output
     assert classify(record.signal, **described(record)) == output
 
@@ -403,7 +388,7 @@ def test_softmax_for_one_label_a_record_else_sigmoid(classifier_folder, tiny_pro
 def test_saved_folder_works_as_remote_code(zero_shot, tiny_model_folder, tmp_path):
     """In a process that never imports the package: the folder brings the code, its own record type included."""
     record = make_record(12, seed=3)
-    path = write_wfdb(record, tmp_path)
+    path = write_wfdb(record, tmp_path / "rec")
     counts = np.rint(record.signal * 1000).astype(int)
     clinic = write_aecg(tmp_path / "record.xml", counts, 1.0, record.sampling_rate, record.lead_names)
     script = f"""

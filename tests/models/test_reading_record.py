@@ -10,7 +10,6 @@ import edfio
 import numpy as np
 import pydicom
 import pytest
-import wfdb
 from pydicom.data import get_testdata_file
 from pydicom.sr.codedict import codes
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -24,6 +23,7 @@ from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.reading_record import read_record
 from cgdmer.models.reading_wfdb import read_wfdb
 from clinic_writers import PATIENT, WRITERS, dicom_group, save_dicom
+from recordings import write_wfdb
 
 RATE = 500
 LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
@@ -66,18 +66,7 @@ def classify():
 
 def simulated(folder: Path, _: pytest.FixtureRequest) -> Path:
     record = simulate_record(["atrial_fibrillation"], seed=4)
-    wfdb.wrsamp(
-        "original",
-        fs=record.sampling_rate,
-        units=["mV"] * 12,
-        sig_name=list(record.lead_names),
-        p_signal=record.signal.T.astype(float),
-        fmt=["16"] * 12,
-        adc_gain=[1000.0] * 12,
-        baseline=[0] * 12,
-        write_dir=str(folder),
-    )
-    return folder / "original"
+    return write_wfdb(record, folder / "original")
 
 
 def real(_: Path, request: pytest.FixtureRequest) -> Path:

@@ -9,7 +9,8 @@ import wfdb
 from cgdmer.models.ecg_record import ECGRecord
 
 
-def write_wfdb(record: ECGRecord, path: Path) -> None:
+def write_wfdb(record: ECGRecord, path: Path) -> Path:
+    """The path without suffix, by which the record is named."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = len(record.lead_names)
     wfdb.wrsamp(
@@ -23,3 +24,4 @@ def write_wfdb(record: ECGRecord, path: Path) -> None:
         baseline=[0] * count,
         write_dir=str(path.parent),
     )
+    return path
