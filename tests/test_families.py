@@ -182,6 +182,7 @@ def test_signals_alone_need_no_texts(runs, tmp_path):
 # Evaluation and use.
 
 
+@pytest.mark.slow
 @everywhere
 def test_evaluation_measures_what_the_family_can(runs, dataset, tmp_path, family, capsys):
     asked = ["evaluate", str(runs[family]), "--dataset", str(dataset), "--tasks", "simulated", "--robustness"]

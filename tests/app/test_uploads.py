@@ -81,6 +81,13 @@ def test_names_that_contradict_each_other_are_refused(three, tmp_path):
         read_uploads([path], **STATED)
 
 
+def test_a_shape_that_the_file_has_not_got(tmp_path):
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (12, 10**12)})
+    with pytest.raises(RecordFileError, match=r"a\.npy is no NPY file"):
+        read_uploads([tmp_path / "a.npy"], **STATED)
+
+
 def test_a_pickle_is_not_opened(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[print]], dtype=object), allow_pickle=True)
     with pytest.raises(RecordFileError, match="no NPY file of numbers"):

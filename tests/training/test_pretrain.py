@@ -118,6 +118,7 @@ def launch(processes: int, arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(six_steps, cohort_folder, small_preset, tmp_path):
     """The same records, masks and global batch: 2 x 8 pairs are compared with each other as 16 are."""
     launch(

@@ -19,6 +19,8 @@ from cgdmer.models.errors import ConfigurationError
 from cgdmer.training import checkpoints as module
 from cgdmer.training.checkpoints import Checkpoints, Position
 
+pytestmark = pytest.mark.slow  # processes of their own, again and again
+
 BATCH = 8
 
 

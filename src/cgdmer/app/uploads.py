@@ -80,7 +80,7 @@ def _read_as_files(files: list[Path], name: str) -> ECGRecord:
 
 def _read_npy(file: Path) -> np.ndarray:
     try:
-        values = np.load(file, allow_pickle=False)
+        values = np.load(file, allow_pickle=False, mmap_mode="r")  # a shape that the file has not got is refused
     except (ValueError, EOFError, OSError, SyntaxError) as error:
         raise RecordFileError(f"{file.name} is no NPY file of numbers. Write it with numpy.save.") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "iuf":
