@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from recordings import write_wfdb
 from torch.nn import functional as F
 
 from cgdmer import read_wfdb
@@ -26,6 +25,7 @@ from cgdmer.inference.scoring import read_labels, score_records
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
 from cgdmer.presets import SHIPPED_MODEL
 from clinic_writers import WRITERS
+from recordings import write_wfdb
 
 LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 UNREADABLE = ["a/flat", "a/truncated", "no_signals"]

@@ -8,7 +8,6 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from recordings import write_wfdb
 
 from cgdmer.cli import main
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder, row_to_record
@@ -17,6 +16,7 @@ from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.embeddings import embed_records, embed_texts
 from cgdmer.inference.search import nearest, search_dataset, search_records, search_reports
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError, RecordFileError
+from recordings import write_wfdb
 
 QUERY = "atrial fibrillation with fast ventricular response"
 
