@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 import cgdmer.data.wordings as module
 from cgdmer.data.ptbxl import statement_sentence
+from cgdmer.data.simulation import CONDITIONS
 from cgdmer.data.snomed import snomed_statements
 from cgdmer.data.wordings import load_wordings
 from cgdmer.evaluation.tasks import get_task
@@ -131,6 +132,18 @@ def test_terms_are_the_same_for_codes_of_other_corpora():
     assert {"abnormal ECG", "coronary disease"} <= set(wordings.general_terms(["myocardial infarction"]))
     assert "myocardial infarction" not in wordings.general_terms(["myocardial infarction", "IMI"])
     assert wordings.general_terms(["left_axis"]) == []
+
+
+def test_simulated_conditions_are_findings_of_the_corpora():
+    wordings = load_wordings()
+    assert all(wordings.of_finding[wordings.finding(name)] for name in CONDITIONS)
+    assert wordings.finding("first_degree_av_block") == "1AVB" and wordings.finding("t_wave_inversion") == "INVT"
+    new = {name for name in CONDITIONS if wordings.finding(name) == name}
+    assert new == {"anterior_st_elevation", "inferior_st_elevation"}
+    assert all(
+        {"ST elevation", "myocardial infarction", "abnormal ECG"} <= set(wordings.general_of[name]) for name in new
+    )
+    assert "AMI" not in wordings.general_of["anterior_st_elevation"]  # an old one, with Q waves
 
 
 def test_counts_are_sums_over_the_labels_of_a_term():

@@ -164,6 +164,13 @@ def infarct_territories(conditions: Collection[str]) -> tuple[str, ...]:
     return tuple(wall for wall, blockers in hidden.items() if not blockers & set(conditions))
 
 
+def infarct_wall(conditions: Collection[str], anatomy: Anatomy) -> str:
+    """The wall of an old infarction: the patient's, if its Q waves can be told there."""
+    walls = infarct_territories(conditions)
+    preferred = "anterior" if anatomy.infarct_anterior else "inferior"
+    return preferred if preferred in walls else walls[0]
+
+
 def _left_bundle_branch_block(anatomy: Anatomy, duration: float, rng: np.random.Generator) -> Waves:
     """Septum and left ventricle activated from the right: leftward and backward from first to last, slow, notched."""
     axis = _direction(_between(anatomy.axis, -28, 55))
@@ -372,11 +379,7 @@ def ventricular_waves(
         if name in conditions:
             low, high = limits
     duration = _between(anatomy.qrs_duration, low, high)
-    wall = ""
-    if "old_infarction" in conditions:
-        walls = infarct_territories(conditions)
-        preferred = "anterior" if anatomy.infarct_anterior else "inferior"
-        wall = preferred if preferred in walls else walls[0]
+    wall = infarct_wall(conditions, anatomy) if "old_infarction" in conditions else ""
 
     if "left_bundle_branch_block" in conditions:
         complex_waves = _left_bundle_branch_block(anatomy, duration, rng)
@@ -548,6 +551,7 @@ __all__ = [
     "fibrillatory_waves",
     "flutter_waves",
     "infarct_territories",
+    "infarct_wall",
     "p_waves",
     "ventricular_waves",
 ]

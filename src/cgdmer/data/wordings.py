@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Findings in many words: how cardiologists, other corpora and laymen call what a label says.
 
-`wordings/scp.json` covers PTB-XL's 71 SCP codes, `wordings/snomed.json` the SNOMED CT codes of `snomed_findings.csv`.
-Both were written for this package from standard electrocardiography, PTB-XL's table of statements and that of CSN. A
-file holds:
+`wordings/scp.json` covers PTB-XL's 71 SCP codes, `wordings/snomed.json` the SNOMED CT codes of `snomed_findings.csv`,
+`wordings/simulated.json` the conditions of the simulated cohort, most of which are SCP codes by another name. They are
+this package's, from standard electrocardiography, PTB-XL's table of statements and that of CSN. A file holds:
 
 - `findings`: of each code, wordings that are true of every ECG with it, beside the corpus's own statement: names, long
   and short, American and British; at the end what the ECG shows.
@@ -24,7 +24,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-_FILES = ("scp.json", "snomed.json")
+_FILES = ("scp.json", "snomed.json", "simulated.json")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Wordings:
 
 @cache
 def load_wordings() -> Wordings:
-    """The wordings that come with the package: SCP and SNOMED CT codes have no label in common."""
+    """The wordings that come with the package; no label stands in two of the files."""
     of_finding: dict[str, list[str]] = {}
     codes_of: dict[str, list[str]] = {}
     same_as: dict[str, str] = {}

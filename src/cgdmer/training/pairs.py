@@ -102,8 +102,8 @@ class PairMaker:
     ):
         if wordings is not None and not any(wordings.finding(label) in wordings.of_finding for label in counts):
             raise CorpusError(
-                "the dataset has no label of which there are wordings: they are of SCP codes (PTB-XL) and SNOMED CT "
-                "codes (CPSC 2018, CSN). Leave out --wordings."
+                "the dataset has no label of which there are wordings: they are of SCP codes (PTB-XL), SNOMED CT "
+                "codes (CPSC 2018, CSN) and simulated conditions. Leave out --wordings."
             )
         self.feature_extractor = feature_extractor
         self.augmentation = augmentation
