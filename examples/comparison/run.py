@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
             _One(name, row, options.seeds[0], options).measure_a_step()
     for seed in options.seeds:
         for name, row in rows.items():
-            if (name, str(seed)) in {(line["row"], line["seed"]) for line in _lines(options.csv)}:
+            if (name, str(seed)) in {(line["row"], line["seed"]) for line in read_lines(options.csv)}:
                 print(f"{name}, seed {seed}: in {options.csv} already")
                 continue
             print(f"{name}, seed {seed}: {row['about']}", flush=True)
@@ -86,24 +86,24 @@ def main(arguments: list[str] | None = None) -> None:
                 for measure, result in evaluation.results["measures"].items():
                     figures = (result["macro_auroc"], *result["macro_auroc_interval"])
                     lines.append((name, seed, task, measure, *figures, steps, round(seconds, 1), version))
-            _append(options.csv, lines)
+            add_lines(options.csv, COLUMNS, lines)
             shutil.rmtree(one.folder / "embeddings", ignore_errors=True)
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
+def read_lines(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def _append(path: Path, lines: list[tuple]) -> None:
+def add_lines(path: Path, columns: list[str], lines: list[tuple]) -> None:
     """All lines or none, whenever the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     with partial.open("w", newline="") as file:
-        earlier = [tuple(line[column] for column in COLUMNS) for line in _lines(path)]
-        csv.writer(file, lineterminator="\n").writerows([tuple(COLUMNS), *earlier, *lines])
+        earlier = [tuple(line[column] for column in columns) for line in read_lines(path)]
+        csv.writer(file, lineterminator="\n").writerows([tuple(columns), *earlier, *lines])
     partial.replace(path)
 
 

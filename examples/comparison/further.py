@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the papers of CoRe-ECG and MERIT claim beyond a table of tasks, of the models that run.py left.
+
+    python examples/comparison/further.py --dataset ptbxl --output_dir WORK --test_splits validation test \
+        --csv examples/comparison/further.csv --rows random_init full coreecg merit \
+        --shifted csn=csn cpsc2018=cpsc2018 georgia=georgia
+
+- `fewer leads` (CoRe-ECG): a linear probe on the superclasses, trained and tested with 6, 3, 2 leads or one.
+- `few labels` (CoRe-ECG): the whole encoder fine-tuned for the superclasses on 5 % of the training patients.
+- `shift` (MERIT): PTB-XL's rhythm classes in other hospitals' records, zero-shot and by a probe fitted on PTB-XL.
+  Their SNOMED CT codes are read as the SCP codes that say the same; a class that a corpus lacks is left out.
+
+A row, seed and kind of measurement that the CSV file has is left out, so that the command goes on after a kill.
+"""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from accelerate import PartialState
+from run import add_lines, read_lines
+from supervised import dataset_of_classes, labels_in_training
+
+from cgdmer.data.storage import load_dataset_folder
+from cgdmer.data.wordings import load_wordings
+from cgdmer.evaluation.embeddings import embed_records
+from cgdmer.evaluation.evaluate import evaluate
+from cgdmer.evaluation.linear_probe import fit_linear_probe
+from cgdmer.evaluation.robustness import LEAD_SUBSETS, keep_leads
+from cgdmer.evaluation.splits import pooled, repaired_splits
+from cgdmer.evaluation.statistics import measure
+from cgdmer.evaluation.tasks import get_task
+from cgdmer.families import extractor_of, load_model, load_processor
+from cgdmer.training.finetune import finetune
+
+COLUMNS = ["row", "seed", "kind", "task", "measure", "macro_auroc", "interval_low", "interval_high"]
+SUPERCLASSES, RHYTHMS = get_task("ptbxl-super"), get_task("ptbxl-rhythm")
+SHARE = 0.05
+EPOCHS = 40  # of the few records: about 200 steps of 32
+
+Measures = list[tuple[str, str, dict[str, Any]]]  # task, measure, what `measure` returns
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="that of run.py")
+    parser.add_argument("--output_dir", required=True, type=Path, help="that of run.py")
+    parser.add_argument("--csv", required=True, type=Path, help="the results, a line a row, seed, kind and measure")
+    parser.add_argument("--rows", nargs="+", required=True, help="those whose models are measured")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--shifted", nargs="+", default=[], help="prepared corpora with SNOMED CT codes: NAME=FOLDER")
+    parser.add_argument("--test_splits", nargs="+", default=["test"], help="splits to test on, pooled")
+    options = parser.parse_args(arguments)
+    splits = load_dataset_folder(options.dataset)
+    for row in options.rows:
+        for model in sorted((options.output_dir / row).glob("seed_*/model")):
+            seed = int(model.parent.name.removeprefix("seed_"))
+            for kind in options.kinds:
+                key = {"row": row, "seed": str(seed), "kind": kind}
+                if any(line | key == line for line in read_lines(options.csv)):
+                    print(f"{row}, seed {seed}, {kind}: in {options.csv} already")
+                    continue
+                print(f"{row}, seed {seed}: {kind}", flush=True)
+                lines = []
+                for task, name, result in KINDS[kind](model, splits, seed, options):
+                    figures = (result["macro_auroc"], *result["macro_auroc_interval"])
+                    lines.append((row, seed, kind, task, name, *figures))
+                add_lines(options.csv, COLUMNS, lines)
+
+
+def fewer_leads(folder: Path, splits: datasets.DatasetDict, seed: int, options: argparse.Namespace) -> Measures:
+    model = load_model(folder).to(PartialState().device)
+    extractor = extractor_of(load_processor(folder, model))
+    parts = repaired_splits(splits, SUPERCLASSES)
+    train, test = (pooled(parts, names, SUPERCLASSES) for names in (("train",), options.test_splits))
+    found = []
+    for name, leads in LEAD_SUBSETS.items():
+        features = [
+            embed_records(model, extractor, replace(part, change=partial(keep_leads, leads=leads)), description=name)
+            for part in (train, test)
+        ]
+        probe = fit_linear_probe(features[0].pooled, train.labels, train.patients, seed=seed)
+        scores = probe.scores(features[1].pooled)[None]
+        result = measure(test.labels, scores, SUPERCLASSES.class_names, test.patients)
+        found.append((SUPERCLASSES.name, f"linear probe, {name}", result))
+    return found
+
+
+def few_labels(folder: Path, splits: datasets.DatasetDict, seed: int, options: argparse.Namespace) -> Measures:
+    """The patients are the same for every row of a seed; nothing is chosen on other records."""
+    dataset = options.output_dir / f"few_labels_{seed}"
+    if not dataset.is_dir():
+        train = splits["train"]
+        patients = np.unique(train["patient_id"])
+        chosen = set(np.random.default_rng(seed).choice(patients, round(SHARE * len(patients)), replace=False))
+        few = train.select([row for row, patient in enumerate(train["patient_id"]) if patient in chosen])
+        tested = datasets.concatenate_datasets([splits[name] for name in options.test_splits])
+        parts = datasets.DatasetDict({"train": few, "validation": tested.select(range(1)), "test": tested})
+        dataset_of_classes(parts, [SUPERCLASSES], dataset)
+    how = {"num_train_epochs": EPOCHS, "per_device_train_batch_size": 32, "seed": seed}
+    output = folder.parent / "few_labels"
+    result = finetune(str(folder), str(dataset), str(output), labels_in_training(dataset), **how)["test"]
+    shutil.rmtree(output)
+    return [(SUPERCLASSES.name, f"fine-tuned on {SHARE:.0%}", result)]
+
+
+def shift(folder: Path, splits: datasets.DatasetDict, seed: int, options: argparse.Namespace) -> Measures:
+    model = load_model(folder).to(PartialState().device)
+    processor, found = load_processor(folder, model), []
+    for given in options.shifted:
+        name, _, place = given.partition("=")
+        foreign = load_dataset_folder(place)
+        records = datasets.concatenate_datasets([part.map(as_scp_codes) for part in foreign.values()])
+        parts = datasets.DatasetDict({"train": splits["train"], "test": records})
+        evaluation = evaluate(model, processor, parts, RHYTHMS, fractions=(1.0,), untrained=False, seed=seed)
+        found += [(f"{RHYTHMS.name}, {name}", how, result) for how, result in evaluation.results["measures"].items()]
+    return found
+
+
+def as_scp_codes(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "labels": [load_wordings().finding(label) for label in row["labels"]]}
+
+
+KINDS: dict[str, Callable[..., Measures]] = {"fewer leads": fewer_leads, "few labels": few_labels, "shift": shift}
+
+if __name__ == "__main__":
+    main()
