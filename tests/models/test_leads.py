@@ -61,6 +61,12 @@ def test_other_leads_are_not_taken_for_standard_ones(name):
         standard_lead_name(name)
 
 
+@pytest.mark.parametrize("name", ["-aVR", " -II", "\u2212aVR", "I-II", "V1-V2", "LI-LII", "lead 1-2", "II.III"])
+def test_inverted_leads_and_differences_are_no_leads(name):
+    with pytest.raises(ECGInputError, match="turning its signal back"):
+        standard_lead_name(name)
+
+
 def test_names_keep_their_order():
     assert standard_lead_names(["v6", "AVR", "lead ii"]) == ["V6", "aVR", "II"]
     assert standard_lead_names([]) == []

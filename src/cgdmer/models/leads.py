@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The twelve standard leads: their order, the spellings they come in, and the four that two others determine."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4",
 
 # Every spelling is compared in upper case with spaces, dots, hyphens and underscores removed, and with one of these
 # prefixes taken off. "MLII" and the like are modified leads with other electrode positions: not the same, not listed.
+# A sign turns a lead over ("-aVR" in the order of Cabrera), and between two leads it is a difference ("I-II").
 _PREFIXES = ("LEAD", "ECGLEAD", "ECG")
 _ALIASES = {
     **{name.upper(): name for name in STANDARD_LEADS},
@@ -36,6 +38,8 @@ _ALIASES = {
     **{f"C{number}": f"V{number}" for number in range(1, 7)},
 }
 
+_SIGN = re.compile(r"\s*[-\u2212]")
+
 # Einthoven: I + III = II. Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. Any two limb leads fix all
 # six: each lead as a combination a*I + b*II.
 _LIMB_LEADS = {
@@ -59,12 +63,15 @@ def standard_lead_name(name: str) -> str:
         return standard
     raise ECGInputError(
         f"lead name {name!r} is not one of the twelve standard leads ({', '.join(STANDARD_LEADS)}). "
-        "Rename it, or leave that channel out."
+        "Rename it (a lead that is turned over only after turning its signal back), or leave that channel out."
     )
 
 
 @lru_cache(maxsize=1024)
 def _known_spelling(name: str) -> str | None:
+    parts = re.split("[ ._-]+", name.upper())
+    if _SIGN.match(name) or sum(part in _ALIASES for part in parts) > 1:
+        return None
     squeezed = "".join(character for character in name.upper() if character not in " .-_")
     candidates = [squeezed] + [squeezed.removeprefix(prefix) for prefix in _PREFIXES if squeezed.startswith(prefix)]
     return next((_ALIASES[candidate] for candidate in candidates if candidate in _ALIASES), None)
