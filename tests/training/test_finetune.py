@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import shutil
 
 import pytest
 import torch
@@ -7,7 +8,9 @@ from sklearn.metrics import roc_auc_score
 from transformers import AutoProcessor, pipeline
 
 from cgdmer import CGDMERConfig, CGDMERECGModel, CGDMERForECGClassification, CGDMERModel
+from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder, row_to_record
+from cgdmer.hub.cards import fill_card
 from cgdmer.models.errors import CorpusError
 from cgdmer.training.finetune import choose_labels, finetune
 
@@ -41,6 +44,27 @@ def test_frozen_encoder_stays_as_it_was_and_the_pipeline_gives_the_labels(model_
     assert scores == {
         name: pytest.approx(float(value), abs=1e-6) for name, value in zip(labels, expected, strict=True)
     }
+
+
+def test_a_finetuned_model_says_what_it_was_trained_on(model_folder, cohort_folder, tmp_path):
+    splits = load_dataset_folder(cohort_folder)
+    seen = Fingerprints.of(splits["test"].select(range(2)))  # as though pretrained on two of the test records
+    begun = shutil.copytree(model_folder, tmp_path / "begun")
+    seen.save(begun)
+    how = {"labels": ["low_voltage", "sinus_rhythm"], "num_train_epochs": 2, "per_device_train_batch_size": 16}
+    results = finetune(str(begun), str(cohort_folder), str(tmp_path / "tuned"), **how)
+    assert results["test"]["overlap"]["records"] == 2
+    assert json.loads((tmp_path / "tuned" / "results.json").read_text())["test"]["overlap"]["records"] == 2
+    trained_on = Fingerprints.of_model(str(tmp_path / "tuned"))
+    assert trained_on.overlap(splits["train"])["records"] == len(splits["train"])
+    assert trained_on.overlap(splits["test"])["records"] == 2
+    summary = json.loads((tmp_path / "tuned" / "training_summary.json").read_text())
+    assert summary["steps"] == 2 * (len(splits["train"]) // 16) and summary["samples"] == 16 * summary["steps"]
+    assert str(tmp_path) not in json.dumps(summary)
+    card = str(fill_card(tmp_path / "tuned", "someone/tuned"))
+    assert f"Records trained on: {len(splits['train'])}" in card and "Labels: low_voltage, sinus_rhythm" in card
+    assert "cgdmer finetune begun --dataset dataset --output_dir run --labels low_voltage sinus_rhythm" in card
+    assert "--num_train_epochs 2" in card and "--freeze_encoder" not in card
 
 
 def test_the_whole_model_is_trained_and_learns_its_training_records(model_folder, cohort_folder, tmp_path):

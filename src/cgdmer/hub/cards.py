@@ -30,7 +30,7 @@ from cgdmer.training import run_summary
 from cgdmer.training.arguments import build_parser
 
 _PLACES = (Path(__file__).parent / "template.md", Path(__file__).parents[3] / "model_cards" / "template.md")
-_UNKNOWN_TRAINING = f"Unknown: the model's folder holds no `{run_summary.FILE_NAME}`, which `cgdmer.pretrain` writes."
+_UNKNOWN_TRAINING = f"Unknown: the model's folder holds no `{run_summary.FILE_NAME}`, which training writes."
 _NORMALIZATIONS = {
     "fixed": "divided by {fixed_millivolts:g} mV",
     "minmax_record": "all leads together scaled to 0..1",
@@ -164,7 +164,7 @@ def _training_data(training: Mapping[str, Any] | None) -> str:
     begun = stages[-1]["options"].get("model_name_or_path")
     if begun:
         parts.append(f"Training began with the weights of {plain(begun)}, whose own data are unknown.")
-    text_tower = [stage["options"]["text_model_name_or_path"] for stage in stages]
+    text_tower = [stage["options"].get("text_model_name_or_path") for stage in stages]
     parts += [f"The text encoder began with the weights of {plain(one)}." for one in text_tower if one]
     parts.append(
         "`training_records.safetensors`, where it is there, holds fingerprints of the records and patients, by which "
@@ -192,6 +192,8 @@ def _data_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     if options.get("text_source"):
         reworded = ", also in other words" if options.get("wordings") else ""
         lines.append(f"- Texts: {texts[options['text_source']]}{reworded}.")
+    if options.get("labels"):
+        lines.append(f"- Labels: {plain(', '.join(options['labels']))}.")
     return "\n".join(lines)
 
 
@@ -243,6 +245,8 @@ def _cost_of(stage: Mapping[str, Any]) -> str:
     begun = stage["resumed_at_step"]
     since = f" since step {begun:,}, where the run was resumed; before that unknown" if begun else ""
     versions = ", ".join(f"{name} {version}" for name, version in stage["versions"].items())
+    if stage["options"].get("freeze_encoder"):
+        return f"A linear layer fitted to features in {stage['seconds'] / 3600:.2f} hours. {versions}."
     return (
         f"{stage['samples']:,} samples in {stage['steps']:,} steps on {stage['processes']} x "
         f"{plain(stage['device'])}, mixed precision: {stage['mixed_precision']}; {stage['seconds'] / 3600:.2f} hours "
@@ -326,18 +330,22 @@ def _reproduce(training: Mapping[str, Any] | None, all_results: Sequence[Mapping
 
 
 def _command_of(stage: Mapping[str, Any]) -> str:
-    """The command of a pretraining run, with the options that are not the default."""
-    parser, options = build_parser(), stage["options"]
-    launch = ["accelerate", "launch"]
-    if stage["processes"] > 1:
-        launch += ["--num_processes", str(stage["processes"])]
-    if stage["mixed_precision"] != "no":
-        launch += ["--mixed_precision", stage["mixed_precision"]]
-    words = [*launch, "-m", "cgdmer.pretrain", "--dataset", stage["data"]["name"], "--output_dir", "run"]
+    """The command of a run; of pretraining with the options that are not the default."""
+    options, data = dict(stage["options"]), ["--dataset", stage["data"]["name"], "--output_dir", "run"]
+    if stage.get("command") == run_summary.FINETUNE:
+        words = ["cgdmer", "finetune", options.pop("model_name_or_path"), *data, "--labels", *options.pop("labels")]
+    else:
+        words = ["accelerate", "launch"]
+        if stage["processes"] > 1:
+            words += ["--num_processes", str(stage["processes"])]
+        if stage["mixed_precision"] != "no":
+            words += ["--mixed_precision", stage["mixed_precision"]]
+        words += ["-m", "cgdmer.pretrain", *data]
+        parser = build_parser()
+        options = {name: value for name, value in options.items() if value != parser.get_default(name)}
     for name, value in options.items():
-        if value is None or value == parser.get_default(name):
-            continue
-        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        if value is not None and value is not False:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(words)
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a classifier on a user's own labels: the whole encoder, or a linear layer on the frozen one."""
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from transformers import AutoFeatureExtractor, get_scheduler
 
+from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.shards import dataset_summary
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder, row_to_record
 from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
@@ -24,6 +27,7 @@ from cgdmer.families import CLASSIFICATION, class_for, config_of, ecg_config_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeClassifier
+from cgdmer.training import run_summary
 from cgdmer.training.pairs import EpochSampler
 
 FEWEST_TRAINING_RECORDS = 10
@@ -84,14 +88,21 @@ def finetune(
 ) -> dict[str, Any]:
     """Train, save a folder that the pipeline `ecg-classification` loads, and measure on validation and test.
 
+    Beside the weights stand `training_summary.json`, from which a card is filled in, and the fingerprints of all
+    records that they were ever trained on.
+
     With `freeze_encoder` the classifier is the linear probe of the evaluation, its regularisation chosen on held-out
     training patients; else everything is trained with AdamW on binary cross-entropy, one sigmoid a label.
 
     Returns:
-        `labels`, and for `validation` and `test` what `measure` returns; also written to results.json.
+        `labels`, and for `validation` and `test` what `measure` returns, with `overlap`: how many of these records and
+        of other records of their patients the model was pretrained on (None: it does not say). Also written to
+        results.json.
     """
     set_seed(seed)
+    began = time.perf_counter()
     splits = load_dataset_folder(dataset)
+    pretrained_on = Fingerprints.of_model(model_name_or_path)
     label_names = choose_labels(splits["train"], labels)
     extractor = AutoFeatureExtractor.from_pretrained(model_name_or_path)
     parts = {name: LabelledDataset(splits[name], extractor, label_names) for name in splits}
@@ -104,10 +115,11 @@ def finetune(
     )
     accelerator = Accelerator()
     model.to(accelerator.device)
+    steps = 0
     if freeze_encoder:
         _fit_classifier(model, extractor, parts["train"], seed)
     else:
-        model = _train(
+        model, steps = _train(
             accelerator,
             model,
             parts["train"],
@@ -119,16 +131,52 @@ def finetune(
         )
     results: dict[str, Any] = {"labels": label_names}
     if accelerator.is_main_process:
+        seconds = time.perf_counter() - began
         model.save_pretrained(output_dir)
         extractor.save_pretrained(output_dir)
+        trained_on = Fingerprints.of(splits["train"])
+        (trained_on if pretrained_on is None else trained_on | pretrained_on).save(output_dir)
+        options = {"labels": label_names, "freeze_encoder": freeze_encoder, "num_train_epochs": num_train_epochs}
+        options |= {"learning_rate": learning_rate, "per_device_train_batch_size": per_device_train_batch_size}
+        options |= {"weight_decay": weight_decay, "seed": seed}
+        summary = _summary(accelerator, model_name_or_path, dataset, parts, options, steps)
+        run_summary.write(Path(output_dir), summary | {"seconds": seconds})
         for name in ("validation", "test"):
             part = parts[name]
             if (part.labels.any(axis=0) & ~part.labels.all(axis=0)).any():
                 logits = predict(model, part)
                 results[name] = measure(part.labels, logits, label_names, part.patients, seed=seed)
+                overlap = None if pretrained_on is None else pretrained_on.overlap(part.split)
+                results[name]["overlap"] = overlap
         results = without_nan(results)
         write_results_json(Path(output_dir) / "results.json", results)
     return results
+
+
+def _summary(
+    accelerator: Accelerator,
+    model_name_or_path: str,
+    dataset: str,
+    parts: Mapping[str, LabelledDataset],
+    options: Mapping[str, Any],
+    steps: int,
+) -> dict[str, Any]:
+    """See `run_summary`; no step is taken where the encoder is frozen."""
+    batch = min(options["per_device_train_batch_size"], len(parts["train"])) * accelerator.num_processes
+    records = len(parts["train"]), len(parts["validation"])
+    return {
+        "command": run_summary.FINETUNE,
+        "data": run_summary.of_dataset(dataset, dataset_summary(dataset), *records),
+        "options": {"model_name_or_path": run_summary.origin(model_name_or_path), **options},
+        "steps": steps,
+        "samples": steps * batch,
+        "resumed_at_step": 0,
+        "processes": accelerator.num_processes,
+        "device": run_summary.of_device(accelerator.device),
+        "mixed_precision": accelerator.mixed_precision,
+        "versions": run_summary.versions(),
+        "earlier": run_summary.of_model(model_name_or_path),
+    }
 
 
 def _fit_classifier(
@@ -179,7 +227,7 @@ def _train(accelerator, model, train, num_train_epochs, learning_rate, batch_siz
             progress.update(1)
             progress.set_postfix(loss=f"{loss.item():.3f}")
     progress.close()
-    return accelerator.unwrap_model(model)
+    return accelerator.unwrap_model(model), steps
 
 
 @torch.no_grad()

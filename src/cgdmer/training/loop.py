@@ -371,6 +371,7 @@ class _Run:
         summary = dataset_summary(options.dataset)
         earlier = options.model_name_or_path
         return {
+            "command": run_summary.PRETRAIN,
             "data": run_summary.of_dataset(options.dataset, summary, self.training.pairs.num_records, len(validation)),
             "options": run_summary.of_options(options),
             "steps": self.step,

@@ -20,6 +20,7 @@ import cgdmer
 from cgdmer.models.errors import ModelFolderError
 
 FILE_NAME = "training_summary.json"
+PRETRAIN, FINETUNE = "pretrain", "finetune"  # the commands that write it
 _OPTIONS = (
     *("streaming", "text_source", "wordings", "texts_per_record", "max_train_samples"),
     *("lead_dropout", "noise", "gain", "num_train_epochs", "max_train_steps"),
@@ -96,4 +97,15 @@ def write(folder: Path, summary: dict[str, Any]) -> None:
     (folder / FILE_NAME).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-__all__ = ["FILE_NAME", "of_dataset", "of_device", "of_model", "of_options", "origin", "versions", "write"]
+__all__ = [
+    "FILE_NAME",
+    "FINETUNE",
+    "PRETRAIN",
+    "of_dataset",
+    "of_device",
+    "of_model",
+    "of_options",
+    "origin",
+    "versions",
+    "write",
+]
