@@ -11,17 +11,10 @@ from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from no_package import forbid_the_package
 
-class NoPackage:
-    """Forbids the import of the package, however it is installed."""
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] == "cgdmer":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-sys.meta_path.insert(0, NoPackage())
+forbid_the_package()
 
 from transformers import (  # noqa: E402
     AutoConfig,
