@@ -16,10 +16,15 @@ from transformers import AutoModel, AutoProcessor, pipeline
 from cgdmer import CGDMERModel
 from cgdmer.cli import main
 from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.preparing import prepare_corpus
 from cgdmer.data.simulation import simulate_cohort
+from cgdmer.data.storage import load_dataset_folder
+from cgdmer.evaluation.evaluate import ZERO_SHOT, evaluate
+from cgdmer.evaluation.tasks import get_task
 from cgdmer.presets import SHIPPED_MODEL
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+CARD = README.parent / "model_cards" / "cgdmer-tiny-ptbxl.md"
 LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 
 
@@ -101,3 +106,17 @@ def test_the_first_example_of_the_readme_prints_what_it_says():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == expected
+
+
+@pytest.mark.slow
+def test_the_headline_is_what_comes_out_on_the_records_at_hand(real_data, tmp_path):
+    """Folds 9 and 10, which had no part in training or in any choice."""
+    prepare_corpus("ptb-xl", real_data / "ptb-xl-subset", tmp_path / "ptbxl")
+    model, processor = AutoModel.from_pretrained(SHIPPED_MODEL), AutoProcessor.from_pretrained(SHIPPED_MODEL)
+    how = {"test_splits": ("validation", "test"), "fractions": (), "untrained": False}
+    how["trained_on"] = Fingerprints.of_model(str(SHIPPED_MODEL))
+    evaluation = evaluate(model, processor, load_dataset_folder(tmp_path / "ptbxl"), get_task("ptbxl-super"), **how)
+    result = evaluation.results["measures"][ZERO_SHOT]
+    low, high = result["macro_auroc_interval"]
+    for text in (README, CARD):
+        assert f"{result['macro_auroc']:.3f} ({low:.3f} to {high:.3f})" in text.read_text()

@@ -11,12 +11,12 @@ from accelerate import PartialState
 from torch.utils.data import DataLoader
 from transformers import AutoFeatureExtractor
 
-from cgdmer import CGDMERForECGClassification
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.evaluate import Evaluation
 from cgdmer.evaluation.splits import pooled, repaired_splits
 from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import Task
+from cgdmer.families import CLASSIFICATION, class_for, config_of, ecg_config_of
 from cgdmer.training.finetune import LabelledDataset, predict
 from cgdmer.training.optimization import adamw
 
@@ -45,11 +45,15 @@ def labels_in_training(dataset: Path) -> list[str]:
     return sorted({label for row in rows for label in row["labels"]})
 
 
+def _classifier_class(folder: Path) -> type:
+    return class_for(ecg_config_of(config_of(str(folder))), CLASSIFICATION)
+
+
 def seconds_a_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
     """Of training the classifier; the first half of the steps is not counted."""
     extractor, labels = AutoFeatureExtractor.from_pretrained(start), labels_in_training(dataset)
     rows = LabelledDataset(load_dataset_folder(dataset)["train"], extractor, labels)
-    model = CGDMERForECGClassification.from_pretrained(start, num_labels=len(labels)).to(PartialState().device)
+    model = _classifier_class(start).from_pretrained(start, num_labels=len(labels)).to(PartialState().device)
     optimizer, began, done = adamw(model.train(), 1e-5, 0.0), 0.0, 0
     while True:
         for batch in DataLoader(rows, min(batch_size, len(rows)), shuffle=True, drop_last=True):
@@ -69,7 +73,7 @@ def evaluate_classifier(
     folder: Path, splits: datasets.DatasetDict, task: Task, test_splits: Sequence[str]
 ) -> Evaluation:
     """The classifier's own scores of a task's classes; a class without a training record scores 0 everywhere."""
-    model = CGDMERForECGClassification.from_pretrained(folder).to(PartialState().device)
+    model = _classifier_class(folder).from_pretrained(folder).to(PartialState().device)
     test = pooled(repaired_splits(splits, task), test_splits, task)
     logits = predict(model, LabelledDataset(test.rows, AutoFeatureExtractor.from_pretrained(folder), []))
     columns = [model.config.label2id.get(f"{task.name} {name}") for name in task.class_names]

@@ -129,6 +129,11 @@ def test_values_without_meaning_are_refused(options, message):
         (CGDMERConfig, {"ecg_config": {"mask_ration": 0.1}}, "CGDMERECGConfig has no option.*'mask_ratio'"),
         (CGDMERECGConfig, {"hiden_size": 16}, "Did you mean 'hidden_size'"),
         (CGDMERECGConfig, {"zzzz": 16}, "has no option 'zzzz'.$"),
+        (
+            CGDMERConfig,
+            {"model_type": "cgdmer_ecg", "attention_dropout": 0.0},
+            "of type .cgdmer_ecg., which CGDMERConfig",
+        ),
     ],
 )
 def test_a_misspelt_option_is_refused_with_the_nearest_one(make, options, message):

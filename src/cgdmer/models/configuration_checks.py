@@ -25,6 +25,12 @@ _KEYS_OF_TRANSFORMERS = {
 
 def refuse_unknown_keys(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
     """transformers keeps any unknown key silently, so that a misspelt option would have no effect at all."""
+    stated = kwargs.get("model_type", config.model_type)
+    if stated != config.model_type:
+        raise ConfigurationError(
+            f"the configuration is of a model of type {stated!r}, which {type(config).__name__} "
+            f"({config.model_type!r}) does not describe. Load it with AutoModel, or name the folder that you mean."
+        )
     for key in kwargs:
         if key in _KEYS_OF_TRANSFORMERS or key.startswith("_") or hasattr(type(config), key):
             continue
