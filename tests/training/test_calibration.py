@@ -2,7 +2,35 @@
 import numpy as np
 import pytest
 
-from cgdmer.training.calibration import platt_scaling
+from cgdmer.data.wordings import load_wordings
+from cgdmer.training.calibration import findings_and_texts, platt_scaling
+
+ROWS = [
+    {"text": "IMI", "labels": ["IMI", "164889003"], "statements": ["Inferior infarction.", "Atrial fibrillation."]},
+    {"text": "nothing", "labels": [], "statements": []},
+    {"text": "a finding without a code", "labels": [], "statements": ["Odd P waves."]},
+]
+
+
+def test_findings_and_reports_say_themselves():
+    held, says = findings_and_texts(ROWS, None)
+    assert held == [{"IMI", "164889003"}, {"nothing"}, {"Odd P waves."}]
+    assert says == {
+        "Inferior infarction.": "IMI",
+        "Atrial fibrillation.": "164889003",
+        "nothing": "nothing",
+        "Odd P waves.": "Odd P waves.",
+    }
+
+
+def test_other_words_and_general_terms_are_texts_too():
+    held, says = findings_and_texts(ROWS, load_wordings())
+    assert {"IMI", "AFIB", "myocardial infarction", "atrial fibrillation or flutter", "abnormal ECG"} <= held[0]
+    assert held[1:] == [{"nothing"}, {"Odd P waves."}]
+    assert says["Atrial fibrillation."] == "AFIB" and says["heart attack"] == "myocardial infarction"
+    assert says["inferior MI"] == "IMI" and says["Odd P waves."] == "Odd P waves."
+    assert "anterior MI" not in says  # no record has one
+    assert set(says.values()) <= set().union(*held)
 
 
 def test_finds_the_curve_that_made_the_data():

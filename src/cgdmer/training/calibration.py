@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a cosine to a probability: the two numbers of Platt scaling, fitted on validation records (ours)."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from cgdmer.data.wordings import Wordings
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.training.pairs import PairDataset, findings_of
@@ -20,19 +24,18 @@ def fit_score(model: ECGTextModel, processor: ECGProcessor, validation: PairData
     Every text (each distinct statement where the corpus has them, else each distinct report) against every validation
     record; a pair is positive when the record has that finding or report. With findings, the score of a finding is
     its probability among such records; with reports, where a text fits hardly any record but its own, both classes
-    are weighted alike.
+    are weighted alike. Where findings are stated in other words too, those words and the general terms are among the
+    texts: a group of findings is more frequent than a single one, and a curve through single ones calls it too rare.
     """
     model.eval()
+    wordings = validation.make_pair.wordings
     split = validation.split.select(range(min(MOST_RECORDS, len(validation.split))))
     rows = list(split.select_columns(["text", "labels", "statements"]))
     has_findings = any(row["statements"] for row in rows)
-    held: list[set[str]] = []
-    says: dict[str, str] = {}  # the finding behind each text
-    for row in rows:
-        findings = findings_of(row) if row["statements"] else [row["text"]]
-        says.update(zip(row["statements"] or [row["text"]], findings, strict=True))
-        held.append(set(findings))
-    texts = sorted(says)[:MOST_TEXTS]
+    held, says = findings_and_texts(rows, wordings)
+    texts = sorted(says)
+    if len(texts) > MOST_TEXTS:
+        texts = sorted(np.random.default_rng(0).choice(texts, MOST_TEXTS, replace=False).tolist())
     text_embeds = torch.cat(
         [
             model.get_text_features(
@@ -54,6 +57,25 @@ def fit_score(model: ECGTextModel, processor: ECGProcessor, validation: PairData
     model.config.score_scale, model.config.score_bias = scale, bias
 
 
+def findings_and_texts(
+    rows: Sequence[Mapping[str, Any]], wordings: Wordings | None
+) -> tuple[list[set[str]], dict[str, str]]:
+    """What each row holds, and all texts with the finding that each states. A report is a finding of its own."""
+    held: list[set[str]] = []
+    says: dict[str, str] = {}
+    for row in rows:
+        findings = findings_of(row) if row["statements"] else [row["text"]]
+        if wordings is not None:
+            findings = [wordings.finding(finding) for finding in findings]
+        says.update(zip(row["statements"] or [row["text"]], findings, strict=True))
+        general = [] if wordings is None else wordings.general_terms(findings)
+        held.append({*findings, *general})
+    if wordings is not None:
+        said = sorted(set().union(*held))
+        says |= {text: finding for finding in said for text in wordings.of_finding.get(finding, ())}
+    return held, says
+
+
 def platt_scaling(cosines: np.ndarray, matches: np.ndarray, weigh_alike: bool = False) -> tuple[float, float]:
     """Scale and bias of the logistic curve through (cosine, match) pairs; `weigh_alike`: both kinds count the same."""
     regression = LogisticRegression(C=1e6, class_weight="balanced" if weigh_alike else None)
@@ -61,4 +83,4 @@ def platt_scaling(cosines: np.ndarray, matches: np.ndarray, weigh_alike: bool = 
     return float(regression.coef_[0, 0]), float(regression.intercept_[0])
 
 
-__all__ = ["fit_score", "platt_scaling"]
+__all__ = ["findings_and_texts", "fit_score", "platt_scaling"]

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The card's section of results, from what `cgdmer evaluate --robustness` left of the four tasks.
+
+    python figures.py RESULTS
+
+Beside the macro AUROC over all classes stands that over classes with ten positives or more, with an interval of its
+own (95 %, from a bootstrap over patients).
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+
+from cgdmer.evaluation.comparison import RESULTS, SCORES
+from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT
+from cgdmer.evaluation.report import markdown_table
+from cgdmer.evaluation.statistics import (
+    BOOTSTRAP_SAMPLES,
+    FEWEST_POSITIVES,
+    auroc_by_column,
+    draws_of_patients,
+)
+
+TASKS = {"super": "superclasses", "sub": "subclasses", "form": "form", "rhythm": "rhythm"}
+
+
+def main(folder: str) -> None:
+    rows, lines = [], []
+    for short, name in TASKS.items():
+        place = Path(folder) / f"ptbxl-{short}"
+        results = json.loads((place / RESULTS).read_text())
+        measures, untrained = results["measures"], results["untrained"]
+        frequent, count = of_frequent_classes(place / SCORES)
+        cells = [in_words(measures[ZERO_SHOT]), f"{frequent}; {count} classes", in_words(measures[LINEAR_PROBE])]
+        random = f"{untrained[ZERO_SHOT]['macro_auroc']:.3f}"
+        rows.append([name, f"{measures[ZERO_SHOT]['records']}", *cells, random])
+        lines.append(f"- {short}: {by_class(measures[ZERO_SHOT]['per_class'])}.")
+        if short == "super":
+            robustness, groups, calibration = results["robustness"], results["groups"], results["calibration"]
+    heads = ["task", "records", "zero-shot, all classes", f"zero-shot, {FEWEST_POSITIVES} positives or more"]
+    print(markdown_table([*heads, "linear probe, all training labels", "zero-shot, random weights"], rows))
+    print("\nSuperclasses, zero-shot:\n")
+    for kind in (*robustness.values(), *groups.values()):
+        print(f"- {', '.join(condition(one) for one in kind)}.")
+    error, brier = calibration["expected_calibration_error"], calibration["brier"]
+    print(f"\nCalibration (superclasses): mean difference {error:.3f}, Brier score {brier:.3f} (of always saying how")
+    print(f"frequent a class is: {calibration['brier_of_prevalence']:.3f}).")
+    for one in calibration["bins"]:
+        print(f"  {one['mean_score']:.3f} said, {one['share_positive']:.3f} found, {one['scores']} scores")
+    print(f"\nClasses with {FEWEST_POSITIVES} positives or more, and how many they have:\n")
+    print("\n".join(lines))
+
+
+def in_words(result: dict[str, Any]) -> str:
+    low, high = result["macro_auroc_interval"]
+    return f"{result['macro_auroc']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def condition(one: dict[str, Any]) -> str:
+    return f"{one['name']} {in_words(one[ZERO_SHOT])}, {one[ZERO_SHOT]['records']} records"
+
+
+def by_class(results: dict[str, dict[str, Any]]) -> str:
+    found = {name: one for name, one in results.items() if not one["few_positives"]}
+    ordered = sorted(found.items(), key=lambda item: -item[1]["auroc"])
+    return ", ".join(f"{name} {one['auroc']:.2f} ({one['positives']})" for name, one in ordered)
+
+
+def of_frequent_classes(path: Path) -> tuple[str, int]:
+    """The macro AUROC over frequent classes in words, and how many they are."""
+    table = pyarrow.parquet.read_table(path)
+    columns = {name: table.column(name).to_numpy() for name in ("patient_id", "class", "label", ZERO_SHOT)}
+    shape = (-1, len(set(columns["class"])))
+    labels, scores = columns["label"].reshape(shape), columns[ZERO_SHOT].reshape(shape)
+    usable = (labels.sum(axis=0) >= FEWEST_POSITIVES) & ~labels.all(axis=0)
+    labels, scores = labels[:, usable], scores[:, usable]
+    patients = columns["patient_id"].reshape(shape)[:, 0]
+    draws = [
+        np.nanmean(auroc_by_column(labels[drawn], scores[drawn]))
+        for drawn in draws_of_patients(patients, BOOTSTRAP_SAMPLES, seed=0)
+    ]
+    low, high = np.percentile(draws, (2.5, 97.5))
+    return f"{auroc_by_column(labels, scores).mean():.3f} ({low:.3f} to {high:.3f})", int(usable.sum())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
