@@ -4,6 +4,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from cgdmer.cli import build_parser, main
 from cgdmer.data.simulation import simulate_cohort, simulate_record
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
-from cgdmer.presets import preset_folder
+from cgdmer.presets import SHIPPED_MODEL, preset_folder
 from recordings import write_wfdb
 
 
@@ -167,3 +168,15 @@ def test_what_cannot_be_done_is_said_in_a_line(arguments, message, model_folder,
     assert main([argument.format(**places) for argument in arguments]) == 1
     complaint = capsys.readouterr().err.strip().splitlines()[-1]
     assert complaint.startswith(f"cgdmer {arguments[0]}:") and message in complaint
+
+
+def test_every_command_knows_the_model_that_comes_along_by_name(tmp_path, monkeypatch):
+    options = build_parser().parse_args(["evaluate", "cgdmer-tiny-ptbxl", "--dataset", "d", "--output_dir", "o"])
+    assert Path(options.model) == SHIPPED_MODEL
+    assert Path(build_parser().parse_args(["app", "--model", "cgdmer-tiny-ptbxl"]).model) == SHIPPED_MODEL
+    assert (
+        build_parser().parse_args(["app", "--model", "someone/cgdmer-tiny-ptbxl"]).model == "someone/cgdmer-tiny-ptbxl"
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cgdmer-tiny-ptbxl").mkdir()  # a folder of one's own goes before
+    assert build_parser().parse_args(["app", "--model", "cgdmer-tiny-ptbxl"]).model == "cgdmer-tiny-ptbxl"

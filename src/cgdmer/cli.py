@@ -10,6 +10,7 @@ from typing import Any
 
 from cgdmer import commands
 from cgdmer.models.errors import CGDMERError
+from cgdmer.presets import model_source
 
 EXAMPLES = """\
 examples:
@@ -27,6 +28,14 @@ pretraining has its own door:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
 """
 _RECORD = "a WFDB record, with or without .hea; or a file in DICOM, HL7 aECG, GE MUSE XML or EDF"
+_MODEL: dict[str, Any] = {
+    "type": model_source,
+    "help": "a pretrained model's folder or Hub id, or cgdmer-tiny-ptbxl, which the package brings",
+}
+_MODEL_THAT_COMES: dict[str, Any] = {
+    "type": model_source,
+    "help": "a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl, which the package brings)",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -86,7 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
         "Trains the ECG encoder of MODEL with a linear classifier, one sigmoid a label, and saves a folder that\n"
         'pipeline("ecg-classification", model=OUTPUT_DIR) loads.',
     )
-    finetune.add_argument("model", help="a pretrained model's folder or Hub id")
+    finetune.add_argument(
+        "model", type=model_source, help="a pretrained model's folder or Hub id, or cgdmer-tiny-ptbxl"
+    )
     finetune.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
     finetune.add_argument("--output_dir", required=True)
     finetune.add_argument("--labels", nargs="+", help="labels to train on (default: all with ten training records)")
@@ -104,7 +115,9 @@ def build_parser() -> argparse.ArgumentParser:
         "Measures MODEL on the test split, beside the same model with random weights. Nothing is chosen on the test\n"
         "records. In-domain when the model was pretrained on the same corpus: say so when you quote the figures.",
     )
-    evaluate.add_argument("model", help="a pretrained model's folder or Hub id")
+    evaluate.add_argument(
+        "model", type=model_source, help="a pretrained model's folder or Hub id, or cgdmer-tiny-ptbxl"
+    )
     evaluate.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
     evaluate.add_argument(
         "--tasks",
@@ -142,7 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
         "this package, and a model card with the results. The folder is loaded before anything is sent.\n"
         "Log in first with `hf auth login`, or set HF_TOKEN to a token that may write.",
     )
-    push.add_argument("model", help="a model's folder")
+    push.add_argument("model", type=model_source, help="a model's folder")
     push.add_argument("repository", help="org/name on the Hub; made if it is not there")
     push.add_argument(
         "--results", nargs="+", metavar="DIR", default=[], help="folders that `cgdmer evaluate --output_dir` wrote"
@@ -175,9 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Scores every label for the recording, each by itself. Research use only. Not a medical device.",
     )
     classify.add_argument("record", help=_RECORD)
-    classify.add_argument(
-        "--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl, which the package brings)"
-    )
+    classify.add_argument("--model", **_MODEL_THAT_COMES)
     classify.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
     classify.add_argument("--exclusive", action="store_true", help="the labels exclude each other: scores add to one")
     classify.add_argument("--plot", metavar="PNG", help="also draw the recording with the scores")
@@ -192,7 +203,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("record", help="a WFDB record, with or without .hea")
     explain.add_argument("--label", required=True, help='e.g. "premature ventricular beats"')
-    explain.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
+    explain.add_argument(
+        "--model", type=model_source, help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)"
+    )
     explain.add_argument("--output", metavar="PNG", default="relevance.png", help="default: %(default)s")
 
     app = command(
@@ -203,7 +216,9 @@ def build_parser() -> argparse.ArgumentParser:
         'edit the findings; see scores and where they come from. Needs Gradio: pip install "cgdmer[app]".\n'
         "Research use only. Not a medical device.",
     )
-    app.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
+    app.add_argument(
+        "--model", type=model_source, help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)"
+    )
     app.add_argument("--port", type=int, help="default: the first free one from 7860 on")
 
     score = command(
@@ -219,7 +234,9 @@ def build_parser() -> argparse.ArgumentParser:
     given = score.add_mutually_exclusive_group(required=True)
     given.add_argument("--labels", nargs="+", help='e.g. "atrial fibrillation" "normal ECG"')
     given.add_argument("--labels_file", help="a text file with a label a line")
-    score.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
+    score.add_argument(
+        "--model", type=model_source, help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)"
+    )
     score.add_argument("--split", help="of a prepared dataset (default: all)")
     score.add_argument("--embeddings", action="store_true", help="also a column with each record's unit vector")
     score.add_argument("--batch_size", type=int, default=64, help="records at a time (default: %(default)s)")
@@ -236,7 +253,9 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("text", nargs="?", help='e.g. "atrial fibrillation with fast ventricular response"')
     search.add_argument("--record", help="instead of TEXT: the id of a record in the dataset, or a file")
     search.add_argument("--top", type=int, default=10, help="how many (default: %(default)s)")
-    search.add_argument("--model", help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)")
+    search.add_argument(
+        "--model", type=model_source, help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)"
+    )
     search.add_argument("--split", help="search in this one (default: in all)")
     search.add_argument("--cache_dir", help="keeps embeddings (default: DATASET.embeddings)")
 
@@ -257,7 +276,7 @@ def build_parser() -> argparse.ArgumentParser:
         "model's before it is kept. Needs the extra: pip install 'cgdmer[export]'. Research use only. Not a medical\n"
         "device.",
     )
-    export.add_argument("model", help="a pretrained model's folder or Hub id, or cgdmer-tiny-ptbxl, which comes along")
+    export.add_argument("model", **_MODEL)
     export.add_argument("output", metavar="OUTPUT.onnx", help="a new file")
     export.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
     export.add_argument("--leads", nargs="+", help="that recordings will have, e.g. I II (default: all twelve)")

@@ -5,7 +5,6 @@ Imports stand inside the functions, so that a command waits for no more than it 
 """
 
 import argparse
-import os
 from typing import Any
 
 
@@ -288,11 +287,8 @@ def plot(options: argparse.Namespace) -> dict[str, Any]:
 def export(options: argparse.Namespace) -> dict[str, Any]:
     from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
     from cgdmer.inference.exporting import export_onnx
-    from cgdmer.presets import SHIPPED_MODEL
 
-    shipped = options.model == SHIPPED_MODEL.name and not os.path.exists(options.model)
-    model = SHIPPED_MODEL if shipped else options.model
-    exported = export_onnx(model, options.output, options.labels, options.leads)
+    exported = export_onnx(options.model, options.output, options.labels, options.leads)
     if not options.json:
         print("{output}: {bytes} bytes; its answers are the model's to {difference:.1e}".format(**exported))
         print(f"ecg_values: (batch, {len(exported['leads'])}, samples), {', '.join(exported['leads'])}")

@@ -27,4 +27,10 @@ def preset_folder(name_or_path: str) -> Path:
     )
 
 
-__all__ = ["SHIPPED_MODEL", "preset_folder"]
+def model_source(name: str) -> str:
+    """The folder of the model that comes with the package, by its name; any other folder or Hub id as it is."""
+    shipped = name == SHIPPED_MODEL.name and not Path(name).exists()
+    return str(SHIPPED_MODEL) if shipped else name
+
+
+__all__ = ["SHIPPED_MODEL", "model_source", "preset_folder"]

@@ -7,6 +7,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 
 from cgdmer.models.errors import ConfigurationError
+from cgdmer.presets import model_source
 from cgdmer.training.pairs import TEXT_SOURCES
 
 TRACKERS = sorted(kind.value for kind in LoggerType if kind != LoggerType.ALL)
@@ -64,7 +65,11 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
     start.add_argument(
         "--config_name", help="start from random weights: a preset's folder or name (cgdmer-tiny, coreecg-tiny, ...)"
     )
-    start.add_argument("--model_name_or_path", help="go on from a pretrained model, with a new schedule")
+    start.add_argument(
+        "--model_name_or_path",
+        type=model_source,
+        help="go on from a pretrained model (a folder, a Hub id or cgdmer-tiny-ptbxl), with a new schedule",
+    )
     model.add_argument("--text_model_name_or_path", help="load the text tower and its tokenizer from here")
     model.add_argument(
         "--freeze_text_layers",
