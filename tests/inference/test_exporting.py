@@ -59,6 +59,8 @@ def assert_as_the_pipeline(classify, path: Path, records: list[ECGRecord]) -> No
     for row, record in enumerate(records):
         expected = {one["label"]: one["score"] for one in classify(record, candidate_labels=LABELS)}
         assert dict(zip(LABELS, scores[row].tolist(), strict=True)) == pytest.approx(expected, abs=1e-4)
+        log_odds = {label: np.log(score / (1 - score)) for label, score in expected.items()}
+        assert dict(zip(LABELS, logits[row].tolist(), strict=True)) == pytest.approx(log_odds, abs=1e-2)
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), scores, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
 
@@ -66,7 +68,7 @@ def assert_as_the_pipeline(classify, path: Path, records: list[ECGRecord]) -> No
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_scores_are_the_pipelines_in_batches_of_any_size(classify, exported, records, count):
     assert_as_the_pipeline(classify, exported, records[:count])
-    assert np.ptp(answers(exported, records)[0], axis=0).min() > 0.01
+    assert np.ptp(answers(exported, records)[1], axis=0).min() > 0.5  # else the comparison would prove little
 
 
 def test_real_recordings(classify, exported, real_data):
