@@ -243,5 +243,7 @@ def test_without_findings_there_is_nothing_to_word(cohort_folder, labelled_folde
         main([*start, "--dataset", str(labelled_folder)])
     with pytest.raises(ConfigurationError, match="draws several texts of a record's findings"):
         main([*start[:-1], "--dataset", str(labelled_folder), "--texts_per_record", "2"])
+    own = load_dataset_folder(cohort_folder).map(lambda row: {"labels": [f"ours {label}" for label in row["labels"]]})
+    own.save_to_disk(tmp_path / "own")
     with pytest.raises(CorpusError, match="no label of which there are wordings"):
-        main([*start, "--dataset", str(cohort_folder), "--text_source", "statements"])
+        main([*start, "--dataset", str(tmp_path / "own"), "--text_source", "statements"])
