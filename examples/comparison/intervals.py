@@ -1,79 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Macro AUROC over seeds and patients. Shapes: S seeds, P probes of one model, R records, C classes."""
+"""Macro AUROC over seeds and patients. Shapes: S seeds, P probes of one model, R records, C classes, D draws."""
 
-import re
-from collections import defaultdict
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
+from cgdmer.evaluation.evaluate import Evaluation
 from cgdmer.evaluation.statistics import auroc_by_column, draws_of_patients
 from cgdmer.models.errors import CorpusError
 
-_FIRST_COLUMNS = ("record_id", "patient_id", "class", "label")
+DRAWS = 500
 
 
-class Scores:
-    """What the seeds of one row gave the records of one task.
+def macro_aurocs(labels: np.ndarray, scores: np.ndarray, patients: Sequence[str], draws: int = DRAWS) -> np.ndarray:
+    """(1 + D,) the macro AUROC of one model, mean over probes: first as it is, then of each draw.
+
+    A draw takes as many patients as there are, with replacement: the n-th draw always the same ones, so that rows can
+    be compared draw by draw. A draw leaves out a class without positive or negative records.
 
     Args:
-        files: `scores.parquet`, one a seed.
-
-    Attributes:
-        records, patients: (R,)
         labels: (R, C) bool.
-        by_measure: (S, P, R, C) for each measure.
+        scores: (P, R, C).
+    """
+    usable = labels.any(axis=0) & ~labels.all(axis=0)
+    weights = draws_of_patients(patients, draws, seed=0)
+    by_probe = [auroc_by_column(labels[:, usable], one[:, usable], weights) for one in scores]
+    return np.mean([np.nanmean(one, axis=1) for one in by_probe], axis=0)
+
+
+def over_seeds(of_seeds: np.ndarray) -> np.ndarray:
+    """(1 + D,) from (S, 1 + D): the mean over seeds; in each draw, over as many seeds drawn with replacement."""
+    random = np.random.default_rng(1)
+    num_seeds, columns = of_seeds.shape
+    seeds = random.integers(num_seeds, size=(num_seeds, columns))
+    seeds[:, 0] = np.arange(num_seeds)
+    return np.take_along_axis(of_seeds, seeds, axis=0).mean(axis=0)
+
+
+def draws_file(results: Path, row: str, seed: int | str) -> Path:
+    """Beside the CSV file of the results."""
+    return results.with_name(f"{results.stem}_draws") / f"{row}-{seed}.safetensors"
+
+
+def write_draws(path: Path, evaluations: dict[str, Evaluation]) -> None:
+    """The draws of one row and seed by task and measure, and which records and labels they are of."""
+    tensors, records = {}, {}
+    for task, one in evaluations.items():
+        records[task] = hashlib.sha256("\n".join(one.record_ids).encode() + one.labels.tobytes()).hexdigest()
+        for measure, scores in one.scores.items():
+            tensors[f"{task}/{measure}"] = macro_aurocs(one.labels, scores, one.patients).astype(np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    save_file(tensors, partial, metadata=records)
+    partial.replace(path)
+
+
+def read_draws(results: Path) -> dict[tuple[str, str, str], np.ndarray]:
+    """By measure, row and task (S, 1 + D).
 
     Raises:
-        CorpusError: the files are about different records.
+        CorpusError: rows or seeds are about different records.
     """
-
-    def __init__(self, files: list[Path]):
-        tables = [pyarrow.parquet.read_table(file) for file in files]
-        first = {name: tables[0].column(name).to_numpy() for name in _FIRST_COLUMNS}
-        shape = (-1, len(set(first["class"])))
-        self.labels = first["label"].reshape(shape)
-        self.records, self.patients = (first[name].reshape(shape)[:, 0] for name in ("record_id", "patient_id"))
-        for file, table in zip(files, tables, strict=True):
-            if not all(np.array_equal(table.column(name).to_numpy(), first[name]) for name in _FIRST_COLUMNS):
-                raise CorpusError(f"{file} and {files[0]} are not about the same records. Evaluate again.")
-        names = [name for name in tables[0].column_names if name not in _FIRST_COLUMNS]
-        columns: dict[str, list[str]] = defaultdict(list)
-        for name in names:
-            columns[re.sub(r" \(\d+\)$", "", name)].append(name)
-        self.by_measure = {
-            measure: np.array([[table.column(name).to_numpy().reshape(shape) for name in several] for table in tables])
-            for measure, several in columns.items()
-        }
-
-
-def macro_aurocs(scores: Scores, measure: str, samples: int) -> np.ndarray:
-    """(1 + samples,) the macro AUROC, mean over seeds and probes: first as it is, then of each draw.
-
-    A draw takes as many patients and as many seeds as there are, with replacement. The patients of the n-th draw are
-    always the same, those of another row as well. A draw leaves out a class without positive or negative records.
-    """
-    by_seed, num_seeds = scores.by_measure[measure], len(scores.by_measure[measure])
-    usable = scores.labels.any(axis=0) & ~scores.labels.all(axis=0)
-    labels, by_seed = scores.labels[:, usable], by_seed[..., usable]
-    random = np.random.default_rng(1)
-
-    def of(drawn: np.ndarray | slice, seeds: np.ndarray) -> float:
-        areas = {
-            seed: np.mean([np.nanmean(auroc_by_column(labels[drawn], one[drawn])) for one in by_seed[seed]])
-            for seed in np.unique(seeds)
-        }
-        return float(np.mean([areas[seed] for seed in seeds]))
-
-    draws = [of(slice(None), np.arange(num_seeds))]
-    for drawn in draws_of_patients(scores.patients, samples, seed=0):
-        draws.append(of(drawn, random.integers(num_seeds, size=num_seeds)))
-    return np.array(draws)
+    found: dict[tuple[str, str, str], list[np.ndarray]] = {}
+    records: dict[str, str] = {}
+    for path in sorted(draws_file(results, "any", 0).parent.glob("*.safetensors")):
+        row = path.stem.rpartition("-")[0]
+        with safe_open(path, "numpy") as file:
+            for task, digest in (file.metadata() or {}).items():
+                if records.setdefault(task, digest) != digest:
+                    raise CorpusError(
+                        f"{path}: its records or labels of {task} are not those of the other files in the folder. "
+                        "Measure this row again on the same dataset and splits, or give it a CSV file of its own."
+                    )
+            for name in file.keys():  # noqa: SIM118
+                task, _, measure = name.partition("/")
+                found.setdefault((measure, row, task), []).append(file.get_tensor(name).astype(float))
+    return {key: np.stack(of_seeds) for key, of_seeds in found.items()}
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
-    """95 %, of what `macro_aurocs` returned, or of the difference of two such."""
+    """95 %, of draws as `over_seeds` returns them, or of the difference of two such."""
     low, high = np.percentile(draws[1:], (2.5, 97.5))
     return float(low), float(high)
 
@@ -84,4 +94,4 @@ def p_value(differences: np.ndarray) -> float:
     return float(min(1.0, 2 * (tail + 1) / len(differences)))
 
 
-__all__ = ["Scores", "interval", "macro_aurocs", "p_value"]
+__all__ = ["draws_file", "interval", "macro_aurocs", "over_seeds", "p_value", "read_draws", "write_draws"]

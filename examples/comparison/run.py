@@ -6,13 +6,14 @@
 
 Each file of rows/ says what a row of the comparison changes of base.json. Nothing is chosen on the validation split,
 so that it can be tested on too. A row and seed that the CSV file has is left out, so that the same command goes on
-after a kill; the lines of a row and seed are written all at once.
+after a kill; the lines of a row and seed are written all at once, after the draws from which summary.py makes its
+intervals (results_draws/ beside results.csv).
 
 `--minutes` are those of training steps, without validation and loading. How long a step takes is measured for all rows
 before the first training (steps 21 to 30 of a run of 30) and kept: the cosine schedule must know its end beforehand,
 all seeds of a row make the same number of steps, and a resumed run makes as many as it began with. The machine should
 do nothing else until the first training begins; from there on, what else it does makes the runs longer, not shorter in
-steps.
+steps. A row of which the CSV file has a seed already makes as many steps as that.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import set_seed
+from intervals import draws_file, write_draws
 from rows import ROWS, read_row, write_preset
 from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training, seconds_a_step
 
@@ -86,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
                 for measure, result in evaluation.results["measures"].items():
                     figures = (result["macro_auroc"], *result["macro_auroc_interval"])
                     lines.append((name, seed, task, measure, *figures, steps, round(seconds, 1), version))
+            write_draws(draws_file(options.csv, name, seed), evaluations)
             add_lines(options.csv, COLUMNS, lines)
             shutil.rmtree(one.folder / "embeddings", ignore_errors=True)
 
@@ -165,7 +168,7 @@ class _One:
 
     def measure_a_step(self) -> None:
         """Once for all seeds of the row."""
-        if self.training == "none" or self.seconds_file.is_file():
+        if self.training == "none" or self.seconds_file.is_file() or self._steps_of_another_seed():
             return
         print(f"{self.seconds_file.parent.name}: how long a step takes", flush=True)
         if self.training == SUPERVISED:
@@ -183,7 +186,13 @@ class _One:
         """So many as fit the time."""
         if self.options.max_train_steps:
             return self.options.max_train_steps
+        if steps := self._steps_of_another_seed():
+            return steps
         return max(1, round(60 * self.options.minutes / json.loads(self.seconds_file.read_text())))
+
+    def _steps_of_another_seed(self) -> int | None:
+        lines = read_lines(self.options.csv)
+        return next((int(line["steps"]) for line in lines if line["row"] == self.place.name), None)
 
     def _supervised_start(self) -> tuple[Path, Path, int]:
         """(dataset with the classes of all tasks, random weights to start from, batch size)."""

@@ -1,53 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables in Markdown of what run.py measured: each row, and its difference from the full model.
 
-    python examples/comparison/summary.py --output_dir WORK > summary.md
+    python examples/comparison/summary.py --csv examples/comparison/results.csv > summary.md
 
-A figure is the mean over seeds. Its interval (95 %) is a bootstrap over patients and seeds; a row and the full model
-are measured on the same draws of patients. From three seeds it has two thirds of the variance between seeds that many
-would show. p is two-sided, of one comparison: correct it for how many there are.
+It reads the draws that run.py left beside that file, so that it needs neither models nor records. A figure is the
+mean over seeds. Its interval (95 %) is a bootstrap over patients and seeds; a row and the full model are measured on
+the same draws of patients. From three seeds it has two thirds of the variance between seeds that many would show. p is
+two-sided, of one comparison: correct it for how many there are.
 """
 
 import argparse
-from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
-from intervals import Scores, interval, macro_aurocs, p_value
+from intervals import interval, over_seeds, p_value, read_draws
 from supervised import SUPERVISED
-from tqdm.auto import tqdm
 
-from cgdmer.evaluation.comparison import SCORES
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
 from cgdmer.evaluation.evaluate import LINEAR_PROBE
-from cgdmer.models.errors import CorpusError
 
 FULL = "full"
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", required=True, type=Path, help="that of run.py")
-    parser.add_argument("--bootstrap_samples", type=int, default=500)
+    parser.add_argument("--csv", required=True, type=Path, help="that of run.py")
     options = parser.parse_args(arguments)
-    files: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for path in sorted(options.output_dir.glob(f"*/seed_*/*/{SCORES}")):
-        files[path.parents[2].name, path.parent.name].append(path)
-    draws: dict[str, dict[tuple[str, str], np.ndarray]] = defaultdict(dict)  # by measure, row and task
-    records: dict[str, np.ndarray] = {}
-    for (row, task), of_seeds in tqdm(files.items(), desc="bootstrap"):
-        scores = Scores(of_seeds)
-        if not np.array_equal(records.setdefault(task, scores.records), scores.records):
-            raise CorpusError(f"{of_seeds[0]} is not about the records of the other rows. Evaluate again.")
-        for measure in scores.by_measure:
-            draws[measure][row, task] = macro_aurocs(scores, measure, options.bootstrap_samples)
-    for measure, of_rows in draws.items():
+    of_seeds = read_draws(options.csv)
+    draws = {key: over_seeds(values) for key, values in of_seeds.items()}
+    for measure in dict.fromkeys(measure for measure, _, _ in draws):
         figures, differences = {}, {}
         reference = LINEAR_PROBE if measure == SUPERVISED else measure
-        for (row, task), values in of_rows.items():
+        for (_, row, task), values in ((key, values) for key, values in draws.items() if key[0] == measure):
             low, high = interval(values)
-            figures[f"{row}, {len(files[row, task])} seed(s)", task] = f"{values[0]:.3f} ({low:.3f} to {high:.3f})"
-            full = draws.get(reference, {}).get((FULL, task))
+            seeds = len(of_seeds[measure, row, task])
+            figures[f"{row}, {seeds} seed(s)", task] = f"{values[0]:.3f} ({low:.3f} to {high:.3f})"
+            full = draws.get((reference, FULL, task))
             if row != FULL and full is not None:
                 by, (low, high) = values - full, interval(values - full)
                 differences[row, task] = f"{by[0]:+.3f} ({low:+.3f} to {high:+.3f}), p {p_value(by):.3f}"

@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from cgdmer.evaluation import statistics
 from cgdmer.evaluation.statistics import (
     auroc_by_column,
     average_precision_by_column,
     best_thresholds,
+    draws_of_patients,
     f1_by_column,
     measure,
     paired_difference,
@@ -53,6 +55,45 @@ def test_f1_agrees_with_scikit_learn_at_the_best_threshold_there_is():
         found = f1_by_column(labels, scores, thresholds)[column]
         assert found == pytest.approx(max(wanted))
         assert found == pytest.approx(f1_score(labels[:, column], scores[:, column] >= thresholds[column]))
+
+
+def test_a_record_that_counts_twice_is_there_twice():
+    labels, scores, _, patients = sample(200)
+    scores = np.round(scores, 1)
+    thresholds = best_thresholds(labels, scores)
+    weights = draws_of_patients(patients, 20, seed=3)
+    weights[5] *= ~labels[:, 1]  # a draw without a positive record of a class
+    assert (weights[0] == 1).all() and (weights[1:].sum(axis=1) > 0).all()
+    for metric, more in ((auroc_by_column, ()), (average_precision_by_column, ()), (f1_by_column, (thresholds,))):
+        together = metric(labels, scores, *more, weights)
+        for weight, found in zip(weights, together, strict=True):
+            rows = np.repeat(np.arange(200), weight)
+            assert found == pytest.approx(metric(labels[rows], scores[rows], *more), nan_ok=True)
+        assert np.isnan(together[5]).tolist() == [False, True, False]
+
+
+def test_draws_that_do_not_fit_at_once_are_the_same(monkeypatch):
+    labels, scores, _, patients = sample(150)
+    weights = draws_of_patients(patients, 30, seed=0)
+    at_once = [metric(labels, scores, weights) for metric in (auroc_by_column, average_precision_by_column)]
+    monkeypatch.setattr(statistics, "_MOST_CELLS", 7 * 150)
+    in_parts = [metric(labels, scores, weights) for metric in (auroc_by_column, average_precision_by_column)]
+    assert np.array_equal(at_once, in_parts)
+
+
+def test_a_draw_takes_all_records_of_as_many_patients_as_there_are():
+    patients = [f"p{number % 40}" for number in range(100)]  # 20 of three records, 20 of two
+    weights = draws_of_patients(patients, 50, seed=1)
+    for draw in weights:
+        of_patient = {patient: set(draw[np.array(patients) == patient]) for patient in set(patients)}
+        assert all(len(counts) == 1 for counts in of_patient.values())
+        assert sum(counts.pop() for counts in of_patient.values()) == 40
+
+
+def test_a_score_that_is_not_a_number_measures_nothing():
+    labels, scores, *_ = sample(100)
+    scores[3, 1] = np.nan
+    assert np.isnan(auroc_by_column(labels, scores)).tolist() == [False, True, False]
 
 
 def test_a_class_without_positives_on_validation_has_no_f1():

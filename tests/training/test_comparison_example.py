@@ -8,16 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from transformers import AutoFeatureExtractor
 
 from cgdmer import CGDMERForECGClassification
-from cgdmer.evaluation.comparison import write_scores
 from cgdmer.evaluation.evaluate import Evaluation
 from cgdmer.families import PRETRAINING, class_for, ecg_config_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
@@ -154,6 +155,15 @@ def test_steps_are_those_that_fit_the_minutes(compared):
 
 
 @pytest.mark.slow
+def test_another_seed_makes_as_many_steps_wherever_it_runs(compared, cohort_folder, tmp_path):
+    options = Namespace(dataset=cohort_folder, output_dir=tmp_path, csv=compared / "results.csv", max_train_steps=None)
+    other = run._One("full", rows.read_row("full", compared / "base.json"), 5, options)
+    other.measure_a_step()
+    assert not other.seconds_file.exists()
+    assert other._steps() == int(of(compared, "full", 0)[0]["steps"])
+
+
+@pytest.mark.slow
 def test_seeds_train_different_models(compared):
     one, two = (load_file(compared / "work" / "full" / f"seed_{s}" / "model" / "model.safetensors") for s in (0, 1))
     name = "ecg_model.layers.0.feed_forward.fc1.weight"
@@ -171,10 +181,13 @@ def test_measures_are_those_that_mean_something(compared):
 def test_the_supervised_row_is_scored_by_its_own_classifier(compared, cohort_folder):
     model = CGDMERForECGClassification.from_pretrained(compared / "work" / "supervised" / "seed_1" / "model")
     assert all(label.startswith("simulated ") for label in model.config.label2id)
-    scores = intervals.Scores([compared / "work" / "supervised" / "seed_1" / "simulated" / "scores.parquet"])
-    usable = scores.labels.any(axis=0) & ~scores.labels.all(axis=0)
-    expected = roc_auc_score(scores.labels[:, usable], scores.by_measure["supervised"][0, 0][:, usable])
-    assert float(of(compared, "supervised", 1)[0]["macro_auroc"]) == pytest.approx(expected)
+    table = pyarrow.parquet.read_table(compared / "work" / "supervised" / "seed_1" / "simulated" / "scores.parquet")
+    columns = {name: table.column(name).to_numpy() for name in ("class", "label", "supervised")}
+    areas = []
+    for name in set(columns["class"]):
+        labels, scores = (columns[column][columns["class"] == name] for column in ("label", "supervised"))
+        areas += [roc_auc_score(labels, scores)] if labels.any() and not labels.all() else []
+    assert float(of(compared, "supervised", 1)[0]["macro_auroc"]) == pytest.approx(np.mean(areas))
 
 
 @pytest.mark.slow
@@ -191,7 +204,7 @@ def test_classes_stand_for_labels_in_every_task(compared, cohort_folder):
 
 @pytest.mark.slow
 def test_the_summary_has_every_row_and_the_figures_of_the_file(compared, capsys):
-    summary.main(["--output_dir", str(compared / "work"), "--bootstrap_samples", "20"])
+    summary.main(["--csv", str(compared / "results.csv")])
     text = capsys.readouterr().out
     mean = np.mean([float(line["macro_auroc"]) for seed in (0, 1) for line in of(compared, "full", seed)[:1]])
     assert f"| full, 2 seed(s) | {mean:.3f} (" in text
@@ -202,68 +215,78 @@ def test_the_summary_has_every_row_and_the_figures_of_the_file(compared, capsys)
 # The statistics of the summary.
 
 
-def planted(folder: Path, seed: int, quality: float, records: int = 200) -> Path:
-    """Scores that follow the labels as closely as `quality` says; three probes of one measure."""
+def planted(place: Path, row: str, seed: int, quality: float, records: int = 200) -> Evaluation:
+    """Scores that follow the labels as closely as `quality` says; three probes of one measure. Their draws are
+    written, and the scores returned."""
     labels = np.random.default_rng(0).random((records, 4)) < 0.3
     random = np.random.default_rng([seed, int(100 * quality)])
     scores = {"zero-shot": quality * labels + random.normal(size=(1, *labels.shape))}
     scores["linear probe 1 %"] = quality * labels + random.normal(size=(3, *labels.shape))
     ids = [f"r{number}" for number in range(records)]
     patients = [f"p{number // 2}" for number in range(records)]
-    folder.mkdir(parents=True, exist_ok=True)
     evaluation = Evaluation({}, ids, patients, labels, scores, np.zeros((records, 0)))
-    write_scores(folder / "scores.parquet", evaluation, tuple("abcd"))
-    return folder / "scores.parquet"
+    intervals.write_draws(intervals.draws_file(place / "results.csv", row, seed), {"simulated": evaluation})
+    return evaluation
+
+
+def of_row(place: Path, row: str, measure: str = "zero-shot") -> np.ndarray:
+    return intervals.over_seeds(intervals.read_draws(place / "results.csv")[measure, row, "simulated"])
 
 
 def test_figures_are_means_over_seeds_and_probes(tmp_path):
-    scores = intervals.Scores([planted(tmp_path / str(seed), seed, 1.0) for seed in range(2)])
-    assert {name: values.shape for name, values in scores.by_measure.items()} == {
-        "zero-shot": (2, 1, 200, 4),
-        "linear probe 1 %": (2, 3, 200, 4),
-    }
-    for name, values in scores.by_measure.items():
-        expected = np.mean([roc_auc_score(scores.labels, one) for one in values.reshape(-1, 200, 4)])
-        assert intervals.macro_aurocs(scores, name, 2)[0] == pytest.approx(expected)
+    both = [planted(tmp_path, "full", seed, 1.0) for seed in range(2)]
+    for measure, probes in (("zero-shot", 1), ("linear probe 1 %", 3)):
+        areas = [roc_auc_score(one.labels, scores) for one in both for scores in one.scores[measure]]
+        assert len(areas) == 2 * probes
+        assert of_row(tmp_path, "full", measure)[0] == pytest.approx(np.mean(areas))
+
+
+def test_a_draw_is_the_area_of_the_drawn_patients_records(tmp_path):
+    """The n-th draw again, record by record, from the same random numbers."""
+    one = planted(tmp_path, "full", 0, 1.0)
+    found = intervals.read_draws(tmp_path / "results.csv")["zero-shot", "full", "simulated"][0]
+    random = np.random.default_rng(0)
+    records = [np.flatnonzero(np.array(one.patients) == patient) for patient in np.unique(one.patients)]
+    for number in range(1, 4):
+        drawn = np.concatenate([records[who] for who in random.integers(100, size=100)])
+        assert found[number] == pytest.approx(roc_auc_score(one.labels[drawn], one.scores["zero-shot"][0][drawn]))
 
 
 def test_a_better_row_is_told_from_an_equal_one(tmp_path):
-    good, again, bad = (
-        intervals.Scores([planted(tmp_path / name / str(seed), seed, quality) for seed in range(3)])
-        for name, quality in (("good", 1.5), ("again", 1.5), ("bad", 0.5))
-    )
-    draws = [intervals.macro_aurocs(one, "zero-shot", 200) for one in (good, again, bad)]
-    assert np.array_equal(draws[0], draws[1])  # the same draws of patients and seeds
-    low, high = intervals.interval(draws[0] - draws[2])
-    assert 0 < low < (draws[0] - draws[2])[0] < high
-    assert intervals.p_value(draws[0] - draws[2]) == pytest.approx(2 / 201)
-    assert intervals.p_value(draws[0] - draws[1]) == 1.0
+    for row, quality in (("good", 1.5), ("again", 1.5), ("bad", 0.5)):
+        for seed in range(3):
+            planted(tmp_path, row, seed, quality)
+    good, again, bad = (of_row(tmp_path, row) for row in ("good", "again", "bad"))
+    assert np.array_equal(good, again)  # the same draws of patients and seeds
+    low, high = intervals.interval(good - bad)
+    assert 0 < low < (good - bad)[0] < high
+    assert intervals.p_value(good - bad) == pytest.approx(2 / (intervals.DRAWS + 1))
+    assert intervals.p_value(good - again) == 1.0
 
 
 def test_seeds_that_differ_widen_the_interval(tmp_path):
-    alike = intervals.Scores([planted(tmp_path / "a" / str(seed), seed, 1.0) for seed in range(3)])
-    apart = intervals.Scores([planted(tmp_path / "b" / str(s), s, q) for s, q in enumerate((0.4, 1.0, 1.6))])
-    widths = [np.diff(intervals.interval(intervals.macro_aurocs(s, "zero-shot", 200)))[0] for s in (alike, apart)]
+    for seed, quality in enumerate((0.4, 1.0, 1.6)):
+        planted(tmp_path, "alike", seed, 1.0)
+        planted(tmp_path, "apart", seed, quality)
+    widths = [np.diff(intervals.interval(of_row(tmp_path, row)))[0] for row in ("alike", "apart")]
     assert widths[1] > 1.5 * widths[0]
 
 
-def test_scores_of_other_records_are_refused(tmp_path):
-    files = [planted(tmp_path / "a", 0, 1.0), planted(tmp_path / "b", 1, 1.0, records=100)]
-    with pytest.raises(CorpusError, match="not about the same records"):
-        intervals.Scores(files)
+def test_draws_of_other_records_are_refused(tmp_path):
+    planted(tmp_path, "full", 0, 1.0)
+    planted(tmp_path, "other", 1, 1.0, records=100)
+    with pytest.raises(CorpusError, match=r"other-1\.safetensors: its records or labels of simulated"):
+        intervals.read_draws(tmp_path / "results.csv")
 
 
 def test_without_a_linear_probe_supervised_training_stands_by_itself(tmp_path, capsys):
     labels = np.random.default_rng(0).random((60, 2)) < 0.5
     ids = [f"r{number}" for number in range(60)]
     for row, measure in (("full", "zero-shot"), ("contrast_only", "zero-shot"), ("supervised", "supervised")):
-        folder = tmp_path / row / "seed_0" / "simulated"
-        folder.mkdir(parents=True)
         scores = {measure: np.random.default_rng(1).normal(size=(1, 60, 2))}
-        write_scores(
-            folder / "scores.parquet", Evaluation({}, ids, ids, labels, scores, np.zeros((60, 0))), ("a", "b")
-        )
-    summary.main(["--output_dir", str(tmp_path), "--bootstrap_samples", "20"])
+        evaluation = Evaluation({}, ids, ids, labels, scores, np.zeros((60, 0)))
+        intervals.write_draws(intervals.draws_file(tmp_path / "results.csv", row, 0), {"simulated": evaluation})
+    summary.main(["--csv", str(tmp_path / "results.csv")])
     tables = dict(part.split("\n", 1) for part in capsys.readouterr().out.split("### ")[1:])
     assert "| contrast_only | +0.000" in tables["zero-shot, macro AUROC minus that of full (zero-shot)"]
     assert "| supervised, 1 seed(s) |" in tables["supervised, macro AUROC"]

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """AUROC, AUPRC and F1 by class and over classes, with bootstrap intervals over patients; two models compared.
 
-Shapes: R records, C classes, S seeds.
+Shapes: R records, C classes, S seeds, D draws of the bootstrap, G groups of records with the same score.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from cgdmer.models.errors import CorpusError
 
 FEWEST_POSITIVES = 10  # classes with fewer are marked: their own figure says little
 BOOTSTRAP_SAMPLES = 1000
+_MOST_CELLS = 2**22  # draws times records that are worked on at a time: some 100 MB
 
 
 def measure(
@@ -58,33 +58,28 @@ def measure(
     cuts = None if thresholds is None else np.broadcast_to(thresholds, (len(by_seed), len(usable)))[:, usable]
     names = [name for name, kept in zip(class_names, usable, strict=True) if kept]
 
-    def by_class(drawn: np.ndarray | slice) -> dict[str, np.ndarray]:
-        wanted, found = labels[drawn], by_seed[:, drawn]
-        values = {
-            "auroc": np.mean([auroc_by_column(wanted, one) for one in found], axis=0),
-            "auprc": np.mean([average_precision_by_column(wanted, one) for one in found], axis=0),
-        }
-        if cuts is not None:
-            f1 = [f1_by_column(wanted, one, cut) for one, cut in zip(found, cuts, strict=True)]
-            values["f1"] = np.mean(f1, axis=0)
-        return values
-
-    whole = by_class(slice(None))
-    draws = [by_class(drawn) for drawn in draws_of_patients(patients, bootstrap_samples, seed)]
+    weights = draws_of_patients(patients, bootstrap_samples, seed)
+    areas = [auroc_by_column(labels, one, weights) for one in by_seed]
+    by_metric = {
+        "auroc": np.mean(areas, axis=0),
+        "auprc": np.mean([average_precision_by_column(labels, one, weights) for one in by_seed], axis=0),
+    }
+    if cuts is not None:
+        f1 = [f1_by_column(labels, one, cut, weights) for one, cut in zip(by_seed, cuts, strict=True)]
+        by_metric["f1"] = np.mean(f1, axis=0)
     result: dict[str, Any] = {"records": len(labels), "patients": len(set(patients))}
     if len(by_seed) > 1:
-        result["macro_auroc_by_seed"] = [_mean(auroc_by_column(labels, one)) for one in by_seed]
+        result["macro_auroc_by_seed"] = [_mean(one[0]) for one in areas]
     per_class: dict[str, dict[str, Any]] = {
         name: {"positives": int(count), "few_positives": bool(count < FEWEST_POSITIVES)}
         for name, count in zip(names, positives[usable], strict=True)
     }
-    for metric, values in whole.items():
-        drawn_values = np.array([draw[metric] for draw in draws])
-        result[f"macro_{metric}"] = _mean(values)
-        result[f"macro_{metric}_interval"] = _interval([_mean(row) for row in drawn_values])
+    for metric, (whole, *draws) in by_metric.items():
+        result[f"macro_{metric}"] = _mean(whole)
+        result[f"macro_{metric}_interval"] = _interval([_mean(draw) for draw in draws])
         for column, name in enumerate(names):
-            per_class[name][metric] = float(values[column])
-            per_class[name][f"{metric}_interval"] = _interval(drawn_values[:, column])
+            per_class[name][metric] = float(whole[column])
+            per_class[name][f"{metric}_interval"] = _interval([draw[column] for draw in draws])
     left_out = [name for name, kept in zip(class_names, usable, strict=True) if not kept]
     return {**result, "per_class": per_class, "left_out": left_out}
 
@@ -111,37 +106,40 @@ def paired_difference(
         two-sided, the share of draws on the other side of zero, doubled (never below 2 / (draws + 1)).
     """
     labels = np.asarray(labels, dtype=bool)
+    weights = draws_of_patients(patients, bootstrap_samples, seed)
 
-    def area(scores: np.ndarray, drawn: np.ndarray | slice) -> float:
-        by_seed = scores.reshape(-1, *labels.shape)
-        return float(np.mean([_mean(auroc_by_column(labels[drawn], one[drawn])) for one in by_seed]))
+    def areas(scores: np.ndarray) -> np.ndarray:
+        """(1 + D,) as the draws are."""
+        by_seed = [auroc_by_column(labels, one, weights) for one in scores.reshape(-1, *labels.shape)]
+        return np.mean([[_mean(draw) for draw in one] for one in by_seed], axis=0)
 
-    areas = area(first, slice(None)), area(second, slice(None))
-    if np.isnan(areas).any():
+    of_first, of_second = areas(first), areas(second)
+    if np.isnan(of_first[0]) or np.isnan(of_second[0]):
         raise CorpusError("no class has both positive and negative records: there is nothing to compare.")
-    draws = np.array(
-        [area(first, drawn) - area(second, drawn) for drawn in draws_of_patients(patients, bootstrap_samples, seed)]
-    )
+    difference, draws = of_first[0] - of_second[0], (of_first - of_second)[1:]
     draws = draws[np.isfinite(draws)]
     tail = min((draws <= 0).sum(), (draws >= 0).sum())
     p_value = min(1.0, 2 * (tail + 1) / (len(draws) + 1))
     return {
-        "first": areas[0],
-        "second": areas[1],
-        "difference": areas[0] - areas[1],
+        "first": float(of_first[0]),
+        "second": float(of_second[0]),
+        "difference": float(difference),
         "interval": _interval(draws),
         "p_value": float(p_value),
     }
 
 
-def draws_of_patients(patients: Sequence[str], count: int, seed: int) -> Iterator[np.ndarray]:
-    """Indices of the records of as many patients as there are, drawn with replacement; `count` times."""
+def draws_of_patients(patients: Sequence[str], count: int, seed: int) -> np.ndarray:
+    """(1 + D, R) how often each record counts: first each once, then in draws of as many patients as there are, with
+    replacement; all records of a patient are drawn together."""
     _, patient_of_record = np.unique(np.asarray(patients), return_inverse=True)
-    order = np.argsort(patient_of_record, kind="stable")
-    groups = np.split(order, np.cumsum(np.bincount(patient_of_record))[:-1])
+    num_patients = patient_of_record.max() + 1
     random = np.random.default_rng(seed)
-    for _ in range(count):
-        yield np.concatenate([groups[patient] for patient in random.integers(len(groups), size=len(groups))])
+    times = np.ones((1 + count, len(patient_of_record)), np.uint16)
+    for draw in times[1:]:
+        drawn = random.integers(num_patients, size=num_patients)
+        draw[:] = np.bincount(drawn, minlength=num_patients)[patient_of_record]
+    return times
 
 
 def best_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -159,39 +157,81 @@ def best_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.where(labels.any(axis=0), thresholds, np.nan)
 
 
-def auroc_by_column(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def auroc_by_column(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """(C,) the same as scikit-learn's for each column, ties counted half; NaN where a class is missing.
 
-    Written for speed: a thousand draws of thousands of records.
+    With `weights` (D, R), how often each record counts in each draw: (D, C). Written for speed: each column is sorted
+    once for all draws.
     """
-    positives = labels.sum(axis=0)
-    negatives = len(labels) - positives
-    rank_sums = (rankdata(scores, axis=0) * labels).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (rank_sums - positives * (positives + 1) / 2) / (positives * negatives)
+
+    def area(positives_DG: np.ndarray, all_DG: np.ndarray) -> np.ndarray:
+        negatives_DG = all_DG - positives_DG
+        above_DG = np.cumsum(positives_DG, axis=1) - positives_DG / 2
+        return (negatives_DG * above_DG).sum(axis=1) / (positives_DG.sum(axis=1) * negatives_DG.sum(axis=1))
+
+    return _by_column(area, labels, scores, weights)
 
 
-def average_precision_by_column(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """(C,) the same as scikit-learn's for each column, tied scores taken together; NaN where a class is missing."""
-    order, ends = _descending(scores)
-    sorted_labels = np.take_along_axis(labels, order, axis=0)
-    precision = np.cumsum(sorted_labels, axis=0) / np.arange(1, len(labels) + 1)[:, None]
-    # Each record gets the precision at the last record with the same score.
-    position = np.where(ends, np.arange(len(labels))[:, None], len(labels))
-    last = np.minimum.accumulate(position[::-1], axis=0)[::-1]
-    positives = labels.sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        area = (np.take_along_axis(precision, last, axis=0) * sorted_labels).sum(axis=0) / positives
-    return np.where(positives < len(labels), area, np.nan)
+def average_precision_by_column(
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """(C,) the same as scikit-learn's for each column, tied scores taken together; NaN where a class is missing.
+
+    `weights` as for `auroc_by_column`.
+    """
+
+    def area(positives_DG: np.ndarray, all_DG: np.ndarray) -> np.ndarray:
+        hits_DG, called_DG = np.cumsum(positives_DG, axis=1), np.cumsum(all_DG, axis=1)
+        # Before the first record of a draw nothing is called, and no positive there counts.
+        precision_DG = hits_DG / np.maximum(called_DG, 1)
+        value = (precision_DG * positives_DG).sum(axis=1) / hits_DG[:, -1]
+        return np.where(hits_DG[:, -1] < called_DG[:, -1], value, np.nan)
+
+    return _by_column(area, labels, scores, weights)
 
 
-def f1_by_column(labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """(C,) F1 of calling everything from the threshold on positive; NaN where a class or its threshold is missing."""
+def f1_by_column(
+    labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """(C,) F1 of calling everything from the threshold on positive; NaN where a class or its threshold is missing.
+
+    `weights` as for `auroc_by_column`.
+    """
     called = scores >= thresholds
-    positives = labels.sum(axis=0)
+    weights_DR = np.ones((1, len(labels))) if weights is None else weights.astype(float)
+    positives, total = weights_DR @ labels, weights_DR.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = 2 * (labels & called).sum(axis=0) / (positives + called.sum(axis=0))
-    return np.where(np.isnan(thresholds) | (positives == 0) | (positives == len(labels)), np.nan, f1)
+        f1 = 2 * (weights_DR @ (labels & called)) / (positives + weights_DR @ called)
+    f1 = np.where(np.isnan(thresholds) | (positives == 0) | (positives == total), np.nan, f1)
+    return f1[0] if weights is None else f1
+
+
+def _by_column(
+    metric: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    weights: np.ndarray | None,
+) -> np.ndarray:
+    """(C,), with weights (D, C): `metric` of how many positive records, and how many of all, have each score (both
+    (D, G), the highest score first). NaN where a score is NaN."""
+    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores)
+    weights_DR = np.ones((1, len(labels))) if weights is None else weights
+    found = np.full((len(weights_DR), labels.shape[1]), np.nan)
+    at_a_time = max(1, _MOST_CELLS // max(1, len(labels)))
+    for column in range(labels.shape[1]):
+        order = np.argsort(-scores[:, column], kind="stable")
+        ordered = scores[order, column]
+        if not len(ordered) or np.isnan(ordered).any():
+            continue
+        groups = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        for begin in range(0, len(weights_DR), at_a_time):
+            drawn_DR = weights_DR[begin : begin + at_a_time, order].astype(float)
+            counted: tuple[np.ndarray, ...] = (drawn_DR * labels[order, column], drawn_DR)  # from here on (D, G)
+            if len(groups) < len(ordered):
+                counted = tuple(np.add.reduceat(one, groups, axis=1) for one in counted)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found[begin : begin + at_a_time, column] = metric(*counted)
+    return found[0] if weights is None else found
 
 
 def _descending(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
