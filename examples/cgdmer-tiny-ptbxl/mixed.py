@@ -18,7 +18,8 @@ import datasets
 import numpy as np
 from simulated import SEED
 
-from cgdmer.data.simulated_waveforms import draw_anatomy, infarct_wall
+from cgdmer.data.simulated_ventricles import infarct_wall
+from cgdmer.data.simulated_waveforms import draw_anatomy
 from cgdmer.data.storage import load_dataset_folder
 
 REAL_FOR_EACH_SIMULATED = 2

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cgdmer.data import simulated_waveforms, simulation
+from cgdmer.data import simulated_atria, simulated_ventricles, simulation
 from cgdmer.data.simulation import CONDITIONS, simulate_cohort, simulate_patient, simulate_record
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError
@@ -323,7 +323,7 @@ def _regular(interval, _refractory, duration, _rng):
     return np.arange(-interval, duration + interval, interval)
 
 
-def _late_qrs(anatomy, pr_interval, rng, original=simulated_waveforms.p_waves):
+def _late_qrs(anatomy, pr_interval, rng, original=simulated_atria.p_waves):
     return original(anatomy, pr_interval + 0.08, rng)
 
 
@@ -331,7 +331,7 @@ def _no_shift(_conditions, _complex, _rng):
     return np.zeros(8)
 
 
-def _all_scaled(waves, limb, precordial, gain, original=simulated_waveforms._scale_voltages):
+def _all_scaled(waves, limb, precordial, gain, original=simulated_ventricles._scale_voltages):
     return original(waves, 0.8, 2.0, gain)
 
 
@@ -340,11 +340,11 @@ def _all_scaled(waves, limb, precordial, gain, original=simulated_waveforms._sca
     [
         (simulation, "_fibrillation_onsets", _regular, "atrial_fibrillation", False),
         (simulation, "p_waves", _late_qrs, "first_degree_av_block", True),
-        (simulated_waveforms, "_st_shift", _no_shift, "anterior_st_elevation", False),
-        (simulated_waveforms, "_st_shift", _no_shift, "inferior_st_elevation", False),
-        (simulated_waveforms, "_st_shift", _no_shift, "st_depression", False),
-        (simulated_waveforms, "_scale_voltages", _all_scaled, "left_ventricular_hypertrophy", False),
-        (simulated_waveforms, "_scale_voltages", _all_scaled, "low_voltage", False),
+        (simulated_ventricles, "_st_shift", _no_shift, "anterior_st_elevation", False),
+        (simulated_ventricles, "_st_shift", _no_shift, "inferior_st_elevation", False),
+        (simulated_ventricles, "_st_shift", _no_shift, "st_depression", False),
+        (simulated_ventricles, "_scale_voltages", _all_scaled, "left_ventricular_hypertrophy", False),
+        (simulated_ventricles, "_scale_voltages", _all_scaled, "low_voltage", False),
     ],
 )
 def test_faults_in_the_simulator_are_noticed(monkeypatch, module, function, fault, condition, expected):

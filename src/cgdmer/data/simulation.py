@@ -9,19 +9,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
+from cgdmer.data.simulated_atria import fibrillatory_waves, flutter_waves, p_waves
 from cgdmer.data.simulated_reports import CONDITIONS, Condition, write_report
-from cgdmer.data.simulated_waveforms import (
-    NUM_INDEPENDENT_LEADS,
-    Anatomy,
-    add_beats,
-    draw_anatomy,
-    ectopic_waves,
-    fibrillatory_waves,
-    flutter_waves,
-    infarct_territories,
-    p_waves,
-    ventricular_waves,
-)
+from cgdmer.data.simulated_ventricles import ectopic_waves, infarct_territories, ventricular_waves
+from cgdmer.data.simulated_waveforms import NUM_INDEPENDENT_LEADS, Anatomy, add_beats, draw_anatomy
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.leads import STANDARD_LEADS
