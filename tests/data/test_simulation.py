@@ -323,15 +323,15 @@ def _regular(interval, _refractory, duration, _rng):
     return np.arange(-interval, duration + interval, interval)
 
 
-def _late_qrs(anatomy, pr_interval, rng, original=simulated_atria.p_waves):
-    return original(anatomy, pr_interval + 0.08, rng)
+def _late_qrs(anatomy, pr_interval, rng, enlarged, original=simulated_atria.p_waves):
+    return original(anatomy, pr_interval + 0.08, rng, enlarged)
 
 
 def _no_shift(_conditions, _complex, _rng):
     return np.zeros(8)
 
 
-def _all_scaled(waves, limb, precordial, gain, original=simulated_ventricles._scale_voltages):
+def _all_scaled(waves, limb, precordial, gain, of_right, original=simulated_ventricles._scale_voltages):
     return original(waves, 0.8, 2.0, gain)
 
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 import cgdmer.data.wordings as module
 from cgdmer.data.ptbxl import statement_sentence
-from cgdmer.data.simulation import CONDITIONS
+from cgdmer.data.simulated_conditions import ALL_CONDITIONS
 from cgdmer.data.snomed import snomed_statements
 from cgdmer.data.wordings import load_wordings
 from cgdmer.evaluation.tasks import get_task
@@ -136,9 +136,10 @@ def test_terms_are_the_same_for_codes_of_other_corpora():
 
 def test_simulated_conditions_are_findings_of_the_corpora():
     wordings = load_wordings()
-    assert all(wordings.of_finding[wordings.finding(name)] for name in CONDITIONS)
+    assert all(wordings.of_finding[wordings.finding(name)] for name in ALL_CONDITIONS)
     assert wordings.finding("first_degree_av_block") == "1AVB" and wordings.finding("t_wave_inversion") == "INVT"
-    new = {name for name in CONDITIONS if wordings.finding(name) == name}
+    assert wordings.finding("premature_atrial_beats") == "PAC" and wordings.finding("lateral_infarction") == "LMI"
+    new = {name for name in ALL_CONDITIONS if wordings.finding(name) == name}
     assert new == {"anterior_st_elevation", "inferior_st_elevation"}
     assert all(
         {"ST elevation", "myocardial infarction", "abnormal ECG"} <= set(wordings.general_of[name]) for name in new

@@ -3,26 +3,49 @@
 
 import numpy as np
 
-from cgdmer.data.simulated_waveforms import NUM_INDEPENDENT_LEADS, PRECORDIAL, Anatomy, Waves, waves_of
+from cgdmer.data.simulated_waveforms import NUM_INDEPENDENT_LEADS, PRECORDIAL, Anatomy, Waves, direction, waves_of
 
 
-def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator) -> Waves:
-    """Right then left atrium; the P wave begins `pr_interval` seconds before the QRS complex."""
+def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator, enlarged: bool = False) -> Waves:
+    """Right then left atrium; the P wave begins `pr_interval` seconds before the QRS complex.
+
+    Args:
+        enlarged: the left atrium, so that its part comes later, larger and from further behind: two humps in lead II
+            and a deep negative end in V1.
+    """
     duration = rng.uniform(0.09, 0.108)
     size = anatomy.p_size * rng.uniform(0.9, 1.1)
     tilt = rng.uniform(-0.015, 0.015)
     right = size * np.array([0.05 + tilt, 0.085 - tilt, 0.05]) @ anatomy.lead_vectors
     left = size * np.array([0.075 + tilt, 0.06 - tilt, -0.05]) @ anatomy.lead_vectors
+    centre_of_left, half_of_left = 0.62, 0.38
+    if enlarged:
+        duration += rng.uniform(0.034, 0.05)
+        left = max(size, 0.9) * np.array([0.1 + tilt, 0.085 - tilt, -rng.uniform(0.17, 0.24)]) @ anatomy.lead_vectors
+        centre_of_left, half_of_left = 0.7, 0.3
     # The precordial gains are those of the ventricles, which lie nearer; the atria are seen smaller.
     right[PRECORDIAL] *= 0.7
     left[PRECORDIAL] *= 0.7
-    half = 0.33 * duration
+    half = (0.27 if enlarged else 0.33) * duration
     return waves_of(
         [
             ((-pr_interval + half, half, 0.0, half), right),
-            ((-pr_interval + 0.62 * duration, 0.38 * duration, 0.0, 0.38 * duration), left),
+            (
+                (-pr_interval + centre_of_left * duration, half_of_left * duration, 0.0, half_of_left * duration),
+                left,
+            ),
         ]
     )
+
+
+def ectopic_p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator) -> Waves:
+    """Of a premature atrial beat: from elsewhere in the atria, so of another shape, in the inferior leads negative or
+    small."""
+    duration, size = rng.uniform(0.075, 0.105), anatomy.p_size * rng.uniform(0.1, 0.16)
+    frontal = direction(rng.uniform(-140, -30))
+    wave = size * np.array([frontal[0], frontal[1], rng.uniform(-0.5, 0.7)]) @ anatomy.lead_vectors
+    wave[PRECORDIAL] *= 0.7
+    return waves_of([((-pr_interval + 0.5 * duration, 0.5 * duration, 0.0, 0.5 * duration), wave)])
 
 
 def _slow_curve(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -59,4 +82,4 @@ def flutter_waves(time: np.ndarray, frequency: float, phase: float, rng: np.rand
     return size * (weight[:, None] * tooth + front[:, None] * round_wave)
 
 
-__all__ = ["fibrillatory_waves", "flutter_waves", "p_waves"]
+__all__ = ["ectopic_p_waves", "fibrillatory_waves", "flutter_waves", "p_waves"]

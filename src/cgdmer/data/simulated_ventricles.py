@@ -30,6 +30,10 @@ from cgdmer.data.simulated_waveforms import (
     waves_of,
 )
 
+_RIGHT_BLOCKS = {"right_bundle_branch_block", "incomplete_right_bundle_branch_block"}
+# Independent leads that look at a part of the wall that an infarction is named after.
+_SEEN_FROM = {"antero": [V1, V2, V3, V4], "infer": [LEAD_II], "lateral": [LEAD_I, V5, V6]}
+
 
 def usual_qt(anatomy: Anatomy, rate: float) -> float:
     """QT interval in seconds: shorter at fast rates, and never more than two thirds of the cycle."""
@@ -48,7 +52,13 @@ def infarct_territories(conditions: Collection[str]) -> tuple[str, ...]:
 
 
 def infarct_wall(conditions: Collection[str], anatomy: Anatomy) -> str:
-    """The wall of an old infarction: the patient's, if its Q waves can be told there."""
+    """The wall of an old infarction: the one that its name says, or else the patient's, if its Q waves can be told
+    there; none without an infarction."""
+    for name in conditions:
+        if name.endswith("_infarction") and name != "old_infarction":
+            return name.removesuffix("_infarction")
+    if "old_infarction" not in conditions:
+        return ""
     walls = infarct_territories(conditions)
     preferred = "anterior" if anatomy.infarct_anterior else "inferior"
     return preferred if preferred in walls else walls[0]
@@ -88,7 +98,12 @@ def _narrow_start(
     """Activation through an intact left bundle: septum, free wall, posterior wall, base."""
     leads = anatomy.lead_vectors
     fascicular = "left_anterior_fascicular_block" in conditions
-    right_block = "right_bundle_branch_block" in conditions
+    right_block = bool(_RIGHT_BLOCKS & set(conditions))
+    anterior, inferior = (
+        wall.startswith("antero") or wall == "anterior",
+        wall.startswith("infero") or wall == "inferior",
+    )
+    lateral = wall.endswith("lateral")
     peak = {"septal": 0.16, "main": 0.45, "posterior": 0.62, "basal": 0.82}
     posterior, basal = anatomy.posterior, anatomy.basal
     if fascicular:
@@ -98,30 +113,42 @@ def _narrow_start(
         peak["main"], basal = 0.5, 0.1
     else:
         axis = direction(between(anatomy.axis, -18, 76))
-        if wall == "inferior":
+        if inferior:
             axis = direction(between(anatomy.axis, 5, 60))
         # Against the main vector, so that the lead with the tall R wave has the small q, and never a QS below.
         septal = np.array([-0.12 * axis[0], 0.07 - 0.14 * axis[1], 0.28]) * anatomy.septal
+    main_forward = anatomy.rotation
     if "left_ventricular_hypertrophy" in conditions:
         posterior *= 1.15
+    if "right_ventricular_hypertrophy" in conditions:
+        # The right ventricle outweighs the left: right, down and forward.
+        axis, main_forward = direction(between(anatomy.axis, 100, 135)), rng.uniform(0.55, 0.95)
+        posterior, basal = 0.15 * posterior, 2.0 + basal
     if right_block:
         # The right ventricle, not the base, ends the complex.
         posterior, basal = 0.55 * posterior, 0.0
     amplitude = {
         "septal": septal @ leads,
-        "main": np.array([axis[0], axis[1], anatomy.rotation]) @ leads,
+        "main": np.array([axis[0], axis[1], main_forward]) @ leads,
         "posterior": np.array([0.35 * axis[0], 0.35 * axis[1], -0.72 * posterior]) @ leads,
         "basal": basal * np.array([-0.13, -0.13, -0.10]) @ leads,
     }
     width = {"septal": (0.16, 0.18), "main": (0.28, 0.26), "posterior": (0.25, 0.26), "basal": (0.18, 0.18)}
-    if wall == "inferior":
-        # No activation of the lower wall: the first 40 ms point away from it.
-        amplitude["septal"] = amplitude["septal"] + np.array([0.0, -rng.uniform(0.5, 0.75), 0.0]) @ leads
+    if inferior or lateral:
+        # No activation of the lower or the left wall: the first 40 ms point away from it.
+        away = np.array([0.0, -rng.uniform(0.5, 0.75) if inferior else 0.0, 0.0])
+        if lateral:
+            away[0] = -rng.uniform(0.4, 0.6)
+            if not inferior:
+                away[1] = -0.5 * away[0]  # along lead aVL, which leaves lead II alone
+        amplitude["septal"] = amplitude["septal"] + away @ leads
         peak["septal"], width["septal"] = 0.20, (0.20, 0.24)
         peak["main"], width["main"] = 0.58, (0.23, 0.24)
         peak["posterior"] = 0.66
     local = anatomy.local_qrs
-    if wall == "anterior":
+    if lateral:
+        local = local * np.array([1.0, 1.0, 1.0, 0.6, 0.3, 0.2])
+    if anterior:
         # No activation of the front wall: V2-V3 see a cavity, V1 and V4 its rim.
         depth = rng.uniform(0.7, 1.2)
         amplitude["septal"][[V1, V2, V3, V4]] = depth * np.array([-0.15, -0.45, -0.5, -0.3])
@@ -138,11 +165,19 @@ def _narrow_start(
         vector[PRECORDIAL] = local[number]
         centre = 0.21 + 0.055 * number
         rows.append(((centre * duration, 0.2 * duration, 0.0, 0.24 * duration), vector))
+    if "intraventricular_conduction_delay" in conditions:
+        # Late and slow somewhere in the left ventricle: a notch, but neither bundle's direction.
+        late = rng.uniform(0.25, 0.5) * np.array([axis[0], axis[1], rng.uniform(-0.7, -0.2)]) @ leads
+        centre = rng.uniform(0.7, 0.78)
+        rows.append(((centre * duration, 0.16 * duration, 0.0, (1.0 - centre) * duration), late))
     return waves_of(rows)
 
 
-def _scale_voltages(waves: Waves, limb: float, precordial: float, local_gain: np.ndarray) -> Waves:
-    """Bring the largest limb-lead deflection and SV1 + max(RV5, RV6) to the given values (mV)."""
+def _scale_voltages(
+    waves: Waves, limb: float, precordial: float, local_gain: np.ndarray, of_right: bool = False
+) -> Waves:
+    """Bring the largest limb-lead deflection and SV1 + max(RV5, RV6) to the given values (mV); `of_right`: RV1 + the
+    larger of SV5 and SV6 instead."""
     amplitude = waves.amplitude.copy()
     amplitude[:, PRECORDIAL] *= local_gain
     first, last = waves.extent
@@ -152,6 +187,8 @@ def _scale_voltages(waves: Waves, limb: float, precordial: float, local_gain: np
         [lead_i, lead_ii, lead_ii - lead_i, (lead_i + lead_ii) / 2, lead_i - lead_ii / 2, lead_ii - lead_i / 2]
     )
     sokolow = -complex_[V1].min() + max(complex_[V5].max(), complex_[V6].max())
+    if of_right:
+        sokolow = complex_[V1].max() - min(complex_[V5].min(), complex_[V6].min())
     amplitude[:, [LEAD_I, LEAD_II]] *= limb / np.ptp(six, axis=1).max()
     amplitude[:, PRECORDIAL] *= precordial / sokolow
     return Waves(waves.timing, amplitude)
@@ -188,6 +225,9 @@ def _st_shift(conditions: Collection[str], complex_: np.ndarray, rng: np.random.
         shift[[V1, V2, V3]] += rng.uniform(0.0, 0.06)
     if "low_voltage" in conditions:
         shift[[LEAD_I, LEAD_II]] *= 0.6
+    if "nonspecific_t_changes" in conditions:
+        # Less than what would be called depression.
+        shift[[LEAD_I, LEAD_II, V4, V5, V6]] -= rng.uniform(0.0, 0.04)
     return shift
 
 
@@ -238,6 +278,16 @@ def _t_amplitude(
     elif "st_depression" in conditions:
         # Upright enough to stay above the baseline although the ST segment still pulls down at its peak.
         wave += 0.45 * np.maximum(-st_shift, 0.0)
+    if "nonspecific_t_changes" in conditions:
+        flattened = [LEAD_I, LEAD_II, V3, V4, V5, V6]
+        wave[flattened] = np.clip(wave[flattened], 0.0, 0.25) * rng.uniform(-0.1, 0.3) + rng.normal(0, 0.01, 6)
+    if "right_ventricular_hypertrophy" in conditions:
+        wave[[V1, V2, V3]] = -rng.uniform(0.05, 0.35) * rng.uniform([0.7, 0.6, 0.0], 1.2)
+    wall = infarct_wall(conditions, anatomy) if "old_infarction" not in conditions else ""
+    if wall and rng.random() < 0.5:
+        # Over a scar the T wave is often flat or negative.
+        leads = [lead for part, seen in _SEEN_FROM.items() if part in wall for lead in seen]
+        wave[leads] *= rng.uniform(-1.0, 0.3)
     return wave
 
 
@@ -252,27 +302,33 @@ def ventricular_waves(
     Returns:
         The waves and the end of the T wave in seconds after the onset of the QRS complex.
     """
-    wide = {"left_bundle_branch_block": (0.134, 0.165), "right_bundle_branch_block": (0.134, 0.158)}
+    wide = {
+        "left_bundle_branch_block": (0.134, 0.165),
+        "right_bundle_branch_block": (0.134, 0.158),
+        "incomplete_right_bundle_branch_block": (0.106, 0.118),
+        "intraventricular_conduction_delay": (0.118, 0.138),
+    }
     low, high = 0.082, 0.104
     if "left_anterior_fascicular_block" in conditions or "left_ventricular_hypertrophy" in conditions:
         low, high = 0.088, 0.108
-    if "old_infarction" in conditions:
+    wall = infarct_wall(conditions, anatomy)
+    if wall:
         low, high = 0.095, 0.106
     for name, limits in wide.items():
         if name in conditions:
             low, high = limits
     duration = between(anatomy.qrs_duration, low, high)
-    wall = infarct_wall(conditions, anatomy) if "old_infarction" in conditions else ""
 
     if "left_bundle_branch_block" in conditions:
         complex_waves = _left_bundle_branch_block(anatomy, duration, rng)
-    elif "right_bundle_branch_block" in conditions:
-        start = 0.6 * duration
+    elif _RIGHT_BLOCKS & set(conditions):
+        complete = "right_bundle_branch_block" in conditions
+        start = (0.6 if complete else 0.76) * duration
         complex_waves = _narrow_start(conditions, anatomy, start, wall, rng)
         # The right ventricle is reached through the muscle: late, slow, rightward and forward.
-        size = rng.uniform(0.85, 1.3)
+        size = rng.uniform(0.85, 1.3) if complete else rng.uniform(0.5, 0.8)
         terminal = size * np.array([-0.48, 0.05, 0.62]) @ anatomy.lead_vectors
-        peak = 0.68 * duration
+        peak = (0.68 if complete else 0.74) * duration
         timing = (peak, peak - 0.36 * duration, 0.0, duration - peak)
         complex_waves += waves_of([(timing, terminal)])
     else:
@@ -284,9 +340,12 @@ def ventricular_waves(
         limb, precordial = between(anatomy.limb_voltage, 0.9, 2.6), between(anatomy.precordial_voltage, 3.7, 5.6)
     elif "low_voltage" in conditions:
         limb, precordial = between(anatomy.limb_voltage, 0.24, 0.44), between(anatomy.precordial_voltage, 0.9, 2.4)
-    elif "right_bundle_branch_block" in conditions:
+    elif _RIGHT_BLOCKS & set(conditions):
         precordial = between(anatomy.precordial_voltage, 1.1, 2.3)
-    complex_waves = _scale_voltages(complex_waves, limb, precordial, anatomy.local_gain)
+    of_right = "right_ventricular_hypertrophy" in conditions
+    if of_right:
+        precordial = between(anatomy.precordial_voltage, 1.2, 2.4)
+    complex_waves = _scale_voltages(complex_waves, limb, precordial, anatomy.local_gain, of_right)
 
     # Mean QRS deflection in each lead: bundle branch block leaves ST and T pointing away from it.
     _, rise, plateau, fall = complex_waves.timing.T

@@ -9,9 +9,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from cgdmer.data.simulated_atria import fibrillatory_waves, flutter_waves, p_waves
-from cgdmer.data.simulated_reports import CONDITIONS, Condition, write_report
-from cgdmer.data.simulated_ventricles import ectopic_waves, infarct_territories, ventricular_waves
+from cgdmer.data.simulated_atria import ectopic_p_waves, fibrillatory_waves, flutter_waves, p_waves
+from cgdmer.data.simulated_combinations import CHRONIC, RHYTHMS, conflict, draw_chronic, draw_conditions
+from cgdmer.data.simulated_conditions import ALL_CONDITIONS, CONDITIONS, FURTHER_CONDITIONS, Condition
+from cgdmer.data.simulated_reports import write_report
+from cgdmer.data.simulated_ventricles import ectopic_waves, ventricular_waves
 from cgdmer.data.simulated_waveforms import NUM_INDEPENDENT_LEADS, Anatomy, add_beats, draw_anatomy
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError
@@ -20,163 +22,17 @@ from cgdmer.models.leads import STANDARD_LEADS
 UNITS_PER_MILLIVOLT = 1000
 NUM_FOLDS = 10
 
-RHYTHMS = ("sinus_rhythm", "sinus_bradycardia", "sinus_tachycardia", "atrial_fibrillation", "atrial_flutter")
-_SINUS = ("sinus_rhythm", "sinus_bradycardia", "sinus_tachycardia")
 
-# What excludes what, and why. Rhythms exclude one another in any case.
-_EXCLUSIONS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
-    (
-        ("first_degree_av_block",),
-        ("atrial_fibrillation", "atrial_flutter"),
-        "without P waves there is no PR interval",
-    ),
-    (
-        ("first_degree_av_block",),
-        ("sinus_tachycardia",),
-        "at a fast rate a P wave that early falls on the T wave before it, and the PR interval cannot be read",
-    ),
-    (
-        ("premature_ventricular_beats",),
-        ("atrial_fibrillation", "atrial_flutter"),
-        "without a regular sinus cycle no beat can be shown to come early",
-    ),
-    (
-        ("left_bundle_branch_block",),
-        ("right_bundle_branch_block", "left_anterior_fascicular_block"),
-        "a ventricle that is activated from the other side shows no second block",
-    ),
-    (
-        ("left_bundle_branch_block",),
-        (
-            "left_ventricular_hypertrophy",
-            "anterior_st_elevation",
-            "inferior_st_elevation",
-            "old_infarction",
-            "st_depression",
-            "t_wave_inversion",
-            "low_voltage",
-        ),
-        "left bundle branch block changes the voltages, Q waves, ST segments and T waves by itself",
-    ),
-    (
-        ("right_bundle_branch_block",),
-        ("left_ventricular_hypertrophy", "anterior_st_elevation", "t_wave_inversion", "st_depression", "low_voltage"),
-        "right bundle branch block changes the S wave, ST segment and T wave of V1-V3 by itself",
-    ),
-    (
-        ("left_ventricular_hypertrophy",),
-        ("low_voltage",),
-        "voltages cannot be high and low",
-    ),
-    (
-        ("inferior_st_elevation",),
-        ("low_voltage",),
-        "where the ST segment takes off from a small R wave the size of the complex cannot be read",
-    ),
-    (
-        ("left_anterior_fascicular_block",),
-        ("low_voltage",),
-        "in very small limb leads qR and rS cannot be read",
-    ),
-    (
-        ("atrial_flutter",),
-        (
-            "anterior_st_elevation",
-            "inferior_st_elevation",
-            "old_infarction",
-            "st_depression",
-            "t_wave_inversion",
-            "left_anterior_fascicular_block",
-            "low_voltage",
-        ),
-        "flutter waves lie over the limb leads' small deflections, the ST segment and the T wave",
-    ),
-    (
-        ("anterior_st_elevation",),
-        ("inferior_st_elevation",),
-        "the reciprocal depression of each is the elevation of the other",
-    ),
-    (
-        ("anterior_st_elevation", "inferior_st_elevation"),
-        ("st_depression", "t_wave_inversion", "left_ventricular_hypertrophy"),
-        "beside an acute elevation these are reciprocal or secondary changes and not named on their own",
-    ),
-)
-
-# How often a finding is tried; chosen so that each condition is in at least four in a hundred records.
-_CHRONIC = {
-    "left_bundle_branch_block": 1.0,
-    "right_bundle_branch_block": 1.0,
-    "left_anterior_fascicular_block": 1.0,
-    "left_ventricular_hypertrophy": 1.2,
-    "old_infarction": 1.2,
-    "low_voltage": 1.0,
-}
-_ACUTE = {
-    "first_degree_av_block": 1.1,
-    "anterior_st_elevation": 1.5,
-    "inferior_st_elevation": 1.3,
-    "st_depression": 1.5,
-    "t_wave_inversion": 1.5,
-    "premature_ventricular_beats": 1.2,
-}
-_RHYTHM_WEIGHTS = {
-    "sinus_rhythm": 0.26,
-    "sinus_bradycardia": 0.13,
-    "sinus_tachycardia": 0.17,
-    "atrial_fibrillation": 0.2,
-    "atrial_flutter": 0.5,  # few findings go with it
-}
-
-
-def _conflict(conditions: Collection[str]) -> str | None:
-    """Why the conditions cannot hold together; None if they can."""
-    present = set(conditions)
-    rhythms = [name for name in RHYTHMS if name in present]
-    if len(rhythms) > 1:
-        return f"{rhythms[0]} and {rhythms[1]} exclude one another: a record has one rhythm"
-    for some, others, reason in _EXCLUSIONS:
-        first = [name for name in some if name in present]
-        second = [name for name in others if name in present]
-        if first and second:
-            return f"{first[0]} and {second[0]} exclude one another: {reason}"
-    if "old_infarction" in present and not infarct_territories(present):
-        return "old_infarction finds no wall in which its Q waves could be told from the other conditions"
-    return None
-
-
-def _draw_condition(pool: dict[str, float], chosen: set[str], rng: np.random.Generator) -> None:
-    """Add one condition of the pool that goes with those chosen, if there is one."""
-    candidates = [name for name in pool if name not in chosen and _conflict(chosen | {name}) is None]
-    if candidates:
-        weights = np.array([pool[name] for name in candidates])
-        chosen.add(candidates[int(rng.choice(len(candidates), p=weights / weights.sum()))])
-
-
-def _draw_chronic(rng: np.random.Generator) -> set[str]:
-    """Conditions that all records of a patient share."""
-    chronic: set[str] = set()
-    for _ in range(int(rng.choice(3, p=[0.36, 0.5, 0.14]))):
-        _draw_condition(_CHRONIC, chronic, rng)
-    return chronic
-
-
-def _draw_conditions(chronic: set[str], rng: np.random.Generator) -> set[str]:
-    """Rhythm and acute findings of one record on top of the patient's chronic ones; never plainly normal."""
-    chosen = set(chronic)
-    acute = {name: weight for name, weight in _ACUTE.items() if _conflict(chosen | {name}) is None}
-    for _ in range(int(rng.choice(3, p=[0.45, 0.45, 0.1]))):
-        _draw_condition(acute, chosen, rng)
-    _draw_condition(_RHYTHM_WEIGHTS, chosen, rng)
-    while chosen == {"sinus_rhythm"}:
-        _draw_condition(_ACUTE, chosen, rng)
-    return chosen
-
-
-def _regular_onsets(interval: float, duration: float, rng: np.random.Generator) -> np.ndarray:
-    """(beats,) seconds: sinus beats with breathing arrhythmia, from before the record's start to after its end."""
+def _regular_onsets(
+    interval: float, duration: float, rng: np.random.Generator, arrhythmia: bool = False
+) -> np.ndarray:
+    """(beats,) seconds: sinus beats, a little or (`arrhythmia`: by more than 0.12 s) much faster while breathing in;
+    from before the record's start to after its end."""
     count = int(duration / interval) + 4
     depth, breathing, phase = rng.uniform(0.0, 0.04), rng.uniform(0.18, 0.32), rng.uniform(0, 2 * np.pi)
+    if arrhythmia:
+        # Slow breaths, of four beats at least.
+        depth, breathing = rng.uniform(max(0.08, 0.075 / interval), 0.2), rng.uniform(0.12, 0.22)
     change = depth * np.sin(2 * np.pi * breathing * interval * np.arange(count) + phase) + rng.normal(0, 0.006, count)
     intervals = interval * (1.0 + change - change.mean())
     return np.cumsum(intervals) - intervals[0] - interval * rng.uniform(0.0, 1.0)
@@ -228,6 +84,30 @@ def _place_ectopics(
     return onsets, premature
 
 
+def _place_atrial_ectopics(
+    onsets: np.ndarray, duration: float, t_end: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Replace one to three sinus beats by premature atrial ones, each of which sets the sinus clock anew.
+
+    Returns:
+        (beats,) seconds and (beats,) bool, which of them are premature.
+    """
+    onsets, premature = onsets.copy(), np.zeros(len(onsets), dtype=bool)
+    wanted = int(rng.integers(1, 4))
+    for index in range(2, len(onsets) - 2):
+        left = np.flatnonzero((onsets > onsets[index]) & (onsets < duration - 1.0))
+        inside = onsets[index - 1] > 0.3 and onsets[index + 1] < duration - 0.2
+        if inside and not premature[index - 2 : index].any() and rng.random() < wanted / max(1, len(left)):
+            interval = onsets[index] - onsets[index - 1]
+            coupling = np.clip(rng.uniform(0.58, 0.78) * interval, min(t_end + 0.06, 0.82 * interval), 0.82 * interval)
+            pause = rng.uniform(1.02, 1.16) * interval
+            onsets[index + 1 :] += onsets[index - 1] + coupling + pause - onsets[index + 1]
+            onsets[index] = onsets[index - 1] + coupling
+            premature[index] = True
+            wanted -= 1
+    return onsets, premature
+
+
 def _simulate_clean(
     conditions: Collection[str], anatomy: Anatomy, sampling_rate: int, duration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
@@ -252,14 +132,19 @@ def _simulate_clean(
             low, high = 40.0, 57.5
         elif "sinus_tachycardia" in conditions:
             low, high = 103.0, 110.0 if wide or "premature_ventricular_beats" in conditions else 130.0
-        elif "first_degree_av_block" in conditions:
+        elif "first_degree_av_block" in conditions or "left_atrial_enlargement" in conditions:
             high = 88.0
-        onsets = _regular_onsets(60.0 / rng.uniform(low, high), duration, rng)
+        elif "sinus_arrhythmia" in conditions:
+            low, high = 54.0, 88.0
+        onsets = _regular_onsets(60.0 / rng.uniform(low, high), duration, rng, "sinus_arrhythmia" in conditions)
     rate = 60.0 / float(np.diff(onsets).mean())
 
     waves, t_end = ventricular_waves(conditions, anatomy, rate, rng)
     if "premature_ventricular_beats" in conditions:
         onsets, premature = _place_ectopics(onsets, duration, t_end, rng)
+    atrial: np.ndarray | None = None
+    if "premature_atrial_beats" in conditions:
+        onsets, atrial = _place_atrial_ectopics(onsets, duration, t_end, rng)
     # Breathing turns and moves the heart, so each lead swells and shrinks in its own measure.
     breath = np.sin(2 * np.pi * rng.uniform(0.18, 0.32) * onsets + rng.uniform(0, 2 * np.pi))
     scale = 1.0 + breath[:, None] * rng.uniform(-0.04, 0.04, NUM_INDEPENDENT_LEADS)
@@ -275,7 +160,15 @@ def _simulate_clean(
         else:
             longest = min(0.188, 0.205 - 0.0004 * rate, 60.0 / rate * 0.97 - t_end)
             pr_interval = 0.134 + anatomy.pr_interval * max(0.0, longest - 0.134)
-        add_beats(signal, p_waves(anatomy, pr_interval, rng), onsets[sinus], scale[sinus], sampling_rate)
+        enlarged = "left_atrial_enlargement" in conditions
+        if enlarged:
+            # The P wave is longer, not the PR segment shorter; but no first-degree block comes of it.
+            pr_interval = max(pr_interval, min(pr_interval + 0.035, 0.194))
+        if atrial is not None:
+            waves = ectopic_p_waves(anatomy, rng.uniform(0.125, 0.175), rng)
+            add_beats(signal, waves, onsets[atrial], scale[atrial], sampling_rate)
+            sinus = sinus & ~atrial
+        add_beats(signal, p_waves(anatomy, pr_interval, rng, enlarged), onsets[sinus], scale[sinus], sampling_rate)
     return signal, rate
 
 
@@ -321,7 +214,7 @@ def _make_record(
     **about: object,
 ) -> ECGRecord:
     """One record; physiology, wording and noise have generators of their own, so leaving one out changes no other."""
-    labels = tuple(name for name in CONDITIONS if name in conditions)
+    labels = tuple(name for name in ALL_CONDITIONS if name in conditions)
     signal, rate = _simulate_clean(conditions, anatomy, sampling_rate, duration, np.random.default_rng((*key, 0)))
     text, statements = write_report(labels, rate, np.random.default_rng((*key, 1)))
     if noise:
@@ -361,7 +254,7 @@ def simulate_record(
     """Simulate one record with the given conditions.
 
     Args:
-        conditions: keys of `CONDITIONS`. Without a rhythm among them the rhythm is sinus.
+        conditions: keys of `CONDITIONS` or `FURTHER_CONDITIONS`. Without a rhythm among them the rhythm is sinus.
         seed: the same seed gives the same record; with and without noise it is the same heart.
         sampling_rate: Hz.
         duration: seconds.
@@ -374,12 +267,12 @@ def simulate_record(
     if isinstance(conditions, str):
         conditions = (conditions,)
     for name in conditions:
-        if name not in CONDITIONS:
-            raise ConfigurationError(f"conditions names {name!r}, which is none of: {', '.join(CONDITIONS)}.")
+        if name not in ALL_CONDITIONS:
+            raise ConfigurationError(f"conditions names {name!r}, which is none of: {', '.join(ALL_CONDITIONS)}.")
     chosen = set(conditions)
     if not chosen & set(RHYTHMS):
         chosen.add("sinus_rhythm")
-    reason = _conflict(chosen)
+    reason = conflict(chosen)
     if reason:
         raise ConfigurationError(f"conditions {sorted(chosen)} cannot hold together: {reason}. Leave one out.")
     rng = np.random.default_rng((seed, 0))
@@ -394,13 +287,18 @@ def simulate_record(
         noise,
         record_id=f"simulated-{seed}",
         patient_id=f"simulated-{seed}",
-        age=_draw_age(chosen & set(_CHRONIC), rng),
+        age=_draw_age(chosen & CHRONIC, rng),
         sex=sex,
     )
 
 
 def simulate_patient(
-    patient_index: int, seed: int = 0, sampling_rate: int = 500, duration: float = 10.0, noise: bool = True
+    patient_index: int,
+    seed: int = 0,
+    sampling_rate: int = 500,
+    duration: float = 10.0,
+    noise: bool = True,
+    further: bool = False,
 ) -> list[ECGRecord]:
     """The one to three records of one patient; they depend on (seed, patient_index) and on no other patient."""
     _check_sampling(sampling_rate, duration)
@@ -408,11 +306,11 @@ def simulate_patient(
     sex = "female" if rng.random() < 0.5 else "male"
     anatomy = draw_anatomy(rng, sex)
     healthy = rng.random() < 0.2
-    chronic = set() if healthy else _draw_chronic(rng)
+    chronic = set() if healthy else draw_chronic(rng, further)
     age = _draw_age(chronic, rng)
     records = []
     for number in range(int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))):
-        conditions = {"sinus_rhythm"} if healthy else _draw_conditions(chronic, rng)
+        conditions = {"sinus_rhythm"} if healthy else draw_conditions(chronic, rng, further)
         age += float(number and rng.integers(0, 4))
         records.append(
             _make_record(
@@ -434,7 +332,12 @@ def simulate_patient(
 
 
 def simulate_cohort(
-    num_patients: int, seed: int = 0, sampling_rate: int = 500, duration: float = 10.0, noise: bool = True
+    num_patients: int,
+    seed: int = 0,
+    sampling_rate: int = 500,
+    duration: float = 10.0,
+    noise: bool = True,
+    further: bool = False,
 ) -> Iterator[ECGRecord]:
     """Records of `num_patients` patients, patient by patient.
 
@@ -446,9 +349,18 @@ def simulate_cohort(
         sampling_rate: Hz.
         duration: seconds a record.
         noise: add baseline wander, mains hum and muscle noise. Without it the same records come out clean.
+        further: draw `FURTHER_CONDITIONS` too: another cohort, for pretraining.
     """
     for patient_index in range(num_patients):
-        yield from simulate_patient(patient_index, seed, sampling_rate, duration, noise)
+        yield from simulate_patient(patient_index, seed, sampling_rate, duration, noise, further)
 
 
-__all__ = ["CONDITIONS", "RHYTHMS", "Condition", "simulate_cohort", "simulate_patient", "simulate_record"]
+__all__ = [
+    "CONDITIONS",
+    "FURTHER_CONDITIONS",
+    "RHYTHMS",
+    "Condition",
+    "simulate_cohort",
+    "simulate_patient",
+    "simulate_record",
+]
