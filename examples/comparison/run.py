@@ -10,10 +10,10 @@ after a kill; the lines of a row and seed are written all at once, after the dra
 intervals (results_draws/ beside results.csv).
 
 `--minutes` are those of training steps, without validation and loading. How long a step takes is measured for all rows
-before the first training (steps 21 to 30 of a run of 30) and kept: the cosine schedule must know its end beforehand,
-all seeds of a row make the same number of steps, and a resumed run makes as many as it began with. The machine should
-do nothing else until the first training begins; from there on, what else it does makes the runs longer, not shorter in
-steps. A row of which the CSV file has a seed already makes as many steps as that.
+before the first training (steps 21 to 30 of a run of 30) and kept in results_seconds.json beside results.csv: the
+cosine schedule must know its end beforehand, and all seeds of a row make the same number of steps, wherever they run
+and however often they are interrupted. The machine should do nothing else until the first training begins; from there
+on, what else it does makes the runs longer, not shorter in steps.
 """
 
 import argparse
@@ -119,7 +119,7 @@ class _One:
         self.place = options.output_dir / name
         self.folder = self.place / f"seed_{seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.seconds_file = self.place / "seconds_a_step.json"
+        self.seconds_file = options.csv.with_name(f"{options.csv.stem}_seconds.json")  # a step, of each row
         self.config = write_preset(self.place / "preset", row)
 
     def pretrained(self) -> tuple[dict[str, Evaluation], int, float]:
@@ -168,9 +168,10 @@ class _One:
 
     def measure_a_step(self) -> None:
         """Once for all seeds of the row."""
-        if self.training == "none" or self.seconds_file.is_file() or self._steps_of_another_seed():
+        measured = json.loads(self.seconds_file.read_text()) if self.seconds_file.is_file() else {}
+        if self.training == "none" or self.place.name in measured:
             return
-        print(f"{self.seconds_file.parent.name}: how long a step takes", flush=True)
+        print(f"{self.place.name}: how long a step takes", flush=True)
         if self.training == SUPERVISED:
             dataset, start, batch = self._supervised_start()
             seconds = seconds_a_step(start, dataset, batch)
@@ -180,19 +181,13 @@ class _One:
             self._pretrain(folder, 0, STEPS_TO_MEASURE)
             batch = self.settings["per_device_train_batch_size"]
             seconds = _seconds_logged(folder, batch, after=STEPS_TO_MEASURE - 10)
-        self.seconds_file.write_text(json.dumps(seconds))
+        write_results_json(self.seconds_file, measured | {self.place.name: seconds})
 
     def _steps(self) -> int:
         """So many as fit the time."""
         if self.options.max_train_steps:
             return self.options.max_train_steps
-        if steps := self._steps_of_another_seed():
-            return steps
-        return max(1, round(60 * self.options.minutes / json.loads(self.seconds_file.read_text())))
-
-    def _steps_of_another_seed(self) -> int | None:
-        lines = read_lines(self.options.csv)
-        return next((int(line["steps"]) for line in lines if line["row"] == self.place.name), None)
+        return max(1, round(60 * self.options.minutes / json.loads(self.seconds_file.read_text())[self.place.name]))
 
     def _supervised_start(self) -> tuple[Path, Path, int]:
         """(dataset with the classes of all tasks, random weights to start from, batch size)."""
