@@ -16,7 +16,7 @@ from intervals import interval, over_seeds, p_value, read_draws
 from supervised import SUPERVISED
 
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
-from cgdmer.evaluation.evaluate import LINEAR_PROBE
+from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT
 
 FULL = "full"
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     of_seeds = read_draws(options.csv)
     draws = {key: over_seeds(values) for key, values in of_seeds.items()}
-    for measure in dict.fromkeys(measure for measure, _, _ in draws):
+    for measure in sorted({measure for measure, _, _ in draws}, key=lambda name: (name != ZERO_SHOT, name)):
         figures, differences = {}, {}
         reference = LINEAR_PROBE if measure == SUPERVISED else measure
         for (_, row, task), values in ((key, values) for key, values in draws.items() if key[0] == measure):
