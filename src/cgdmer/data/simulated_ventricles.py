@@ -99,11 +99,7 @@ def _narrow_start(
     leads = anatomy.lead_vectors
     fascicular = "left_anterior_fascicular_block" in conditions
     right_block = bool(_RIGHT_BLOCKS & set(conditions))
-    anterior, inferior = (
-        wall.startswith("antero") or wall == "anterior",
-        wall.startswith("infero") or wall == "inferior",
-    )
-    lateral = wall.endswith("lateral")
+    anterior, inferior, lateral = wall.startswith("anter"), wall.startswith("infer"), wall.endswith("lateral")
     peak = {"septal": 0.16, "main": 0.45, "posterior": 0.62, "basal": 0.82}
     posterior, basal = anatomy.posterior, anatomy.basal
     if fascicular:
@@ -186,11 +182,12 @@ def _scale_voltages(
     six = np.stack(
         [lead_i, lead_ii, lead_ii - lead_i, (lead_i + lead_ii) / 2, lead_i - lead_ii / 2, lead_ii - lead_i / 2]
     )
-    sokolow = -complex_[V1].min() + max(complex_[V5].max(), complex_[V6].max())
     if of_right:
-        sokolow = complex_[V1].max() - min(complex_[V5].min(), complex_[V6].min())
+        found = complex_[V1].max() - min(complex_[V5].min(), complex_[V6].min())
+    else:
+        found = -complex_[V1].min() + max(complex_[V5].max(), complex_[V6].max())
     amplitude[:, [LEAD_I, LEAD_II]] *= limb / np.ptp(six, axis=1).max()
-    amplitude[:, PRECORDIAL] *= precordial / sokolow
+    amplitude[:, PRECORDIAL] *= precordial / found
     return Waves(waves.timing, amplitude)
 
 

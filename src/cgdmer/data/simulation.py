@@ -92,19 +92,21 @@ def _place_atrial_ectopics(
     Returns:
         (beats,) seconds and (beats,) bool, which of them are premature.
     """
+    inside = (onsets > 0.3) & (onsets < duration - 0.3)
+    possible = [index for index in range(2, len(onsets) - 2) if inside[index - 1] and inside[index + 1]]
+    possible = possible or [int(np.abs(onsets - 0.5 * duration).argmin())]  # few beats: the one in the middle
+    chosen: list[int] = []
+    for index in rng.permutation(possible)[: int(rng.integers(1, 4))]:
+        if all(abs(index - other) > 2 for other in chosen):
+            chosen.append(int(index))
     onsets, premature = onsets.copy(), np.zeros(len(onsets), dtype=bool)
-    wanted = int(rng.integers(1, 4))
-    for index in range(2, len(onsets) - 2):
-        left = np.flatnonzero((onsets > onsets[index]) & (onsets < duration - 1.0))
-        inside = onsets[index - 1] > 0.3 and onsets[index + 1] < duration - 0.2
-        if inside and not premature[index - 2 : index].any() and rng.random() < wanted / max(1, len(left)):
-            interval = onsets[index] - onsets[index - 1]
-            coupling = np.clip(rng.uniform(0.58, 0.78) * interval, min(t_end + 0.06, 0.82 * interval), 0.82 * interval)
-            pause = rng.uniform(1.02, 1.16) * interval
-            onsets[index + 1 :] += onsets[index - 1] + coupling + pause - onsets[index + 1]
-            onsets[index] = onsets[index - 1] + coupling
-            premature[index] = True
-            wanted -= 1
+    for index in sorted(chosen):
+        interval = onsets[index] - onsets[index - 1]
+        coupling = np.clip(rng.uniform(0.58, 0.78) * interval, min(t_end + 0.06, 0.82 * interval), 0.82 * interval)
+        pause = rng.uniform(1.02, 1.16) * interval
+        onsets[index + 1 :] += onsets[index - 1] + coupling + pause - onsets[index + 1]
+        onsets[index] = onsets[index - 1] + coupling
+        premature[index] = True
     return onsets, premature
 
 
