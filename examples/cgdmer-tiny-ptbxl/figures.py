@@ -3,8 +3,7 @@
 
     python figures.py RESULTS
 
-Beside the macro AUROC over all classes stands that over classes with ten positives or more, with an interval of its
-own (95 %, from a bootstrap over patients).
+Beside the macro AUROC over all classes stands that over classes with ten positives or more.
 """
 
 import json
@@ -12,18 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet
-
-from cgdmer.evaluation.comparison import RESULTS, SCORES
+from cgdmer.evaluation.comparison import RESULTS
 from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT
 from cgdmer.evaluation.report import markdown_table
-from cgdmer.evaluation.statistics import (
-    BOOTSTRAP_SAMPLES,
-    FEWEST_POSITIVES,
-    auroc_by_column,
-    draws_of_patients,
-)
+from cgdmer.evaluation.statistics import FEWEST_POSITIVES
 
 TASKS = {"super": "superclasses", "sub": "subclasses", "form": "form", "rhythm": "rhythm"}
 
@@ -34,8 +25,9 @@ def main(folder: str) -> None:
         place = Path(folder) / f"ptbxl-{short}"
         results = json.loads((place / RESULTS).read_text())
         measures, untrained = results["measures"], results["untrained"]
-        frequent, count = of_frequent_classes(place / SCORES)
-        cells = [in_words(measures[ZERO_SHOT]), f"{frequent}; {count} classes", in_words(measures[LINEAR_PROBE])]
+        frequent = measures[ZERO_SHOT]["frequent"]
+        cells = [in_words(measures[ZERO_SHOT]), f"{in_words(frequent)}; {frequent['classes']} classes"]
+        cells.append(in_words(measures[LINEAR_PROBE]))
         random = f"{untrained[ZERO_SHOT]['macro_auroc']:.3f}"
         rows.append([name, f"{measures[ZERO_SHOT]['records']}", *cells, random])
         lines.append(f"- {short}: {by_class(measures[ZERO_SHOT]['per_class'])}.")
@@ -68,21 +60,6 @@ def by_class(results: dict[str, dict[str, Any]]) -> str:
     found = {name: one for name, one in results.items() if not one["few_positives"]}
     ordered = sorted(found.items(), key=lambda item: -item[1]["auroc"])
     return ", ".join(f"{name} {one['auroc']:.2f} ({one['positives']})" for name, one in ordered)
-
-
-def of_frequent_classes(path: Path) -> tuple[str, int]:
-    """The macro AUROC over frequent classes in words, and how many they are."""
-    table = pyarrow.parquet.read_table(path)
-    columns = {name: table.column(name).to_numpy() for name in ("patient_id", "class", "label", ZERO_SHOT)}
-    shape = (-1, len(set(columns["class"])))
-    labels, scores = columns["label"].reshape(shape), columns[ZERO_SHOT].reshape(shape)
-    usable = (labels.sum(axis=0) >= FEWEST_POSITIVES) & ~labels.all(axis=0)
-    labels, scores = labels[:, usable], scores[:, usable]
-    patients = columns["patient_id"].reshape(shape)[:, 0]
-    weights = draws_of_patients(patients, BOOTSTRAP_SAMPLES, seed=0)
-    value, *draws = np.nanmean(auroc_by_column(labels, scores, weights), axis=1)
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return f"{value:.3f} ({low:.3f} to {high:.3f})", int(usable.sum())
 
 
 if __name__ == "__main__":

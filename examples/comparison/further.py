@@ -24,8 +24,8 @@ from typing import Any
 import datasets
 import numpy as np
 from accelerate import PartialState
-from run import add_lines, read_lines
-from supervised import dataset_of_classes, labels_in_training
+from run import add_lines, figures_of, read_lines
+from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training
 
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.data.wordings import load_wordings
@@ -40,6 +40,7 @@ from cgdmer.families import extractor_of, load_model, load_processor
 from cgdmer.training.finetune import finetune
 
 COLUMNS = ["row", "seed", "kind", "task", "measure", "macro_auroc", "interval_low", "interval_high"]
+COLUMNS += ["frequent_classes", "frequent_macro_auroc"]
 SUPERCLASSES, RHYTHMS = get_task("ptbxl-super"), get_task("ptbxl-rhythm")
 SHARE = 0.05
 EPOCHS = 40  # of the few records: about 200 steps of 32
@@ -69,8 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(f"{row}, seed {seed}: {kind}", flush=True)
                 lines = []
                 for task, name, result in KINDS[kind](model, splits, seed, options):
-                    figures = (result["macro_auroc"], *result["macro_auroc_interval"])
-                    lines.append((row, seed, kind, task, name, *figures))
+                    lines.append((row, seed, kind, task, name, *figures_of(result)))
                 add_lines(options.csv, COLUMNS, lines)
 
 
@@ -93,21 +93,21 @@ def fewer_leads(folder: Path, splits: datasets.DatasetDict, seed: int, options: 
 
 
 def few_labels(folder: Path, splits: datasets.DatasetDict, seed: int, options: argparse.Namespace) -> Measures:
-    """The patients are the same for every row of a seed; nothing is chosen on other records."""
+    """The patients are the same for every row of a seed; nothing is chosen on other records. Trained and tested as
+    elsewhere on records that have a superclass."""
     dataset = options.output_dir / f"few_labels_{seed}"
     if not dataset.is_dir():
-        train = splits["train"]
-        patients = np.unique(train["patient_id"])
+        train = repaired_splits(splits, SUPERCLASSES)["train"]
+        patients = np.unique(train.patients)
         chosen = set(np.random.default_rng(seed).choice(patients, round(SHARE * len(patients)), replace=False))
-        few = train.select([row for row, patient in enumerate(train["patient_id"]) if patient in chosen])
-        tested = datasets.concatenate_datasets([splits[name] for name in options.test_splits])
-        parts = datasets.DatasetDict({"train": few, "validation": tested.select(range(1)), "test": tested})
-        dataset_of_classes(parts, [SUPERCLASSES], dataset)
+        few = train.rows.select([row for row, patient in enumerate(train.patients) if patient in chosen])
+        dataset_of_classes(datasets.DatasetDict({"train": few}), [SUPERCLASSES], dataset)
     how = {"num_train_epochs": EPOCHS, "per_device_train_batch_size": 32, "seed": seed}
     output = folder.parent / "few_labels"
-    result = finetune(str(folder), str(dataset), str(output), labels_in_training(dataset), **how)["test"]
+    finetune(str(folder), str(dataset), str(output), labels_in_training(dataset), **how)
+    evaluation = evaluate_classifier(output, splits, SUPERCLASSES, options.test_splits)
     shutil.rmtree(output)
-    return [(SUPERCLASSES.name, f"fine-tuned on {SHARE:.0%}", result)]
+    return [(SUPERCLASSES.name, f"fine-tuned on {SHARE:.0%}", evaluation.results["measures"][SUPERVISED])]
 
 
 def shift(folder: Path, splits: datasets.DatasetDict, seed: int, options: argparse.Namespace) -> Measures:

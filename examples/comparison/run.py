@@ -10,10 +10,10 @@ after a kill; the lines of a row and seed are written all at once, after the dra
 intervals (results_draws/ beside results.csv).
 
 `--minutes` are those of training steps, without validation and loading. How long a step takes is measured for all rows
-before the first training (steps 21 to 30 of a run of 30) and kept in results_seconds.json beside results.csv: the
-cosine schedule must know its end beforehand, and all seeds of a row make the same number of steps, wherever they run
-and however often they are interrupted. The machine should do nothing else until the first training begins; from there
-on, what else it does makes the runs longer, not shorter in steps.
+before the first training (steps 21 to 30 of a run of 30) and kept in results_protocol.json beside results.csv, with
+tasks and splits: the cosine schedule must know its end beforehand, and all seeds of a row make the same number of
+steps, wherever they run and however often they are interrupted. The machine should do nothing else until the first
+training begins; from there on, what else it does makes the runs longer, not shorter in steps.
 """
 
 import argparse
@@ -41,13 +41,14 @@ from cgdmer.evaluation.evaluate import FRACTIONS, ZERO_SHOT, Evaluation, evaluat
 from cgdmer.evaluation.report import write_results_json
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import ENCODING, class_for, load_model, load_processor
+from cgdmer.models.errors import ConfigurationError
 from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.finetune import finetune
 from cgdmer.training.loop import pretrain
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ["row", "seed", "task", "measure", "macro_auroc", "interval_low", "interval_high"]
-COLUMNS += ["steps", "seconds", "version"]
+COLUMNS += ["frequent_classes", "frequent_macro_auroc", "steps", "seconds", "version"]
 TASKS = ["ptbxl-super", "ptbxl-sub", "ptbxl-form", "ptbxl-rhythm"]
 STEPS_TO_MEASURE = 30
 
@@ -67,18 +68,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--base", type=Path, default=HERE / "base.json")
     options = parser.parse_args(arguments)
     rows = {name: read_row(name, options.base) for name in options.rows}
+    protocol = _Protocol(options)
     git = ["git", "describe", "--always", "--dirty"]
     version = subprocess.run(git, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
     if not options.max_train_steps:
         for name, row in rows.items():
-            _One(name, row, options.seeds[0], options).measure_a_step()
+            _One(name, row, options.seeds[0], options, protocol).measure_a_step()
     for seed in options.seeds:
         for name, row in rows.items():
             if (name, str(seed)) in {(line["row"], line["seed"]) for line in read_lines(options.csv)}:
                 print(f"{name}, seed {seed}: in {options.csv} already")
                 continue
             print(f"{name}, seed {seed}: {row['about']}", flush=True)
-            one = _One(name, row, seed, options)
+            one = _One(name, row, seed, options, protocol)
             evaluations, steps, seconds = one.supervised() if row["training"] == SUPERVISED else one.pretrained()
             lines = []
             for task, evaluation in evaluations.items():
@@ -86,11 +88,19 @@ def main(arguments: list[str] | None = None) -> None:
                 write_results_json(one.folder / task / RESULTS, evaluation.results)
                 write_scores(one.folder / task / SCORES, evaluation, get_task(task).class_names)
                 for measure, result in evaluation.results["measures"].items():
-                    figures = (result["macro_auroc"], *result["macro_auroc_interval"])
-                    lines.append((name, seed, task, measure, *figures, steps, round(seconds, 1), version))
+                    lines.append((name, seed, task, measure, *figures_of(result), steps, round(seconds, 1), version))
             write_draws(draws_file(options.csv, name, seed), evaluations)
             add_lines(options.csv, COLUMNS, lines)
             shutil.rmtree(one.folder / "embeddings", ignore_errors=True)
+
+
+def figures_of(result: dict[str, Any]) -> tuple[float | str, ...]:
+    """Over all classes with an interval; how many have ten positives or more, and the mean over those."""
+    frequent = result.get("frequent", {"classes": 0, "macro_auroc": ""})
+    return (
+        *(result["macro_auroc"], *result["macro_auroc_interval"]),
+        *(frequent["classes"], frequent["macro_auroc"]),
+    )
 
 
 def read_lines(path: Path) -> list[dict[str, str]]:
@@ -110,16 +120,44 @@ def add_lines(path: Path, columns: list[str], lines: list[tuple]) -> None:
     partial.replace(path)
 
 
+class _Protocol:
+    """What all rows of a CSV file have in common, and how long a step of each takes; kept in a file beside it.
+
+    Raises:
+        ConfigurationError: the rows there were measured otherwise.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self._file = options.csv.with_name(f"{options.csv.stem}_protocol.json")
+        wanted = {name: getattr(options, name) for name in ("tasks", "test_splits", "fractions", "minutes")}
+        self._kept = json.loads(self._file.read_text()) if self._file.is_file() else {**wanted, "seconds_a_step": {}}
+        for name, value in wanted.items():
+            if self._kept[name] != value and not (name == "minutes" and options.max_train_steps):
+                raise ConfigurationError(
+                    f"{self._file}: the rows were measured with {name} {self._kept[name]}, not {value}. "
+                    "Go on with the same, or name another --csv."
+                )
+
+    @property
+    def seconds_a_step(self) -> dict[str, float]:
+        return self._kept["seconds_a_step"]
+
+    def keep(self, row: str, seconds: float) -> None:
+        self.seconds_a_step[row] = seconds
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        write_results_json(self._file, self._kept)
+
+
 class _One:
     """One row with one seed."""
 
-    def __init__(self, name: str, row: dict[str, Any], seed: int, options: argparse.Namespace):
+    def __init__(self, name: str, row: dict[str, Any], seed: int, options: argparse.Namespace, protocol: _Protocol):
         self.seed, self.options, self.settings, self.training = seed, options, row["options"], row["training"]
+        self.protocol = protocol
         self.splits = load_dataset_folder(options.dataset)
         self.place = options.output_dir / name
         self.folder = self.place / f"seed_{seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.seconds_file = options.csv.with_name(f"{options.csv.stem}_seconds.json")  # a step, of each row
         self.config = write_preset(self.place / "preset", row)
 
     def pretrained(self) -> tuple[dict[str, Evaluation], int, float]:
@@ -168,8 +206,7 @@ class _One:
 
     def measure_a_step(self) -> None:
         """Once for all seeds of the row."""
-        measured = json.loads(self.seconds_file.read_text()) if self.seconds_file.is_file() else {}
-        if self.training == "none" or self.place.name in measured:
+        if self.training == "none" or self.place.name in self.protocol.seconds_a_step:
             return
         print(f"{self.place.name}: how long a step takes", flush=True)
         if self.training == SUPERVISED:
@@ -181,13 +218,13 @@ class _One:
             self._pretrain(folder, 0, STEPS_TO_MEASURE)
             batch = self.settings["per_device_train_batch_size"]
             seconds = _seconds_logged(folder, batch, after=STEPS_TO_MEASURE - 10)
-        write_results_json(self.seconds_file, measured | {self.place.name: seconds})
+        self.protocol.keep(self.place.name, seconds)
 
     def _steps(self) -> int:
         """So many as fit the time."""
         if self.options.max_train_steps:
             return self.options.max_train_steps
-        return max(1, round(60 * self.options.minutes / json.loads(self.seconds_file.read_text())[self.place.name]))
+        return max(1, round(60 * self.options.minutes / self.protocol.seconds_a_step[self.place.name]))
 
     def _supervised_start(self) -> tuple[Path, Path, int]:
         """(dataset with the classes of all tasks, random weights to start from, batch size)."""

@@ -4,19 +4,24 @@
     python examples/comparison/summary.py --csv examples/comparison/results.csv > summary.md
 
 It reads the draws that run.py left beside that file, so that it needs neither models nor records. A figure is the
-mean over seeds. Its interval (95 %) is a bootstrap over patients and seeds; a row and the full model are measured on
-the same draws of patients. From three seeds it has two thirds of the variance between seeds that many would show. p is
-two-sided, of one comparison: correct it for how many there are.
+mean over seeds, of classes with ten positives or more: rarer ones count in the CSV file alone, because draws of
+patients hardly vary them. Its interval (95 %) is a bootstrap over patients and seeds; a row and the full model are
+compared on the same draws of patients and on the seeds that both have. From three seeds an interval has two thirds of
+the variance between seeds that many would show, from one none at all: then there is no p, and a difference may be the
+seed's. p is two-sided, of one comparison: correct it for how many there are.
 """
 
 import argparse
+from collections.abc import Sized
 from pathlib import Path
 
-from intervals import interval, over_seeds, p_value, read_draws
+import numpy as np
+from intervals import over_seeds, read_draws
 from supervised import SUPERVISED
 
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
 from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT
+from cgdmer.evaluation.statistics import interval, p_value
 
 FULL = "full"
 
@@ -25,22 +30,30 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", required=True, type=Path, help="that of run.py")
     options = parser.parse_args(arguments)
-    of_seeds = read_draws(options.csv)
-    draws = {key: over_seeds(values) for key, values in of_seeds.items()}
+    draws = read_draws(options.csv)
     for measure in sorted({measure for measure, _, _ in draws}, key=lambda name: (name != ZERO_SHOT, name)):
         figures, differences = {}, {}
         reference = LINEAR_PROBE if measure == SUPERVISED else measure
-        for (_, row, task), values in ((key, values) for key, values in draws.items() if key[0] == measure):
-            low, high = interval(values)
-            seeds = len(of_seeds[measure, row, task])
-            figures[f"{row}, {seeds} seed(s)", task] = f"{values[0]:.3f} ({low:.3f} to {high:.3f})"
-            full = draws.get((reference, FULL, task))
-            if row != FULL and full is not None:
-                by, (low, high) = values - full, interval(values - full)
-                differences[row, task] = f"{by[0]:+.3f} ({low:+.3f} to {high:+.3f}), p {p_value(by):.3f}"
+        for (_, row, task), of_seeds in ((key, found) for key, found in draws.items() if key[0] == measure):
+            figures[f"{row}, {in_words(of_seeds)}", task] = with_interval(over_seeds(of_seeds), "")
+            full = draws.get((reference, FULL, task), {})
+            if row != FULL and (both := sorted(of_seeds.keys() & full.keys())):
+                by = over_seeds({seed: of_seeds[seed] - full[seed] for seed in both})
+                p = f", p {p_value(by[1:]):.3f}" if len(both) > 1 else ""
+                differences[f"{row}, {in_words(both)}", task] = with_interval(by, "+") + p
         print(_table(f"{measure}, macro AUROC", figures))
         print(_table(f"{measure}, macro AUROC minus that of {FULL} ({reference})", differences))
     print(RESEARCH_USE_ONLY)
+
+
+def in_words(seeds: Sized) -> str:
+    return f"{len(seeds)} seed" + "s" * (len(seeds) > 1)
+
+
+def with_interval(values: np.ndarray, sign: str) -> str:
+    """Of draws, of which the first is the figure itself."""
+    low, high = interval(values[1:])
+    return f"{values[0]:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
 def _table(title: str, cells: dict[tuple[str, str], str]) -> str:

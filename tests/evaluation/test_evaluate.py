@@ -217,6 +217,9 @@ def test_pooled_splits_are_measured_together(model, processor, splits):
 
 
 def test_a_patient_on_both_sides_is_refused(model, processor, splits):
+    chosen_on = datasets.DatasetDict({**splits, "validation": splits["test"]})
+    with pytest.raises(CorpusError, match="patients are in the validation split and in the test splits"):
+        evaluate(model, processor, chosen_on, get_task("simulated"), fractions=())
     leaking = datasets.DatasetDict({**splits, "test": splits["train"].select(range(30))})
     with pytest.raises(CorpusError, match="patients are in the training split and in the test splits"):
         evaluate(model, processor, leaking, get_task("simulated"))

@@ -60,7 +60,10 @@ class Planted(EmbeddingCache):
 def retrieved_by(chosen, splits, shipped, **options):
     cache = Planted(chosen)
     cache.splits = splits
-    return retrieve_reports(*shipped, splits, ("train",), cache=cache, **options)
+    # Other patients with the very reports of the training records.
+    again = splits["train"].map(lambda row: {name: f"{row[name]}-again" for name in ("record_id", "patient_id")})
+    twice = datasets.DatasetDict({"train": splits["train"], "again": again})
+    return retrieve_reports(*shipped, twice, ("again",), cache=cache, **options)
 
 
 def test_an_ecg_that_points_at_its_own_report_gets_it(splits, shipped):
@@ -92,6 +95,8 @@ def test_what_cannot_be_measured_is_refused(splits, shipped):
     silent = splits["test"].map(lambda row: {"text": None}, features=splits["test"].features)
     with pytest.raises(CorpusError, match="have no reports"):
         retrieve_reports(model, processor, datasets.DatasetDict(splits | {"test": silent}))
+    with pytest.raises(CorpusError, match="are in the training split and in the test splits"):
+        retrieve_reports(model, processor, splits, ("train",))
 
 
 def test_the_command_leaves_its_results(folder, tmp_path, capsys):

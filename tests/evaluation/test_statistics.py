@@ -90,10 +90,29 @@ def test_a_draw_takes_all_records_of_as_many_patients_as_there_are():
         assert sum(counts.pop() for counts in of_patient.values()) == 40
 
 
-def test_a_score_that_is_not_a_number_measures_nothing():
-    labels, scores, *_ = sample(100)
-    scores[3, 1] = np.nan
-    assert np.isnan(auroc_by_column(labels, scores)).tolist() == [False, True, False]
+def test_a_score_that_is_not_a_number_is_refused():
+    labels, scores, names, patients = sample(100)
+    broken = scores.copy()
+    broken[3, 1] = np.nan
+    assert np.isnan(auroc_by_column(labels, broken)).tolist() == [False, True, False]
+    with pytest.raises(CorpusError, match="not numbers"):
+        measure(labels, broken, names, patients, bootstrap_samples=5)
+    with pytest.raises(CorpusError, match="not numbers"):
+        paired_difference(labels, scores, broken, patients, 5)
+
+
+def test_frequent_classes_are_measured_by_themselves():
+    labels, scores, names, patients = sample(300)
+    labels[:, 1] = False
+    labels[:9, 1] = True
+    result = measure(labels, scores, names, patients, bootstrap_samples=100)
+    frequent = measure(labels[:, [0, 2]], scores[:, [0, 2]], names[:2], patients, bootstrap_samples=100)
+    assert result["frequent"] == {
+        "classes": 2,
+        "macro_auroc": pytest.approx(frequent["macro_auroc"]),
+        "macro_auroc_interval": pytest.approx(frequent["macro_auroc_interval"]),
+    }
+    assert "frequent" not in measure(labels[:, 1:2], scores[:, 1:2], names[:1], patients, bootstrap_samples=5)
 
 
 def test_a_class_without_positives_on_validation_has_no_f1():

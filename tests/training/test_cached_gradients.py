@@ -115,7 +115,8 @@ def test_training_in_chunks_goes_along_the_same_curve(cohort_folder, small_prese
         main(options(cohort_folder, small_preset, tmp_path / name, *steps, *more))
         curves.append(losses_by_step(tmp_path / name))
     plain, chunks = curves
-    assert chunks == {step: pytest.approx(plain[step], rel=2e-5, abs=1e-6) for step in plain}
+    # As below, rows in other groups round otherwise, on some processors by 3e-5 of the untrained orthogonality loss.
+    assert chunks == {step: pytest.approx(plain[step], rel=2e-4, abs=1e-6) for step in plain}
 
 
 @pytest.mark.slow

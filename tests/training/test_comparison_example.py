@@ -4,6 +4,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 from transformers import AutoFeatureExtractor
 
 from cgdmer import CGDMERForECGClassification
+from cgdmer.evaluation import statistics
 from cgdmer.evaluation.evaluate import Evaluation
 from cgdmer.families import PRETRAINING, class_for, ecg_config_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
@@ -145,7 +147,7 @@ def of(place: Path, row: str, seed: int) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_steps_are_those_that_fit_the_minutes(compared):
-    measured = json.loads((compared / "results_seconds.json").read_text())["full"]
+    measured = json.loads((compared / "results_protocol.json").read_text())["seconds_a_step"]["full"]
     found = of(compared, "full", 0)
     assert {line["steps"] for line in found} == {str(max(1, round(1.2 / measured)))}
     model = compared / "work" / "full" / "seed_0" / "model"
@@ -156,12 +158,20 @@ def test_steps_are_those_that_fit_the_minutes(compared):
 
 @pytest.mark.slow
 def test_another_seed_makes_as_many_steps_wherever_it_runs(compared, cohort_folder, tmp_path):
-    options = Namespace(dataset=cohort_folder, output_dir=tmp_path, csv=compared / "results.csv")
-    options.minutes, options.max_train_steps = 0.02, None
-    other = run._One("full", rows.read_row("full", compared / "base.json"), 5, options)
+    options = Namespace(dataset=cohort_folder, output_dir=tmp_path, csv=compared / "results.csv", minutes=0.02)
+    options.tasks, options.test_splits, options.fractions, options.max_train_steps = (
+        ["simulated"],
+        ["test"],
+        [1.0],
+        None,
+    )
+    other = run._One("full", rows.read_row("full", compared / "base.json"), 5, options, run._Protocol(options))
     other.measure_a_step()
     assert not list(other.place.glob("timing*"))
     assert other._steps() == int(of(compared, "full", 0)[0]["steps"])
+    for name, value in (("tasks", ["ptbxl-super"]), ("minutes", 6.0), ("test_splits", ["validation"])):
+        with pytest.raises(ConfigurationError, match=rf"results_protocol.json: the rows were measured with {name}"):
+            run._Protocol(Namespace(**{**vars(options), name: value}))
 
 
 @pytest.mark.slow
@@ -208,9 +218,9 @@ def test_the_summary_has_every_row_and_the_figures_of_the_file(compared, capsys)
     summary.main(["--csv", str(compared / "results.csv")])
     text = capsys.readouterr().out
     mean = np.mean([float(line["macro_auroc"]) for seed in (0, 1) for line in of(compared, "full", seed)[:1]])
-    assert f"| full, 2 seed(s) | {mean:.3f} (" in text
+    assert f"| full, 2 seeds | {mean:.3f} (" in text
     assert "### supervised, macro AUROC minus that of full (linear probe 100 %)" in text
-    assert "| reconstruction_only, 1 seed(s) |" in text and "not a medical device" in text.lower()
+    assert "| reconstruction_only, 1 seed |" in text and "not a medical device" in text.lower()
 
 
 # The statistics of the summary.
@@ -232,6 +242,10 @@ def planted(place: Path, row: str, seed: int, quality: float, records: int = 200
 
 def of_row(place: Path, row: str, measure: str = "zero-shot") -> np.ndarray:
     return intervals.over_seeds(intervals.read_draws(place / "results.csv")[measure, row, "simulated"])
+
+
+def interval(draws: np.ndarray) -> list[float]:
+    return statistics.interval(draws[1:])
 
 
 def test_figures_are_means_over_seeds_and_probes(tmp_path):
@@ -259,18 +273,44 @@ def test_a_better_row_is_told_from_an_equal_one(tmp_path):
             planted(tmp_path, row, seed, quality)
     good, again, bad = (of_row(tmp_path, row) for row in ("good", "again", "bad"))
     assert np.array_equal(good, again)  # the same draws of patients and seeds
-    low, high = intervals.interval(good - bad)
+    low, high = interval(good - bad)
     assert 0 < low < (good - bad)[0] < high
-    assert intervals.p_value(good - bad) == pytest.approx(2 / (intervals.DRAWS + 1))
-    assert intervals.p_value(good - again) == 1.0
+    assert statistics.p_value((good - bad)[1:]) == pytest.approx(2 / (intervals.DRAWS + 1))
+    assert statistics.p_value((good - again)[1:]) == 1.0
 
 
 def test_seeds_that_differ_widen_the_interval(tmp_path):
     for seed, quality in enumerate((0.4, 1.0, 1.6)):
         planted(tmp_path, "alike", seed, 1.0)
         planted(tmp_path, "apart", seed, quality)
-    widths = [np.diff(intervals.interval(of_row(tmp_path, row)))[0] for row in ("alike", "apart")]
+    widths = [np.diff(interval(of_row(tmp_path, row)))[0] for row in ("alike", "apart")]
     assert widths[1] > 1.5 * widths[0]
+
+
+def test_a_difference_is_that_of_common_seeds_and_has_no_p_from_one(tmp_path, capsys):
+    for seed in (0, 1, 2):
+        planted(tmp_path, "full", seed, 1.0)
+    for seed in (1, 2, 7):
+        planted(tmp_path, "two", seed, 1.5)
+    planted(tmp_path, "one", 0, 1.0)
+    summary.main(["--csv", str(tmp_path / "results.csv")])
+    table = capsys.readouterr().out.split("minus that of full (zero-shot)")[1]
+    found = intervals.read_draws(tmp_path / "results.csv")
+    full, two = (found["zero-shot", row, "simulated"] for row in ("full", "two"))
+    by = np.mean([two[seed][0] - full[seed][0] for seed in (1, 2)])
+    assert re.search(rf"\| two, 2 seeds \| \+{by:.3f} \(.*\), p 0\.\d+ \|", table)
+    assert "| one, 1 seed | +0.000 (+0.000 to +0.000) |" in table
+
+
+def test_rare_classes_have_no_part_in_draws():
+    random = np.random.default_rng(0)
+    labels = random.random((300, 3)) < [0.3, 0.5, 0.0]
+    labels[:9, 2] = True
+    scores, patients = random.normal(size=(1, 300, 3)), [str(number) for number in range(300)]
+    found = intervals.macro_aurocs(labels, scores, patients, 5)
+    assert found[0] == pytest.approx(roc_auc_score(labels[:, :2], scores[0, :, :2]))
+    rare = intervals.macro_aurocs(labels[:, 2:], scores[..., 2:], patients, 5)
+    assert rare[0] == pytest.approx(roc_auc_score(labels[:, 2], scores[0, :, 2]))
 
 
 def test_draws_of_other_records_are_refused(tmp_path):
@@ -289,6 +329,6 @@ def test_without_a_linear_probe_supervised_training_stands_by_itself(tmp_path, c
         intervals.write_draws(intervals.draws_file(tmp_path / "results.csv", row, 0), {"simulated": evaluation})
     summary.main(["--csv", str(tmp_path / "results.csv")])
     tables = dict(part.split("\n", 1) for part in capsys.readouterr().out.split("### ")[1:])
-    assert "| contrast_only | +0.000" in tables["zero-shot, macro AUROC minus that of full (zero-shot)"]
-    assert "| supervised, 1 seed(s) |" in tables["supervised, macro AUROC"]
-    assert "| supervised |" not in tables["supervised, macro AUROC minus that of full (linear probe 100 %)"]
+    assert "| contrast_only, 1 seed | +0.000" in tables["zero-shot, macro AUROC minus that of full (zero-shot)"]
+    assert "| supervised, 1 seed |" in tables["supervised, macro AUROC"]
+    assert "| supervised, 1 seed |" not in tables["supervised, macro AUROC minus that of full (linear probe 100 %)"]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import shutil
+from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -103,3 +105,19 @@ def test_labels_are_those_asked_for_or_the_frequent_ones(cohort_folder):
     assert choose_labels(split, None) == sorted(name for name, count in counts.items() if count >= 10)
     with pytest.raises(CorpusError, match="'flatline'"):
         choose_labels(split, ["flatline"])
+
+
+def test_a_patient_in_two_splits_is_refused_and_a_split_may_be_absent(model_folder, cohort_folder, tmp_path):
+    splits = load_dataset_folder(cohort_folder)
+    parts = {"leaking": {"train": splits["train"], "test": splits["train"].select(range(20))}}
+    parts["alone"] = {"train": splits["train"]}
+    for name, part in parts.items():
+        datasets.DatasetDict(part).save_to_disk(tmp_path / name)
+        shutil.copy(Path(cohort_folder) / "summary.json", tmp_path / name)
+    with pytest.raises(CorpusError, match="patients are in the split train and in the split test"):
+        finetune(str(model_folder), str(tmp_path / "leaking"), str(tmp_path / "out"), ["atrial_fibrillation"])
+    found = finetune(
+        *(str(model_folder), str(tmp_path / "alone"), str(tmp_path / "out"), ["atrial_fibrillation"]),
+        freeze_encoder=True,
+    )
+    assert found == {"labels": ["atrial_fibrillation"]}

@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor, BertConfig, BertModel
 
 from cgdmer import CGDMERForPreTraining
+from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ModelFolderError
 from cgdmer.presets import preset_folder
 from cgdmer.pretrain import main
 from cgdmer.training.arguments import parse_arguments
+from cgdmer.training.loaders import training_and_validation
 
 
 def options(dataset, preset, output, *more: str) -> list[str]:
@@ -245,3 +250,36 @@ def test_resuming_within_an_epoch_goes_on_bit_for_bit_with_dropout(cohort_folder
         )
         first, second = (load_file(folder / "model.safetensors") for folder in (whole, resumed / name))
         assert all(torch.equal(first[weight], second[weight]) for weight in first)
+
+
+@pytest.mark.parametrize("batches", [4, 3])
+def test_an_epoch_makes_whole_steps_alone(cohort_folder, small_preset, tmp_path, batches):
+    """Accelerate makes a step of what is left at an epoch's end, which would end a run of epochs early."""
+    more = ("--num_train_epochs", "2", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps")
+    records = str(8 * 2 * batches + 8 * (batches - 1))  # two whole steps, and nearly a third
+    main(options(cohort_folder, small_preset, tmp_path, *more, str(batches), "--max_train_samples", records))
+    summary = json.loads((tmp_path / "training_summary.json").read_text())
+    assert (summary["steps"], summary["samples"]) == (4, 4 * 8 * batches)
+    validated = [line["step"] for line in metrics(tmp_path) if "validation_loss" in line]
+    assert validated == [2, 4]
+    assert metrics(tmp_path)[-2]["learning_rate"] == pytest.approx(0, abs=1e-9)
+
+
+def test_validation_draws_nothing_that_training_would_draw(cohort_folder, small_preset, tmp_path):
+    """Else a run that is stopped while validating draws twice, and goes on as another run."""
+    parsed = parse_arguments(options(cohort_folder, small_preset, tmp_path, "--per_device_train_batch_size", "8"))
+    processor = AutoProcessor.from_pretrained(small_preset)
+    loader = training_and_validation(parsed, processor, Accelerator(), {})[1]
+    before = torch.get_rng_state()
+    next(iter(loader))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_validation_split_that_cannot_calibrate_costs_no_run(cohort_folder, small_preset, tmp_path):
+    splits = load_dataset_folder(cohort_folder)
+    one = datasets.DatasetDict({**splits, "validation": splits["validation"].select(range(1))})
+    one.save_to_disk(tmp_path / "one")
+    shutil.copy(Path(cohort_folder) / "summary.json", tmp_path / "one")
+    with pytest.warns(UserWarning, match="cannot be calibrated"):
+        main(options(tmp_path / "one", small_preset, tmp_path / "run", "--max_train_steps", "1"))
+    assert (tmp_path / "run" / "model.safetensors").is_file()

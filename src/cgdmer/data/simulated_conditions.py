@@ -11,7 +11,8 @@ class Condition:
     Attributes:
         name: plain English name.
         wordings: the sentences that reports use.
-        prompts: zero-shot prompts; none is among the wordings, but each word occurs somewhere in the reports.
+        prompts: zero-shot prompts; none is among the wordings, but each word occurs somewhere in the reports. The
+            further conditions have none: no task asks for them.
     """
 
     name: str
@@ -284,7 +285,7 @@ CONDITIONS: dict[str, Condition] = {
 
 
 def _further(name: str, *wordings: str) -> Condition:
-    return Condition(name, wordings, (name,))
+    return Condition(name, wordings, ())
 
 
 # Not in the cohort unless one asks for them (`further`): `cgdmer demo` and its tests know the others alone.

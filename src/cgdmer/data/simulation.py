@@ -31,8 +31,9 @@ def _regular_onsets(
     count = int(duration / interval) + 4
     depth, breathing, phase = rng.uniform(0.0, 0.04), rng.uniform(0.18, 0.32), rng.uniform(0, 2 * np.pi)
     if arrhythmia:
-        # Slow breaths, of four beats at least.
-        depth, breathing = rng.uniform(max(0.08, 0.075 / interval), 0.2), rng.uniform(0.12, 0.22)
+        # Slow breaths, of four beats at least, and a whole one in the record.
+        depth = rng.uniform(max(0.08, 0.075 / interval), 0.2)
+        breathing = rng.uniform(min(max(0.12, 1.1 / duration), 0.22), 0.22)
     change = depth * np.sin(2 * np.pi * breathing * interval * np.arange(count) + phase) + rng.normal(0, 0.006, count)
     intervals = interval * (1.0 + change - change.mean())
     return np.cumsum(intervals) - intervals[0] - interval * rng.uniform(0.0, 1.0)
@@ -72,7 +73,7 @@ def _place_ectopics(
     """
     possible = [
         index for index in range(1, len(onsets) - 1) if onsets[index - 1] > 0.3 and onsets[index + 1] < duration - 0.3
-    ]
+    ] or [int(np.abs(onsets - 0.5 * duration).argmin())]  # few beats: the one in the middle
     onsets, premature = onsets.copy(), np.zeros(len(onsets), dtype=bool)
     wanted = min(int(rng.integers(1, 4)), max(1, len(possible) // 4))
     for index in rng.permutation(possible):
@@ -94,7 +95,7 @@ def _place_atrial_ectopics(
     """
     inside = (onsets > 0.3) & (onsets < duration - 0.3)
     possible = [index for index in range(2, len(onsets) - 2) if inside[index - 1] and inside[index + 1]]
-    possible = possible or [int(np.abs(onsets - 0.5 * duration).argmin())]  # few beats: the one in the middle
+    possible = possible or [int(np.abs(onsets - 0.5 * duration).argmin())]
     chosen: list[int] = []
     for index in rng.permutation(possible)[: int(rng.integers(1, 4))]:
         if all(abs(index - other) > 2 for other in chosen):

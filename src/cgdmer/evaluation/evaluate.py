@@ -21,7 +21,7 @@ from cgdmer.evaluation.linear_probe import LinearProbe, few_records_a_class, fit
 from cgdmer.evaluation.patients import patient_groups
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.robustness import DISTURBANCES
-from cgdmer.evaluation.splits import LabelledRows, pooled, repaired_splits
+from cgdmer.evaluation.splits import LabelledRows, pooled, refuse_shared_patients, repaired_splits
 from cgdmer.evaluation.statistics import best_thresholds, measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.families import ENCODING, class_for, extractor_of
@@ -176,13 +176,11 @@ def evaluate(
 def _parts(of_task: dict[str, LabelledRows], task: Task, test_splits: Sequence[str], fits: bool) -> _Parts:
     test = pooled(of_task, test_splits, task)
     train = pooled(of_task, ("train",), task) if fits else None
-    if train is not None and (shared := set(train.patients) & set(test.patients)):
-        raise CorpusError(
-            f"{len(shared)} patients are in the training split and in the test splits. Split by patient."
-        )
     validation = of_task.get("validation")
     if "validation" in test_splits or validation is None or not validation.labels.any():
         validation = None
+    parts = {"the training split": train, "the validation split": validation, "the test splits": test}
+    refuse_shared_patients({name: part.patients for name, part in parts.items() if part is not None})
     return _Parts(test, validation, train)
 
 
@@ -247,7 +245,7 @@ class _Run:
         drawn: dict[str, list[np.ndarray]] = {}
         for fraction in fractions:
             seeds = range(NUM_SEEDS) if fraction < 1 else range(1)
-            drawn[f"linear probe {fraction:.0%}".replace("%", " %")] = [
+            drawn[f"linear probe {100 * fraction:g} %"] = [
                 fraction_of_records(len(train), fraction, self.seed + number) for number in seeds
             ]
         for count in shots:
@@ -349,7 +347,7 @@ class _Run:
 
             part = replace(self.parts.test, change=change)
             name = f"{'' if own is None else own.__name__}, {disturbance.name}"
-            features = self._features(part, f"{disturbance.name}", name)
+            features = self._features(part, disturbance.name, name)
             row: dict[str, Any] = {"name": disturbance.name}
             if self.prompts is not None:
                 row[ZERO_SHOT] = self._measure(self._similarity(features), None)[0]

@@ -18,7 +18,8 @@ from cgdmer.models.errors import ConfigurationError
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C: larger is less regularised
 HELD_OUT = 0.125  # share of the training patients that chooses between them where there are no validation records
-FEWEST_PATIENTS = 16  # with fewer none are held out, and the strength is STRENGTHS[1]
+FEWEST_PATIENTS = 16  # with fewer none are held out
+_USUAL_STRENGTH = STRENGTHS[1]  # where nothing can be chosen
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,13 @@ def fit_linear_probe(
     """
     if validation is not None:
         probes = [_fit(features, labels, strength) for strength in STRENGTHS]
-        return max(probes, key=lambda probe: _macro_auroc(probe, *validation))
+        return _best(probes, *validation)
     if len(set(patients)) < FEWEST_PATIENTS:
-        return _fit(features, labels, STRENGTHS[1])
+        return _fit(features, labels, _USUAL_STRENGTH)
     split = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
     fitted, held_out = next(split.split(features, groups=patients))
     trials = [_fit(features[fitted], labels[fitted], strength) for strength in STRENGTHS]
-    best = max(trials, key=lambda probe: _macro_auroc(probe, features[held_out], labels[held_out]))
-    return _fit(features, labels, best.strength)
+    return _fit(features, labels, _best(trials, features[held_out], labels[held_out]).strength)
 
 
 def fraction_of_records(count: int, fraction: float, seed: int) -> np.ndarray:
@@ -106,9 +106,11 @@ def _fit(features: np.ndarray, labels: np.ndarray, strength: float) -> LinearPro
     return LinearProbe(weights.astype(np.float32), biases.astype(np.float32), strength)
 
 
-def _macro_auroc(probe: LinearProbe, features: np.ndarray, labels: np.ndarray) -> float:
-    areas = auroc_by_column(labels, probe.scores(features))
-    return float(np.nanmean(areas)) if np.isfinite(areas).any() else 0.5
+def _best(probes: Sequence[LinearProbe], features: np.ndarray, labels: np.ndarray) -> LinearProbe:
+    """By macro AUROC; the one of the usual strength where no class has both positive and negative records."""
+    if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
+        return next(probe for probe in probes if probe.strength == _USUAL_STRENGTH)
+    return max(probes, key=lambda probe: np.nanmean(auroc_by_column(labels, probe.scores(features))))
 
 
 __all__ = ["STRENGTHS", "LinearProbe", "few_records_a_class", "fit_linear_probe", "fraction_of_records"]

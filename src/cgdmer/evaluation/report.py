@@ -240,6 +240,11 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
     remarks = []
     if any(row["few_positives"] for row in _classes(results).values()):
         remarks.append(f"* fewer than {FEWEST_POSITIVES} positive records: the class's own value says little.")
+        frequent = {name: one["frequent"] for name, one in results["measures"].items() if "frequent" in one}
+        values = [f"{name} {with_interval(one, 'macro_auroc')}" for name, one in frequent.items()]
+        if values:
+            count = next(iter(frequent.values()))["classes"]
+            remarks.append(f"Macro AUROC over the {count} other classes: {'; '.join(values)}.")
     left_out = dict.fromkeys(label for result in results["measures"].values() for label in result["left_out"])
     if left_out:
         remarks.append(f"Left out, without positive or negative records: {', '.join(left_out)}.")

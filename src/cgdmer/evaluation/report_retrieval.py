@@ -20,6 +20,7 @@ from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords
 from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.rouge import NAMES, rouge
+from cgdmer.evaluation.splits import refuse_shared_patients
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.modeling_ecg_text import ECGTextModel
@@ -62,7 +63,8 @@ def retrieve_reports(
 
     Raises:
         ConfigurationError: the model takes no texts.
-        CorpusError: there are no reports, or the model was pretrained on test records.
+        CorpusError: there are no reports, a patient is in training and test, or the model was pretrained on test
+            records.
     """
     if not model.takes_texts:
         raise ConfigurationError(f"a {type(model).__name__} takes no texts: it cannot rank reports.")
@@ -72,6 +74,8 @@ def retrieve_reports(
     rows = rows.select([number for number, text in enumerate(rows["text"]) if text])
     if not candidates or not len(rows):
         raise CorpusError("the training split or the test splits have no reports. Prepare a corpus that has them.")
+    patients_of = {"the training split": splits["train"], "the test splits": rows}
+    refuse_shared_patients({name: _patients(part) for name, part in patients_of.items()})
     overlap = None if trained_on is None else trained_on.overlap(rows)
     if overlap and any(overlap.values()) and not allow_overlap:
         raise CorpusError(
@@ -84,7 +88,7 @@ def retrieve_reports(
     cosines = embeds @ cache.texts(model, processor, reports).T
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :num_reports]
     own = list(rows["text"])
-    patients = [patient or record for patient, record in zip(rows["patient_id"], rows["record_id"], strict=True)]
+    patients = _patients(rows)
     drawn = np.random.default_rng(seed).choice(
         len(reports), len(own), p=np.array(list(candidates.values())) / candidates.total()
     )
@@ -102,6 +106,10 @@ def retrieve_reports(
         "overlap": overlap,
         "measures": {name: _measured(found, own, patients, seed) for name, found in texts.items()},
     }
+
+
+def _patients(rows: datasets.Dataset) -> list[str]:
+    return [patient or record for patient, record in zip(rows["patient_id"], rows["record_id"], strict=True)]
 
 
 def _measured(texts: list[str], own: list[str], patients: list[str], seed: int) -> dict[str, Any]:

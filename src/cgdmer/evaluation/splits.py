@@ -9,6 +9,7 @@ each row is a record and each column from a certain one on a class.
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 import datasets
@@ -331,6 +332,18 @@ def _read(path: Path, layout: _Layout) -> SplitFile:
     return SplitFile(path, header, table, layout)
 
 
+def refuse_shared_patients(patients_of: Mapping[str, Iterable[str]]) -> None:
+    """Refuse splits, named as the message calls them, that have a patient in common.
+
+    Raises:
+        CorpusError: two of them do.
+    """
+    sets = {name: set(patients) for name, patients in patients_of.items()}
+    for first, second in combinations(sets, 2):
+        if shared := sets[first] & sets[second]:
+            raise CorpusError(f"{len(shared)} patients are in {first} and in {second}. Split by patient.")
+
+
 def _refuse_shared(ids_of: Mapping[str, Iterable[str]], files: Mapping[str, SplitFile], what: str) -> None:
     """Refuse a record that is listed twice, and a patient with records in two splits."""
     split_of: dict[str, str] = {}
@@ -360,5 +373,6 @@ __all__ = [
     "named_labels",
     "pooled",
     "read_split_files",
+    "refuse_shared_patients",
     "repaired_splits",
 ]

@@ -41,17 +41,21 @@ def measure(
     Returns:
         `macro_auroc`, `macro_auprc` and (with thresholds) `macro_f1`, each with `<name>_interval` (low, high);
         `records`, `patients`; `per_class`, a dict a class: `auroc`, `auprc`, `f1`, their intervals, `positives`,
-        `few_positives`; `left_out`, the classes without both positive and negative records; and for several seeds
-        `macro_auroc_by_seed`.
+        `few_positives`; `frequent` (if there are any), the number of `classes` with ten positive records or more, and
+        their `macro_auroc` with its interval (draws hardly vary a class with a few positives, or miss it, so that
+        intervals over all classes say less than they seem to); `left_out`, the classes without both positive and
+        negative records; and for several seeds `macro_auroc_by_seed`.
 
     Raises:
-        CorpusError: no class has both.
+        CorpusError: no class has both, or a score is not finite.
     """
     labels = np.asarray(labels, dtype=bool)
     positives = labels.sum(axis=0)
     usable = (positives > 0) & (positives < len(labels))
     if not usable.any():
         raise CorpusError("no class has both positive and negative records: there is nothing to measure.")
+    if not np.isfinite(scores).all():
+        raise CorpusError("some scores are not numbers, so that records cannot be ranked by them.")
     by_seed = np.asarray(scores)[..., usable]
     by_seed = by_seed if by_seed.ndim == 3 else by_seed[None]
     labels = labels[:, usable]
@@ -76,10 +80,15 @@ def measure(
     }
     for metric, (whole, *draws) in by_metric.items():
         result[f"macro_{metric}"] = _mean(whole)
-        result[f"macro_{metric}_interval"] = _interval([_mean(draw) for draw in draws])
+        result[f"macro_{metric}_interval"] = interval([_mean(draw) for draw in draws])
         for column, name in enumerate(names):
             per_class[name][metric] = float(whole[column])
-            per_class[name][f"{metric}_interval"] = _interval([draw[column] for draw in draws])
+            per_class[name][f"{metric}_interval"] = interval([draw[column] for draw in draws])
+    frequent = positives[usable] >= FEWEST_POSITIVES
+    if frequent.any():
+        whole, *draws = np.nanmean(by_metric["auroc"][:, frequent], axis=1)
+        result["frequent"] = {"classes": int(frequent.sum()), "macro_auroc": float(whole)}
+        result["frequent"]["macro_auroc_interval"] = interval(draws)
     left_out = [name for name, kept in zip(class_names, usable, strict=True) if not kept]
     return {**result, "per_class": per_class, "left_out": left_out}
 
@@ -106,6 +115,10 @@ def paired_difference(
         two-sided, the share of draws on the other side of zero, doubled (never below 2 / (draws + 1)).
     """
     labels = np.asarray(labels, dtype=bool)
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise CorpusError("some scores are not numbers, so that records cannot be ranked by them.")
+    if not len(labels):
+        raise CorpusError("there are no records to compare on.")
     weights = draws_of_patients(patients, bootstrap_samples, seed)
 
     def areas(scores: np.ndarray) -> np.ndarray:
@@ -117,16 +130,20 @@ def paired_difference(
     if np.isnan(of_first[0]) or np.isnan(of_second[0]):
         raise CorpusError("no class has both positive and negative records: there is nothing to compare.")
     difference, draws = of_first[0] - of_second[0], (of_first - of_second)[1:]
-    draws = draws[np.isfinite(draws)]
-    tail = min((draws <= 0).sum(), (draws >= 0).sum())
-    p_value = min(1.0, 2 * (tail + 1) / (len(draws) + 1))
     return {
         "first": float(of_first[0]),
         "second": float(of_second[0]),
         "difference": float(difference),
-        "interval": _interval(draws),
-        "p_value": float(p_value),
+        "interval": interval(draws),
+        "p_value": p_value(draws),
     }
+
+
+def p_value(differences: np.ndarray) -> float:
+    """Two-sided: the share of draws on the other side of zero, doubled; draws that are not numbers are left out."""
+    finite = differences[np.isfinite(differences)]
+    tail = min((finite <= 0).sum(), (finite >= 0).sum())
+    return float(min(1.0, 2 * (tail + 1) / (len(finite) + 1)))
 
 
 def draws_of_patients(patients: Sequence[str], count: int, seed: int) -> np.ndarray:
@@ -198,11 +215,15 @@ def f1_by_column(
     `weights` as for `auroc_by_column`.
     """
     called = scores >= thresholds
-    weights_DR = np.ones((1, len(labels))) if weights is None else weights.astype(float)
-    positives, total = weights_DR @ labels, weights_DR.sum(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = 2 * (weights_DR @ (labels & called)) / (positives + weights_DR @ called)
-    f1 = np.where(np.isnan(thresholds) | (positives == 0) | (positives == total), np.nan, f1)
+    weights_DR = np.ones((1, len(labels))) if weights is None else weights
+    at_a_time, parts = max(1, _MOST_CELLS // max(1, len(labels))), []
+    for begin in range(0, len(weights_DR), at_a_time):
+        drawn_DR = weights_DR[begin : begin + at_a_time].astype(float)
+        positives, total = drawn_DR @ labels, drawn_DR.sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            f1 = 2 * (drawn_DR @ (labels & called)) / (positives + drawn_DR @ called)
+        parts.append(np.where(np.isnan(thresholds) | (positives == 0) | (positives == total), np.nan, f1))
+    f1 = np.concatenate(parts)
     return f1[0] if weights is None else f1
 
 
@@ -247,8 +268,9 @@ def _mean(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def _interval(values: Sequence[float] | np.ndarray) -> list[float]:
-    finite = np.asarray(values, dtype=float)
+def interval(draws: Sequence[float] | np.ndarray) -> list[float]:
+    """Low and high end of 95 %; draws that are not numbers are left out, and there may be none."""
+    finite = np.asarray(draws, dtype=float)
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return [float("nan"), float("nan")]
@@ -264,6 +286,8 @@ __all__ = [
     "best_thresholds",
     "draws_of_patients",
     "f1_by_column",
+    "interval",
     "measure",
+    "p_value",
     "paired_difference",
 ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a cosine to a probability: the two numbers of Platt scaling, fitted on validation records (ours)."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,13 @@ def fit_score(model: ECGTextModel, processor: ECGProcessor, validation: PairData
         }
         cosines.append((model.get_ecg_features(**inputs).pooler_output @ text_embeds.T).float().cpu())
     matches = np.array([[says[text] in own for text in texts] for own in held])
+    if matches.all() or not matches.any():
+        warnings.warn(
+            "the validation split has one text or finding alone, so that scores cannot be calibrated on it: they "
+            "rank, but are no probabilities.",
+            stacklevel=2,
+        )
+        return
     scale, bias = platt_scaling(torch.cat(cosines).numpy(), matches, weigh_alike=not has_findings)
     model.config.score_scale, model.config.score_bias = scale, bias
 

@@ -22,6 +22,7 @@ from cgdmer.data.storage import DatasetRecords, load_dataset_folder, row_to_reco
 from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.report import without_nan, write_results_json
+from cgdmer.evaluation.splits import refuse_shared_patients
 from cgdmer.evaluation.statistics import measure
 from cgdmer.families import CLASSIFICATION, class_for, config_of, ecg_config_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
@@ -95,9 +96,12 @@ def finetune(
     training patients; else everything is trained with AdamW on binary cross-entropy, one sigmoid a label.
 
     Returns:
-        `labels`, and for `validation` and `test` what `measure` returns, with `overlap`: how many of these records and
-        of other records of their patients the model was pretrained on (None: it does not say). Also written to
-        results.json.
+        `labels`, and for `validation` and `test`, if the dataset has them, what `measure` returns, with `overlap`: how
+        many of these records and of other records of their patients the model was pretrained on (None: it does not
+        say). Also written to results.json.
+
+    Raises:
+        CorpusError: a patient is in two splits, or see `choose_labels`.
     """
     set_seed(seed)
     began = time.perf_counter()
@@ -106,6 +110,7 @@ def finetune(
     label_names = choose_labels(splits["train"], labels)
     extractor = AutoFeatureExtractor.from_pretrained(model_name_or_path)
     parts = {name: LabelledDataset(splits[name], extractor, label_names) for name in splits}
+    refuse_shared_patients({f"the split {name}": part.patients for name, part in parts.items()})
     model = class_for(ecg_config_of(config_of(model_name_or_path)), CLASSIFICATION).from_pretrained(
         model_name_or_path,
         id2label=dict(enumerate(label_names)),
@@ -141,7 +146,7 @@ def finetune(
         options |= {"weight_decay": weight_decay, "seed": seed}
         summary = _summary(accelerator, model_name_or_path, dataset, parts, options, steps)
         run_summary.write(Path(output_dir), summary | {"seconds": seconds})
-        for name in ("validation", "test"):
+        for name in [name for name in ("validation", "test") if name in parts]:
             part = parts[name]
             if (part.labels.any(axis=0) & ~part.labels.all(axis=0)).any():
                 logits = predict(model, part)
@@ -163,7 +168,7 @@ def _summary(
 ) -> dict[str, Any]:
     """See `run_summary`; no step is taken where the encoder is frozen."""
     batch = min(options["per_device_train_batch_size"], len(parts["train"])) * accelerator.num_processes
-    records = len(parts["train"]), len(parts["validation"])
+    records = len(parts["train"]), len(parts.get("validation", ()))
     return {
         "command": run_summary.FINETUNE,
         "data": run_summary.of_dataset(dataset, dataset_summary(dataset), *records),

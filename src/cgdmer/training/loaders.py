@@ -46,7 +46,9 @@ class RandomAccessLoader:
 
     def __init__(self, pairs: PairDataset, collate: PairCollator, options: Namespace, accelerator: Accelerator):
         self.pairs, self._accelerator = pairs, accelerator
-        self._sampler = EpochSampler(len(pairs), options.seed)
+        # Whole steps alone: accelerate makes one of what is left at an epoch's end, too, and of fewer batches.
+        a_step = options.per_device_train_batch_size * accelerator.num_processes * options.gradient_accumulation_steps
+        self._sampler = EpochSampler(len(pairs), options.seed, kept=len(pairs) // a_step * a_step)
         # A last, smaller batch would be filled up with records of the first one: the same pair twice, as negatives.
         loader = DataLoader(
             pairs,
@@ -136,6 +138,7 @@ def training_and_validation(
         worker_init_fn=outlive_signals,
         pin_memory=accelerator.device.type == "cuda",
         drop_last=True,
+        generator=torch.Generator(),  # draws from the global one would make a run that is stopped here another one
     )
     return training, accelerator.prepare(validation_loader), validation_pairs
 

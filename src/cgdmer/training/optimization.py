@@ -70,11 +70,12 @@ class FiniteSteps:
         return int(self._skipped)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"skipped": int(self._skipped), "in_a_row": int(self._in_a_row)}
+        return {"skipped": int(self._skipped), "in_a_row": int(self._in_a_row), "longest": int(self._longest)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._skipped.fill_(state["skipped"])
         self._in_a_row.fill_(state["in_a_row"])
+        self._longest.fill_(state["longest"])
 
 
 __all__ = ["MOST_SKIPPED_IN_A_ROW", "FiniteSteps", "adamw"]

@@ -227,6 +227,8 @@ class PairDataset(Dataset):
             usable = list(range(len(split)))
         else:
             usable = [index for index, value in enumerate(split.select_columns([column])) if value[column]]
+        if not len(split):
+            raise CorpusError("the split holds no record. Prepare a corpus in which each split has some.")
         if not usable:
             raise CorpusError(
                 f"no record of the split has a {column!r}, which text_source={text_source!r} needs. "
@@ -341,19 +343,20 @@ class PairCollator:
 
 
 class EpochSampler(Sampler[int]):
-    """A new order every epoch, from (seed, epoch) alone."""
+    """A new order every epoch, from (seed, epoch) alone; of `count` records the first `kept` in it."""
 
-    def __init__(self, count: int, seed: int):
+    def __init__(self, count: int, seed: int, kept: int | None = None):
         self.count, self.seed, self.epoch = count, seed, 0
+        self.kept = count if kept is None else kept
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return self.kept
 
     def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng((self.seed, self.epoch)).permutation(self.count).tolist())
+        return iter(np.random.default_rng((self.seed, self.epoch)).permutation(self.count)[: self.kept].tolist())
 
 
 __all__ = [
