@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -78,6 +80,15 @@ def test_knows_what_it_was_trained_on_and_how_scores_are_made():
 def test_no_english_prompt_has_a_word_it_cannot_spell(prompt):
     tokenizer = AutoProcessor.from_pretrained(SHIPPED_MODEL).tokenizer
     assert tokenizer.unk_token_id not in tokenizer(prompt).input_ids, tokenizer.tokenize(prompt)
+
+
+def test_an_offset_of_the_electrodes_changes_no_score(record):
+    classify = pipeline("zero-shot-ecg-classification")
+    shifted = replace(record, signal=record.signal + np.linspace(-3, 3, 12, dtype=np.float32)[:, None])
+    plain, moved = (
+        {row["label"]: row["score"] for row in classify(one, candidate_labels=LABELS)} for one in (record, shifted)
+    )
+    assert moved == pytest.approx(plain, abs=1e-3)
 
 
 def test_classify_needs_no_model(record, tmp_path, capsys, monkeypatch):

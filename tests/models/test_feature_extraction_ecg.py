@@ -516,6 +516,8 @@ def naive_normalization(name: str, recorded: np.ndarray) -> np.ndarray:
     """By the formula, on nothing but the recorded leads and samples."""
     if name == "fixed":
         return recorded
+    if name == "centered":
+        return np.stack([lead - lead.mean() for lead in recorded])
     if name == "minmax_record":
         return (recorded - recorded.min()) / (recorded.max() - recorded.min())
     if name == "zscore_record":
@@ -537,11 +539,20 @@ def test_normalization_ignores_absent_leads_and_padding(name, seconds):
 
 
 def test_every_normalization_is_tested():
-    assert NORMALIZATIONS == ("fixed", "minmax_record", "zscore_lead", "zscore_record")
+    assert NORMALIZATIONS == ("fixed", "centered", "minmax_record", "zscore_lead", "zscore_record")
     extractors = [Extractor(normalization=name) for name in NORMALIZATIONS]
-    outputs = [extract(**described(twelve_leads()))["ecg_values"] for extract in extractors]
+    outputs = [extract(**described(twelve_leads() + 0.5))["ecg_values"] for extract in extractors]
     for row, left in enumerate(outputs):
         assert all(np.abs(left - right).max() > 0.01 for right in outputs[:row])
+
+
+def test_an_offset_of_electrode_or_converter_has_no_effect_once_centered():
+    extract = Extractor(normalization="centered")
+    signal, offsets = twelve_leads(), np.linspace(-5, 5, 12)[:, None]
+    plain, shifted = (extract(**described(one))["ecg_values"] for one in (signal, signal + offsets))
+    np.testing.assert_allclose(shifted, plain, atol=1e-5)
+    leads = plain[0]
+    np.testing.assert_allclose(leads[2], leads[1] - leads[0], atol=1e-5)  # Einthoven still holds
 
 
 @pytest.mark.parametrize("name", NORMALIZATIONS)
