@@ -37,7 +37,10 @@ def test_standard_names_in_any_case_and_dress(name):
 @pytest.mark.parametrize(
     ("alias", "name"),
     [
-        ("1", "I"),
+        ("Lead 1", "I"),
+        ("ecg_lead_3", "III"),
+        ("EKG V2", "V2"),
+        ("EKG lead II", "II"),
         ("DII", "II"),
         ("d3", "III"),
         ("L1", "I"),
@@ -57,6 +60,12 @@ def test_aliases(alias, name):
 
 @pytest.mark.parametrize("name", ["MLII", "V7", "V3R", "X", "", "V", "lead", "4", "CM5", "VV1", "aV1", "I and II"])
 def test_other_leads_are_not_taken_for_standard_ones(name):
+    with pytest.raises(ECGInputError, match="not one of the twelve"):
+        standard_lead_name(name)
+
+
+@pytest.mark.parametrize("name", ["1", "2", " 3 ", "ECG1", "ECG 2", "ecg_3", "EKG 1", "EKG2"])
+def test_numbers_of_channels_are_no_leads(name):
     with pytest.raises(ECGInputError, match="not one of the twelve"):
         standard_lead_name(name)
 

@@ -369,6 +369,11 @@ def test_edf_plus_with_annotations(tmp_path):
     np.testing.assert_array_equal(read_record(tmp_path / "plus.edf").signal, read_record(path).signal)
 
 
+def test_edf_labels_begin_with_the_kind_of_signal(tmp_path):
+    path = edf_by_hand(tmp_path, some_counts(), {"label": ["ECG I", "EKG aVF", "ekg v1"]})
+    assert read_record(path).lead_names == ("I", "aVF", "V1")
+
+
 @pytest.mark.parametrize(
     ("main", "fields", "words"),
     [
@@ -387,6 +392,8 @@ def test_edf_plus_with_annotations(tmp_path):
         ({}, {"unit": ["uV", "MV", "uV"]}, "'MV'"),
         ({}, {"label": ["I", "", "V1"]}, "channel 2 has no name"),
         ({}, {"label": ["I", "Resp", "V1"]}, "'Resp'"),
+        ({}, {"label": ["ECG 1", "ECG 2", "ECG 3"]}, "'ECG 1'"),  # channels of a Holter, with any electrodes
+        ({}, {"label": ["EKG I", "EKG 2", "EKG V1"]}, "'EKG 2'"),
         ({}, {"samples": ["100", "50", "100"]}, "the same rate"),
         ({}, {"samples": ["100", "0", "200"]}, "0 samples a data record"),
         ({}, {"label": ["EDF Annotations"] * 3}, "its 0 signals"),

@@ -13,13 +13,14 @@ STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4",
 
 # Every spelling is compared in upper case with spaces, dots, hyphens and underscores removed, and with one of these
 # prefixes taken off. "MLII" and the like are modified leads with other electrode positions: not the same, not listed.
+# A bare number ("1", "ECG 2") is no name either: in Holter files it counts channels, wherever their electrodes are.
 # A sign turns a lead over ("-aVR" in the order of Cabrera), and between two leads it is a difference ("I-II").
-_PREFIXES = ("LEAD", "ECGLEAD", "ECG")
+_PREFIXES = ("LEAD", "ECGLEAD", "EKGLEAD", "ECG", "EKG")
 _ALIASES = {
     **{name.upper(): name for name in STANDARD_LEADS},
-    "1": "I",
-    "2": "II",
-    "3": "III",
+    "LEAD1": "I",
+    "LEAD2": "II",
+    "LEAD3": "III",
     "L1": "I",
     "L2": "II",
     "L3": "III",

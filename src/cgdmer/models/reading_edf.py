@@ -74,7 +74,7 @@ def read_edf(path: Path) -> ECGRecord:
         ]
     )
     names = [header.signals[row]["label"] for row in rows]
-    return make_record(path, signal, samples / header.record_seconds, [_lead_name(name) for name in names])
+    return make_record(path, signal, samples / header.record_seconds, names)
 
 
 def _read_header(path: Path, content: bytes) -> _EDFHeader:
@@ -133,11 +133,6 @@ def _millivolts(where: str, signal: dict[str, str], counts: np.ndarray) -> np.nd
     )
     scale = (top - bottom) / (highest - lowest)  # below zero where the file says that the signal is upside down
     return scaled(where, counts.ravel(), scale, bottom - lowest * scale)
-
-
-def _lead_name(label: str) -> str:
-    """The lead of a label; EDF+ begins it with the kind of signal, "ECG V1", some recorders with "EKG"."""
-    return label[4:] if label.upper().startswith("EKG ") else label
 
 
 __all__ = ["read_edf"]
