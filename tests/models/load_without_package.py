@@ -27,6 +27,10 @@ from transformers import (  # noqa: E402
     pipeline,
 )
 
+JOINT = ("CGDMERForZeroShot", "CGDMERForPreTraining", "CGDMERModel")
+ECG = ("CGDMERECGModel", "CGDMERForECGClassification")
+OTHER_ENCODERS = ("ECGViTModel", "ECGResNetModel")
+
 
 def refuses_without_flag(folder: Path) -> bool:
     try:
@@ -43,7 +47,7 @@ def outputs_of(folder: Path, inputs: dict) -> dict:
     signal = {name: inputs[name] for name in ("ecg_values", "lead_mask", "patch_mask")}
     texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
     pretraining = {name: inputs[name] for name in ("noise", "text_noise", "special_tokens_mask")}
-    for name in ("CGDMERForZeroShot", "CGDMERForPreTraining", "CGDMERModel"):
+    for name in JOINT:
         place = folder / name
         model = AutoModel.from_pretrained(place, trust_remote_code=True).eval()
         outputs[name, "AutoModel"] = model(**signal, **texts).logits_per_ecg
@@ -56,7 +60,10 @@ def outputs_of(folder: Path, inputs: dict) -> dict:
         array = inputs["recording"]["ecg"]
         arguments = {key: value for key, value in inputs["recording"].items() if key != "ecg"}
         outputs[name, "pipeline"] = classify(array, candidate_labels=inputs["prompts"], **arguments)
-    for name in ("ECGViTModel", "ECGResNetModel"):
+    for name in (*JOINT, *ECG, *OTHER_ENCODERS):
+        embed = pipeline("ecg-embedding", model=str(folder / name), trust_remote_code=True)
+        outputs[name, "embedding"] = embed(array, **arguments)
+    for name in OTHER_ENCODERS:
         model = AutoModel.from_pretrained(folder / name, trust_remote_code=True).eval()
         outputs[name, "AutoModel"] = model(**signal).pooler_output
         model = AutoModel.from_pretrained(folder / f"CGDMERModel-{name}", trust_remote_code=True).eval()
@@ -64,7 +71,7 @@ def outputs_of(folder: Path, inputs: dict) -> dict:
     place = folder / "CGDMERForPreTraining"
     model = AutoModelForPreTraining.from_pretrained(place, trust_remote_code=True).eval()
     outputs["CGDMERForPreTraining", "pretraining"] = model(**signal, **texts, **pretraining).loss
-    for name in ("CGDMERECGModel", "CGDMERForECGClassification"):
+    for name in ECG:
         place = folder / name
         model = AutoModel.from_pretrained(place, trust_remote_code=True).eval()
         outputs[name, "AutoModel"] = model(**signal).pooler_output

@@ -42,7 +42,7 @@ from cgdmer import (
     ECGResNetModel,
     ECGViTModel,
 )
-from cgdmer.models.hub_folder import PIPELINES
+from cgdmer.models.hub_folder import PIPELINES, HubFolderModel, model_code
 
 JOINT_CLASSES = [CGDMERForZeroShot, CGDMERForPreTraining, CGDMERModel]
 ECG_CLASSES = [CGDMERECGModel, CGDMERForECGClassification]
@@ -115,6 +115,11 @@ def expected_outputs(folder: Path, inputs: dict) -> dict:
         if cls is CGDMERForPreTraining:
             model = CGDMERForPreTraining.from_pretrained(place).eval()
             outputs[name, "pretraining"] = model(**signal, **texts, **pretraining).loss
+    for cls in (*JOINT_CLASSES, *ECG_CLASSES, *OTHER_ENCODERS):
+        encoder = cls.from_pretrained(folder / cls.__name__).base_model
+        extractor = ECGFeatureExtractor.from_pretrained(folder / cls.__name__)
+        embed = pipeline("ecg-embedding", model=encoder, feature_extractor=extractor)
+        outputs[cls.__name__, "embedding"] = embed(array, **arguments)
     for cls in OTHER_ENCODERS:
         name = cls.__name__
         outputs[name, "AutoModel"] = cls.from_pretrained(folder / name).eval()(**signal).pooler_output
@@ -170,11 +175,20 @@ def test_the_configuration_says_which_class_serves_what(folder, cls):
             "AutoProcessor": "processing_ecg.ECGProcessor",
         }
     tasks = {
-        CGDMERForECGClassification: {"ecg-classification"},
-        CGDMERECGModel: set(),
-    }.get(cls, {"zero-shot-ecg-classification"})
-    assert config.get("custom_pipelines", {}) == {task: PIPELINES[task] for task in tasks}
+        CGDMERForECGClassification: {"ecg-classification", "ecg-embedding"},
+        CGDMERECGModel: {"ecg-embedding"},
+    }.get(cls, {"ecg-embedding", "zero-shot-ecg-classification"})
+    assert config["custom_pipelines"] == {task: PIPELINES[task] for task in tasks}
     assert config["architectures"] == [cls.__name__]
+
+
+def test_every_class_gives_embeddings():
+    classes = [one for one in vars(cgdmer).values() if isinstance(one, type) and issubclass(one, HubFolderModel)]
+    assert len(classes) > 10
+    for cls in classes:
+        entries = cls.hub_entries()
+        assert entries["custom_pipelines"]["ecg-embedding"]["impl"] == "pipeline_ecg_embedding.ECGEmbeddingPipeline"
+        assert Path("pipeline_ecg_embedding.py") in {Path(source.name) for source in model_code(entries)}
 
 
 def test_entries_name_classes_that_exist(folder):
@@ -283,6 +297,7 @@ def test_code_runs_only_when_it_is_trusted(remote):
         *((cls.__name__, kind) for cls in ECG_CLASSES for kind in ("AutoModel", "extractor")),
         ("CGDMERForECGClassification", "classification"),
         ("CGDMERForECGClassification", "pipeline"),
+        *((cls.__name__, "embedding") for cls in (*JOINT_CLASSES, *ECG_CLASSES, *OTHER_ENCODERS)),
         *((name + cls.__name__, "AutoModel") for cls in OTHER_ENCODERS for name in ("", "CGDMERModel-")),
     ],
     ids="-".join,
@@ -307,4 +322,4 @@ def test_a_folder_saved_by_remote_code_is_complete(remote, folder, cls):
 
 def test_every_result_is_compared(remote, expected):
     assert remote["first"].keys() == remote["again"].keys() == expected.keys()
-    assert len(expected) == 4 * 3 + 1 + 2 * 2 + 2 + 2 * 2
+    assert len(expected) == 4 * 3 + 1 + 2 * 2 + 2 + 2 * 2 + 7

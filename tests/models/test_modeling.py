@@ -160,10 +160,29 @@ def test_classification_takes_one_label_or_several():
     assert outputs.logits.shape == (4, 3)
     expected = nn.functional.binary_cross_entropy(outputs.logits.sigmoid(), several.float())
     torch.testing.assert_close(outputs.loss, expected)
+    assert model.config.problem_type == "multi_label_classification"
     one = torch.tensor([0, 2, 1, 1])
     expected = -outputs.logits.log_softmax(dim=1)[torch.arange(4), one].mean()
     torch.testing.assert_close(model(tiny_ecg(), labels=one).loss, expected)
+    assert model.config.problem_type == "single_label_classification"
     assert model(tiny_ecg()).loss is None
+    assert model.config.problem_type == "single_label_classification"
+
+
+def test_the_kind_of_the_labels_is_saved_with_a_classifier(tmp_path):
+    model = build(CGDMERForECGClassification, num_labels=3)
+    assert model.config.problem_type is None
+    model(tiny_ecg(), labels=torch.tensor([0, 2, 1, 1])).loss.backward()
+    model.save_pretrained(tmp_path)
+    assert CGDMERForECGClassification.from_pretrained(tmp_path).config.problem_type == "single_label_classification"
+
+
+def test_one_of_a_single_label_is_refused():
+    """Its loss would be zero whatever the model says."""
+    model = build(CGDMERForECGClassification, num_labels=1)
+    with pytest.raises(ECGInputError, match=r"floats of shape \(batch, 1\)"):
+        model(tiny_ecg(), labels=torch.zeros(4, dtype=torch.int64))
+    assert model(tiny_ecg(), labels=torch.zeros(4, 1)).loss > 0
 
 
 def test_features_are_unit_vectors_in_a_standard_output():
@@ -498,6 +517,14 @@ def test_classification_loads_the_encoder_and_starts_its_classifier_anew(joint_f
     assert torch.equal(
         CGDMERECGModel.from_pretrained(tmp_path).layers[0].attention.q_proj.weight,
         encoder.layers[0].attention.q_proj.weight,
+    )
+
+
+def test_no_choice_of_safetensors_is_the_default(joint_folder):
+    """Callers hand the option on without having set it."""
+    expected = CGDMERModel.from_pretrained(joint_folder).state_dict()
+    torch.testing.assert_close(
+        CGDMERModel.from_pretrained(joint_folder, use_safetensors=None).state_dict(), expected, atol=0, rtol=0
     )
 
 

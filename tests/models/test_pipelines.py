@@ -13,8 +13,15 @@ import pytest
 import torch
 from transformers import pipeline
 
-from cgdmer import CGDMERForECGClassification, CGDMERForZeroShot, ECGProcessor, ECGRecord, read_wfdb
-from cgdmer.models.errors import ECGInputError, RecordFileError
+from cgdmer import (
+    CGDMERECGModel,
+    CGDMERForECGClassification,
+    CGDMERForZeroShot,
+    ECGProcessor,
+    ECGRecord,
+    read_wfdb,
+)
+from cgdmer.models.errors import ECGInputError, ModelFolderError, RecordFileError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.pipeline_ecg_classification import ECGClassificationPipeline
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
@@ -222,6 +229,18 @@ def test_half_precision(zero_shot, tiny_model_folder):
     assert_close(half(make_record(), PROMPTS), zero_shot(make_record(), PROMPTS), atol=0.05)
 
 
+@pytest.mark.parametrize("task", ["zero-shot-ecg-classification", "ecg-classification", "ecg-embedding"])
+def test_half_precision_can_be_saved(tiny_model_folder, classifier_folder, tmp_path, task):
+    folder = classifier_folder if task == "ecg-classification" else tiny_model_folder
+    arguments = {"candidate_labels": PROMPTS} if task.startswith("zero-shot") else {}
+    half = pipeline(task, model=str(folder), dtype=torch.float16)
+    expected = half(make_record(), **arguments)
+    half.save_pretrained(tmp_path)
+    loaded = pipeline(task, model=str(tmp_path))
+    assert loaded.model.dtype == torch.float16
+    np.testing.assert_equal(loaded(make_record(), **arguments), expected)
+
+
 # Zero-shot: what comes out
 
 
@@ -246,10 +265,28 @@ def test_multi_label_set_when_the_pipeline_is_made(zero_shot, tiny_model_folder)
     assert exclusive(make_record(), PROMPTS, multi_label=True) == zero_shot(make_record(), PROMPTS)
 
 
+def test_labels_set_when_the_pipeline_is_made(zero_shot, tiny_model_folder):
+    expected = zero_shot(make_record(), PROMPTS)
+    classify = pipeline("zero-shot-ecg-classification", model=str(tiny_model_folder), candidate_labels=PROMPTS)
+    assert classify(make_record()) == expected
+    assert classify([make_record(), make_record(seed=1)]) == [expected, zero_shot(make_record(seed=1), PROMPTS)]
+    assert classify(make_record(), PROMPTS[:2]) == zero_shot(make_record(), PROMPTS[:2])
+    assert classify(make_record()) == expected  # the labels of one call are not those of the next
+    with pytest.raises(ECGInputError, match="no candidate_labels"):
+        classify(make_record(), [])
+
+
+def test_labels_between_commas(zero_shot):
+    assert zero_shot(make_record(), ",".join(PROMPTS)) == zero_shot(make_record(), PROMPTS)
+    assert zero_shot(make_record(), f" {PROMPTS[0]} , {PROMPTS[1]},") == zero_shot(make_record(), PROMPTS[:2])
+    with pytest.raises(ECGInputError, match="given more than once"):
+        zero_shot(make_record(), "normal ecg, normal ecg")
+
+
 def test_single_labels_do_not_depend_on_each_other(zero_shot):
     together = scores(zero_shot(make_record(), PROMPTS))
     for prompt in PROMPTS:
-        (alone,) = zero_shot(make_record(), prompt)  # one string is one prompt
+        (alone,) = zero_shot(make_record(), prompt)  # without a comma one string is one prompt
         assert alone["label"] == prompt
         assert alone["score"] == pytest.approx(together[prompt], abs=1e-5)
     assert scores(zero_shot(make_record(), iter(PROMPTS))) == together
@@ -261,7 +298,8 @@ def test_single_labels_do_not_depend_on_each_other(zero_shot):
     [
         (None, "no candidate_labels"),
         ([], "no candidate_labels"),
-        ("", "empty"),
+        ("", "no candidate_labels"),
+        (" , ", "no candidate_labels"),
         (["normal ecg", "  "], "empty"),
         (["normal ecg", 3], "3 is empty or not a text"),
         (["normal ecg", None], "None is empty or not a text"),
@@ -380,6 +418,31 @@ def test_softmax_for_one_label_a_record_else_sigmoid(classifier_folder, tiny_pro
     expected = logits.softmax(dim=0) if adds_to_one else logits.sigmoid()
     assert scores(output) == pytest.approx(dict(zip(LABELS, expected.tolist(), strict=True)), abs=1e-5)
     assert (sum(scores(output).values()) == pytest.approx(1, abs=1e-5)) == adds_to_one
+
+
+def test_a_model_without_a_classifier_is_refused(tiny_model_folder, tiny_processor, tmp_path):
+    """transformers would put a random one in its place."""
+    encoder = CGDMERECGModel.from_pretrained(tiny_model_folder)
+    encoder.save_pretrained(tmp_path)
+    tiny_processor.feature_extractor.save_pretrained(tmp_path)
+    with pytest.raises(ModelFolderError, match=rf"{tmp_path} holds no weights of a classifier.*cgdmer finetune"):
+        pipeline("ecg-classification", model=str(tmp_path))
+    with pytest.raises(ModelFolderError, match="cgdmer finetune"):
+        pipeline("ecg-classification", model=str(tmp_path), dtype=torch.float16)
+
+    model = CGDMERForECGClassification.from_pretrained(tmp_path, num_labels=3)
+    parts = {"feature_extractor": tiny_processor.feature_extractor}
+    with pytest.raises(ModelFolderError, match="cgdmer finetune"):
+        pipeline("ecg-classification", model=model, **parts)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batch = tiny_processor(ecg=make_record(), return_tensors="pt")
+    model(**batch, labels=torch.tensor([1])).loss.backward()
+    optimizer.step()
+    trained = pipeline("ecg-classification", model=model, **parts)(make_record())
+    assert sum(scores(trained).values()) == pytest.approx(1)
+    model.save_pretrained(tmp_path / "trained")
+    tiny_processor.feature_extractor.save_pretrained(tmp_path / "trained")
+    assert len(pipeline("ecg-classification", model=str(tmp_path / "trained"))(make_record())) == 3
 
 
 # Without this package

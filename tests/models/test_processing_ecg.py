@@ -112,6 +112,14 @@ def test_presets_and_round_trip(tmp_path, preset):
         assert_equal(loaded(**some_ecg(12), text=REPORTS, windows=True), expected)
 
 
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_the_models_precision_is_not_kept(tmp_path, name):
+    """It could not be saved."""
+    processor = AutoProcessor.from_pretrained(preset_folder("cgdmer-tiny"), **{name: torch.float16})
+    processor.save_pretrained(tmp_path)
+    assert_equal(ECGProcessor.from_pretrained(tmp_path)(text=REPORTS), processor(text=REPORTS))
+
+
 def test_parts_load_by_themselves_from_a_processors_folder(tmp_path, tiny_processor):
     extractor = ECGFeatureExtractor(250, 2500, 25, normalization="zscore_lead", filter="lowpass_40hz")
     ECGProcessor(extractor, tiny_processor.tokenizer).save_pretrained(tmp_path)

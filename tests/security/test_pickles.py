@@ -119,7 +119,7 @@ def test_an_index_that_is_none(model_folder, content):
         CGDMERModel.from_pretrained(model_folder)
 
 
-@pytest.mark.parametrize("options", [{"use_safetensors": False}, {"use_safetensors": None}, {"weights_only": False}])
+@pytest.mark.parametrize("options", [{"use_safetensors": False}, {"weights_only": False}])
 def test_pickles_cannot_be_asked_for(planted, mark, options, model_folder):
     (model_folder / "pytorch_model.bin").write_bytes(planted)
     for name in ("model.safetensors",):

@@ -41,15 +41,20 @@ PIPELINES = {
 }
 
 
-def copy_model_code(folder: str | os.PathLike, entries: dict[str, Any]) -> None:
-    """Copy the Python files that the classes of `HubFolderModel.hub_entries` need, found by their relative imports."""
+def model_code(entries: dict[str, Any]) -> list[Path]:
+    """The Python files that the classes of `HubFolderModel.hub_entries` need, found by their relative imports."""
     home = Path(__file__).parent
     places = [*entries["auto_map"].values(), *(pipeline["impl"] for pipeline in entries["custom_pipelines"].values())]
     needed: set[Path] = set()
     for module in {place.split(".")[0] for place in places}:
         source = home / f"{module}.py"
         needed |= {source, *map(Path, get_relative_import_files(source))}
-    for source in sorted(needed):
+    return sorted(needed)
+
+
+def copy_model_code(folder: str | os.PathLike, entries: dict[str, Any]) -> None:
+    """Copy the Python files that the classes of `HubFolderModel.hub_entries` need."""
+    for source in model_code(entries):
         shutil.copyfile(source, Path(folder) / source.name)
 
 
@@ -71,6 +76,12 @@ class HubFolderModel(PreTrainedModel):
         }
         return {"auto_map": auto_map, "custom_pipelines": {task: PIPELINES[task] for task in sorted(cls.pipelines)}}
 
+    def _get_files_timestamps(self, working_dir):
+        """Of the files that `push_to_hub=True` leaves out unless they change: not the code, which is there already."""
+        code = {source.name for source in model_code(self.hub_entries())}
+        timestamps = super()._get_files_timestamps(working_dir)
+        return {name: changed for name, changed in timestamps.items() if name not in code}
+
     def save_pretrained(self, save_directory, is_main_process: bool = True, **kwargs):
         """As in transformers, and the folder also holds the code that loads it."""
         entries = self.hub_entries()
@@ -85,4 +96,4 @@ class HubFolderModel(PreTrainedModel):
             del self.config.custom_pipelines
 
 
-__all__ = ["HubFolderModel", "copy_model_code"]
+__all__ = ["HubFolderModel", "copy_model_code", "model_code"]

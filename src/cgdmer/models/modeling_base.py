@@ -60,6 +60,15 @@ class ECGPreTrainedModel(HubFolderModel):
     ]
     # Parts that may start at random when they are missing from a checkpoint; anything else missing is an error.
     _may_be_missing: ClassVar[tuple[str, ...]] = ()
+    pipelines: ClassVar = {"ecg-embedding"}
+    # Of these, what the checkpoint did not hold, as it was drawn when the model was loaded.
+    _drawn_weights: dict[str, torch.Tensor] | None = None
+
+    @property
+    def is_untrained_in_part(self) -> bool:
+        """Weights that the checkpoint did not hold are still as they were drawn, and what they answer is chance."""
+        drawn = self._drawn_weights or {}
+        return bool(drawn) and all(torch.equal(self.get_parameter(name).cpu(), drawn[name]) for name in drawn)
 
     @property
     def takes_texts(self) -> bool:
@@ -118,6 +127,12 @@ class ECGPreTrainedModel(HubFolderModel):
                 f"{path} lacks {len(missing)} weights that {cls.__name__} needs (the first: {sorted(missing)[0]}). "
                 "They would be random. Load it with the class that saved it, or one with fewer parts."
             )
+        drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+        model._drawn_weights = {
+            name: weight.detach().cpu().clone()
+            for name, weight in model.named_parameters()
+            if name in drawn and name.startswith(cls._may_be_missing)
+        }
         return (model, info) if output_loading_info else model
 
 

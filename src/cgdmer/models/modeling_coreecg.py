@@ -59,7 +59,6 @@ class CoReECGModel(LeadTimeEncoder):
 
     config: CoReECGConfig
     auto_classes: ClassVar = _AUTO_CLASSES
-    pipelines: ClassVar = {"ecg-embedding"}
     _keys_to_ignore_on_load_unexpected: ClassVar = _NOT_WANTED
 
 
@@ -69,7 +68,6 @@ class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
     config: CoReECGConfig
     input_modalities = ("ecg",)
     auto_classes: ClassVar = _AUTO_CLASSES
-    pipelines: ClassVar = {"ecg-embedding"}
     output_class = CoReECGForPreTrainingOutput
     compared = ("first_embeds", "second_embeds")
 

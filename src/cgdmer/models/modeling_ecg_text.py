@@ -71,7 +71,7 @@ class ECGTextModel(ECGPreTrainedModel):
     config: ECGTextConfig
     # By their configuration's type. Without the package transformers' own registry would not know them.
     ecg_models: ClassVar[dict[str, type[ECGPreTrainedModel]]] = {}
-    pipelines: ClassVar = {"zero-shot-ecg-classification"}
+    pipelines: ClassVar = {"ecg-embedding", "zero-shot-ecg-classification"}
 
     def __init__(self, config: ECGTextConfig):
         super().__init__(config)

@@ -120,7 +120,7 @@ class LeadTimeClassifier(ECGPreTrainedModel):
     config: LeadTimeEncoderConfig
     encoder_class: ClassVar[type[LeadTimeEncoder]] = LeadTimeEncoder
     input_modalities = ("ecg",)
-    pipelines: ClassVar = {"ecg-classification"}
+    pipelines: ClassVar = {"ecg-classification", "ecg-embedding"}
     _may_be_missing = ("classifier.",)
 
     def __init__(self, config: LeadTimeEncoderConfig):
@@ -142,7 +142,7 @@ class LeadTimeClassifier(ECGPreTrainedModel):
         Args:
             ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
             labels: (B, labels) float for several labels a record (binary cross-entropy), or (B,) int64 for one
-                (cross-entropy). `config.problem_type` records which.
+                (cross-entropy). `config.problem_type` records which; by it the pipeline takes sigmoids or a softmax.
         """
         outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs)
         logits = self.classifier(outputs.pooler_output)
@@ -150,8 +150,15 @@ class LeadTimeClassifier(ECGPreTrainedModel):
         if labels is not None:
             if labels.ndim == 2:
                 loss = F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+                self.config.problem_type = "multi_label_classification"
+            elif self.config.num_labels == 1:
+                raise ECGInputError(
+                    f"labels has shape {tuple(labels.shape)}: one of a single label, which is always right. For a "
+                    "label that is there or not, pass floats of shape (batch, 1)."
+                )
             else:
                 loss = F.cross_entropy(logits.float(), labels)
+                self.config.problem_type = "single_label_classification"
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )

@@ -56,7 +56,6 @@ class MERITECGModel(LeadTimeEncoder):
         "AutoModel": "modeling_merit.MERITECGModel",
         "AutoModelForAudioClassification": "modeling_merit.MERITForECGClassification",
     }
-    pipelines: ClassVar = {"ecg-embedding"}
 
 
 class MERITModel(ECGTextModel):
@@ -69,7 +68,6 @@ class MERITModel(ECGTextModel):
         "AutoModelForPreTraining": "modeling_merit.MERITForPreTraining",
         "AutoModelForZeroShotImageClassification": "modeling_merit.MERITForZeroShot",
     }
-    pipelines: ClassVar = {"ecg-embedding", "zero-shot-ecg-classification"}
 
     def __init__(self, config: MERITConfig):
         super().__init__(config)

@@ -10,7 +10,7 @@ import torch
 from transformers.pipelines.base import ChunkPipeline
 
 from .ecg_record import is_record
-from .errors import ECGInputError
+from .errors import ECGInputError, ModelFolderError
 from .reading_record import read_record
 
 _SIGNAL_ARGUMENTS = ("sampling_rate", "lead_names", "unit", "gain")
@@ -106,6 +106,15 @@ class ECGClassificationPipeline(ECGPipeline):
     _load_video_processor = False
     _load_feature_extractor = True
     _load_tokenizer = False
+
+    def __init__(self, model, *args, **kwargs):
+        if getattr(model, "is_untrained_in_part", False):
+            name = model.name_or_path
+            raise ModelFolderError(
+                f"{name} holds no weights of a classifier: it would answer by chance. Train one on labelled records "
+                f"(cgdmer finetune {name} --dataset DATASET --output_dir FOLDER) and name its folder."
+            )
+        super().__init__(model, *args, **kwargs)
 
     def _sanitize_parameters(self, **kwargs):
         return self._signal_parameters(kwargs), {}, {}

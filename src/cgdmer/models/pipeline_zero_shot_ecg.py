@@ -10,14 +10,14 @@ from .errors import ECGInputError
 from .pipeline_ecg_classification import ECGPipeline
 
 
-def check_prompts(prompts: Sequence[str]) -> list[str]:
-    """The prompts as a list.
+def check_prompts(prompts: str | Sequence[str]) -> list[str]:
+    """The prompts as a list; of one string the parts between commas.
 
     Raises:
         ECGInputError: none, an empty one, one twice, or something that is no text.
     """
     if isinstance(prompts, str):
-        prompts = [prompts]
+        prompts = [part.strip() for part in prompts.split(",") if part.strip()]
     prompts = list(prompts) if prompts is not None else []
     if not prompts:
         raise ECGInputError('no candidate_labels: pass at least one, e.g. ["atrial fibrillation", "normal ECG"].')
@@ -37,9 +37,10 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
     classify("records500/00000/00001_hr", candidate_labels=["atrial fibrillation", "normal ECG"])
     ```
 
-    Arguments of a call: `candidate_labels`; `multi_label` (True: every label by itself, a probability each; False:
-    the labels exclude each other and the scores add to one); for arrays `sampling_rate`, `lead_names`, `unit` and
-    `gain`. Returns, for each recording, a list of `{"label", "score"}`, highest first. Not a medical device.
+    Arguments of a call, or of `pipeline` for all calls: `candidate_labels`, a list or one string with commas between
+    the labels; `multi_label` (True: every label by itself, a probability each; False: the labels exclude each other
+    and the scores add to one); for arrays `sampling_rate`, `lead_names`, `unit` and `gain`. Returns, for each
+    recording, a list of `{"label", "score"}`, highest first. Not a medical device.
     """
 
     _load_processor = True
@@ -49,6 +50,8 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
     _load_tokenizer = False
 
     def __call__(self, inputs, candidate_labels=None, **kwargs):
+        if candidate_labels is None:
+            candidate_labels = self._postprocess_params.get("candidate_labels")
         labels = check_prompts(candidate_labels)
         return super().__call__(inputs, candidate_labels=labels, **kwargs)
 

@@ -52,6 +52,16 @@ class ECGProcessor(ProcessorMixin):
             batch.update(self.tokenizer(text, return_tensors=return_tensors, **options))
         return BatchFeature(batch)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in transformers, without the model's `dtype`.
+
+        `pipeline` hands it on to the processor, and a tokenizer would keep it among what it saves, as which no type
+        of torch can be written.
+        """
+        kwargs = {name: value for name, value in kwargs.items() if name not in ("dtype", "torch_dtype")}
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
     @property
     def model_input_names(self) -> list[str]:
         return [*self.feature_extractor.model_input_names, *self.tokenizer.model_input_names]

@@ -34,7 +34,9 @@ def safetensors_only(name_or_path: str | os.PathLike[str], options: dict[str, An
         ModelFolderError: pickles were asked for, there are no safetensors, their index names other files, or one of
             them is no such file.
     """
-    if options.setdefault("use_safetensors", True) is not True or options.get("weights_only") is False:
+    if options.get("use_safetensors") is None:
+        options["use_safetensors"] = True
+    if options["use_safetensors"] is not True or options.get("weights_only") is False:
         raise ModelFolderError(f"{name_or_path}: weights are loaded from safetensors alone. Leave the option out.")
     explicit = getattr(options.get("config"), "transformers_weights", None)
     if explicit is not None and not str(explicit).endswith((".safetensors", ".safetensors.index.json")):
