@@ -11,9 +11,10 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.repocard import metadata_load
-from tiny_hub_model import save_model, tiny_config
+from tiny_hub_model import TINY_ECG, save_model, tiny_config
 from transformers import AutoConfig, AutoFeatureExtractor
 
+from cgdmer import CGDMERECGConfig, CGDMERForECGClassification, ECGFeatureExtractor
 from cgdmer.cli import main
 from cgdmer.data.ptbxl import PTBXL
 from cgdmer.data.simulation import simulate_cohort
@@ -22,12 +23,14 @@ from cgdmer.data.writing import write_dataset
 from cgdmer.hub.cards import fill_card
 from cgdmer.hub.publishing import push
 from cgdmer.hub.results import command_to_repeat, read_results, write_benchmark_results
-from cgdmer.models.errors import CorpusError, PublishingError
+from cgdmer.models.errors import CorpusError, ModelFolderError, PublishingError
 from cgdmer.presets import preset_folder
+from cgdmer.training import run_summary
 from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.loop import pretrain
 
 REPOSITORY = "lab/tiny-ecg"
+ABSENT = object()
 TEMPLATE = Path(__file__).parents[2] / "model_cards" / "template.md"
 # Of the sentences around the values: the number of the paper, 95 % intervals, the licence of the code.
 OF_THE_SENTENCES = {"2602.21154", "95", "2.0", "10", "1", "0"}
@@ -251,8 +254,130 @@ def test_results_that_are_none(made, tmp_path):
     with pytest.raises(CorpusError, match="lacks task, protocol"):
         read_results([tmp_path])
     (tmp_path / "results.json").write_text("{")
-    with pytest.raises(CorpusError, match="cannot be read"):
+    with pytest.raises(CorpusError, match=r"results\.json is not as"):
         read_results([tmp_path])
+
+
+def changed(results: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with another value at a path; `ABSENT` takes it away."""
+    copy = json.loads(json.dumps(results))
+    *parents, last = path.split("/")
+    place = copy
+    for name in parents:
+        place = place[int(name) if isinstance(place, list) else name]
+    if value is ABSENT:
+        del place[last]
+    else:
+        place[last] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("task", "/tmp/x/evil", "task is '/tmp/x/evil'"),
+        ("task", "../evil", "task is '../evil'"),
+        ("task", "a\nb", "task is"),
+        ("task", 3, "task is of type int"),
+        ("measures", [], "measures is of type list"),
+        ("measures", {}, "measures is empty"),
+        ("measures/zero-shot", None, "measures.zero-shot is of type NoneType"),
+        ("measures/zero-shot/records", True, "records is of type bool"),
+        ("measures/zero-shot/per_class", ABSENT, "lacks per_class"),
+        ("measures/zero-shot/macro_auroc", "0.9", "macro_auroc is of type str"),
+        ("measures/zero-shot/macro_auroc_interval", ABSENT, "lacks macro_auroc_interval"),
+        ("measures/zero-shot/macro_auroc_interval", [0.5], "has not two ends"),
+        ("untrained", {"zero-shot": 1}, "untrained.zero-shot is of type int"),
+        ("test_splits", "test", "test_splits is of type str"),
+        ("overlap", {"records": 1}, "overlap lacks patients"),
+        ("groups", {"sex": [{}]}, r"groups.sex\[0\] lacks name"),
+        ("groups", {"sex": [{"name": "women"}]}, "no measures"),
+        ("robustness/leads/0/zero-shot", {}, "lacks records"),
+        ("calibration/bins", [1], r"bins\[0\] is of type int"),
+        ("command", "cgdmer 'evaluate", "closing quotation"),
+    ],
+)
+def test_results_of_another_shape(made, results, tmp_path, path, value, words):
+    """They say what is wrong and in which file, before anything is written."""
+    (tmp_path / "results.json").write_text(json.dumps(changed(results, path, value)))
+    with pytest.raises(CorpusError, match=rf"{tmp_path}/results\.json is not as .*{words}"):
+        push(made["run"], REPOSITORY, results=[tmp_path], benchmark="lab/ecg-benchmark")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[" * 10**5, "nested too deeply"), ('{"a":' * 500 + "1" + "}" * 500, "deeply"), (" " * 2**25, "larger")],
+)
+def test_results_beyond_all_bounds(made, tmp_path, text, words):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(CorpusError, match=rf"results\.json.*{words}"):
+        read_results([tmp_path])
+
+
+def test_results_without_any_group(made, results):
+    for groups in (None, {}, {"sex": []}):
+        assert "By sex and age:" not in fill_card(made["run"], REPOSITORY, [results | {"groups": groups}]).text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", "lacks data"),
+        ("[]", "type list"),
+        ('{"data": null}', "lacks"),
+        ("[" * 10**5, "nested too deeply"),
+        ('{"earlier":' * 500 + "null" + "}" * 500, "nested too deeply"),
+        (" " * 2**25, "larger"),
+        ("{", "Expecting"),
+    ],
+)
+def test_a_summary_of_training_that_is_none(made, tmp_path, text, words):
+    shutil.copytree(made["run"], tmp_path / "run", ignore=shutil.ignore_patterns("recon*"))
+    (tmp_path / "run" / "training_summary.json").write_text(text)
+    for publish in (push, fill_card):
+        with pytest.raises(ModelFolderError, match=rf"training_summary\.json is not as .*{words}"):
+            publish(tmp_path / "run", REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("data", None, "data is of type NoneType"),
+        ("data/source", {"title": 3}, "data.source.title is of type int"),
+        ("data/train_records", ABSENT, "lacks train_records"),
+        ("options/text_source", "dreams", "expected a text like report"),
+        ("seconds", "long", "seconds is of type str"),
+        ("versions", {"torch": 2}, "versions.torch is of type int"),
+        ("command", "finetune", "options lacks labels"),
+        ("earlier", {}, "earlier lacks data"),
+    ],
+)
+def test_a_summary_of_training_of_another_shape(made, tmp_path, path, value, words):
+    summary = json.loads((made["run"] / "training_summary.json").read_text())
+    (tmp_path / "training_summary.json").write_text(json.dumps(changed(summary, path, value)))
+    with pytest.raises(ModelFolderError, match=words):
+        run_summary.of_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "said"),
+    [
+        (None, "one sigmoid a label: AFIB, NORM"),
+        ("multi_label_classification", "one sigmoid a label: AFIB, NORM"),
+        ("single_label_classification", "a softmax over labels that exclude each other: AFIB, NORM"),
+    ],
+)
+def test_how_a_classifier_scores(tmp_path, problem_type, said):
+    config = CGDMERECGConfig(**TINY_ECG, id2label={0: "AFIB", 1: "NORM"}, problem_type=problem_type)
+    CGDMERForECGClassification(config).save_pretrained(tmp_path)
+    ECGFeatureExtractor(100, 1000, 40).save_pretrained(tmp_path)
+    assert said in fill_card(tmp_path, REPOSITORY).text
+
+
+def test_what_reads_files(tmp_path):
+    """wfdb is for packed formats alone, and DICOM needs a library too."""
+    text = fill_card(save_model(tmp_path / "model"), REPOSITORY).text
+    assert "`pydicom` for DICOM files, and `wfdb` for WFDB\nfiles in packed formats" in text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pointing import point_at
 from stand_in import Fault, planted
 from tiny_hub_model import save_model
 
-from cgdmer import CGDMERForZeroShot
+from cgdmer import CGDMERForZeroShot, ECGProcessor
 from cgdmer.cli import main
 from cgdmer.hub.publishing import commit_folder, push
 from cgdmer.hub.staging import stage_model
@@ -178,6 +178,17 @@ def test_weights_that_are_not_finite(to_hub, model_folder):
         model.ecg_shared_head.fc2.bias[0] = float("nan")
     model.save_pretrained(model_folder)
     with pytest.raises(ModelFolderError, match=r"ecg_shared_head\.fc2\.bias.*not finite"):
+        push(model_folder, REPOSITORY)
+
+
+def test_two_feature_extractors_that_differ(to_hub, model_folder):
+    """One is of an earlier model; transformers would read the processor's, whichever that is."""
+    extractor = ECGProcessor.from_pretrained(model_folder).feature_extractor
+    extractor.save_pretrained(model_folder)
+    push(model_folder, REPOSITORY)
+    extractor.normalization = "zscore_lead"
+    extractor.save_pretrained(model_folder)
+    with pytest.raises(ModelFolderError, match=r"processor_config\.json and preprocessor_config\.json.*normalization"):
         push(model_folder, REPOSITORY)
 
 

@@ -14,6 +14,7 @@ from accounts import OTHER, READER, WRITER
 from bare_environment import make_environment
 from huggingface_hub import CommitOperationAdd, HfApi
 from tiny_hub_model import TINY_ECG, save_model
+from transformers import AutoFeatureExtractor
 
 from cgdmer import (
     CGDMERECGConfig,
@@ -158,11 +159,30 @@ def test_what_an_earlier_push_left_goes_away(to_hub, model_folder):
     """Shards, code and results of other weights would be wrong; what somebody else put there stays."""
     api = HfApi()
     api.create_repo(REPOSITORY)
-    names = ["model-00001-of-00002.safetensors", "old_code.py", ".eval_results/old.yaml", "notes.md", "tools/mine.py"]
-    api.create_commit(REPOSITORY, [CommitOperationAdd(name, b"old") for name in names], commit_message="Before")
+    names = ["model-00001-of-00002.safetensors", "old_code.py", ".eval_results/old.yaml", "preprocessor_config.json"]
+    names += ["vocab.txt", "special_tokens_map.json", "training_summary.json", "training_records.safetensors"]
+    names += ["pytorch_model.bin", "pytorch_model.bin.index.json", "weights.pt", "weights.pth", "last.ckpt"]
+    kept = ["notes.md", "tools/mine.py", "tools/weights.bin", "prompts.json"]
+    everything = [CommitOperationAdd(name, b"old") for name in [*names, *kept]]
+    api.create_commit(REPOSITORY, everything, commit_message="Before")
     push(model_folder, REPOSITORY)
-    assert to_hub.files(REPOSITORY).keys() & set(names) == {"notes.md", "tools/mine.py"}
+    assert to_hub.files(REPOSITORY).keys() & {*names, *kept} == set(kept)
     assert len(to_hub.history(REPOSITORY)) == 3
+
+
+def test_a_classifier_where_a_model_with_texts_was(to_hub, model_folder, tmp_path):
+    """transformers prefers the processor of the latter: its rate would be used for the former."""
+    push(model_folder, REPOSITORY)
+    shape = {"sampling_rate": 50, "num_samples": 500, "patch_length": 20}
+    config = CGDMERECGConfig(**TINY_ECG | shape, id2label={0: "AFIB", 1: "NORM"})
+    CGDMERForECGClassification(config).save_pretrained(tmp_path / "classifier")
+    ECGFeatureExtractor(50, 500, 20).save_pretrained(tmp_path / "classifier")
+    push(tmp_path / "classifier", REPOSITORY)
+    files = to_hub.files(REPOSITORY).keys()
+    assert "preprocessor_config.json" in files
+    assert not files & {"processor_config.json", "tokenizer.json", "tokenizer_config.json"}
+    loaded = AutoFeatureExtractor.from_pretrained(REPOSITORY, cache_dir=tmp_path / "cache")
+    assert (loaded.sampling_rate, loaded.num_samples) == (50, 500)
 
 
 def test_pushing_again_makes_no_commit(to_hub, model_folder):
@@ -180,6 +200,22 @@ def test_transformers_own_push_carries_the_code(to_hub, model_folder, tmp_path):
     assert {path: files[path] for path in code} == code
     assert {"tokenizer.json", "processor_config.json"} <= files.keys()
     loaded = CGDMERForZeroShot.from_pretrained(REPOSITORY, cache_dir=tmp_path / "cache")
+    torch.testing.assert_close(loaded.state_dict(), model.state_dict(), atol=0, rtol=0)
+
+
+def test_saving_with_push_to_hub_carries_the_code(to_hub, model_folder, tmp_path):
+    """Also into a folder that held all of it before."""
+    model = CGDMERForZeroShot.from_pretrained(model_folder)
+    code = code_of_the_family()
+    for repository in ("lab/first", "lab/again"):
+        (tmp_path / "saved").mkdir(exist_ok=True)
+        (tmp_path / "saved" / "mine.txt").write_text("not of the model")
+        model.save_pretrained(tmp_path / "saved", push_to_hub=True, repo_id=repository)
+        files = to_hub.files(repository)
+        assert {path: files.get(path) for path in code} == code
+        assert {"config.json", "model.safetensors"} <= files.keys()
+        assert "mine.txt" not in files
+    loaded = CGDMERForZeroShot.from_pretrained("lab/again", cache_dir=tmp_path / "cache")
     torch.testing.assert_close(loaded.state_dict(), model.state_dict(), atol=0, rtol=0)
 
 

@@ -33,6 +33,7 @@ _PLACES = (Path(__file__).parent / "template.md", Path(__file__).parents[3] / "m
 _UNKNOWN_TRAINING = f"Unknown: the model's folder holds no `{run_summary.FILE_NAME}`, which training writes."
 _NORMALIZATIONS = {
     "fixed": "divided by {fixed_millivolts:g} mV",
+    "centered": "each lead's mean taken off, divided by {fixed_millivolts:g} mV",
     "minmax_record": "all leads together scaled to 0..1",
     "zscore_lead": "each lead with mean 0 and standard deviation 1",
     "zscore_record": "all leads together with mean 0 and standard deviation 1",
@@ -112,7 +113,9 @@ def _model(config: Any, takes_texts: bool, classifies: bool) -> str:
         )
     labels = list(config.id2label.values()) if classifies else []
     if labels:
-        return f"An ECG encoder ({config.paper}) with a classifier, one sigmoid a label: {plain(', '.join(labels))}."
+        exclusive = config.problem_type == "single_label_classification"
+        scores = "a softmax over labels that exclude each other" if exclusive else "one sigmoid a label"
+        return f"An ECG encoder ({config.paper}) with a classifier, {scores}: {plain(', '.join(labels))}."
     return f"An ECG encoder ({config.paper}): an embedding for a recording."
 
 
@@ -174,7 +177,7 @@ def _training_data(training: Mapping[str, Any] | None) -> str:
 
 
 def _data_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    source = data["source"] or {}
+    source = data.get("source") or {}
     if source:
         version = f", version {source['version']}" if source.get("version") else ""
         words = f"{source.get('title', source.get('name', data['name']))}{version}"
@@ -281,7 +284,7 @@ def _results_of(results: Mapping[str, Any]) -> list[str]:
         heads = ["class", "positives", f"AUROC, {shown}"]
         parts += [f"Classes with {FEWEST_POSITIVES} positives or more:", markdown_table(heads, rows)]
     for title, key in (("By sex and age", "groups"), ("With fewer leads, at lower rates, with noise", "robustness")):
-        if results.get(key):
+        if any((results.get(key) or {}).values()):
             parts += [f"{title}:", conditions_table(results[key])]
     if results.get("calibration"):
         parts.append(calibration_in_words(results["calibration"]))

@@ -23,8 +23,16 @@ from cgdmer.hub.results import read_results, write_benchmark_results
 from cgdmer.hub.staging import refuse_local_paths, stage_model
 from cgdmer.models.errors import PublishingError
 
-# Of an earlier push, and wrong beside other weights: deleted in the same commit unless it is written anew.
-_REPLACED = re.compile(r"[^/]+\.(safetensors|safetensors\.index\.json|py)|\.eval_results/[^/]+\.yaml")
+# Of an earlier push, and wrong beside other weights: deleted in the same commit unless it is written anew. Where a
+# model with texts was before one without, transformers would go on reading the processor of the former. Pickled
+# weights are loaded by whoever does not refuse them.
+_REPLACED = re.compile(
+    r"[^/]+\.(safetensors|safetensors\.index\.json|py|bin|bin\.index\.json|ckpt|pt|pth)"
+    r"|(processor|preprocessor|tokenizer|generation)_config\.json"
+    r"|(tokenizer|special_tokens_map|added_tokens|vocab|training_summary)\.json|(vocab|merges)\.txt"
+    r"|(tokenizer|spiece|sentencepiece\.bpe)\.model|chat_template\.(jinja|json)"
+    r"|\.eval_results/[^/]+\.yaml"
+)
 _TOKEN_PAGE = "https://huggingface.co/settings/tokens"
 
 

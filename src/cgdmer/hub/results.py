@@ -7,7 +7,6 @@
   (https://huggingface.co/docs/hub/eval-results), so these are written only where such a dataset is named.
 """
 
-import json
 import os
 import re
 import shlex
@@ -22,11 +21,30 @@ from huggingface_hub.utils import validate_repo_id, yaml_dump
 from cgdmer.evaluation.comparison import RESULTS
 from cgdmer.evaluation.evaluate import ZERO_SHOT
 from cgdmer.evaluation.figures import METRIC_NAMES
+from cgdmer.hub.checked_json import VALUE, Each, Maybe, check_shape, read_json
 from cgdmer.models.errors import CorpusError, PublishingError
 
 # As the Hub calls them; F1 over classes is its "f1" with an average.
 _METRIC_TYPES = {"auroc": "roc_auc", "auprc": "average_precision", "f1": "f1"}
-_NEEDED = ("task", "protocol", "test_splits", "in_domain", "measures", "untrained", "command")
+# What cards and the files for benchmarks rely on. A task names a file.
+_RESULTS = {
+    "task": re.compile(r"[A-Za-z0-9_.-]+"),
+    "protocol": str,
+    "test_splits": [str],
+    "in_domain": bool,
+    "measures": Each({"records": int, "patients": int, "per_class": Each({"positives": int, "few_positives": bool})}),
+    "untrained": Each(dict),
+    "command": str,
+    "prompts": Maybe(str),
+    "overlap": Maybe({"records": int, "patients": int}),
+    "groups": Maybe(Each([{"name": str}])),
+    "robustness": Maybe(Each([{"name": str}])),
+    "calibration": Maybe(dict),
+}
+_CALIBRATION = {
+    "bins": [{"mean_score": VALUE, "share_positive": VALUE, "scores": int}],
+    **dict.fromkeys(("expected_calibration_error", "brier", "brier_of_prevalence"), VALUE),
+}
 
 
 def read_results(folders: Sequence[str | os.PathLike[str]]) -> list[dict[str, Any]]:
@@ -49,13 +67,45 @@ def read_results(folders: Sequence[str | os.PathLike[str]]) -> list[dict[str, An
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results = read_json(file, _RESULTS)
+        if results.get("calibration"):
+            check_shape(results["calibration"], _CALIBRATION, "calibration")
+        if not results["measures"]:
+            raise ValueError("measures is empty")
+        shlex.split(results["command"])
+        for group in ("measures", "untrained"):
+            for name, measured in results[group].items():
+                _check_values(measured, "macro_", f"{group}.{name}")
+                for label, row in measured.get("per_class", {}).items():
+                    _check_values(row, "", f"{group}.{name}.{label}")
+        for kind in ("groups", "robustness"):
+            _check_conditions([row for rows in (results.get(kind) or {}).values() for row in rows], kind)
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{file} cannot be read ({error}). Evaluate the model again.") from error
-    missing = [name for name in _NEEDED if not isinstance(results, dict) or name not in results]
-    if missing:
-        raise CorpusError(f"{file} lacks {', '.join(missing)}: `cgdmer evaluate` did not write it.")
+        raise CorpusError(
+            f"{file} is not as `cgdmer evaluate` writes it ({error}). Evaluate the model again."
+        ) from error
     return results
+
+
+def _check_conditions(rows: list[dict[str, Any]], place: str) -> None:
+    """Of a table of groups or disturbances: each row has the same measures."""
+    for row in rows:
+        measured = {name: one for name, one in row.items() if name != "name"}
+        check_shape(measured, Each({"records": int}), place)
+        if not measured or row.keys() != rows[0].keys():
+            raise ValueError(f"{place}: its rows have no measures, or different ones")
+        for name, one in measured.items():
+            _check_values(one, "macro_", f"{place}.{name}")
+
+
+def _check_values(row: dict[str, Any], prefix: str, place: str) -> None:
+    """Of each metric that is there, a number or null; of a number an interval too."""
+    for metric in (prefix + name for name in METRIC_NAMES):
+        check_shape(row.get(metric), VALUE, f"{place}.{metric}")
+        if row.get(metric) is not None:
+            check_shape(row, {f"{metric}_interval": [VALUE]}, place)
+            if len(row[f"{metric}_interval"]) != 2:
+                raise ValueError(f"{place}.{metric}_interval has not two ends")
 
 
 def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult]:

@@ -21,9 +21,9 @@ from cgdmer.data.fingerprints import FILE_NAME as FINGERPRINTS
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.models.errors import CGDMERError, ModelFolderError
 from cgdmer.models.hub_folder import HubFolderModel, copy_model_code
-from cgdmer.training.run_summary import FILE_NAME as RUN_SUMMARY
+from cgdmer.training import run_summary
 
-CONFIG = "config.json"
+CONFIG, RUN_SUMMARY = "config.json", run_summary.FILE_NAME
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
 _PICKLE_SUFFIXES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 _READABLE_SUFFIXES = {".json", ".jinja", ".md", ".txt", ".yaml"}
@@ -49,6 +49,7 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
         )
     _refuse_pickles(source)
     try:
+        _refuse_two_extractors(source)
         config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
         model_class = _class_of(source, config)
         for path in source.iterdir():
@@ -67,11 +68,11 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
             Fingerprints.load(source / FINGERPRINTS)
             shutil.copyfile(source / FINGERPRINTS, target / FINGERPRINTS)
         if (source / RUN_SUMMARY).is_file():
-            _write_json(target / RUN_SUMMARY, json.loads((source / RUN_SUMMARY).read_text(encoding="utf-8")))
+            _write_json(target / RUN_SUMMARY, run_summary.read(source / RUN_SUMMARY))
         _check_weights(model_class.from_pretrained(target), source)
     except CGDMERError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelFolderError(
             f"{source} does not load as a model with its processor ({error}). Save both there again with "
             "save_pretrained, and try AutoModel.from_pretrained on it."
@@ -102,6 +103,21 @@ def _refuse_pickles(folder: Path) -> None:
                 f"{path.relative_to(folder)} in {folder} is a pickle, or may hold one, which runs code where it is "
                 "loaded. Save weights as safetensors (save_pretrained does) and remove it."
             )
+
+
+def _refuse_two_extractors(folder: Path) -> None:
+    """A processor that an earlier model left there: transformers reads it instead of the extractor's own file."""
+    names = ("processor_config.json", "preprocessor_config.json")
+    if not all((folder / name).is_file() for name in names):
+        return
+    processor, extractor = (json.loads((folder / name).read_text(encoding="utf-8")) for name in names)
+    other = processor["feature_extractor"]
+    differing = [key for key in extractor if key in other and other[key] != extractor[key]]
+    if differing:
+        raise ModelFolderError(
+            f"{' and '.join(names)} in {folder} differ ({', '.join(differing)}): one of them is of an earlier model. "
+            "Remove it."
+        )
 
 
 def _is_pickle(path: Path) -> bool:

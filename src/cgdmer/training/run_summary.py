@@ -8,6 +8,7 @@ record or a patient and no text of a report.
 import json
 import os
 import platform
+import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import transformers
 from transformers.utils import cached_file
 
 import cgdmer
+from cgdmer.hub.checked_json import NUMBER, Each, Maybe, check_shape, read_json
 from cgdmer.models.errors import ModelFolderError
 
 FILE_NAME = "training_summary.json"
@@ -27,6 +29,34 @@ _OPTIONS = (
     *("per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "weight_decay"),
     *("lr_scheduler_type", "num_warmup_steps", "max_grad_norm", "freeze_text_layers", "seed"),
 )
+_TEXT = Maybe(str)
+# As far as a card says it; it travels with weights of any origin, so that nothing about it is taken for granted.
+_STAGE = {
+    "command": _TEXT,
+    "data": {
+        "name": str,
+        "source": Maybe(dict.fromkeys(("name", "title", "version", "url", "licence", "citation"), _TEXT)),
+        "description": (str, type(None)),
+        "train_records": (int, type(None)),
+        "validation_records": int,
+    },
+    "options": {
+        "model_name_or_path": _TEXT,
+        "text_model_name_or_path": _TEXT,
+        "text_source": Maybe(re.compile("report|statements")),
+        "labels": Maybe([str]),
+    },
+    "steps": int,
+    "samples": int,
+    "seconds": NUMBER,
+    "resumed_at_step": int,
+    "processes": int,
+    "device": str,
+    "mixed_precision": str,
+    "versions": Each(str),
+    "earlier": Maybe(dict),
+}
+_FINETUNE_STAGE = _STAGE | {"options": {"model_name_or_path": str, "labels": [str]}}
 
 
 def origin(name_or_path: str) -> str:
@@ -85,12 +115,27 @@ def of_model(name_or_path: str | os.PathLike[str]) -> dict[str, Any] | None:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    if path is None:
-        return None
+    return None if path is None else read(Path(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The file of a model.
+
+    Raises:
+        ModelFolderError: it is damaged.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        summary = read_json(path, dict)
+        stage, place = summary, ""
+        while stage is not None:
+            check_shape(stage, _FINETUNE_STAGE if stage.get("command") == FINETUNE else _STAGE, place)
+            stage, place = stage.get("earlier"), f"{place}.earlier"
+        return summary
     except (OSError, ValueError) as error:
-        raise ModelFolderError(f"{path} cannot be read ({error}). Fetch the model again.") from error
+        raise ModelFolderError(
+            f"{path} is not as training writes it ({error}). Fetch the model again, or take the file away: then the "
+            "model's training is said to be unknown."
+        ) from error
 
 
 def write(folder: Path, summary: dict[str, Any]) -> None:
@@ -106,6 +151,7 @@ __all__ = [
     "of_model",
     "of_options",
     "origin",
+    "read",
     "versions",
     "write",
 ]
