@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score findings for a signal in memory: four leads, 400 Hz, microvolts.
 
-python examples/classify_array.py MODEL        a folder of `cgdmer demo` or of `cgdmer.pretrain`
+    python examples/classify_array.py [MODEL]
+
+MODEL is a folder of `cgdmer demo` or of `cgdmer.pretrain`; without it the model that comes with the package. The signal
+is simulated here; of your own it may be `np.load("signal.npy")` or `np.loadtxt("signal.csv", delimiter=",").T`, with
+the leads as rows.
 """
 
 import sys
@@ -10,12 +14,13 @@ from transformers import pipeline
 
 import cgdmer  # noqa: F401 (registers the pipeline)
 from cgdmer.data.simulation import simulate_record
+from cgdmer.presets import SHIPPED_MODEL
 
 record = simulate_record(["atrial_fibrillation"], seed=1, sampling_rate=400)
 leads = ["II", "V1", "V5", "I"]
 signal_in_microvolts = record.signal[[record.lead_names.index(lead) for lead in leads]] * 1000
 
-classify = pipeline("zero-shot-ecg-classification", model=sys.argv[1])
+classify = pipeline("zero-shot-ecg-classification", model=sys.argv[1] if len(sys.argv) > 1 else str(SHIPPED_MODEL))
 scores = classify(
     signal_in_microvolts,
     sampling_rate=400,

@@ -25,10 +25,11 @@ def model_folder(tmp_path_factory):
     return folder
 
 
-def test_classify_array(model_folder):
+@pytest.mark.parametrize("named", [True, False])
+def test_classify_array(model_folder, named):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "classify_array.py"), str(model_folder)],
+        [sys.executable, str(EXAMPLES / "classify_array.py"), *[str(model_folder)] * named],
         capture_output=True,
         text=True,
         env=environment,

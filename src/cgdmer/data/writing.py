@@ -215,8 +215,8 @@ def check_target(target: Path, overwrite: bool = False) -> None:
         return
     if not overwrite:
         raise CorpusError(
-            f"{target} is not empty{_what_it_holds(target)}. Name another folder, remove this one, or ask to "
-            "overwrite it."
+            f"{target} is not empty{_what_it_holds(target)}. Name another folder, or remove this one (in Python: "
+            "overwrite=True)."
         )
     if not (target / "dataset_dict.json").is_file():
         raise CorpusError(f"{target} holds something other than a prepared dataset and is not overwritten. Remove it.")
