@@ -3,8 +3,8 @@
 
     python examples/classify_array.py [MODEL]
 
-MODEL is a folder of `cgdmer demo` or of `cgdmer.pretrain`; without it the model that comes with the package. The signal
-is simulated here; of your own it may be `np.load("signal.npy")` or `np.loadtxt("signal.csv", delimiter=",").T`, with
+MODEL is a folder of `cgdmer demo` or of `cgdmer.pretrain`; without it the model that comes with the package. The
+signal is simulated here; your own may be `np.load("signal.npy")` or `np.loadtxt("signal.csv", delimiter=",").T`, with
 the leads as rows.
 """
 

@@ -38,6 +38,6 @@ def test_classify_array(model_folder, named):
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.strip().splitlines()
     assert len(lines) == 4 and "Not a medical device" in lines[-1]
-    assert {line.split("  ")[1] for line in lines[:3]} == {
+    assert {line.split("%  ")[1] for line in lines[:3]} == {
         *("atrial fibrillation", "sinus rhythm", "left bundle branch block")
     }
