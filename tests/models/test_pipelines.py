@@ -485,3 +485,17 @@ def test_real_recordings(zero_shot, real_data):
     for path, output in zip(paths, outputs, strict=True):
         assert_ranked(output, PROMPTS)
         assert_close(output, zero_shot(read_wfdb(path), PROMPTS), atol=1e-4)
+
+
+def test_a_full_stop_at_the_end_of_a_prompt_moves_no_score(zero_shot):
+    plain = {row["label"]: row["score"] for row in zero_shot(make_record(), PROMPTS[:2])}
+    ended = {row["label"]: row["score"] for row in zero_shot(make_record(), [f"{PROMPTS[0]} .", PROMPTS[1]])}
+    assert ended == {f"{PROMPTS[0]} .": plain[PROMPTS[0]], PROMPTS[1]: plain[PROMPTS[1]]}
+
+
+def test_arguments_of_arrays_beside_records_alone_are_refused(zero_shot, classify):
+    for inputs in (make_record(), [make_record(), make_record(seed=1)]):
+        with pytest.raises(ECGInputError, match="unit is for arrays"):
+            zero_shot(inputs, PROMPTS, unit="uV")
+        with pytest.raises(ECGInputError, match="sampling_rate is for arrays"):
+            classify(inputs, sampling_rate=123)

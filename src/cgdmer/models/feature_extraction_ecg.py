@@ -54,8 +54,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         normalization (`str`): `"fixed"` (divided by `fixed_millivolts`, amplitude kept), `"centered"` (each lead's
             mean over the window taken off before that: offsets of electrodes and converters have no effect),
             `"minmax_record"` (all leads together to 0..1, as MERL does), `"zscore_lead"` or `"zscore_record"`.
-        fixed_millivolts (`float`): what 1.0 stands for after `"fixed"` and `"centered"`. 0.2 mV, about the deviation of a
-            recording, trains far faster than 1 mV (measured on simulated patients).
+        fixed_millivolts (`float`): what 1.0 stands for after `"fixed"` and `"centered"`. 0.2 mV, about the standard
+            deviation of a recording, trains far faster than 1 mV (measured on simulated patients).
         filter (`str`): `"none"`, `"lowpass_40hz"` or `"bandpass_0.67_40hz"`: Butterworth filters of order 5, run
             forwards and backwards.
         derive_limb_leads (`bool`): compute absent limb leads from any two that are there (Einthoven, Goldberger).

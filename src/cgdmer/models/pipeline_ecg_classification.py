@@ -34,6 +34,13 @@ class ECGPipeline(ChunkPipeline):
             inputs = list(inputs)  # transformers takes a tuple for one input
         if isinstance(inputs, list) and not inputs:
             return []
+        given = [name for name in _SIGNAL_ARGUMENTS if kwargs.get(name) is not None]
+        several = inputs if isinstance(inputs, list) else [inputs]
+        if given and all(isinstance(one, (str, os.PathLike)) or is_record(one) for one in several):
+            raise ECGInputError(
+                f"{given[0]} is for arrays: a file or an ECGRecord states its own. Leave it out; where a file is wrong, "
+                "pass dataclasses.replace(read_record(path), ...)."
+            )
         return super().__call__(inputs, **kwargs)
 
     def _signal_parameters(self, kwargs: dict[str, Any], others: tuple[str, ...] = ()) -> dict[str, Any]:

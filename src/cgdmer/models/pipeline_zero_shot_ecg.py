@@ -67,8 +67,9 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
 
     @torch.no_grad()
     def embed_prompts(self, prompts: list[str]) -> torch.Tensor:
-        """(prompts, width) unit vectors."""
-        inputs = self.processor(text=prompts, return_tensors="pt").to(self.device)
+        """(prompts, width) unit vectors; a full stop at a prompt's end says nothing, but would move its vector."""
+        texts = [prompt.rstrip(" .;:") or prompt for prompt in prompts]
+        inputs = self.processor(text=texts, return_tensors="pt").to(self.device)
         return self.model.get_text_features(**inputs).pooler_output
 
     def model_logits(self, model_inputs, **forward_parameters):
