@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoProcessor
+from transformers import AutoFeatureExtractor, AutoProcessor, BertConfig, BertModel
 
-from cgdmer import CGDMERConfig, CGDMERModel
+from cgdmer import CGDMERConfig, CGDMERModel, CoReECGConfig, CoReECGModel
 from cgdmer.cli import build_parser, main
 from cgdmer.data.simulation import simulate_cohort, simulate_record
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.presets import SHIPPED_MODEL, preset_folder
 from recordings import write_wfdb
+from small_families import ECG, HEADS
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +181,58 @@ def test_every_command_knows_the_model_that_comes_along_by_name(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cgdmer-tiny-ptbxl").mkdir()  # a folder of one's own goes before
     assert build_parser().parse_args(["app", "--model", "cgdmer-tiny-ptbxl"]).model == "cgdmer-tiny-ptbxl"
+
+
+def write_foreign_models(folder: Path, model_folder: Path) -> dict[str, Path]:
+    """Folders that are no zero-shot model, each with a word that its refusal says."""
+    made = {}
+    made["takes no texts"] = folder / "coreecg"
+    config = CoReECGConfig(**ECG | HEADS | {"protected_to_hz": 20.0})
+    CoReECGModel(config).save_pretrained(made["takes no texts"])
+    AutoFeatureExtractor.from_pretrained(preset_folder("coreecg-tiny")).save_pretrained(made["takes no texts"])
+    made["config.json"] = folder / "empty"
+    made["config.json"].mkdir()
+    made["of type 'bert'"] = folder / "bert"
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=10, **sizes)).save_pretrained(made["of type 'bert'"])
+    damages = {
+        "no_such_type": ("config.json", '{"model_type": "no_such_type"}'),
+        "is no model of this package": ("config.json", "[]"),
+        "JSONDecodeError": ("tokenizer.json", '{"version": '),
+        "holds no ECGProcessor": ("processor_config.json", "[]"),
+    }
+    for number, (word, (name, content)) in enumerate(damages.items()):
+        made[word] = folder / f"damaged_{number}"
+        shutil.copytree(model_folder, made[word])
+        assert (made[word] / name).is_file()
+        (made[word] / name).write_text(content)
+    return made
+
+
+@pytest.mark.parametrize("command", ["classify", "explain", "score", "export"])
+def test_folders_that_are_no_zero_shot_model_are_refused_by_name(command, model_folder, record_path, tmp_path, capsys):
+    arguments = {
+        "classify": ["classify", str(record_path), "--labels", "a", "--model"],
+        "explain": ["explain", str(record_path), "--label", "a", "--output", str(tmp_path / "x.png"), "--model"],
+        "score": ["score", str(record_path.parent), str(tmp_path / "x.parquet"), "--labels", "a", "--model"],
+        "export": ["export", "--labels", "a", "--", "{model}", str(tmp_path / "x.onnx")],
+    }[command]
+    for word, folder in write_foreign_models(tmp_path, model_folder).items():
+        given = [argument.format(model=folder) for argument in arguments]
+        assert main(given if command == "export" else [*given, str(folder)]) == 1
+        complaint = capsys.readouterr().err
+        assert f"cgdmer {command}: {folder}" in complaint and word in complaint
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_pictures_that_cannot_be_drawn_are_refused_before_the_work(tmp_path, capsys):
+    """Before the recording and the model are looked for, too: neither is there."""
+    for arguments in (
+        ["classify", "nowhere", "--model", "nowhere", "--labels", "a", "--plot", "x.zzz"],
+        ["explain", "nowhere", "--model", "nowhere", "--label", "a", "--output", "x.zzz"],
+        ["plot", "nowhere", "x.zzz"],
+        ["plot", "nowhere", "png"],
+    ):
+        assert main(arguments) == 1
+        complaint = capsys.readouterr().err
+        assert "has not the ending of a picture" in complaint and ".png, .pdf" in complaint

@@ -201,7 +201,7 @@ def build_parser() -> argparse.ArgumentParser:
         "and a picture on ECG paper. A recording longer than the model's window is explained where its score is\n"
         "highest. --json prints all figures. Research use only. Not a medical device.",
     )
-    explain.add_argument("record", help="a WFDB record, with or without .hea")
+    explain.add_argument("record", help=_RECORD)
     explain.add_argument("--label", required=True, help='e.g. "premature ventricular beats"')
     explain.add_argument(
         "--model", type=model_source, help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)"

@@ -180,15 +180,14 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def classify(options: argparse.Namespace) -> dict[str, Any]:
-    from transformers import pipeline
-
     from cgdmer import read_record
-    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, save_ecg_plot
-    from cgdmer.presets import SHIPPED_MODEL
+    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, check_picture_path, save_ecg_plot
+    from cgdmer.families import load_classifier
 
+    if options.plot:
+        check_picture_path(options.plot)
     record = read_record(options.record)
-    classifier = pipeline("zero-shot-ecg-classification", model=options.model or str(SHIPPED_MODEL))
-    scores = classifier(record, candidate_labels=options.labels, multi_label=not options.exclusive)
+    scores = load_classifier(options.model)(record, candidate_labels=options.labels, multi_label=not options.exclusive)
     if options.plot:
         save_ecg_plot(record, options.plot, scores=scores)
     if not options.json:
@@ -200,10 +199,12 @@ def classify(options: argparse.Namespace) -> dict[str, Any]:
 
 def explain(options: argparse.Namespace) -> dict[str, Any]:
     from cgdmer import read_record
-    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
-    from cgdmer.explanation.explaining import explain_record, load_classifier
+    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, check_picture_path
+    from cgdmer.explanation.explaining import explain_record
     from cgdmer.explanation.painting import save_explanation_plot
+    from cgdmer.families import load_classifier
 
+    check_picture_path(options.output)
     record = read_record(options.record)
     explanation = explain_record(load_classifier(options.model), record, options.label)
     save_explanation_plot(explanation, options.output)
@@ -219,7 +220,7 @@ def explain(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def app(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.explanation.explaining import load_classifier
+    from cgdmer.families import load_classifier
     from cgdmer.models.errors import ConfigurationError
 
     try:
@@ -275,9 +276,10 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def plot(options: argparse.Namespace) -> dict[str, Any]:
-    from cgdmer.evaluation.ecg_paper import save_ecg_plot
+    from cgdmer.evaluation.ecg_paper import check_picture_path, save_ecg_plot
     from cgdmer.models.reading_record import read_record
 
+    check_picture_path(options.output)
     save_ecg_plot(read_record(options.record), options.output)
     if not options.json:
         print(f"drawn to {options.output}")

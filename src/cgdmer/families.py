@@ -5,29 +5,37 @@ Training, evaluation, inference and publishing go through here and name no famil
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 import transformers
 from transformers import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
     MODEL_FOR_PRETRAINING_MAPPING,
+    MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_MAPPING,
     AutoConfig,
     AutoFeatureExtractor,
     AutoProcessor,
     PreTrainedConfig,
+    pipeline,
 )
 
 from cgdmer.models.errors import CGDMERError, ModelFolderError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
 from cgdmer.models.processing_ecg import ECGProcessor
+from cgdmer.presets import SHIPPED_MODEL
 
 # What a class is for: the Auto class that serves it, as transformers maps configurations to classes.
 ENCODING = MODEL_MAPPING
 PRETRAINING = MODEL_FOR_PRETRAINING_MAPPING
 CLASSIFICATION = MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
+ZERO_SHOT = MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING
 
 
 def register_family(*classes: type[ECGPreTrainedModel]) -> None:
@@ -52,14 +60,10 @@ def config_of(name_or_path: str | os.PathLike[str]) -> PreTrainedConfig:
     """The configuration in a folder or on the Hub.
 
     Raises:
-        ModelFolderError: it is of no family of this package.
+        ModelFolderError: it is absent from the folder, damaged, or of no family of this package.
     """
-    try:
+    with _refusing(name_or_path, _NO_FAMILY):  # a type that transformers does not know, code of its own, a list
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-    except CGDMERError:
-        raise
-    except ValueError as error:  # a type that transformers does not know, or code of its own
-        raise ModelFolderError(f"{name_or_path} {_NO_FAMILY} ({error})") from error
     if not issubclass(_class_for(config, ENCODING), ECGPreTrainedModel):
         raise ModelFolderError(f"{name_or_path}, of type {config.model_type!r}, {_NO_FAMILY}")
     return config
@@ -69,6 +73,19 @@ _NO_FAMILY = (
     "is no model of this package. Name a folder or Hub id that cgdmer.pretrain, `cgdmer finetune` or save_pretrained "
     "wrote."
 )
+
+
+@contextmanager
+def _refusing(name_or_path: str | os.PathLike[str], problem: str) -> Iterator[None]:
+    """Makes one error, which names the folder, of the many kinds that its files can cause in transformers."""
+    try:
+        yield
+    except CGDMERError:
+        raise
+    except Exception as error:  # the tokenizers library raises the bare type
+        if isinstance(error, OSError) and not os.path.isdir(name_or_path):
+            raise  # no network, no such repository: transformers says it well
+        raise ModelFolderError(f"{name_or_path} {problem} ({type(error).__name__}: {error})") from error
 
 
 def _class_for(config: PreTrainedConfig, purpose) -> type:
@@ -103,19 +120,61 @@ def load_text_model(name_or_path: str | os.PathLike[str]) -> ECGTextModel:
     Raises:
         ModelFolderError: also where the model takes no texts.
     """
-    model = load_model(name_or_path)
-    if not isinstance(model, ECGTextModel):
+    return _text_class(name_or_path, config_of(name_or_path), ENCODING).from_pretrained(name_or_path)
+
+
+def _text_class(name_or_path: str | os.PathLike[str], config: PreTrainedConfig, purpose) -> type[ECGTextModel]:
+    encoding = class_for(config, ENCODING)
+    if not issubclass(encoding, ECGTextModel):
         raise ModelFolderError(
-            f"{name_or_path} is a {type(model).__name__}, which takes no texts. Name a model with a text tower."
+            f"{name_or_path} is a {encoding.__name__}, which takes no texts. Name a model with a text tower."
         )
-    return model
+    found = class_for(config, purpose)
+    assert issubclass(found, ECGTextModel)
+    return found
+
+
+def load_classifier(
+    name_or_path: str | os.PathLike[str] | None = None, device: str | None = None
+) -> ZeroShotECGClassificationPipeline:
+    """The pipeline `zero-shot-ecg-classification`, to be loaded once for many recordings.
+
+    Args:
+        name_or_path: a pretrained model's folder or Hub id; None: `presets.SHIPPED_MODEL`.
+        device: None: a GPU where there is one.
+
+    Raises:
+        ModelFolderError: it is of no family of this package, takes no texts, or is damaged.
+    """
+    name = str(name_or_path or SHIPPED_MODEL)
+    model = _text_class(name, config_of(name), ZERO_SHOT).from_pretrained(name)
+    return pipeline(
+        "zero-shot-ecg-classification",
+        model=model,
+        processor=load_processor(name, model),
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+    )
 
 
 def load_processor(
     name_or_path: str | os.PathLike[str], model: ECGPreTrainedModel
 ) -> ECGProcessor | ECGFeatureExtractor:
-    """What prepares the model's input: a processor where it takes texts, else a feature extractor."""
-    return (AutoProcessor if model.takes_texts else AutoFeatureExtractor).from_pretrained(name_or_path)
+    """What prepares the model's input: a processor where it takes texts, else a feature extractor.
+
+    Raises:
+        ModelFolderError: it is absent from the folder, or damaged.
+    """
+    auto_class, expected = (
+        (AutoProcessor, ECGProcessor) if model.takes_texts else (AutoFeatureExtractor, ECGFeatureExtractor)
+    )
+    with _refusing(name_or_path, f"holds no {expected.__name__} that can be read. Fetch or save the model again."):
+        found = auto_class.from_pretrained(name_or_path)
+    if not isinstance(found, expected):
+        raise ModelFolderError(
+            f"{name_or_path} holds a {type(found).__name__} instead of a {expected.__name__}. Fetch or save the model "
+            "again."
+        )
+    return found
 
 
 def extractor_of(processor: Any) -> ECGFeatureExtractor:
@@ -127,10 +186,12 @@ __all__ = [
     "CLASSIFICATION",
     "ENCODING",
     "PRETRAINING",
+    "ZERO_SHOT",
     "class_for",
     "config_of",
     "ecg_config_of",
     "extractor_of",
+    "load_classifier",
     "load_model",
     "load_processor",
     "load_text_model",

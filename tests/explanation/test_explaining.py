@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is explained: which window, which leads, which score; and that it lies where the abnormality was put."""
 
+import copy
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import relevance as benchmark
+import torch
 from scipy import stats
 
 from cgdmer import CGDMERECGModel, CGDMERModel
 from cgdmer.data.simulation import simulate_record
 from cgdmer.explanation.explaining import explain_record, load_classifier
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import ConfigurationError, ECGInputError
+from cgdmer.models.errors import ECGInputError, ModelFolderError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.presets import SHIPPED_MODEL
 
@@ -103,11 +105,37 @@ def test_json_holds_the_figures_and_no_signal(explanation):
     assert "Not a medical device" in answer["note"] and "signal" not in answer
 
 
+def test_many_windows_go_through_the_model_a_few_at_a_time(classify, calm, premature):
+    sizes = []
+    hook = classify.model.ecg_model.register_forward_hook(lambda *call: sizes.append(len(call[-1].pooler_output)))
+    try:
+        found = explain_record(classify, joined(*[calm] * 44, premature, calm), LABEL)
+    finally:
+        hook.remove()
+    assert max(sizes) <= 20 and sizes[:3] == [20, 20, 6]
+    assert (found.num_windows, found.start_seconds) == (46, 440.0)
+    (row,) = classify(joined(*[calm] * 44, premature, calm), candidate_labels=[LABEL])
+    assert found.score == pytest.approx(row["score"], rel=1e-5)
+
+
+def test_a_model_in_half_precision_is_explained_in_single(classify, premature, explanation, tmp_path):
+    model = copy.deepcopy(classify.model).half()
+    model.save_pretrained(tmp_path)
+    classify.processor.save_pretrained(tmp_path)
+    half = load_classifier(str(tmp_path))
+    assert half.model.dtype == torch.float16
+    found = explain_record(half, premature, LABEL)
+    assert len(np.unique(found.occlusion)) > 0.9 * found.present.sum()  # in half precision: some 15 of 300
+    np.testing.assert_allclose(found.relevance, explanation.relevance, atol=0.02 * np.abs(explanation.relevance).max())
+    assert found.agreement == pytest.approx(explanation.agreement, abs=0.02)
+    assert half.model.dtype == torch.float16  # the caller's own
+
+
 def test_what_cannot_be_explained_is_refused_by_name(classify, premature, tmp_path):
     with pytest.raises(ECGInputError, match="empty or not a text"):
         explain_record(classify, premature, "  ")
     CGDMERECGModel(CGDMERModel.from_pretrained(SHIPPED_MODEL).config.ecg_config).save_pretrained(tmp_path)
-    with pytest.raises(ConfigurationError, match="no text tower"):
+    with pytest.raises(ModelFolderError, match="takes no texts"):
         load_classifier(str(tmp_path))
 
 

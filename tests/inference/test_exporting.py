@@ -2,6 +2,7 @@
 """The ONNX file against the pipeline, on real and simulated recordings, and what `cgdmer export` refuses."""
 
 import builtins
+import copy
 import json
 import shutil
 from itertools import islice
@@ -12,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from transformers import AutoProcessor
+from transformers import AutoProcessor, pipeline
 
 from cgdmer import CGDMERConfig, CGDMERModel, ECGFeatureExtractor, ECGRecord, read_wfdb
 from cgdmer.cli import main
@@ -118,6 +119,16 @@ def test_fewer_leads_with_either_kind_of_encoder(encoder, recorded, leads, recor
     _, logits, embeddings = answers(path, few)
     np.testing.assert_allclose(logits, expected.logits_per_ecg, atol=1e-4)
     np.testing.assert_allclose(embeddings, expected.ecg_embeds, atol=1e-4)
+
+
+def test_weights_in_half_precision_make_a_file_in_single(classify, records, tmp_path):
+    half = copy.deepcopy(classify.model).half()
+    half.save_pretrained(tmp_path / "model")
+    classify.processor.save_pretrained(tmp_path / "model")
+    answer = export_onnx(tmp_path / "model", tmp_path / "half.onnx", LABELS)
+    assert answer["difference"] <= 1e-4
+    single = pipeline("zero-shot-ecg-classification", model=half.float(), processor=classify.processor)
+    assert_as_the_pipeline(single, tmp_path / "half.onnx", records)
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(exported, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ How the signal is laid out:
 """
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ from .page_text import MILLIMETRES_PER_INCH, TEXT_COLOUR, one_line, shorten, wra
 
 RESEARCH_USE_ONLY = "Research use only. Not a medical device."
 
+PICTURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps")
 MILLIMETRES_PER_SECOND = 25.0
 MILLIMETRES_PER_MILLIVOLT = 10.0
 
@@ -151,15 +152,31 @@ def save_ecg_plot(
 
     Args:
         record: as in `plot_ecg`.
-        path: the file to write; its ending chooses the format (".png", ".pdf", ".svg", ".jpg", ...).
+        path: the file to write; its ending chooses the format, one of `PICTURE_SUFFIXES`.
         title: as in `plot_ecg`.
         scores: as in `plot_ecg`.
         dpi: pixels an inch, for the formats made of pixels.
+
+    Raises:
+        ConfigurationError: the path has another ending; also what `plot_ecg` raises.
     """
+    check_picture_path(path)
     # The whole page, whatever the user's matplotlib settings say: "savefig.bbox: tight" would trim the margins, and a
     # trimmed page is no longer printed to scale on A4.
     figure = plot_ecg(record, title=title, scores=scores)
     figure.savefig(path, dpi=dpi, facecolor="white", bbox_inches=figure.bbox_inches)
+
+
+def check_picture_path(path: str | PathLike[str]) -> None:
+    """For commands, before the work whose outcome is drawn.
+
+    Raises:
+        ConfigurationError: the ending is of no picture.
+    """
+    if not fspath(path).lower().endswith(PICTURE_SUFFIXES):
+        raise ConfigurationError(
+            f"{fspath(path)} has not the ending of a picture. Name a file that ends in {', '.join(PICTURE_SUFFIXES)}."
+        )
 
 
 def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, float]]:
@@ -432,8 +449,10 @@ __all__ = [
     "MILLIMETRES_PER_SECOND",
     "PAGE_WIDTH",
     "PANEL_WIDTH",
+    "PICTURE_SUFFIXES",
     "RESEARCH_USE_ONLY",
     "LeadPlace",
+    "check_picture_path",
     "ecg_page",
     "lead_places",
     "plot_ecg",

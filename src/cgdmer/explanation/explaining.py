@@ -6,21 +6,22 @@ they put more of it in the right leads than gradient times input does (`benchmar
 the patches' tokens it was less still (0.79 and 0.64 of the top tenth against 0.93 and 0.94, 12 records of each wall).
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
-from transformers import AutoConfig, pipeline
 
 from ..evaluation.ecg_paper import RESEARCH_USE_ONLY
+from ..families import load_classifier
 from ..models.ecg_record import ECGRecord
-from ..models.errors import ConfigurationError
 from ..models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
 from ..models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
-from ..presets import SHIPPED_MODEL
 from .relevance import gradient_relevance, occlusion_relevance, present_in, prompt_logits
+
+_WINDOWS_AT_ONCE = 20  # that the model takes; a recording of a day has thousands
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,26 +86,11 @@ class Explanation:
         }
 
 
-def load_classifier(model: str | None = None) -> ZeroShotECGClassificationPipeline:
-    """The pipeline `zero-shot-ecg-classification`, to be loaded once for many recordings.
-
-    Args:
-        model: a pretrained model's folder or Hub id; None: `presets.SHIPPED_MODEL`.
-
-    Raises:
-        ConfigurationError: the model has no text tower, so that it cannot score a text.
-    """
-    name = model or str(SHIPPED_MODEL)
-    if not hasattr(AutoConfig.from_pretrained(name), "text_config"):
-        raise ConfigurationError(f"{name} has no text tower: it scores no labels in free text. Name another model.")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return pipeline("zero-shot-ecg-classification", model=name, device=device)
-
-
 def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecord, label: str) -> Explanation:
     """Which leads and which moments the score of a label comes from.
 
-    A recording longer than the model's window is explained where its score is highest: one window, because a finding
+    Computed in single precision: in half precision most falls by occlusion would be rounded to a few values. A
+    recording longer than the model's window is explained where its score is highest: one window, because a finding
     such as a premature beat is in one of them, and the sum over all would say less about each.
 
     Args:
@@ -116,15 +102,22 @@ def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecor
         ECGInputError: the label is empty, or the recording cannot be used.
     """
     (label,) = check_prompts([label])
+    if classify.model.dtype != torch.float32:
+        classify = copy.copy(classify)  # the caller's own stays as it is
+        classify.model = copy.deepcopy(classify.model).float()
     model, extractor = classify.model, classify.processor.feature_extractor
     batch = extractor(record, windows=True, return_tensors="pt")
-    windows = {name: batch[name].to(classify.device) for name in extractor.model_input_names}
-    windows["ecg_values"] = windows["ecg_values"].to(model.dtype)
+
+    def windows(start: int, end: int) -> dict[str, torch.Tensor]:
+        return {name: batch[name][start:end].to(classify.device) for name in extractor.model_input_names}
+
     text_embed = classify.embed_prompts([label])[0]
+    starts = range(0, len(batch["ecg_values"]), _WINDOWS_AT_ONCE)
     with torch.no_grad():
-        logits = prompt_logits(model, windows, text_embed)
+        parts = [prompt_logits(model, windows(start, start + _WINDOWS_AT_ONCE), text_embed) for start in starts]
+    logits = torch.cat(parts)
     chosen = int(logits.argmax())
-    inputs = {name: tensor[chosen : chosen + 1] for name, tensor in windows.items()}
+    inputs = windows(chosen, chosen + 1)
     present = present_in(inputs)
     relevance = gradient_relevance(model, inputs, text_embed)
     occlusion = occlusion_relevance(model, inputs, text_embed)

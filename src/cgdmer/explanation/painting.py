@@ -19,6 +19,7 @@ from ..evaluation.ecg_paper import (
     PANEL_WIDTH,
     RESEARCH_USE_ONLY,
     LeadPlace,
+    check_picture_path,
     ecg_page,
     lead_places,
 )
@@ -61,13 +62,17 @@ def plot_explanation(explanation: Explanation, *, title: str | None = None) -> F
 def save_explanation_plot(
     explanation: Explanation, path: str | PathLike[str], *, title: str | None = None, dpi: float = 150.0
 ) -> None:
-    """Draw as `plot_explanation` does and write a file, whose ending chooses the format (".png", ".pdf", ".svg").
+    """Draw as `plot_explanation` does and write a file, whose ending chooses the format, as in `save_ecg_plot`.
 
     Args:
         explanation, title: as in `plot_explanation`.
         path: the file to write.
         dpi: pixels an inch, for the formats made of pixels.
+
+    Raises:
+        ConfigurationError: the path has another ending.
     """
+    check_picture_path(path)
     figure = plot_explanation(explanation, title=title)
     figure.savefig(path, dpi=dpi, facecolor="white", bbox_inches=figure.bbox_inches)
 

@@ -21,16 +21,15 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import pipeline
 
 from cgdmer.data.simulation import simulate_record
+from cgdmer.families import load_classifier
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ExportError
 from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
-from cgdmer.presets import SHIPPED_MODEL
 
 OUTPUTS = ("scores", "logits", "embeddings")
 MOST_DIFFERENCE = 1e-4
@@ -95,6 +94,7 @@ def export_onnx(
 
     Raises:
         ECGInputError: a label is empty or given twice, a lead unknown or given twice.
+        ModelFolderError: the model takes no texts, or is damaged.
         ExportError: onnx, onnxscript or onnxruntime is not installed; the file exists; an output differs by more than
             1e-4; torch cannot export the model.
     """
@@ -104,7 +104,8 @@ def export_onnx(
     if path.exists():
         raise ExportError(f"{path} exists. Name a new file, or remove it.")
     _require_onnx()
-    classify = pipeline("zero-shot-ecg-classification", model=str(model or SHIPPED_MODEL), device="cpu")
+    classify = load_classifier(model, device="cpu")
+    classify.model.float()  # the file computes in single precision, in whatever the weights are stored
     extractor = classify.processor.feature_extractor
     rows = _present_rows(recorded, extractor.derive_limb_leads)
     scorer = ECGScorer(classify.model, rows, classify.embed_prompts(labels)).eval()

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoProcessor
 
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.embeddings import embed_records, embed_texts
-from cgdmer.families import load_text_model
+from cgdmer.families import load_processor, load_text_model
 from cgdmer.inference.sources import dataset_rows
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
@@ -147,7 +146,8 @@ def search_dataset(
     query = None if record is None else _query(record, DatasetRecords(dataset_rows(splits, None, dataset)))
     name = str(model or SHIPPED_MODEL)
     loaded = load_text_model(name).to("cuda" if torch.cuda.is_available() else "cpu")
-    processor = AutoProcessor.from_pretrained(name)
+    processor = load_processor(name, loaded)
+    assert isinstance(processor, ECGProcessor)  # the model takes texts
     whole = Path(dataset).absolute()
     cache = EmbeddingCache(cache_dir or whole.with_name(f"{whole.name}.embeddings"))
     if query is not None:
