@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import torch
@@ -21,6 +22,7 @@ from cgdmer.cli import main
 from cgdmer.data.simulation import simulate_record
 from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.inference import growing_table, scoring
+from cgdmer.inference.growing_table import GrowingTable
 from cgdmer.inference.scoring import read_labels, score_records
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
 from cgdmer.presets import SHIPPED_MODEL
@@ -307,3 +309,160 @@ def test_files_of_the_clinic_in_a_folder(classify, tmp_path):
     assert "'html'" in rows.pop("web.xml")["error"]
     for label in LABELS:
         assert np.ptp([row[label] for row in rows.values()]) < 1e-3 and rows["one"][label] is not None
+
+
+# The table itself.
+
+SCHEMA = pa.schema([("record_id", pa.string()), ("score", pa.float32()), ("error", pa.string())])
+
+
+def some_rows(first: int, count: int) -> pa.Table:
+    numbers = range(first, first + count)
+    columns = {
+        "record_id": [f"r{one}" for one in numbers],
+        "score": [one / 7 for one in numbers],
+        "error": [None] * count,
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def begun(target: Path, *counts: int) -> Path:
+    """A table of which parts with so many rows are written; returns where they are."""
+    with GrowingTable(target, SCHEMA, {"labels": ["a"]}) as table:
+        for count in counts:
+            table.append(some_rows(table.num_rows, count))
+            table.flush()
+        return table.folder
+
+
+HOLDING_RUN = """
+import sys, time
+from pathlib import Path
+import pyarrow as pa
+from cgdmer.inference.growing_table import GrowingTable
+
+schema = pa.schema([("record_id", pa.string()), ("score", pa.float32()), ("error", pa.string())])
+with GrowingTable(Path(sys.argv[1]), schema, {"labels": ["a"]}):
+    print("at work", flush=True)
+    time.sleep(3600)
+"""
+
+
+def test_two_runs_on_one_output_are_one_too_many(tmp_path, monkeypatch):
+    target = tmp_path / "out.parquet"
+    folder = begun(target, 3)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", HOLDING_RUN, str(target)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "at work\n"
+        monkeypatch.setattr(growing_table, "PATIENCE", 0.2)
+        with pytest.raises(CorpusError, match=r"another run is at work on .*out\.parquet"):
+            GrowingTable(target, SCHEMA, {"labels": ["a"]})
+        first.kill()
+    assert (folder / "lock").exists()  # which a killed run leaves, and which holds nobody up
+    with GrowingTable(target, SCHEMA, {"labels": ["a"]}) as table:
+        assert table.num_rows == 3
+        table.append(some_rows(3, 2))
+        table.finish(5)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_a_run_that_is_killed_can_be_started_again_at_once(dataset_folder, tmp_path):
+    """Its reading processes have the lock too, for the seconds that they live on."""
+    output = tmp_path / "out.parquet"
+    command = [sys.executable, "-c", KILLED_RUN, str(dataset_folder), str(output), *LABELS]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
+        killed.wait(timeout=3600)
+    assert killed.returncode == -signal.SIGKILL
+    assert score_records(dataset_folder, output, LABELS, batch_size=4, num_workers=0)["records"] == 30
+
+
+def test_rows_that_went_missing_are_no_finished_file(tmp_path):
+    target = tmp_path / "out.parquet"
+    with GrowingTable(target, SCHEMA, {"labels": ["a"]}) as table:
+        for first in (0, 3, 6):
+            table.append(some_rows(first, 3))
+            table.flush()
+        (table.folder / "000000000003.parquet").unlink()  # by another hand
+        with pytest.raises(CorpusError, match="holds 3 rows that can be read; expected 9"):
+            table.finish(9)
+    assert not target.exists()
+    with GrowingTable(target, SCHEMA, {"labels": ["a"]}) as table:
+        assert table.num_rows == 3
+        table.append(some_rows(3, 6))
+        assert table.finish(9)["record_id"].to_pylist() == [f"r{one}" for one in range(9)]
+
+
+def test_a_file_of_somebody_else_is_not_replaced(tmp_path):
+    target = tmp_path / "out.parquet"
+    target.write_text("mine")
+    for make_folder in (False, True):
+        folder = tmp_path / "out.parquet.partial"
+        if make_folder:
+            folder.mkdir()  # empty, as a kill may leave it
+        with pytest.raises(CorpusError, match="exists already"):
+            GrowingTable(target, SCHEMA, {"labels": ["a"]})
+        assert target.read_text() == "mine" and not folder.exists()
+
+
+def test_wherever_a_part_is_damaged_it_is_made_again(tmp_path):
+    """A power failure leaves zeros in place of any block: of the footer, of a page, of all."""
+    folder = begun(tmp_path / "out.parquet", 5, 5)
+    path = folder / "000000000005.parquet"
+    whole = path.read_bytes()
+    step = 16
+    for start in range(0, len(whole), step):
+        zeroed = whole[:start] + bytes(min(step, len(whole) - start)) + whole[start + step :]
+        path.write_bytes(zeroed)
+        with GrowingTable(tmp_path / "out.parquet", SCHEMA, {"labels": ["a"]}) as table:
+            kept = pa.concat_tables(table._parts())
+            # Zeros may fall on what nobody reads, such as statistics; no row is ever another one.
+            assert kept.equals(some_rows(0, table.num_rows)) and table.num_rows in (5, 10)
+            assert table.num_rows == 5 or pa.parquet.read_table(path).equals(some_rows(5, 5))
+    for content in (bytes(len(whole)), whole[:-9], b"", whole[: len(whole) // 2] + bytes(len(whole) // 2)):
+        path.write_bytes(content)
+        with GrowingTable(tmp_path / "out.parquet", SCHEMA, {"labels": ["a"]}) as table:
+            assert table.num_rows == 5
+
+
+def test_what_is_renamed_is_on_the_disk_before(tmp_path, monkeypatch):
+    """The order of the system's calls; that it survives a power failure cannot be tried here."""
+    calls = []
+    synced, replaced = os.fsync, Path.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda number: calls.append(os.readlink(f"/proc/self/fd/{number}")) or synced(number)
+    )
+    monkeypatch.setattr(Path, "replace", lambda path, to: calls.append("rename") or replaced(path, to))
+    with GrowingTable(tmp_path / "out.parquet", SCHEMA, {"labels": ["a"]}) as table:
+        table.append(some_rows(0, 3))
+        table.finish(3)
+    names = [Path(call).name for call in calls]
+    folder = "out.parquet.partial"
+    job, part = ["job.tmp", "rename", folder], [f"000000000000.{os.getpid()}.tmp", "rename", folder]
+    assert names == [*job, *part, "whole.tmp", "rename", tmp_path.name]
+
+
+def test_names_that_are_not_utf8_are_rows_too(folder, tmp_path, monkeypatch):
+    source = tmp_path / "in"
+    source.mkdir()
+    for suffix in (".hea", ".dat"):
+        shutil.copyfile(folder / f"short{suffix}", source / f"short{suffix}")
+    try:
+        (source / os.fsdecode(b"caf\xe9.hea")).write_bytes(b"no header")
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names alone")
+    output = tmp_path / "out.parquet"
+    run_killed_at(monkeypatch, "finish", 1, source, output, LABELS, num_workers=1)
+    assert score_records(source, output, LABELS, num_workers=1)["unreadable"] == 1
+    rows = rows_of(output)
+    assert list(rows) == ["caf\\udce9", "short"] and "caf\\udce9" in rows["caf\\udce9"]["error"]
+
+
+def test_a_file_of_labels_has_a_bound(tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_text("a\n" * 500_000)
+    assert len(read_labels(path)) == 500_000
+    path.write_text("a\n" * 500_001)
+    with pytest.raises(ECGInputError, match=r"labels\.txt is larger than 1,000,000 bytes"):
+        read_labels(path)

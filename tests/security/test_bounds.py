@@ -14,6 +14,7 @@ from cgdmer.data.corpora import CORPORA
 from cgdmer.data.tables import read_json_object, read_table, read_text, table_columns
 from cgdmer.evaluation.comparison import compare
 from cgdmer.models.errors import CorpusError
+from cgdmer.models.reading_aecg import _DIGITS
 
 
 def refused(what, path: Path, *words: str) -> None:
@@ -88,3 +89,25 @@ def test_scores_that_unfold_to_gigabytes(tmp_path):
             writer.write_table(block)
     assert (tmp_path / "scores.parquet").stat().st_size < 2 * 10**6
     refused(lambda folder: compare(folder, folder), tmp_path, "scores.parquet", "2147483648 bytes")
+
+
+@pytest.mark.parametrize("last", ["1", "x"])
+def test_eight_million_numbers_of_an_aecg_are_looked_at_without_remembering_them(last):
+    text = "1 " * (2**23 - 1) + last
+    tracemalloc.start()
+    assert bool(_DIGITS.fullmatch(text)) == (last == "1")
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 10e6  # it was two gigabytes
+
+
+@pytest.mark.parametrize(
+    ("text", "is_right"),
+    [
+        *(("1", True), ("+1 -22\t3\r\n4", True), ("1234567890 1234567890", True), ("1  2", True)),
+        *(("", False), ("12345678901", False), ("1 12345678901 1", False), ("1-2", False), ("+ 1", False)),
+        *(("--1", False), ("1 ", False), ("1,2", False), ("1.5 2", False), ("1 2 x 3", False), ("1 +", False)),
+    ],
+)
+def test_what_digits_are(text, is_right):
+    assert bool(_DIGITS.fullmatch(text)) == is_right

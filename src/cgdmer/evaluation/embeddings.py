@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frozen features of records and texts: the one loop in which records are read, prepared and sent through a model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,9 @@ from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.training.stopping import outlive_signals
 
 BATCH_SIZE = 64
+_RECORDS_TOGETHER = 4  # that a process prepares and hands over; one of a day has hundreds of megabytes
+
+Windows = dict[str, torch.Tensor]
 
 
 class Records(Protocol):
@@ -73,7 +77,8 @@ def encode_records(
 ) -> Iterator[EncodedBatch]:
     """Run the ECG branch over records, in their order and with a progress bar.
 
-    A recording longer than the model's window is averaged over its windows.
+    A recording longer than the model's window is averaged over its windows. They go through the model as the records
+    come, so that a few recordings are in memory at a time, however long they are.
 
     Args:
         first: begin with this record; those before it count as done.
@@ -83,19 +88,19 @@ def encode_records(
     model.eval()
     loader = DataLoader(
         _PreparedRecords(records, feature_extractor),
-        batch_size=batch_size,
+        batch_size=_RECORDS_TOGETHER,  # not a whole batch: as many long ones would not fit into memory
         sampler=range(first, len(records)),
         collate_fn=_joined,
         num_workers=num_workers,
         worker_init_fn=outlive_signals,
-        pin_memory=model.device.type == "cuda",
         generator=torch.Generator(),  # the loader draws a number that nobody uses: not from the caller's state
     )
     with tqdm(total=len(records), initial=first, desc=description, unit="record") as progress:
-        for windows, counts, errors in loader:
-            pooled, embeds = _encode(model, windows, counts, batch_size)
-            yield EncodedBatch(errors, pooled, embeds)
-            progress.update(len(errors))
+        prepared = _one_by_one(loader)
+        for start in range(first, len(records), batch_size):
+            batch = _encode(model, islice(prepared, min(batch_size, len(records) - start)), batch_size)
+            yield batch
+            progress.update(len(batch.errors))
 
 
 def embed_records(
@@ -139,9 +144,7 @@ class _PreparedRecords(Dataset):
             return error
 
 
-def _joined(
-    prepared: list[BatchFeature | CGDMERError],
-) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[CGDMERError | None]]:
+def _joined(prepared: list[BatchFeature | CGDMERError]) -> tuple[Windows, list[int], list[CGDMERError | None]]:
     """The windows of all records, how many each record has, and the errors."""
     features = [one for one in prepared if not isinstance(one, CGDMERError)]
     windows = {
@@ -149,36 +152,92 @@ def _joined(
         for name in ECGFeatureExtractor.model_input_names
         if features
     }
-    counts = torch.tensor([len(one["record_index"]) for one in features], dtype=torch.int64)
+    counts = [len(one["record_index"]) for one in features]
     return windows, counts, [one if isinstance(one, CGDMERError) else None for one in prepared]
 
 
+def _one_by_one(
+    joined: Iterable[tuple[Windows, list[int], list[CGDMERError | None]]],
+) -> Iterator[Windows | CGDMERError]:
+    """The windows of each record by itself, or why there are none."""
+    for windows, counts, errors in joined:
+        start, remaining = 0, iter(counts)
+        for error in errors:
+            if error is not None:
+                yield error
+            else:
+                end = start + next(remaining)
+                yield {name: tensor[start:end] for name, tensor in windows.items()}
+                start = end
+
+
 @torch.no_grad()
-def _encode(
-    model: ECGPreTrainedModel, windows: dict[str, torch.Tensor], counts: torch.Tensor, most_windows: int
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """`pooled` and `embeds` of an `EncodedBatch`, on the CPU."""
-    if not len(counts):
-        nothing = torch.zeros(0, model.base_model.config.hidden_size)
-        return nothing, torch.zeros(0, model.config.projection_size) if model.takes_texts else None
-    pooled, embeds = [], []
-    for start in range(0, int(counts.sum()), most_windows):
-        inputs = {
-            name: tensor[start : start + most_windows].to(model.device, non_blocking=True)
-            for name, tensor in windows.items()
-        }
+def _encode(model: ECGPreTrainedModel, prepared: Iterable[Windows | CGDMERError], most_windows: int) -> EncodedBatch:
+    """What the model makes of a batch of records, `most_windows` windows at a time."""
+    errors: list[CGDMERError | None] = []
+    counts: list[int] = []  # of windows, of each record that could be read
+    pooled = _Sums(model.base_model.config.hidden_size)
+    embeds = _Sums(model.config.projection_size) if model.takes_texts else None
+    for windows, record_index in _chunks(prepared, most_windows, errors, counts):
+        inputs = {name: tensor.to(model.device) for name, tensor in windows.items()}
         inputs["ecg_values"] = inputs["ecg_values"].to(model.dtype)
         outputs = model.base_model(**inputs)
-        pooled.append(outputs.pooler_output)
-        if model.takes_texts:
-            embeds.append(model.project("ecg", outputs.pooler_output))
-    return _mean_by_record(pooled, counts), _mean_by_record(embeds, counts) if model.takes_texts else None
+        pooled.add(record_index, outputs.pooler_output)
+        if embeds is not None:
+            embeds.add(record_index, model.project("ecg", outputs.pooler_output))
+    return EncodedBatch(errors, pooled.means(counts), None if embeds is None else embeds.means(counts))
 
 
-def _mean_by_record(parts: list[torch.Tensor], counts: torch.Tensor) -> torch.Tensor:
-    rows = torch.cat(parts).float().cpu()
-    record_index = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    return torch.zeros(len(counts), rows.shape[1]).index_add_(0, record_index, rows) / counts[:, None]
+def _chunks(
+    prepared: Iterable[Windows | CGDMERError],
+    most_windows: int,
+    errors: list[CGDMERError | None],
+    counts: list[int],
+) -> Iterator[tuple[Windows, torch.Tensor]]:
+    """The windows of all records, so many at a time, and of which readable record each is.
+
+    Args:
+        errors, counts: are filled in on the way.
+    """
+    pieces: list[Windows] = []
+    record_index: list[int] = []
+    for one in prepared:
+        errors.append(one if isinstance(one, CGDMERError) else None)
+        if isinstance(one, CGDMERError):
+            continue
+        count, start = len(one["ecg_values"]), 0
+        while start < count:
+            end = min(count, start + most_windows - len(record_index))
+            # Copied: what comes from another process holds a file handle of this one.
+            pieces.append({name: tensor[start:end].clone() for name, tensor in one.items()})
+            record_index += [len(counts)] * (end - start)
+            if len(record_index) == most_windows:
+                yield _together(pieces), torch.tensor(record_index)
+                pieces, record_index = [], []
+            start = end
+        counts.append(count)
+    if pieces:
+        yield _together(pieces), torch.tensor(record_index)
+
+
+def _together(pieces: list[Windows]) -> Windows:
+    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+class _Sums:
+    """Of the features of each record's windows."""
+
+    def __init__(self, width: int):
+        self._sums = torch.zeros(0, width)
+
+    def add(self, record_index: torch.Tensor, features: torch.Tensor) -> None:
+        """Windows with the records that they belong to, whose order is that of their numbers."""
+        missing = int(record_index[-1]) + 1 - len(self._sums)
+        self._sums = torch.cat([self._sums, torch.zeros(missing, self._sums.shape[1])])
+        self._sums.index_add_(0, record_index, features.float().cpu())
+
+    def means(self, counts: list[int]) -> torch.Tensor:
+        return self._sums / torch.tensor(counts)[:, None] if counts else self._sums
 
 
 @torch.no_grad()

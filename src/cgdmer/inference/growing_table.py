@@ -3,14 +3,18 @@
 
 Until it is whole, its rows lie in `NAME.partial` beside it: files named after their first row, each of which takes
 its name when it is whole, and `job.json`, which says what is being made. What the files hold from row 0 on without a
-gap is finished.
+gap is finished. The run that is at work on it holds the file `lock`, which the system takes from it when it ends,
+however it ends.
 """
 
+import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -18,11 +22,12 @@ import pyarrow.parquet
 from cgdmer.models.errors import CorpusError
 
 ROWS_A_PART = 256  # about as many are lost by a kill
+PATIENCE = 15.0  # seconds; processes that read for a run that was killed hold its lock until they notice
 _ROWS_A_GROUP = 16_384  # of the finished file
 
 
 class GrowingTable:
-    """The rows that are there, and room for more.
+    """The rows that are there, and room for more. To be used in a `with` block, which gives the lock back.
 
     Args:
         target: the file. Absent, unless a run was killed right after it had made it.
@@ -30,17 +35,32 @@ class GrowingTable:
         job: JSON of everything that the rows depend on; an unfinished table of another job is refused.
 
     Raises:
-        CorpusError: the file exists, or the folder beside it belongs to another job or to nobody.
+        CorpusError: the file exists, another run is at work on it, or the folder beside it belongs to another job or
+            to nobody.
     """
 
     def __init__(self, target: Path, schema: pa.Schema, job: Mapping[str, Any]):
         self.target, self.schema = target, schema
         self.folder = target.with_name(f"{target.name}.partial")
-        if target.exists() and not self.folder.exists():
-            raise CorpusError(f"{target} exists already. Remove it, or name another file.")
-        self._open(dict(job))
+        self._job_path, self._lock_path = self.folder / "job.json", self.folder / "lock"
+        self._lock = self._take_lock()
+        try:
+            self._open(dict(job))
+        except BaseException:
+            self._lock_path.unlink()
+            with suppress(OSError):  # it holds something
+                self.folder.rmdir()
+            self._lock.close()
+            raise
         self._waiting: list[pa.Table] = []
-        self._num_written = sum(pa.parquet.read_metadata(path).num_rows for path in self._parts())
+        self._num_written = sum(len(rows) for rows in self._parts())
+
+    def __enter__(self) -> "GrowingTable":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._lock, fcntl.LOCK_UN)  # also for reading processes that have not ended yet
+        self._lock.close()
 
     @property
     def num_rows(self) -> int:
@@ -58,38 +78,75 @@ class GrowingTable:
         if self._waiting:
             path = self._part(self._num_written)
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            pa.parquet.write_table(pa.concat_tables(self._waiting), temporary)
-            temporary.replace(path)
+            pa.parquet.write_table(pa.concat_tables(self._waiting), temporary, write_page_checksum=True)
+            _replace(temporary, path)
             self._num_written, self._waiting = self.num_rows, []
 
-    def finish(self) -> pa.Table:
+    def finish(self, expected_rows: int) -> pa.Table:
         """Make the file of all rows and remove the folder.
 
         Returns:
             Its columns `record_id` and `error`.
+
+        Raises:
+            CorpusError: there are fewer or more rows than expected; the file is not made.
         """
         self.flush()
         temporary = self.folder / "whole.tmp"
+        num_rows = 0
         with pa.parquet.ParquetWriter(temporary, self.schema) as writer:
             for rows in self._groups():
                 writer.write_table(rows)
-        temporary.replace(self.target)
+                num_rows += len(rows)
+        if num_rows != expected_rows:
+            raise CorpusError(
+                f"{self.folder} holds {num_rows} rows that can be read; expected {expected_rows}. Somebody else "
+                "changed it, or the disk is damaged. Start the same command again to make what is missing, or remove "
+                "the folder."
+            )
+        _replace(temporary, self.target)
         # The first rows last: whatever a kill leaves of the folder can be gone on with.
         for path in sorted(self.folder.glob("*.parquet"), reverse=True):
             path.unlink()
-        for path in (*self.folder.glob("*.tmp"), self.folder / "job.json"):
+        for path in (*self.folder.glob("*.tmp"), self._job_path, self._lock_path):
             path.unlink()
-        self.folder.rmdir()
+        with suppress(OSError):  # a run that has just begun looks in, and removes it when it finds the target
+            self.folder.rmdir()
         return pa.parquet.read_table(self.target, columns=["record_id", "error"])
 
+    def _take_lock(self) -> IO[bytes]:
+        """Make the folder if it is not there, and hold the lock in it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = open(self._lock_path, "ab")  # noqa: SIM115 (held until the end of the run)
+            except FileNotFoundError:  # another run has just finished and removed the folder
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock.fileno()), os.stat(self._lock_path)):
+                    return lock
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    lock.close()
+                    raise CorpusError(
+                        f"another run is at work on {self.target}. Wait until it has ended, or name another file."
+                    ) from None
+                time.sleep(0.1)
+            except FileNotFoundError:  # as above
+                pass
+            lock.close()
+
     def _open(self, job: dict[str, Any]) -> None:
-        """Make the folder, or check that the one that is there belongs to the same job."""
-        path = self.folder / "job.json"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if all(other.suffix == ".tmp" for other in self.folder.iterdir()):
+        """Begin, or check that what is there belongs to the same job."""
+        path = self._job_path
+        if self.target.exists() and not path.exists():
+            raise CorpusError(f"{self.target} exists already. Remove it, or name another file.")
+        if all(other.suffix == ".tmp" or other == self._lock_path for other in self.folder.iterdir()):
             temporary = path.with_suffix(".tmp")
             temporary.write_text(json.dumps(job), encoding="utf-8")
-            temporary.replace(path)
+            _replace(temporary, path)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             different = [name for name in job if found[name] != job[name]]
@@ -107,25 +164,44 @@ class GrowingTable:
     def _part(self, first_row: int) -> Path:
         return self.folder / f"{first_row:012d}.parquet"
 
-    def _parts(self) -> Iterator[Path]:
-        """The files from row 0 on without a gap."""
+    def _parts(self) -> Iterator[pa.Table]:
+        """The rows of the files from row 0 on without a gap; all is read, because a page may be damaged as well."""
         first_row = 0
         while (path := self._part(first_row)).exists():
             try:
-                first_row += pa.parquet.read_metadata(path).num_rows
-            except pa.ArrowInvalid:  # cut off, as a power failure may leave it: to be made again
+                rows = pa.parquet.read_table(path, schema=self.schema, page_checksum_verification=True)
+            except (pa.ArrowException, OSError):  # as a power failure may leave it: to be made again
                 return
-            yield path
+            if not len(rows):
+                return
+            yield rows
+            first_row += len(rows)
 
     def _groups(self) -> Iterator[pa.Table]:
         """The rows of all parts, cut anew, so that the file does not tell where a run was interrupted."""
         rows = self.schema.empty_table()
-        for path in self._parts():
-            rows = pa.concat_tables([rows, pa.parquet.read_table(path, schema=self.schema)])
+        for part in self._parts():
+            rows = pa.concat_tables([rows, part])
             while len(rows) >= _ROWS_A_GROUP:
                 yield rows.slice(0, _ROWS_A_GROUP).combine_chunks()
                 rows = rows.slice(_ROWS_A_GROUP)
         yield rows.combine_chunks()
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Give a written file its name, so that after a power failure what has the name is whole."""
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what the system holds, for a file or for a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 __all__ = ["ROWS_A_PART", "GrowingTable"]

@@ -16,18 +16,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch.nn import functional as F
-from transformers import pipeline
 
 from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
 from cgdmer.evaluation.embedding_cache import weights_digest
 from cgdmer.evaluation.embeddings import BATCH_SIZE, EncodedBatch, encode_records
+from cgdmer.families import load_classifier
 from cgdmer.inference.growing_table import GrowingTable
-from cgdmer.inference.sources import open_source
+from cgdmer.inference.sources import Source, open_source
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
-from cgdmer.presets import SHIPPED_MODEL
 
 NUM_WORKERS = 2
+_LARGEST_LABELS_FILE = 1_000_000  # bytes; all 71 statements of PTB-XL in words have some 3,000
 _OTHER_COLUMNS = ("record_id", "embedding", "error")
 
 
@@ -45,10 +45,10 @@ def score_records(
     """Score every label, each by itself, for every recording of a folder or a prepared dataset.
 
     The file has one row a record, in the order of the record's paths (of the dataset): `record_id` (in a folder the
-    path without suffix), a float32 column for each label under its name, with the score that the pipeline
-    `zero-shot-ecg-classification` gives, `embedding` if asked for (float32 unit vector), and `error`, which says why a
-    recording could not be read; the other columns of its row are null then. What the file was made with stands in its
-    schema's metadata, under `cgdmer`.
+    path without suffix; bytes of it that are not UTF-8 as \\udc80 etc.), a float32 column for each label under its
+    name, with the score that the pipeline `zero-shot-ecg-classification` gives, `embedding` if asked for (float32 unit
+    vector), and `error`, which says why a recording could not be read; the other columns of its row are null then.
+    What the file was made with stands in its schema's metadata, under `cgdmer`.
 
     Interrupted, the run leaves `OUTPUT.partial` (see `GrowingTable`) and goes on when it is started again. The result
     is the same as without interruption, to the last bit with the same batch size.
@@ -69,8 +69,9 @@ def score_records(
     Raises:
         ECGInputError: a label is empty, given twice, or the name of another column.
         ConfigurationError: a number is out of range.
-        CorpusError: the source cannot be used, the file exists, its partial folder belongs to another job, or a
-            reading process was killed.
+        ModelFolderError: the model takes no texts, or is damaged.
+        CorpusError: the source cannot be used, the file exists, another run is at work on it, its partial folder
+            belongs to another job, or a reading process was killed.
         KeyboardInterrupt: after Ctrl-C, with a message that says where the finished rows are.
     """
     labels = check_prompts(labels)
@@ -81,50 +82,69 @@ def score_records(
             f"batch_size is {batch_size} and num_workers {num_workers}; at least 1 and 0 are needed."
         )
     opened = open_source(source, split)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    classify = pipeline("zero-shot-ecg-classification", model=str(model or SHIPPED_MODEL), device=device)
+    classify = load_classifier(model)
     job = _job(classify, labels, opened.digest, embeddings)
     width = classify.model.config.projection_size if embeddings else None
-    table = GrowingTable(Path(output).absolute(), _schema(labels, width, job), job)
+    with GrowingTable(Path(output).absolute(), _schema(labels, width, job), job) as table:
+        try:
+            _fill(table, classify, labels, opened, batch_size, num_workers)
+        except KeyboardInterrupt:
+            table.flush()
+            note = f"The finished rows are kept in {table.folder}: start the same command again to go on."
+            raise KeyboardInterrupt(note) from None
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise CorpusError(
+                "a reading process was killed, perhaps for want of memory. Use fewer processes (num_workers) or a "
+                f"smaller batch_size. The finished rows are kept in {table.folder}: the same command goes on from "
+                "them."
+            ) from error
+        errors = table.finish(len(opened.record_ids))["error"]
+    return {"records": len(errors), "unreadable": len(errors) - errors.null_count, "output": str(output)}
+
+
+def _fill(
+    table: GrowingTable,
+    classify: ZeroShotECGClassificationPipeline,
+    labels: list[str],
+    source: Source,
+    batch_size: int,
+    num_workers: int,
+) -> None:
+    """Score the records that have no row yet."""
     label_embeds = classify.embed_prompts(labels).float().cpu()
     batches = encode_records(
         classify.model,
         classify.processor.feature_extractor,
-        opened.records,
+        source.records,
         first=table.num_rows,
         batch_size=batch_size,
         num_workers=num_workers,
         description="scoring",
     )
-    try:
-        for batch in batches:
-            assert batch.embeds is not None  # a zero-shot model has a text tower
-            scores = classify.model.score_logits(batch.embeds @ label_embeds.T).sigmoid()
-            record_ids = opened.record_ids[table.num_rows : table.num_rows + len(batch.errors)]
-            table.append(_rows(table.schema, record_ids, batch, scores))
-    except KeyboardInterrupt:
-        table.flush()
-        note = f"The finished rows are kept in {table.folder}: start the same command again to go on."
-        raise KeyboardInterrupt(note) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise CorpusError(
-            "a reading process was killed, perhaps for want of memory. Use fewer processes (num_workers) or a smaller "
-            f"batch_size. The finished rows are kept in {table.folder}: the same command goes on from them."
-        ) from error
-    errors = table.finish()["error"]
-    return {"records": len(errors), "unreadable": len(errors) - errors.null_count, "output": str(output)}
+    for batch in batches:
+        assert batch.embeds is not None  # a zero-shot model has a text tower
+        scores = classify.model.score_logits(batch.embeds @ label_embeds.T).sigmoid()
+        record_ids = source.record_ids[table.num_rows : table.num_rows + len(batch.errors)]
+        table.append(_rows(table.schema, record_ids, batch, scores))
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:
     """The labels of a text file, one a line; blank lines are passed over.
 
     Raises:
-        ECGInputError: the file is not UTF-8 text.
+        ECGInputError: the file is not UTF-8 text, or too large.
     """
+    with open(path, "rb") as file:
+        content = file.read(_LARGEST_LABELS_FILE + 1)
+    if len(content) > _LARGEST_LABELS_FILE:
+        raise ECGInputError(
+            f"{path} is larger than {_LARGEST_LABELS_FILE:,} bytes, which no list of labels needs. Expected a text "
+            "file with a label a line."
+        )
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ECGInputError(f"{path} is not a text file in UTF-8: {error}. Save it as one.") from error
     return [line.strip() for line in lines if line.strip()]
@@ -173,15 +193,23 @@ def _rows(schema: pa.Schema, record_ids: list[str], batch: EncodedBatch, scores:
         whole[~absent] = values.numpy()
         return whole
 
-    columns: list[pa.Array] = [pa.array(record_ids, pa.string())]
+    columns: list[pa.Array] = [_texts(record_ids)]
     columns += [pa.array(column, pa.float32(), mask=absent) for column in spread(scores).T]
     if "embedding" in schema.names:
         assert batch.embeds is not None
         kind = schema.field("embedding").type
         units = spread(F.normalize(batch.embeds, dim=-1)).ravel()
         columns.append(pa.FixedSizeListArray.from_arrays(units, type=kind, mask=pa.array(absent)))
-    columns.append(pa.array([None if error is None else str(error) for error in batch.errors], pa.string()))
+    columns.append(_texts([None if error is None else str(error) for error in batch.errors]))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _texts(values: Sequence[str | None]) -> pa.Array:
+    """A column. File names need not be UTF-8, of which Parquet's texts are: other bytes are written as \\udc80 etc."""
+    return pa.array(
+        [None if value is None else value.encode("utf-8", "backslashreplace").decode() for value in values],
+        pa.string(),
+    )
 
 
 __all__ = ["NUM_WORKERS", "read_labels", "score_records"]
