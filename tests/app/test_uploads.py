@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files as people drop them: the same record comes back, and what a file does not say is asked for."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import wfdb
 
 from cgdmer.app.uploads import read_uploads
 from cgdmer.data.simulation import simulate_record
@@ -123,3 +125,24 @@ def test_nothing_and_too_much_at_once_are_refused(three, tmp_path, monkeypatch):
     monkeypatch.setattr("cgdmer.app.uploads.LARGEST_MEGABYTES", 0.01)
     with pytest.raises(RecordFileError, match="larger than"):
         read_uploads([tmp_path / "a.npy"], **STATED)
+
+
+def test_more_than_an_hour_is_refused_with_how_to_cut_it(three, tmp_path):
+    """And the way to cut that the message names is one."""
+    hour = np.tile(three[:, :5000], (1, 36)).astype(np.float16)  # ten seconds at 500 Hz, said to be 100 Hz: 30 minutes
+    np.save(tmp_path / "a.npy", np.tile(hour, (1, 2)))
+    assert read_uploads([tmp_path / "a.npy"], **{**STATED, "sampling_rate": "100"}).signal.shape == (3, 360_000)
+    np.save(tmp_path / "b.npy", np.tile(hour, (1, 3)))
+    with pytest.raises(ECGInputError, match=r"b lasts for 1\.5 hours; the page takes at most one") as refused:
+        read_uploads([tmp_path / "b.npy"], **{**STATED, "sampling_rate": "100"})
+    record = simulate_record(["sinus_rhythm"], seed=1, duration=210.0)
+    write_wfdb(record, tmp_path / "long")
+    (tmp_path / "part").mkdir()
+    (command,) = re.findall(r"wfdb\.rdrecord\(path, (.*)\)\.wrsamp\(write_dir=\"part\"\)", str(refused.value))
+    options = dict(option.split("=") for option in command.split(", "))
+    assert options == {"sampfrom": "0", "sampto": "100000", "physical": "False"}
+    wfdb.rdrecord(str(tmp_path / "long"), sampfrom=0, sampto=100_000, physical=False).wrsamp(
+        write_dir=str(tmp_path / "part")
+    )
+    part = read_uploads([tmp_path / "part" / "long.hea", tmp_path / "part" / "long.dat"])
+    np.testing.assert_allclose(part.signal, record.signal[:, :100_000], atol=1e-3)

@@ -5,10 +5,8 @@ Gradio is in the extra `app`.
 """
 
 import html
-import json
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -22,6 +20,7 @@ from ..explanation.painting import plot_explanation
 from ..models.ecg_record import ECGRecord
 from ..models.errors import CGDMERError, ECGInputError
 from ..models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
+from .downloads import KEPT_SECONDS, write_download
 from .uploads import LARGEST_MEGABYTES, UNITS, read_uploads
 
 PROMPTS = ("normal ECG", "atrial fibrillation", "left bundle branch block", "premature ventricular beats")
@@ -53,7 +52,7 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
     """The page for one model, which is loaded already. Show it with `launch_page`."""
     downloads = tempfile.TemporaryDirectory(prefix="cgdmer-app-")
     # `delete_cache`: files of visitors are removed after an hour.
-    with gr.Blocks(title="cgdmer: ECG and findings", delete_cache=(3600, 3600)) as page:
+    with gr.Blocks(title="cgdmer: ECG and findings", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
         page.downloads = downloads  # removed together with the page
         record = gr.State()
         gr.Markdown(f"# ECG and findings\n**{RESEARCH_USE_ONLY}** Do not upload what could identify a person.")
@@ -83,13 +82,13 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
         answer = gr.DownloadButton("Download the figures (JSON)", interactive=False, elem_id="json")
         gr.Markdown("The pictures have a download button of their own.")
 
-        def show_scores(record: ECGRecord | None, text: str, request: gr.Request) -> list[Any]:
+        def show_scores(record: ECGRecord | None, text: str) -> list[Any]:
             """What the page shows for a record: message, bars, paper, labels, no relevance yet, JSON."""
             if record is None:
                 raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
             findings = [line.strip() for line in text.splitlines() if line.strip()]
             scores = classify(record, candidate_labels=findings)
-            path = _write_json(downloads.name, request, {"scores": scores, "note": RESEARCH_USE_ONLY})
+            path = write_download(downloads.name, {"scores": scores, "note": RESEARCH_USE_ONLY})
             labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
             return [
                 "",
@@ -100,37 +99,37 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
                 gr.DownloadButton(value=path, interactive=True),
             ]
 
-        def from_files(paths, rate, leads, unit, text, request: gr.Request) -> list[Any]:
+        def from_files(paths, rate, leads, unit, text) -> list[Any]:
             try:
                 read = read_uploads(paths or [], rate, leads or "", unit)
-                return [read, None, *show_scores(read, text, request)]
+                return [read, None, *show_scores(read, text)]
             except (CGDMERError, OSError) as error:
                 return [None, None, *_refused(error)]
 
-        def from_example(name: str | None, text: str, request: gr.Request) -> list[Any]:
+        def from_example(name: str | None, text: str) -> list[Any]:
             try:
                 chosen = simulate_record([name], seed=1) if name else None
-                return [chosen, None, *show_scores(chosen, text, request)]
+                return [chosen, None, *show_scores(chosen, text)]
             except CGDMERError as error:
                 return [None, None, *_refused(error)]
 
-        def again(record, paths, rate, leads, unit, text, request: gr.Request) -> list[Any]:
+        def again(record, paths, rate, leads, unit, text) -> list[Any]:
             if paths:
-                read, _, *shown = from_files(paths, rate, leads, unit, text, request)
+                read, _, *shown = from_files(paths, rate, leads, unit, text)
                 return [read, *shown]
             try:
-                return [record, *show_scores(record, text, request)]
+                return [record, *show_scores(record, text)]
             except CGDMERError as error:
                 return [record, *_refused(error)]
 
-        def show_relevance(record: ECGRecord | None, label: str | None, request: gr.Request) -> list[Any]:
+        def show_relevance(record: ECGRecord | None, label: str | None) -> list[Any]:
             try:
                 if record is None or not label:
                     raise ECGInputError("there are no scores yet. Drop files, or choose a simulated example.")
                 explanation = explain_record(classify, record, label)
             except CGDMERError as error:
                 return [_message(error), None, gr.DownloadButton(interactive=False)]
-            path = _write_json(downloads.name, request, explanation.as_json())
+            path = write_download(downloads.name, explanation.as_json())
             return ["", _picture(plot_explanation(explanation)), gr.DownloadButton(value=path, interactive=True)]
 
         shown = [message, bars, paper, label, relevance, answer]
@@ -170,14 +169,6 @@ def _picture(figure: Figure) -> np.ndarray:
     """(height, width, 3) pixels."""
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
-
-
-def _write_json(folder: str, request: gr.Request, answer: dict[str, Any]) -> str:
-    """A file for this visitor, in place of the one before."""
-    path = Path(folder, request.session_hash or "visitor", "cgdmer.json")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(answer, indent=2), encoding="utf-8")
-    return str(path)
 
 
 __all__ = ["build_page", "launch_page"]

@@ -18,6 +18,7 @@ from ..models.reading_record import read_record
 
 UNITS = ("mV", "uV", "V")
 LARGEST_MEGABYTES = 50
+LONGEST_SECONDS = 3600.0  # an hour: 360 windows of 10 s, a minute of work for a small machine
 _TABLES = (".csv", ".npy")
 _EXPECTED = "Drop a WFDB pair (.hea and .dat), or one file: DICOM, HL7 aECG, GE MUSE XML, EDF, CSV or NPY."
 
@@ -40,8 +41,20 @@ def read_uploads(
 
     Raises:
         RecordFileError: a file is absent, damaged, too large or of another kind.
-        ECGInputError: rate, leads or unit are missing or do not fit.
+        ECGInputError: rate, leads or unit are missing or do not fit, or the recording lasts for more than an hour.
     """
+    record = _read(paths, sampling_rate, lead_names, unit)
+    if record.signal.shape[1] > LONGEST_SECONDS * record.sampling_rate > 0:
+        hours = record.signal.shape[1] / record.sampling_rate / 3600
+        raise ECGInputError(
+            f"{record.record_id} lasts for {hours:.3g} hours; the page takes at most one. Export a part of it, or cut "
+            'a WFDB record: wfdb.rdrecord(path, sampfrom=0, sampto=100000, physical=False).wrsamp(write_dir="part") '
+            "writes its first 100000 samples to the folder part."
+        )
+    return record
+
+
+def _read(paths: Sequence[str | os.PathLike[str]], sampling_rate: str, lead_names: str, unit: str | None) -> ECGRecord:
     files = [Path(path) for path in paths]
     for file in files:
         if file.stat().st_size > LARGEST_MEGABYTES * 1e6:
