@@ -87,7 +87,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     trained_on = Fingerprints.of_model(options.model)
     if trained_on is None and not options.json:
         print("The model does not say which records it was pretrained on: overlap with the test records is not known.")
-    results = {}
+    results, cache = {}, EmbeddingCache(options.cache_dir)
     for task in tasks:
         evaluation = evaluate(
             model,
@@ -103,7 +103,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
             robustness=options.robustness,
             trained_on=trained_on,
             allow_overlap=options.allow_overlap,
-            cache=EmbeddingCache(options.cache_dir),
+            cache=cache,
             seed=options.seed,
         )
         evaluation.results["command"] = options.command_line
