@@ -38,8 +38,8 @@ class ECGPipeline(ChunkPipeline):
         several = inputs if isinstance(inputs, list) else [inputs]
         if given and all(isinstance(one, (str, os.PathLike)) or is_record(one) for one in several):
             raise ECGInputError(
-                f"{given[0]} is for arrays: a file or an ECGRecord states its own. Leave it out; where a file is wrong, "
-                "pass dataclasses.replace(read_record(path), ...)."
+                f"{given[0]} is for arrays: a file or an ECGRecord states its own. Leave it out; where a file is "
+                "wrong, pass dataclasses.replace(read_record(path), ...)."
             )
         return super().__call__(inputs, **kwargs)
 
