@@ -22,7 +22,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-SAVING = ("_write_json", "save_model", "save_file", "_sha256", "_sync", "write_manifest")
+SAVING = ("_write_json", "save_model", "save_file", "_sha256", "sync", "write_manifest")
 # Started once, with everything imported; each run is a fork of it that has not computed anything yet.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["cgdmer.pretrain"])

@@ -19,6 +19,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from cgdmer.data.disk import sync
 from cgdmer.models.errors import CorpusError
 
 ROWS_A_PART = 256  # about as many are lost by a kill
@@ -190,18 +191,9 @@ class GrowingTable:
 
 def _replace(temporary: Path, path: Path) -> None:
     """Give a written file its name, so that after a power failure what has the name is whole."""
-    _sync(temporary)
+    sync(temporary)
     temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold what the system holds, for a file or for a folder's names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 __all__ = ["ROWS_A_PART", "GrowingTable"]

@@ -35,6 +35,7 @@ from accelerate.utils import DistributedType, broadcast_object_list
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 
+from cgdmer.data.disk import sync
 from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
 from cgdmer.training.sharding import load_parts, part_like, whole_on_cpu
 
@@ -213,12 +214,12 @@ class Checkpoints:
         return target
 
     def _put_in_place(self, temporary: Path, target: Path) -> None:
-        _sync(temporary)
+        sync(temporary)
         if target.exists():
             # Broken, or from an earlier run that got further: this run went on from another one.
             os.replace(target, target.with_name(f"{target.name}.replaced{_TEMPORARY}"))
         os.replace(temporary, target)
-        _sync(self.folder)
+        sync(self.folder)
 
     def _remove_leftovers(self) -> None:
         for path in self.folder.glob("*" + _TEMPORARY):
@@ -312,10 +313,10 @@ def write_manifest(folder: Path, position: Position, configuration: dict[str, An
     files = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST:
-            _sync(path)
+            sync(path)
             files[path.name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
     _write_json(folder / MANIFEST, {**asdict(position), "configuration": configuration, "files": files})
-    _sync(folder / MANIFEST)
+    sync(folder / MANIFEST)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -410,15 +411,6 @@ def _read_json(path: Path) -> Any:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold what the system holds, for a file or for a folder's names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # States
