@@ -236,3 +236,8 @@ def test_pictures_that_cannot_be_drawn_are_refused_before_the_work(tmp_path, cap
         assert main(arguments) == 1
         complaint = capsys.readouterr().err
         assert "has not the ending of a picture" in complaint and ".png, .pdf" in complaint
+
+
+def test_one_label_excludes_nothing(capsys):
+    assert main(["classify", "no-record", "--labels", "atrial fibrillation", "--exclusive"]) == 1
+    assert "name two at least" in capsys.readouterr().err

@@ -183,9 +183,12 @@ def classify(options: argparse.Namespace) -> dict[str, Any]:
     from cgdmer import read_record
     from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, check_picture_path, save_ecg_plot
     from cgdmer.families import load_classifier
+    from cgdmer.models.errors import ConfigurationError
 
     if options.plot:
         check_picture_path(options.plot)
+    if options.exclusive and len(options.labels) < 2:
+        raise ConfigurationError("--exclusive shares one probability among the labels: name two at least.")
     record = read_record(options.record)
     scores = load_classifier(options.model)(record, candidate_labels=options.labels, multi_label=not options.exclusive)
     if options.plot:

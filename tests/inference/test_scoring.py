@@ -461,8 +461,18 @@ def test_names_that_are_not_utf8_are_rows_too(folder, tmp_path, monkeypatch):
 
 def test_a_file_of_labels_has_a_bound(tmp_path):
     path = tmp_path / "labels.txt"
-    path.write_text("a\n" * 500_000)
-    assert len(read_labels(path)) == 500_000
-    path.write_text("a\n" * 500_001)
+    path.write_text("".join(f"{number:06d}\n" for number in range(142_857)))  # 999,999 bytes
+    assert len(read_labels(path)) == 142_857
+    path.write_text("".join(f"{number:06d}\n" for number in range(142_858)))
     with pytest.raises(ECGInputError, match=r"labels\.txt is larger than 1,000,000 bytes"):
         read_labels(path)
+
+
+def test_names_and_files_that_cannot_be_meant(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"out.csv: the table is written as Parquet"):
+        score_records(tmp_path, tmp_path / "out.csv", LABELS)
+    labels = tmp_path / "labels.txt"
+    for content, message in (("\n \n", "holds no label"), ("AF\nSR\n AF\n", "holds the label 'AF' more than once")):
+        labels.write_text(content)
+        with pytest.raises(ECGInputError, match=rf"labels.txt {message}"):
+            read_labels(labels)

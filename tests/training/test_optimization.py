@@ -47,13 +47,16 @@ def test_too_many_in_a_row_end_the_training():
 
 def test_a_resumed_run_counts_on():
     _, finite = trained({step: torch.nan for step in range(3, 9)}, 9)
-    assert finite.state_dict() == {"skipped": 6, "in_a_row": 6}
+    assert finite.state_dict() == {"skipped": 6, "in_a_row": 6, "longest": 6}
     resumed = FiniteSteps(adamw(torch.nn.Linear(1, 1), 0.1, 0.0), torch.device("cpu"), has_scaler=False)
     resumed.load_state_dict(finite.state_dict())
     for _ in range(5):
         resumed.judge(torch.tensor(torch.nan))
+    resumed.judge(torch.tensor(1.0))
+    again = FiniteSteps(adamw(torch.nn.Linear(1, 1), 0.1, 0.0), torch.device("cpu"), has_scaler=False)
+    again.load_state_dict(resumed.state_dict())  # after the last of them, and before anybody asked
     with pytest.raises(TrainingError, match=r"^11 steps"):
-        resumed.skipped()
+        again.skipped()
 
 
 def test_only_matrices_decay():

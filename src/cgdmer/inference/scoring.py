@@ -8,6 +8,7 @@ the reason. Started again after a kill, the same command goes on where it was st
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def score_records(
 
     Raises:
         ECGInputError: a label is empty, given twice, or the name of another column.
-        ConfigurationError: a number is out of range.
+        ConfigurationError: a number is out of range, or the file's name does not end in .parquet.
         ModelFolderError: the model takes no texts, or is damaged.
         CorpusError: the source cannot be used, the file exists, another run is at work on it, its partial folder
             belongs to another job, or a reading process was killed.
@@ -80,6 +81,11 @@ def score_records(
     if batch_size < 1 or num_workers < 0:
         raise ConfigurationError(
             f"batch_size is {batch_size} and num_workers {num_workers}; at least 1 and 0 are needed."
+        )
+    if Path(output).suffix != ".parquet":
+        raise ConfigurationError(
+            f"{output}: the table is written as Parquet. Name a file that ends in .parquet; "
+            "pandas.read_parquet(file).to_csv(...) makes CSV of it."
         )
     opened = open_source(source, split)
     classify = load_classifier(model)
@@ -134,7 +140,7 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
     """The labels of a text file, one a line; blank lines are passed over.
 
     Raises:
-        ECGInputError: the file is not UTF-8 text, or too large.
+        ECGInputError: the file is not UTF-8 text or too large, or holds no label or one twice.
     """
     with open(path, "rb") as file:
         content = file.read(_LARGEST_LABELS_FILE + 1)
@@ -147,7 +153,12 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ECGInputError(f"{path} is not a text file in UTF-8: {error}. Save it as one.") from error
-    return [line.strip() for line in lines if line.strip()]
+    labels = [line.strip() for line in lines if line.strip()]
+    if not labels:
+        raise ECGInputError(f"{path} holds no label. Expected a text file with a label a line.")
+    if twice := [label for label, count in Counter(labels).items() if count > 1]:
+        raise ECGInputError(f"{path} holds the label {twice[0]!r} more than once. Keep one of them.")
+    return labels
 
 
 def _job(

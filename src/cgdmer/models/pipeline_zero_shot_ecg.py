@@ -21,11 +21,13 @@ def check_prompts(prompts: str | Sequence[str]) -> list[str]:
     prompts = list(prompts) if prompts is not None else []
     if not prompts:
         raise ECGInputError('no candidate_labels: pass at least one, e.g. ["atrial fibrillation", "normal ECG"].')
+    seen = set()
     for prompt in prompts:
         if not isinstance(prompt, str) or not prompt.strip():
             raise ECGInputError(f"candidate label {prompt!r} is empty or not a text.")
-        if prompts.count(prompt) > 1:
+        if prompt in seen:
             raise ECGInputError(f"candidate label {prompt!r} is given more than once.")
+        seen.add(prompt)
     return prompts
 
 
