@@ -141,6 +141,7 @@ def test_what_is_none_of_them(tmp_path):
     ):
         (tmp_path / name).write_bytes(content)
         assert_refused(tmp_path / name, word)
+    assert_refused(tmp_path, "is a folder")
 
 
 @FORMATS

@@ -36,6 +36,8 @@ def read_record(path: str | os.PathLike[str]) -> ECGRecord:
             guessed: unit, scale, rate, names of leads.
     """
     header = header_path_of(path)
+    if os.path.isdir(path) and not os.path.isfile(header):
+        raise RecordFileError(f"{path} is a folder. Name a record in it; `cgdmer score` takes all that it holds.")
     if os.path.isfile(header) or not os.path.isfile(path):
         return read_wfdb(path)
     path = Path(path)
@@ -57,7 +59,7 @@ def read_record(path: str | os.PathLike[str]) -> ECGRecord:
         return read_wfdb(path)  # says what to name instead
     raise RecordFileError(
         f"{path} is in none of the formats that are read: a WFDB record (named by its header), DICOM, HL7 aECG, GE "
-        "MUSE XML, EDF. Export the recording in one of them."
+        "MUSE XML, EDF. Export the recording in one of them; a table of numbers, load it yourself and pass the array."
     )
 
 
