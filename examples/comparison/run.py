@@ -64,7 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", default=TASKS)
     parser.add_argument("--test_splits", nargs="+", default=["test"], help="splits to test on, pooled")
-    parser.add_argument("--fractions", nargs="*", type=float, default=FRACTIONS, help="linear probes: of the records")
+    parser.add_argument(
+        "--fractions", nargs="*", type=float, default=list(FRACTIONS), help="linear probes: of the records"
+    )
     parser.add_argument("--base", type=Path, default=HERE / "base.json")
     options = parser.parse_args(arguments)
     rows = {name: read_row(name, options.base) for name in options.rows}

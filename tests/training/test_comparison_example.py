@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,6 +222,17 @@ def test_the_summary_has_every_row_and_the_figures_of_the_file(compared, capsys)
     assert f"| full, 2 seeds | {mean:.3f} (" in text
     assert "### supervised, macro AUROC minus that of full (linear probe 100 %)" in text
     assert "| reconstruction_only, 1 seed |" in text and "not a medical device" in text.lower()
+
+
+def test_the_committed_results_can_be_gone_on_with(cohort_folder, tmp_path, capsys):
+    """By the command of the docstring: rows that are there are left out."""
+    names = ("results.csv", "results_protocol.json")
+    for name in names:
+        shutil.copy(FOLDER / name, tmp_path)
+    how = ["--dataset", str(cohort_folder), "--output_dir", str(tmp_path / "work"), "--csv", str(tmp_path / names[0])]
+    run.main([*how, "--test_splits", "validation", "test", "--rows", "full", "random_init", "--seeds", "0"])
+    assert capsys.readouterr().out.count("already") == 2
+    assert all((tmp_path / name).read_bytes() == (FOLDER / name).read_bytes() for name in names)
 
 
 # The statistics of the summary.
