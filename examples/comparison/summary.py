@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables in Markdown of what run.py measured: each row, and its difference from the full model.
 
-    python examples/comparison/summary.py --csv examples/comparison/results.csv > summary.md
+    python examples/comparison/summary.py --csv examples/comparison/results.csv > examples/comparison/summary.md
 
 It reads the draws that run.py left beside that file, so that it needs neither models nor records. A figure is the
 mean over seeds, of classes with ten positives or more: rarer ones count in the CSV file alone, because draws of

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from transformers import AutoFeatureExtractor
@@ -233,6 +234,17 @@ def test_the_committed_results_can_be_gone_on_with(cohort_folder, tmp_path, caps
     run.main([*how, "--test_splits", "validation", "test", "--rows", "full", "random_init", "--seeds", "0"])
     assert capsys.readouterr().out.count("already") == 2
     assert all((tmp_path / name).read_bytes() == (FOLDER / name).read_bytes() for name in names)
+
+
+def test_the_committed_summary_is_that_of_the_committed_draws(capsys):
+    summary.main(["--csv", str(FOLDER / "results.csv")])
+    assert capsys.readouterr().out == (FOLDER / "summary.md").read_text()
+    measured = {(line["row"], line["seed"]) for line in run.read_lines(FOLDER / "results.csv")}
+    assert {tuple(path.stem.rsplit("-", 1)) for path in (FOLDER / "results_draws").iterdir()} == measured
+    for line in run.read_lines(FOLDER / "results.csv"):
+        draws = load_numpy(intervals.draws_file(FOLDER / "results.csv", line["row"], line["seed"]))
+        own = draws[f"{line['task']}/{line['measure']}"]
+        assert own[0] == pytest.approx(float(line["frequent_macro_auroc"]), abs=1e-6)
 
 
 # The statistics of the summary.
