@@ -180,9 +180,7 @@ def tiny_merit(tokenizer: PreTrainedTokenizerFast) -> MERITConfig:
     )
 
 
-def write_preset(
-    name: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast | None, **extractor_options
-) -> None:
+def write_preset(name: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast | None) -> None:
     folder, ecg_config = ROOT / "hub_configs" / name, ecg_config_of(config)
     shutil.rmtree(folder, ignore_errors=True)
     config.save_pretrained(folder)
@@ -190,7 +188,7 @@ def write_preset(
         sampling_rate=ecg_config.sampling_rate,
         num_samples=ecg_config.num_samples,
         patch_length=ecg_config.patch_length,
-        **extractor_options,
+        normalization="centered",  # recordings have offsets of millivolts, which would decide the scores
     )
     if tokenizer is not None:
         ECGProcessor(extractor, tokenizer).save_pretrained(folder)

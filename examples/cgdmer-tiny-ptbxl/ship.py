@@ -5,7 +5,7 @@
 
 RUN was trained on folds 1-8, TUNING_RUN with the same settings on folds 1-7: it never saw fold 8, on which its scores
 were calibrated, so RUN takes the two numbers from it. Weights are stored in half precision and loaded in single
-precision: on a CPU a model in half precision is slow. Offsets of the leads are taken off before the model sees them.
+precision: on a CPU a model in half precision is slow.
 """
 
 import json
@@ -28,8 +28,6 @@ def main(run: str, tuning_run: str, output_dir: str) -> None:
     model.config.score_scale, model.config.score_bias = calibrated.score_scale, calibrated.score_bias
     model.half().save_pretrained(folder)
     processor = AutoProcessor.from_pretrained(run)
-    # PTB-XL's leads have means of some microvolts, elsewhere electrodes add millivolts, which would decide the scores.
-    processor.feature_extractor.normalization = "centered"
     processor.save_pretrained(folder)
     for code in folder.glob("*.py"):
         code.unlink()

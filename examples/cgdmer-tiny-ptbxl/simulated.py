@@ -14,7 +14,7 @@ SEED = 7  # not that of `cgdmer demo`, which measures on its own patients
 
 
 def main(output_dir: str, num_patients: str) -> None:
-    cohort = simulate_cohort(int(num_patients), seed=SEED, sampling_rate=100)
+    cohort = simulate_cohort(int(num_patients), seed=SEED, sampling_rate=100, further=True)
     write_dataset(
         cohort, output_dir, splits=split_of_fold, description="Simulated patients; no recording of a person."
     )

@@ -17,12 +17,13 @@ ROWS = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def read_row(name: str, base_file: Path) -> dict[str, Any]:
-    """`about`, `training`, `preset`, and what is changed: `config` of the model, `options` of `cgdmer.pretrain`."""
+    """`about`, `training`, `preset`, and what is changed: `config` of the model, settings of its `feature_extractor`,
+    `options` of `cgdmer.pretrain`."""
     if name not in ROWS:
         raise ConfigurationError(f"there is no row {name!r}. Rows: {', '.join(ROWS)}.")
     base, row = json.loads(base_file.read_text()), json.loads((FOLDER / f"{name}.json").read_text())
     options = base["options"] | row.get("options", {})
-    return {"training": "pretraining", "config": {}} | base | row | {"options": options}
+    return {"training": "pretraining", "config": {}, "feature_extractor": {}} | base | row | {"options": options}
 
 
 def write_preset(folder: Path, row: dict[str, Any]) -> PreTrainedConfig:
@@ -38,7 +39,8 @@ def write_preset(folder: Path, row: dict[str, Any]) -> PreTrainedConfig:
     changed.save_pretrained(folder)
     name = next(name for name in ("processor_config.json", "preprocessor_config.json") if (folder / name).is_file())
     processor = json.loads((folder / name).read_text())
-    processor.get("feature_extractor", processor)["patch_length"] = ecg_config_of(changed).patch_length
+    extractor = processor.get("feature_extractor", processor)
+    extractor.update(row["feature_extractor"], patch_length=ecg_config_of(changed).patch_length)
     (folder / name).write_text(json.dumps(processor, indent=2) + "\n")
     return changed
 

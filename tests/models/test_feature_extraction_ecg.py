@@ -743,6 +743,7 @@ def test_presets_fit_their_models(preset):
     config = AutoConfig.from_pretrained(preset_folder(preset)).ecg_config
     for name in ("sampling_rate", "num_samples", "patch_length"):
         assert getattr(extract, name) == getattr(config, name)
+    assert extract.normalization == "centered"
 
 
 # Real recordings

@@ -80,6 +80,15 @@ def test_a_prediction_without_loss_is_drawn_on_the_trace_in_millivolts(validated
     assert not records[1].present[STANDARD_LEADS.index("V1")].any() and not records[2].present[:, 20:].any()
 
 
+def test_centred_records_are_drawn_in_millivolts_too(validated):
+    model, processor, batch, outputs = validated
+    settings = processor.feature_extractor.to_dict()
+    extractor = type(processor.feature_extractor)(**{**settings, "normalization": "centered"})
+    other = ECGProcessor(extractor, processor.tokenizer)
+    record = reconstructions(batch, outputs, other, model.config.ecg_config)[0]
+    np.testing.assert_allclose(record.true.reshape(12, -1), 0.2 * batch["ecg_values"][0], rtol=1e-6)
+
+
 def test_raw_patches_are_only_brought_to_millivolts(validated):
     model, processor, batch, outputs = validated
     plain = type(model.config.ecg_config)(**{**model.config.ecg_config.to_dict(), "normalize_patches": False})

@@ -19,6 +19,7 @@ from .errors import ConfigurationError, ECGInputError
 from .leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
 
 NORMALIZATIONS = ("fixed", "centered", "minmax_record", "zscore_lead", "zscore_record")
+KEEP_AMPLITUDE = ("fixed", "centered")  # a difference of 1.0 is one of `fixed_millivolts`
 FILTERS = ("none", "lowpass_40hz", "bandpass_0.67_40hz")
 MILLIVOLTS_PER_UNIT = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "μV": 1e-3, "V": 1e3}
 

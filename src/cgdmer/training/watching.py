@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import ModelOutput
 
 from cgdmer.families import ecg_config_of, extractor_of
+from cgdmer.models.feature_extraction_ecg import KEEP_AMPLITUDE
 from cgdmer.models.modeling_base import present_patches
 from cgdmer.training.reconstruction_figure import Reconstruction, draw_reconstructions
 from cgdmer.training.retrieval import retrieval_metrics
@@ -97,7 +98,7 @@ class Watcher:
                 "The model predicts patches without their mean and with a standard deviation of one: both were taken "
                 "from the true patch to draw the prediction."
             )
-        if extractor.normalization != "fixed":
+        if extractor.normalization not in KEEP_AMPLITUDE:
             notes.append(f"Amplitudes as the model sees them (normalization {extractor.normalization!r}), not in mV.")
         picture = pictures / f"step_{step:06d}.png"
         draw_reconstructions(
@@ -105,7 +106,7 @@ class Watcher:
             self.reconstructions,
             sampling_rate=ecg_config.sampling_rate,
             title=f"Reconstruction of masked patches, step {step:,}",
-            unit="mV" if extractor.normalization == "fixed" else "",
+            unit="mV" if extractor.normalization in KEEP_AMPLITUDE else "",
             notes=notes,
         )
         for tracker in self.accelerator.trackers:
@@ -131,7 +132,7 @@ def reconstructions(
         # The small number is that of `objectives.reconstruction_loss`.
         predicted_RLNP = predicted_RLNP * torch.sqrt(variance + 1e-6) + true_RLNP.mean(dim=-1, keepdim=True)
     extractor = extractor_of(processor)
-    scale = extractor.fixed_millivolts if extractor.normalization == "fixed" else 1.0
+    scale = extractor.fixed_millivolts if extractor.normalization in KEEP_AMPLITUDE else 1.0
     present_RLN = present_patches(
         batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"), ecg_config.num_patches
     ).cpu()
