@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recordings as files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import wfdb
 
 from cgdmer.models.ecg_record import ECGRecord
+
+
+def with_frank_leads(record: ECGRecord) -> ECGRecord:
+    """Fifteen channels, as in the PTB Diagnostic ECG Database: the leads in small letters, then vx, vy and vz."""
+    names = (*(name.lower() for name in record.lead_names), "vx", "vy", "vz")
+    signal = np.concatenate([record.signal, 2 * record.signal[[0, 5, 7]]])
+    return replace(record, signal=signal, lead_names=names)
 
 
 def write_wfdb(record: ECGRecord, path: Path) -> Path:

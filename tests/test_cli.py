@@ -16,8 +16,9 @@ from cgdmer.cli import build_parser, main
 from cgdmer.data.simulation import simulate_cohort, simulate_record
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
+from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.presets import SHIPPED_MODEL, preset_folder
-from recordings import write_wfdb
+from recordings import with_frank_leads, write_wfdb
 from small_families import ECG, HEADS
 
 
@@ -87,6 +88,26 @@ def test_explain_draws_a_picture_and_says_no_by_name(model_folder, record_path, 
     assert len(answer["relevance"]) == 12 and answer["picture"] == str(tmp_path / "why.png")
     assert main([*arguments, "--label", " "]) == 1
     assert "empty or not a text" in capsys.readouterr().err
+
+
+def test_of_fifteen_channels_the_named_leads_are_taken(model_folder, tmp_path, capsys):
+    record = simulate_record(["left_bundle_branch_block"], seed=1, sampling_rate=500)
+    paths = [write_wfdb(record, tmp_path / "twelve"), write_wfdb(with_frank_leads(record), tmp_path / "fifteen")]
+    answers = []
+    for path in paths:
+        command = ["classify", str(path), "--model", str(model_folder), "--json", "--labels", "normal ECG"]
+        assert main([*command, "--leads", *STANDARD_LEADS]) == 0
+        answers.append(json.loads(capsys.readouterr().out)["scores"])
+    assert answers[0] == answers[1]
+    assert main(["classify", str(paths[1]), "--model", str(model_folder), "--labels", "normal ECG"]) == 1
+    assert "'vx' is not one of the twelve" in (said := capsys.readouterr().err) and "--leads" in said
+    pictures = [str(tmp_path / name) for name in ("why.png", "ecg.png")]
+    explain = ["explain", str(paths[1]), "--model", str(model_folder), "--label", "normal ECG", "--json"]
+    assert main([*explain, "--output", pictures[0], "--leads", "V1", "II"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [lead for lead, there in zip(shown["leads"], shown["present"], strict=True) if any(there)] == ["II", "V1"]
+    assert main(["plot", str(paths[1]), pictures[1], "--leads", "I", "V9"]) == 1
+    assert "V9" in capsys.readouterr().err
 
 
 def test_plot_draws_a_picture(record_path, tmp_path, capsys):

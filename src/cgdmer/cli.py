@@ -27,6 +27,11 @@ examples:
 pretraining has its own door:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
 """
+_LEADS: dict[str, Any] = {
+    "nargs": "+",
+    "metavar": "LEAD",
+    "help": "those of the twelve leads to use (default: all channels, which must be leads)",
+}
 _RECORD = "a WFDB record, with or without .hea; or a file in DICOM, HL7 aECG, GE MUSE XML or EDF"
 _MODEL: dict[str, Any] = {
     "type": model_source,
@@ -188,6 +193,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Scores every label for the recording, each by itself. Research use only. Not a medical device.",
     )
     classify.add_argument("record", help=_RECORD)
+    classify.add_argument("--leads", **_LEADS)
     classify.add_argument("--model", **_MODEL_THAT_COMES)
     classify.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
     classify.add_argument("--exclusive", action="store_true", help="the labels exclude each other: scores add to one")
@@ -202,6 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
         "highest. --json prints all figures. Research use only. Not a medical device.",
     )
     explain.add_argument("record", help=_RECORD)
+    explain.add_argument("--leads", **_LEADS)
     explain.add_argument("--label", required=True, help='e.g. "premature ventricular beats"')
     explain.add_argument(
         "--model", type=model_source, help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)"
@@ -238,6 +245,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--model", type=model_source, help="a pretrained model's folder or Hub id (default: cgdmer-tiny-ptbxl)"
     )
     score.add_argument("--split", help="of a prepared dataset (default: all)")
+    score.add_argument("--leads", **_LEADS)
     score.add_argument("--embeddings", action="store_true", help="also a column with each record's unit vector")
     score.add_argument("--batch_size", type=int, default=64, help="records at a time (default: %(default)s)")
     score.add_argument("--num_workers", type=int, default=2, help="processes that read (default: %(default)s)")
@@ -266,6 +274,7 @@ def build_parser() -> argparse.ArgumentParser:
         "25 mm/s, 10 mm/mV, with a calibration pulse, to scale when printed at 100 %.",
     )
     plot.add_argument("record", help=_RECORD)
+    plot.add_argument("--leads", **_LEADS)
     plot.add_argument("output", nargs="?", default="ecg.png", help="picture to write (default: %(default)s)")
 
     export = command(

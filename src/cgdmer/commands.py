@@ -189,7 +189,7 @@ def classify(options: argparse.Namespace) -> dict[str, Any]:
         check_picture_path(options.plot)
     if options.exclusive and len(options.labels) < 2:
         raise ConfigurationError("--exclusive shares one probability among the labels: name two at least.")
-    record = read_record(options.record)
+    record = read_record(options.record, options.leads)
     scores = load_classifier(options.model)(record, candidate_labels=options.labels, multi_label=not options.exclusive)
     if options.plot:
         save_ecg_plot(record, options.plot, scores=scores)
@@ -208,7 +208,7 @@ def explain(options: argparse.Namespace) -> dict[str, Any]:
     from cgdmer.families import load_classifier
 
     check_picture_path(options.output)
-    record = read_record(options.record)
+    record = read_record(options.record, options.leads)
     explanation = explain_record(load_classifier(options.model), record, options.label)
     save_explanation_plot(explanation, options.output)
     if not options.json:
@@ -246,6 +246,7 @@ def score(options: argparse.Namespace) -> dict[str, Any]:
         options.labels or read_labels(options.labels_file),
         options.model,
         split=options.split,
+        leads=options.leads,
         embeddings=options.embeddings,
         batch_size=options.batch_size,
         num_workers=options.num_workers,
@@ -283,7 +284,7 @@ def plot(options: argparse.Namespace) -> dict[str, Any]:
     from cgdmer.models.reading_record import read_record
 
     check_picture_path(options.output)
-    save_ecg_plot(read_record(options.record), options.output)
+    save_ecg_plot(read_record(options.record, options.leads), options.output)
     if not options.json:
         print(f"drawn to {options.output}")
     return {"record": options.record, "picture": options.output}

@@ -25,9 +25,10 @@ from cgdmer.inference import growing_table, scoring
 from cgdmer.inference.growing_table import GrowingTable
 from cgdmer.inference.scoring import read_labels, score_records
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
+from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.presets import SHIPPED_MODEL
 from clinic_writers import WRITERS
-from recordings import write_wfdb
+from recordings import with_frank_leads, write_wfdb
 
 LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 UNREADABLE = ["a/flat", "a/truncated", "no_signals"]
@@ -256,6 +257,8 @@ def test_another_job_is_refused(folder, dataset_folder, tmp_path, monkeypatch):
         (["a", "a"], {}, ECGInputError, "more than once"),
         ([], {}, ECGInputError, "at least one"),
         (["a"], {"split": "test"}, CorpusError, "no prepared dataset"),
+        (["a"], {"leads": ["I", "VX"]}, ECGInputError, "'VX' is not one of the twelve"),
+        (["a"], {"leads": ["I", "i"]}, ECGInputError, "more than once"),
         (["a"], {"batch_size": 0}, ConfigurationError, "batch_size is 0"),
         (["a"], {"num_workers": -1}, ConfigurationError, "num_workers -1"),
     ],
@@ -309,6 +312,31 @@ def test_files_of_the_clinic_in_a_folder(classify, tmp_path):
     assert "'html'" in rows.pop("web.xml")["error"]
     for label in LABELS:
         assert np.ptp([row[label] for row in rows.values()]) < 1e-3 and rows["one"][label] is not None
+
+
+def test_other_channels_than_the_twelve_leads_are_left_out_by_naming_those(classify, dataset_folder, tmp_path):
+    record = simulate_record(["left_bundle_branch_block"], seed=9, sampling_rate=500)
+    write_wfdb(record, tmp_path / "twelve" / "one")
+    write_wfdb(with_frank_leads(record), tmp_path / "fifteen" / "one")
+    rows = {}
+    for name, leads in {"twelve": None, "fifteen": STANDARD_LEADS, "all": None, "turned": ("V1", "I")}.items():
+        source, output = tmp_path / ("twelve" if name == "twelve" else "fifteen"), tmp_path / f"{name}.parquet"
+        score_records(source, output, LABELS, leads=leads, num_workers=0)
+        rows[name] = rows_of(output)["one"]
+    assert "'vx' is not one of the twelve" in rows["all"]["error"]
+    for label in LABELS:
+        assert rows["fifteen"][label] == rows["twelve"][label] is not None
+    two = replace(record, signal=record.signal[[0, 6]], lead_names=("I", "V1"))
+    for scored in classify(two, candidate_labels=LABELS):
+        assert rows["turned"][scored["label"]] == pytest.approx(scored["score"], abs=1e-4)
+    with pytest.raises(CorpusError, match="prepared dataset"):
+        score_records(dataset_folder, tmp_path / "out.parquet", LABELS, leads=STANDARD_LEADS)
+
+
+def test_a_run_goes_on_with_the_same_leads_alone(folder, tmp_path, monkeypatch):
+    run_killed_at(monkeypatch, "finish", 1, folder, tmp_path / "out.parquet", LABELS, num_workers=0)
+    with pytest.raises(CorpusError, match=r"differs in: records\."):
+        score_records(folder, tmp_path / "out.parquet", LABELS, leads=["I"], num_workers=0)
 
 
 # The table itself.

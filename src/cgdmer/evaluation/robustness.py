@@ -10,9 +10,7 @@ from math import gcd
 import numpy as np
 from scipy.signal import resample_poly
 
-from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import ECGInputError
-from cgdmer.models.leads import standard_lead_names
+from cgdmer.models.ecg_record import ECGRecord, keep_leads
 
 LEAD_SUBSETS = {
     "6 limb leads": ("I", "II", "III", "aVR", "aVL", "aVF"),
@@ -39,22 +37,6 @@ class Disturbance:
     name: str
     apply: Callable[[ECGRecord], ECGRecord]
     rate: float | None = None
-
-
-def keep_leads(record: ECGRecord, leads: tuple[str, ...]) -> ECGRecord:
-    """The record with these leads alone.
-
-    Raises:
-        ECGInputError: it lacks one of them.
-    """
-    names = standard_lead_names(record.lead_names)
-    missing = [lead for lead in leads if lead not in names]
-    if missing:
-        raise ECGInputError(
-            f"record {record.record_id!r} has no lead {', '.join(missing)}; it has {', '.join(names)}."
-        )
-    rows = [names.index(lead) for lead in leads]
-    return replace(record, signal=record.signal[rows], lead_names=leads, gain=None, baseline=None)
 
 
 def lower_rate(record: ECGRecord, sampling_rate: float) -> ECGRecord:
@@ -95,6 +77,5 @@ __all__ = [
     "NOISE_LEVELS",
     "Disturbance",
     "add_noise",
-    "keep_leads",
     "lower_rate",
 ]

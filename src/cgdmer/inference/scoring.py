@@ -39,6 +39,7 @@ def score_records(
     model: str | os.PathLike[str] | None = None,
     *,
     split: str | None = None,
+    leads: Sequence[str] | None = None,
     embeddings: bool = False,
     batch_size: int = BATCH_SIZE,
     num_workers: int = NUM_WORKERS,
@@ -60,6 +61,7 @@ def score_records(
         labels: findings in free text.
         model: a folder or Hub id; None: `presets.SHIPPED_MODEL`.
         split: of a prepared dataset; None: all splits.
+        leads: of files, those of the twelve leads to use, e.g. where they hold other channels too; None: all.
         embeddings: add the column `embedding`.
         batch_size: records that are read together, and the most windows that the model takes at once.
         num_workers: processes that read; 0: the main one, in turn with the model.
@@ -68,7 +70,7 @@ def score_records(
         `records`, `unreadable` (how many of them could not be read) and `output`.
 
     Raises:
-        ECGInputError: a label is empty, given twice, or the name of another column.
+        ECGInputError: a label is empty, given twice, or the name of another column; a lead is none of the twelve.
         ConfigurationError: a number is out of range, or the file's name does not end in .parquet.
         ModelFolderError: the model takes no texts, or is damaged.
         CorpusError: the source cannot be used, the file exists, another run is at work on it, its partial folder
@@ -87,7 +89,7 @@ def score_records(
             f"{output}: the table is written as Parquet. Name a file that ends in .parquet; "
             "pandas.read_parquet(file).to_csv(...) makes CSV of it."
         )
-    opened = open_source(source, split)
+    opened = open_source(source, split, leads)
     classify = load_classifier(model)
     job = _job(classify, labels, opened.digest, embeddings)
     width = classify.model.config.projection_size if embeddings else None

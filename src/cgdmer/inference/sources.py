@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.evaluation.embeddings import Records
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
+from cgdmer.models.leads import standard_lead_names
 from cgdmer.models.reading_record import CLINIC_SUFFIXES, read_record
 
 
@@ -22,17 +24,19 @@ class FolderRecords:
     Attributes:
         folder: where they are.
         record_ids: their paths in it, those of WFDB records without suffix; these become their ids.
+        leads: those to use; None: all channels, none of which may be another one than the twelve leads.
     """
 
     folder: Path
     record_ids: list[str] = field(repr=False)
+    leads: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.record_ids)
 
     def __getitem__(self, number: int) -> ECGRecord:
         record_id = self.record_ids[number]
-        return replace(read_record(self.folder / record_id), record_id=record_id)
+        return replace(read_record(self.folder / record_id, self.leads), record_id=record_id)
 
 
 @dataclass(frozen=True)
@@ -50,20 +54,25 @@ class Source:
     digest: str
 
 
-def open_source(path: str | os.PathLike[str], split: str | None = None) -> Source:
+def open_source(path: str | os.PathLike[str], split: str | None = None, leads: Sequence[str] | None = None) -> Source:
     """The recordings of a folder.
 
     Args:
         path: a dataset that `cgdmer prepare` wrote, or any folder with WFDB records, and DICOM, EDF and XML files by
             their suffixes (.dcm, .edf, .xml), in it or in its subfolders.
         split: of a dataset; None: all of them, one after the other.
+        leads: of the files in a folder, those of the twelve leads to use; None: all.
 
     Raises:
         CorpusError: the folder is absent or cannot be listed, there are no records in it, it has no such split, or a
-            subfolder is a symbolic link.
+            subfolder is a symbolic link; `leads` of a dataset.
+        ECGInputError: one of `leads` is none of the twelve, or comes twice.
     """
     folder = Path(path)
+    leads = None if leads is None else standard_lead_names(leads)
     if (folder / "dataset_dict.json").is_file():
+        if leads is not None:
+            raise CorpusError(f"{folder} is a prepared dataset, which holds leads alone. Leave out which to use.")
         rows = dataset_rows(load_dataset_folder(folder), split, folder)
         known = list(rows.select_columns(["record_id", "fingerprint"]))
         return Source(
@@ -74,7 +83,8 @@ def open_source(path: str | os.PathLike[str], split: str | None = None) -> Sourc
     if split is not None:
         raise CorpusError(f"{folder} is no prepared dataset, so it has no split {split!r}. Leave the split out.")
     record_ids = _recordings(folder)
-    return Source(FolderRecords(folder, record_ids), record_ids, _digest(record_ids))
+    digest = _digest(record_ids if leads is None else [*record_ids, "\0".join(["leads", *leads])])
+    return Source(FolderRecords(folder, record_ids, leads), record_ids, digest)
 
 
 def dataset_rows(splits: datasets.DatasetDict, split: str | None, where: str | os.PathLike[str]) -> datasets.Dataset:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one record type that flows from a corpus to the feature extractor."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from .errors import ECGInputError
+from .leads import known_spelling, standard_lead_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,4 +54,27 @@ def is_record(value: object) -> bool:
     return all(hasattr(value, name) for name in ("signal", "sampling_rate", "lead_names"))
 
 
-__all__ = ["ECGRecord", "is_record"]
+def keep_leads(record: ECGRecord, leads: Sequence[str]) -> ECGRecord:
+    """The record with these of the twelve standard leads alone, in this order; what else it holds is left out.
+
+    Raises:
+        ECGInputError: a name is no standard lead's or comes twice, or the record lacks the lead or has it twice.
+    """
+    wanted = standard_lead_names(leads)
+    names = [known_spelling(name) for name in record.lead_names]
+    who = f"record {record.record_id!r}" if record.record_id else "the record"
+    for lead in wanted:
+        if names.count(lead) != 1:
+            found = f"has {names.count(lead)} leads {lead}" if lead in names else f"has no lead {lead}"
+            raise ECGInputError(f"{who} {found}; it has {', '.join(record.lead_names)}.")
+    rows = [names.index(lead) for lead in wanted]
+    return replace(
+        record,
+        signal=record.signal[rows],
+        lead_names=tuple(wanted),
+        gain=record.gain and tuple(record.gain[row] for row in rows),
+        baseline=record.baseline and tuple(record.baseline[row] for row in rows),
+    )
+
+
+__all__ = ["ECGRecord", "is_record", "keep_leads"]

@@ -59,17 +59,19 @@ def standard_lead_name(name: str) -> str:
     Raises:
         ECGInputError: the name is not one of the twelve standard leads.
     """
-    standard = _known_spelling(str(name))
+    standard = known_spelling(str(name))
     if standard is not None:
         return standard
     raise ECGInputError(
         f"lead name {name!r} is not one of the twelve standard leads ({', '.join(STANDARD_LEADS)}). "
-        "Rename it (a lead that is turned over only after turning its signal back), or leave that channel out."
+        "Rename it (a lead that is turned over only after turning its signal back), or leave that channel out by "
+        "naming those to use: read_record(path, leads=[...]), --leads."
     )
 
 
 @lru_cache(maxsize=1024)
-def _known_spelling(name: str) -> str | None:
+def known_spelling(name: str) -> str | None:
+    """The standard spelling of a lead name; None for any other channel's name."""
     parts = re.split("[ ._-]+", name.upper())
     if _SIGN.match(name) or sum(part in _ALIASES for part in parts) > 1:
         return None
@@ -117,4 +119,4 @@ def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarr
     return signal, present
 
 
-__all__ = ["STANDARD_LEADS", "derive_limb_leads", "standard_lead_name", "standard_lead_names"]
+__all__ = ["STANDARD_LEADS", "derive_limb_leads", "known_spelling", "standard_lead_name", "standard_lead_names"]

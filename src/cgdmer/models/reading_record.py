@@ -2,10 +2,11 @@
 """One recording from a file of whatever format: WFDB, DICOM, HL7 aECG, GE MUSE XML, EDF. The content says which."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from .clinic_files import shown
-from .ecg_record import ECGRecord
+from .ecg_record import ECGRecord, keep_leads
 from .errors import RecordFileError
 from .reading_aecg import read_aecg
 from .reading_dicom import read_dicom
@@ -20,12 +21,14 @@ _XML_READERS = {"AnnotatedECG": read_aecg, "RestingECG": read_muse}
 _XML_STARTS = (b"<", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
-def read_record(path: str | os.PathLike[str]) -> ECGRecord:
+def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None) -> ECGRecord:
     """Read one recording.
 
     Args:
         path: a WFDB record, with or without `.hea`; or a file in DICOM (needs `pydicom`), HL7 aECG, GE MUSE XML or
             EDF, whatever its suffix.
+        leads: those of the twelve standard leads to use, in any spelling; other channels, such as Frank's VX, VY and
+            VZ, are left out. None: all channels.
 
     Returns:
         The record: signal in float32 millivolts, shape (leads, time), with the rate and leads that the file states.
@@ -34,7 +37,13 @@ def read_record(path: str | os.PathLike[str]) -> ECGRecord:
     Raises:
         RecordFileError: the file is absent, in no such format, damaged, or silent about something that must not be
             guessed: unit, scale, rate, names of leads.
+        ECGInputError: it has not each of `leads` once.
     """
+    record = _read(path)
+    return record if leads is None else keep_leads(record, leads)
+
+
+def _read(path: str | os.PathLike[str]) -> ECGRecord:
     header = header_path_of(path)
     if os.path.isdir(path) and not os.path.isfile(header):
         raise RecordFileError(f"{path} is a folder. Name a record in it; `cgdmer score` takes all that it holds.")
