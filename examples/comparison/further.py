@@ -32,11 +32,12 @@ from cgdmer.data.wordings import load_wordings
 from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.evaluate import evaluate
 from cgdmer.evaluation.linear_probe import fit_linear_probe
-from cgdmer.evaluation.robustness import LEAD_SUBSETS, keep_leads
+from cgdmer.evaluation.robustness import LEAD_SUBSETS
 from cgdmer.evaluation.splits import pooled, repaired_splits
 from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import extractor_of, load_model, load_processor
+from cgdmer.models.ecg_record import keep_leads
 from cgdmer.training.finetune import finetune
 
 COLUMNS = ["row", "seed", "kind", "task", "measure", "macro_auroc", "interval_low", "interval_high"]

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cgdmer.data.simulation import simulate_record
-from cgdmer.evaluation.robustness import DISTURBANCES, add_noise, keep_leads, lower_rate
+from cgdmer.evaluation.robustness import DISTURBANCES, add_noise, lower_rate
+from cgdmer.models.ecg_record import keep_leads
 from cgdmer.models.errors import ECGInputError
 
 
