@@ -70,8 +70,9 @@ def test_a_long_recording_is_explained_where_its_score_is_highest(classify, calm
     assert found.score < found.window_score == pytest.approx(explanation.score, rel=1e-4)
 
 
-def test_the_last_window_ends_with_the_recording_and_a_silent_beginning_is_left_out(classify, calm, premature):
-    silent = np.full((12, 150), np.nan, dtype=np.float32)
+@pytest.mark.parametrize("fill", [np.nan, 0.0])
+def test_the_last_window_ends_with_the_recording_and_a_silent_beginning_is_left_out(classify, calm, premature, fill):
+    silent = np.full((12, 150), fill, dtype=np.float32)
     half = replace(calm, signal=calm.signal[:, :500])
     signal = np.concatenate([silent, half.signal, calm.signal, premature.signal], axis=1)
     found = explain_record(classify, replace(calm, signal=signal), LABEL)

@@ -329,14 +329,31 @@ def test_nothing_left_after_long_gaps(extract):
         extract(**described(signal))
 
 
-def test_missing_ends_are_cut_off(extract):
-    """Corpora pad short recordings with NaN: that is no part of the recording."""
-    signal = np.full((12, 5000), np.nan)
+@pytest.mark.parametrize("fill", [np.nan, 0.0, -3.2])
+def test_missing_ends_are_cut_off(extract, fill):
+    """Corpora fill short recordings up, with NaN, zeros or what zero counts stand for: that was not recorded."""
+    signal = np.full((12, 5000), fill)
     signal[:, 1000:4000] = twelve_leads(6)
-    assert_same(extract(**described(signal)), extract(**described(twelve_leads(6))))
-    signal[:, 1900:] = np.nan
+    if not np.isnan(fill):
+        signal[3] = 0.0  # a lead that is off all the time does not hide it
+    expected = twelve_leads(6)
+    expected[3] = 0.0 if not np.isnan(fill) else expected[3]
+    assert_same(extract(**described(signal)), extract(**described(expected)))
+    signal[:, 1900:] = fill
     with pytest.raises(ECGInputError, match=r"only 1\.80 s"):
         extract(**described(signal))
+
+
+def test_a_heart_at_rest_is_no_filled_end(extract):
+    """A tenth of a second in which no lead moves; or one lead that moves while all others stand still."""
+    signal = twelve_leads(6)
+    signal[:, :50] = signal[:, 50:51]
+    values = extract(**described(signal))["ecg_values"]
+    np.testing.assert_array_equal(values[0, :, :3000], signal.astype(np.float32))
+    signal[1:, :500] = signal[1:, 500:501]
+    signal[0, :50] = 0.01 * np.arange(50)
+    values = extract(**described(signal))["ecg_values"]
+    np.testing.assert_array_equal(values[0, :, :3000], signal.astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -449,7 +466,8 @@ def test_nothing_is_folded_down_from_above_the_new_nyquist_frequency():
 @pytest.mark.parametrize("rate", [100, 250, 257.5, 1000])
 def test_constant_offset_does_not_ring_at_the_ends(extract, rate):
     signal = np.full((12, round(10 * rate)), 20.0)
-    signal[:, round(5 * rate)] += 1  # not flat
+    signal[:, :: round(0.1 * rate)] += 1e-3  # neither flat nor filled up
+    signal[:, round(5 * rate)] += 1
     values = extract(**described(signal, rate))["ecg_values"][0]
     np.testing.assert_allclose(values[:, :1500], 20.0, atol=0.03)
     np.testing.assert_allclose(values[:, -1500:], 20.0, atol=0.03)
@@ -610,6 +628,7 @@ def test_filters_at_other_rates(rate):
 @pytest.mark.parametrize(("name", "rest"), [("lowpass_40hz", 20.0), ("bandpass_0.67_40hz", 0.0)])
 def test_filters_do_not_ring_with_a_constant_offset(name, rest):
     signal = np.full((1, 5000), 20.0)
+    signal[0, ::50] += 1e-3  # neither flat nor filled up
     signal[0, 2500] += 1
     values = Extractor(filter=name)(**described(signal, names=["V1"]))["ecg_values"][0, 6]
     np.testing.assert_allclose(values[[0, 1, 10, 100, -100, -10, -2, -1]], rest, atol=0.01)

@@ -17,7 +17,7 @@ from scipy import stats
 from ..evaluation.ecg_paper import RESEARCH_USE_ONLY
 from ..families import load_classifier
 from ..models.ecg_record import ECGRecord
-from ..models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
+from ..models.leads import STANDARD_LEADS, derive_limb_leads, recorded_span, standard_lead_names
 from ..models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
 from .relevance import gradient_relevance, occlusion_relevance, present_in, prompt_logits
 
@@ -143,8 +143,7 @@ def _window_of(record: ECGRecord, extractor, present_L: np.ndarray, number: int)
     Args:
         present_L: (12,) bool, the leads that the model had.
     """
-    recorded = ~np.isnan(record.signal).all(axis=0)  # the extractor cuts off ends at which nothing was recorded
-    first, last = int(recorded.argmax()), len(recorded) - int(recorded[::-1].argmax())
+    first, last = recorded_span(record.signal, record.sampling_rate)  # the extractor takes no more
     seconds = extractor.num_samples / extractor.sampling_rate
     latest = max((last - first) / record.sampling_rate - seconds, 0.0)
     start = first / record.sampling_rate + min(number * seconds, latest)  # the last window ends with the recording

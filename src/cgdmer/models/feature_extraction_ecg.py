@@ -16,7 +16,7 @@ from transformers import BatchFeature, FeatureExtractionMixin
 
 from .ecg_record import ECGRecord, is_record
 from .errors import ConfigurationError, ECGInputError
-from .leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
+from .leads import STANDARD_LEADS, derive_limb_leads, recorded_span, standard_lead_names
 
 NORMALIZATIONS = ("fixed", "centered", "minmax_record", "zscore_lead", "zscore_record")
 KEEP_AMPLITUDE = ("fixed", "centered")  # a difference of 1.0 is one of `fixed_millivolts`
@@ -43,7 +43,7 @@ _LONGEST_WINDOW = 2**22  # samples; two hours at 500 Hz, 200 MB
 
 
 class ECGFeatureExtractor(FeatureExtractionMixin):
-    r"""Orders leads by name, converts units, repairs short gaps, filters, resamples, cuts or pads, and normalises.
+    r"""Orders leads, converts units, cuts off filled ends, repairs gaps, filters, resamples, cuts or pads, normalises.
 
     Deterministic. Nothing is guessed: rate, lead names and unit must be given, and values that cannot be
     physiological in the stated unit are refused.
@@ -317,6 +317,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
     def _twelve_leads(self, signal_mv: np.ndarray, rate: float, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """(12, time) in standard order without NaN, and which leads are there; absent ones are zero."""
+        signal_mv = self._without_filled_ends(signal_mv, rate)
         usable = np.ones(len(names), dtype=bool)
         if np.isnan(signal_mv).any():
             signal_mv, usable = self._without_missing_samples(signal_mv, rate)
@@ -332,19 +333,17 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             signal_LT, present_L = derive_limb_leads(signal_LT, present_L)
         return signal_LT, present_L
 
-    def _without_missing_samples(self, signal_mv: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-        """Ends at which every lead is missing cut off, gaps interpolated; and which leads that was possible for.
-
-        The other leads are zero.
-        """
-        recorded = ~np.isnan(signal_mv).all(axis=0)
-        first, last = int(recorded.argmax()), len(recorded) - int(recorded[::-1].argmax())
-        signal_mv = signal_mv[:, first:last]
-        if signal_mv.shape[1] < self.shortest_seconds * rate:
+    def _without_filled_ends(self, signal_mv: np.ndarray, rate: float) -> np.ndarray:
+        first, last = recorded_span(signal_mv, rate)
+        if last - first < self.shortest_seconds * rate:
             raise ECGInputError(
-                f"only {signal_mv.shape[1] / rate:.2f} s of the recording are not missing; at least "
-                f"{self.shortest_seconds:g} s are needed."
+                f"only {(last - first) / rate:.2f} s of the recording are not missing; at least "
+                f"{self.shortest_seconds:g} s are needed. Ends at which every lead is NaN or stands still are missing."
             )
+        return signal_mv[:, first:last]
+
+    def _without_missing_samples(self, signal_mv: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+        """Gaps interpolated, and which leads that was possible for; the other leads are zero."""
         longest_gap = round(self.longest_gap_seconds * rate)
         repaired = [_without_gaps(lead, longest_gap) for lead in signal_mv]
         whole = np.stack([np.zeros(signal_mv.shape[1]) if lead is None else lead for lead in repaired])

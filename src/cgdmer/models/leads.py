@@ -39,6 +39,10 @@ _ALIASES = {
     **{f"C{number}": f"V{number}" for number in range(1, 7)},
 }
 
+# Several samples in a row can be alike in all leads where the converter is coarse and the heart at rest.
+_SHORTEST_STILL_SECONDS = 0.2
+_SAMPLES_AT_ONCE = 10_000  # recordings may last a day, and most end after the first
+
 _SIGN = re.compile(r"\s*[-\u2212]")
 
 # Einthoven: I + III = II. Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. Any two limb leads fix all
@@ -94,6 +98,41 @@ def standard_lead_names(names: Sequence[str]) -> list[str]:
     return standard
 
 
+def recorded_span(signal: np.ndarray, sampling_rate: float) -> tuple[int, int]:
+    """Where a recording begins and ends: without ends that were filled up to a fixed length.
+
+    At such ends every lead is missing (NaN), or all leads stand still, as no amplifier does: corpora such as CODE-15%
+    put zeros there, which a model takes for a heart that does not beat.
+
+    Args:
+        signal: (leads, time).
+        sampling_rate: samples a second.
+
+    Returns:
+        The first sample and the one after the last; all of the signal when nothing in it moves.
+    """
+    there = ~np.isnan(signal).all(axis=0)
+    if not there.any():
+        return 0, signal.shape[1]
+    first, last = int(there.argmax()), len(there) - int(there[::-1].argmax())
+    before, after = _still_samples(signal[:, first:last]), _still_samples(signal[:, first:last][:, ::-1])
+    if before < last - first:  # something moves
+        shortest = _SHORTEST_STILL_SECONDS * sampling_rate
+        first += before if before >= shortest else 0
+        last -= after if after >= shortest else 0
+    return first, last
+
+
+def _still_samples(signal: np.ndarray) -> int:
+    """For how many samples each lead keeps its first value, or is missing."""
+    for start in range(0, signal.shape[1], _SAMPLES_AT_ONCE):
+        part = signal[:, start : start + _SAMPLES_AT_ONCE]
+        moving = ((part != signal[:, :1]) & ~np.isnan(part)).any(axis=0)
+        if moving.any():
+            return start + int(moving.argmax())
+    return signal.shape[1]
+
+
 def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fill in the limb leads that two present limb leads determine.
 
@@ -119,4 +158,11 @@ def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarr
     return signal, present
 
 
-__all__ = ["STANDARD_LEADS", "derive_limb_leads", "known_spelling", "standard_lead_name", "standard_lead_names"]
+__all__ = [
+    "STANDARD_LEADS",
+    "derive_limb_leads",
+    "known_spelling",
+    "recorded_span",
+    "standard_lead_name",
+    "standard_lead_names",
+]
