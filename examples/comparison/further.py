@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
@@ -29,6 +30,7 @@ from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labe
 
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.data.wordings import load_wordings
+from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.evaluate import evaluate
 from cgdmer.evaluation.linear_probe import fit_linear_probe
@@ -114,13 +116,15 @@ def few_labels(folder: Path, splits: datasets.DatasetDict, seed: int, options: a
 def shift(folder: Path, splits: datasets.DatasetDict, seed: int, options: argparse.Namespace) -> Measures:
     model = load_model(folder).to(PartialState().device)
     processor, found = load_processor(folder, model), []
-    for given in options.shifted:
-        name, _, place = given.partition("=")
-        foreign = load_dataset_folder(place)
-        records = datasets.concatenate_datasets([part.map(as_scp_codes) for part in foreign.values()])
-        parts = datasets.DatasetDict({"train": splits["train"], "test": records})
-        evaluation = evaluate(model, processor, parts, RHYTHMS, fractions=(1.0,), untrained=False, seed=seed)
-        found += [(f"{RHYTHMS.name}, {name}", how, result) for how, result in evaluation.results["measures"].items()]
+    how: dict[str, Any] = {"fractions": (1.0,), "untrained": False, "seed": seed}
+    with TemporaryDirectory() as kept:  # the training records are the same each time
+        for given in options.shifted:
+            name, _, place = given.partition("=")
+            foreign = load_dataset_folder(place)
+            records = datasets.concatenate_datasets([part.map(as_scp_codes) for part in foreign.values()])
+            parts = datasets.DatasetDict({"train": splits["train"], "test": records})
+            results = evaluate(model, processor, parts, RHYTHMS, cache=EmbeddingCache(kept), **how).results
+            found += [(f"{RHYTHMS.name}, {name}", measure, result) for measure, result in results["measures"].items()]
     return found
 
 

@@ -50,6 +50,8 @@ HERE = Path(__file__).resolve().parent
 COLUMNS = ["row", "seed", "task", "measure", "macro_auroc", "interval_low", "interval_high"]
 COLUMNS += ["frequent_classes", "frequent_macro_auroc", "steps", "seconds", "version"]
 TASKS = ["ptbxl-super", "ptbxl-sub", "ptbxl-form", "ptbxl-rhythm"]
+# The texts of training are statements, which name no superclass: it is asked for by its statements.
+PROMPTS = {"ptbxl-super": HERE / "superclass_prompts.json"}
 STEPS_TO_MEASURE = 30
 
 
@@ -178,7 +180,10 @@ class _One:
         how = {"fractions": self.options.fractions, "trained_on": trained_on, "untrained": False}
         how["test_splits"] = self.options.test_splits
         how["cache"] = EmbeddingCache(self.folder / "embeddings")
-        found = {name: evaluate(model, processor, self.splits, get_task(name), **how) for name in self.options.tasks}
+        found = {
+            name: evaluate(model, processor, self.splits, get_task(name), prompts=PROMPTS.get(name, "ensemble"), **how)
+            for name in self.options.tasks
+        }
         if not self.config.aligns:
             found = {name: _without_zero_shot(one) for name, one in found.items()}
         return found, steps, seconds
