@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder of WFDB records with a table of one's own, and what all corpora share: tables, splits, other rates."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -10,9 +11,11 @@ from wfdb_files import write_record, write_table
 
 from cgdmer.data.corpus import resampled, split_of_key
 from cgdmer.data.preparing import corpus_records, prepare_corpus
+from cgdmer.data.simulation import simulate_record
 from cgdmer.data.storage import load_dataset_folder, record_to_row, row_to_record
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
+from recordings import write_wfdb
 
 
 @pytest.fixture
@@ -45,6 +48,19 @@ def test_record_of_a_row(raw, tmp_path):
     assert (second.age, second.sex, second.fold) == (70.5, "female", 6)
     counts = prepare_corpus("wfdb-folder", raw, tmp_path / "out", table=str(table))
     assert counts == {"written": 6, "skipped": 0, "train": 4, "validation": 1, "test": 1}
+
+
+def test_records_that_are_all_but_filled_up_are_skipped(tmp_path):
+    record = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=100)
+    for name, samples in (("most", 150), ("some", 400)):
+        signal = np.pad(record.signal[:, :samples], ((0, 0), (0, 1000 - samples)))
+        write_wfdb(replace(record, signal=signal), tmp_path / "raw" / name)
+    table = write_table(
+        tmp_path / "table.csv", [{"record": name, "text": "Sinus rhythm"} for name in ("most", "some")]
+    )
+    assert prepare_corpus("wfdb-folder", tmp_path / "raw", tmp_path / "out", table=str(table))["skipped"] == 1
+    (line,) = csv.DictReader((tmp_path / "out" / "skipped.csv").read_text().splitlines())
+    assert line["record"] == "most" and "1.50 s are recorded" in line["reason"]
 
 
 def test_splits_by_name_and_by_patient(raw, tmp_path):

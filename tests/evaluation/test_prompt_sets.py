@@ -69,8 +69,7 @@ def test_size_and_form_of_each_prompt(task, label):
     assert len(name) == len(description) == 1
     assert 1 <= len(name[0].split()) <= 10
     assert 12 <= len(description[0].split()) <= 45
-    if task != "ptbxl-super":  # there a phrase for each of the superclass's statements
-        assert 3 <= len(ensemble) <= 6
+    assert 3 <= len(ensemble) <= 6
     assert all(text.isascii() for text in (*name, *description, *ensemble))
 
 

@@ -26,6 +26,11 @@ def test_leads_are_kept_by_name(record):
         keep_leads(keep_leads(record, ("I", "II")), ("I", "V2"))
 
 
+def test_noise_begins_and_ends_with_the_recording(record):
+    filled = replace(record, signal=np.pad(record.signal, ((0, 0), (600, 700))))
+    np.testing.assert_array_equal(add_noise(filled, 10).signal, add_noise(record, 10).signal)
+
+
 @pytest.mark.parametrize("rate", [250, 125, 62.5])
 def test_a_lower_rate_keeps_what_it_can_show(rate):
     """A 5 Hz wave survives, one above half the rate is gone."""

@@ -95,7 +95,7 @@ def test_leads_that_were_not_recorded_have_no_relevance_and_limb_leads_are_deriv
 
 def test_a_short_recording_has_no_relevance_beyond_its_end(classify, premature):
     found = explain_record(classify, replace(premature, signal=premature.signal[:, :460]), LABEL)
-    assert found.window.signal.shape == (12, 460)
+    assert found.window.signal.shape == (12, 460) and found.as_json()["window"]["seconds"] == 4.6
     assert found.present[:, :11].all() and not found.present[:, 11:].any() and not found.relevance[:, 11:].any()
 
 

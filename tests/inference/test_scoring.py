@@ -329,8 +329,11 @@ def test_other_channels_than_the_twelve_leads_are_left_out_by_naming_those(class
     two = replace(record, signal=record.signal[[0, 6]], lead_names=("I", "V1"))
     for scored in classify(two, candidate_labels=LABELS):
         assert rows["turned"][scored["label"]] == pytest.approx(scored["score"], abs=1e-4)
-    with pytest.raises(CorpusError, match="prepared dataset"):
-        score_records(dataset_folder, tmp_path / "out.parquet", LABELS, leads=STANDARD_LEADS)
+    score_records(dataset_folder, tmp_path / "one.parquet", LABELS, leads=["I"], num_workers=0)
+    known, scored = row_to_record(load_dataset_folder(dataset_folder)["train"][0]), rows_of(tmp_path / "one.parquet")
+    alone = replace(known, signal=known.signal[:1], lead_names=("I",), gain=None, baseline=None)
+    for row in classify(alone, candidate_labels=LABELS):
+        assert scored[known.record_id][row["label"]] == pytest.approx(row["score"], abs=1e-4)
 
 
 def test_a_run_goes_on_with_the_same_leads_alone(folder, tmp_path, monkeypatch):

@@ -6,8 +6,15 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from cgdmer.models.ecg_record import ECGRecord, keep_leads
 from cgdmer.models.errors import ECGInputError
-from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_name, standard_lead_names
+from cgdmer.models.leads import (
+    STANDARD_LEADS,
+    derive_limb_leads,
+    recorded_span,
+    standard_lead_name,
+    standard_lead_names,
+)
 from cgdmer.models.reading_wfdb import read_wfdb
 
 LIMB_LEADS = STANDARD_LEADS[:6]
@@ -151,3 +158,63 @@ def test_real_recordings_obey_einthoven_and_goldberger(real_data):
             derived, _ = derive_limb_leads(signal, np.isin(np.arange(12), pair))
             # 0.00488 mV is the coarsest step in these corpora; the weights of a derivation go up to 2.
             assert np.abs(derived[:6] - signal[:6]).max() < 0.015, (path.name, pair)
+
+
+# What was recorded, and what was filled up.
+
+
+def noise(num_samples: int, num_leads: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(num_leads, num_samples))
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan, -3.2])
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (600, 0), (0, 500), (25_000, 30_001)])
+def test_filled_ends_are_no_part_of_the_recording(fill, before, after):
+    signal = np.full((3, before + 2000 + after), fill)
+    signal[:, before : before + 2000] = noise(2000)
+    assert recorded_span(signal, 500) == (before, before + 2000)
+
+
+def test_a_still_second_is_needed_but_a_missing_sample_is_always_missing():
+    signal = noise(5000)
+    signal[:, :499] = signal[:, -600:] = 0.25
+    assert recorded_span(signal, 500) == (0, 4400)
+    assert recorded_span(signal, 499) == (499, 4400)
+    signal[:, :10] = np.nan
+    assert recorded_span(signal, 500) == (10, 4400)
+
+
+def test_one_lead_that_moves_or_is_missing_at_times():
+    signal = np.zeros((3, 5000))
+    signal[:, 1000:4000] = noise(3000)
+    signal[0, -7:] = signal[1, :3] = np.nan  # hides nothing
+    signal[2] = 0.0  # off all the time
+    assert recorded_span(signal, 500) == (1000, 4000)
+    signal[0, 500] = 0.01
+    assert recorded_span(signal, 500) == (500, 4000) and recorded_span(signal, 501) == (0, 4000)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_of_a_signal_in_which_nothing_moves_all_is_kept(value):
+    assert recorded_span(np.full((2, 3000), value), 500) == (0, 3000)
+    stepped = np.repeat([[0.0, np.nan, 1.0]], [400, 200, 400], axis=1)
+    assert recorded_span(stepped, 100) == (0, 1000)
+
+
+def test_leads_are_kept_with_what_says_how_they_were_stored():
+    record = ECGRecord(noise(10), 500.0, ("i", "VX", "v1"), gain=(1.0, 2.0, 3.0), baseline=(4, 5, 6))
+    kept = keep_leads(record, (name for name in ("V1", "I")))
+    assert (kept.lead_names, kept.gain, kept.baseline) == (("V1", "I"), (3.0, 1.0), (6, 4))
+    np.testing.assert_array_equal(kept.signal, record.signal[[2, 0]])
+    for leads, message in (
+        ("I", "expected a list"),
+        ([], "at least"),
+        (iter(["I", "i"]), "more than once"),
+        (["II"], "has no lead II; it has i, VX, v1"),
+        (["VX"], "not one of the twelve"),
+    ):
+        with pytest.raises(ECGInputError, match=message):
+            keep_leads(record, leads)
+    twice = ECGRecord(noise(10, 2), 500.0, ("I", "i"))
+    with pytest.raises(ECGInputError, match="has 2 leads I"):
+        keep_leads(twice, ["I"])

@@ -18,7 +18,7 @@ from transformers.dynamic_module_utils import get_imports
 
 from cgdmer.data.simulation import simulate_record
 from cgdmer.models import reading_record
-from cgdmer.models.errors import RecordFileError
+from cgdmer.models.errors import ECGInputError, RecordFileError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.reading_record import read_record
 from cgdmer.models.reading_wfdb import read_wfdb
@@ -171,6 +171,17 @@ def test_leads_that_are_none_of_the_twelve(format, lead, words, tmp_path):
         assert_refused(path, words)
     else:  # where a code says which lead it is
         assert_refused(path, "more than once" if lead == "I" else "MDC 2:9")
+
+
+@FORMATS
+def test_the_leads_that_are_named_are_taken_from_among_other_channels(format, tmp_path):
+    (tmp_path / "plain").mkdir()
+    path = write(format, tmp_path, leads=("I", "V3R", "V1"))
+    record, whole = read_record(path, ["v1", "I"]), read_record(write(format, tmp_path / "plain"))
+    assert record.lead_names == ("V1", "I")
+    np.testing.assert_array_equal(record.signal, whole.signal[[list(whole.lead_names).index(x) for x in ("V1", "I")]])
+    with pytest.raises(ECGInputError, match="no lead II"):
+        read_record(path, ["I", "II"])
 
 
 # DICOM

@@ -24,6 +24,7 @@ from transformers import AutoFeatureExtractor
 from cgdmer import CGDMERForECGClassification
 from cgdmer.evaluation import statistics
 from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import PRETRAINING, class_for, ecg_config_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
 
@@ -72,6 +73,19 @@ def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
     sizes = [class_for(one, PRETRAINING)(one).ecg_model.num_parameters() for one in (config, full)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
     assert (config.to_dict() == full.to_dict()) == (name in ("full", "random_init", "supervised"))
+
+
+def test_superclasses_are_asked_for_by_their_statements():
+    task = get_task("ptbxl-super")
+    asked = dict(zip(task.class_names, task.prompts(run.PROMPTS[task.name]), strict=True))
+    assert {name: len(prompts) for name, prompts in asked.items()} == {
+        "HYP": 5,
+        "NORM": 1,
+        "MI": 14,
+        "CD": 11,
+        "STTC": 13,
+    }
+    assert "complete left bundle branch block" in asked["CD"] and set(run.PROMPTS) == {task.name}
 
 
 def test_lines_of_table_3_add_one_loss_each(tmp_path):

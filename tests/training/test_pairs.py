@@ -9,6 +9,7 @@ from transformers import AutoProcessor
 from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.objectives import satisfied_pairs
+from cgdmer.training.augmentation import Augmentation
 from cgdmer.training.pairs import RARITY, EpochSampler, PairCollator, PairDataset, PairMaker, statement_id
 
 
@@ -71,6 +72,20 @@ def test_traces_begin_anywhere_in_training_and_where_they_do_in_validation(train
         assert len(shifts) == 1  # all leads by the same number of samples
         starts.add(shifts[0])
     assert len(starts) == 4
+
+
+@pytest.mark.parametrize("fill", [0, -32768])  # zeros; missing samples
+def test_filled_ends_are_left_out_before_a_trace_is_shifted_or_gets_noise(train_split, processor, fill):
+    row = dict(train_split[0])
+    counts = np.frombuffer(row["signal"], dtype="<i2").reshape(len(row["lead_names"]), -1).copy()
+    counts[:, 700:] = np.asarray(row["baseline"])[:, None] if fill == 0 else fill
+    row["signal"] = counts.tobytes()
+    how = {"text_source": None, "counts": {}, "augmentation": Augmentation(lead_dropout=0.0, noise=0.03, gain=0.0)}
+    make = PairMaker(processor.feature_extractor, **how)
+    for seed in range(20):
+        sample = make(row, np.random.default_rng(seed))
+        assert sample["patch_mask"].tolist() == [1] * 17 + [0] * 8  # of 0.4 s
+        assert not sample["ecg_values"][:, 700:].any()
 
 
 def test_statements_are_a_part_of_the_findings(train_split, processor):

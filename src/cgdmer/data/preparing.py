@@ -36,9 +36,11 @@ from cgdmer.data.tally import Tally
 from cgdmer.data.writing import ShardWriter, check_target, complete_folder, shard_name
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError
+from cgdmer.models.leads import recorded_span
 
 # Small enough that the last parts keep all workers busy, large enough that 800,000 records make few files.
 _ROWS_A_PART = 500
+_FEWEST_SECONDS = 2.0  # that must be left of a record between ends that were filled up, for feature extractors
 _PARTS_WAITING = 2  # a worker: their rows are all that is held of the list
 # A forked worker has everything imported already and shares its memory; elsewhere forking is not safe.
 _START_METHOD = "fork" if sys.platform == "linux" else "spawn"
@@ -368,6 +370,11 @@ def _read(
     # fmax and fmin pass over NaN; a lead of nothing else gives NaN, which is not above zero.
     if not (np.fmax.reduce(record.signal, axis=1) > np.fmin.reduce(record.signal, axis=1)).any():
         return SkippedRecord(row.record_id, f"{raw_dir / row.path}: every lead is flat or missing.", "empty")
+    first, last = recorded_span(record.signal, record.sampling_rate)
+    if last - first < min(record.signal.shape[1], _FEWEST_SECONDS * record.sampling_rate):
+        seconds = (last - first) / record.sampling_rate
+        reason = f"{raw_dir / row.path}: {seconds:.2f} s are recorded, the rest is filled up."
+        return SkippedRecord(row.record_id, reason, "empty")
     return record if options["sampling_rate"] is None else resampled(record, options["sampling_rate"])
 
 

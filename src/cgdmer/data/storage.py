@@ -54,8 +54,8 @@ class SkippedRecord:
         record_id: as the corpus has it.
         reason: what is wrong with it, in words.
         kind: the sort of reason, by which summaries count: "absent" (a listed file is not there), "repeated" (listed
-            before), "empty" (every lead flat or missing), "unreadable" (anything else about its files), and what a
-            corpus adds, such as "short report".
+            before), "empty" (every lead flat or missing, all the time or but for less than two seconds), "unreadable"
+            (anything else about its files), and what a corpus adds, such as "short report".
     """
 
     record_id: str

@@ -10,7 +10,7 @@ from math import gcd
 import numpy as np
 from scipy.signal import resample_poly
 
-from cgdmer.models.ecg_record import ECGRecord, keep_leads
+from cgdmer.models.ecg_record import ECGRecord, keep_leads, without_filled_ends
 
 LEAD_SUBSETS = {
     "6 limb leads": ("I", "II", "III", "aVR", "aVL", "aVF"),
@@ -55,8 +55,9 @@ def lower_rate(record: ECGRecord, sampling_rate: float) -> ECGRecord:
 def add_noise(record: ECGRecord, decibels: float) -> ECGRecord:
     """White noise on each lead, so many decibels below the lead's own power (its mean taken out).
 
-    The same record always gets the same noise. A flat lead stays flat.
+    The same record always gets the same noise. A flat lead stays flat, and ends that were filled up are left out.
     """
+    record = without_filled_ends(record)
     digest = hashlib.blake2b(record.record_id.encode(), digest_size=8).digest()
     random = np.random.default_rng(int.from_bytes(digest, "little"))
     deviation = np.nanstd(record.signal, axis=1, keepdims=True)

@@ -72,7 +72,7 @@ class Explanation:
             "window": {
                 "score": self.window_score,
                 "start_seconds": self.start_seconds,
-                "seconds": self.relevance.shape[1] * self.patch_seconds,
+                "seconds": self.window.signal.shape[1] / self.window.sampling_rate,
                 "of": self.num_windows,
             },
             "leads": list(STANDARD_LEADS),

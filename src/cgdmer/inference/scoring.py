@@ -61,7 +61,7 @@ def score_records(
         labels: findings in free text.
         model: a folder or Hub id; None: `presets.SHIPPED_MODEL`.
         split: of a prepared dataset; None: all splits.
-        leads: of files, those of the twelve leads to use, e.g. where they hold other channels too; None: all.
+        leads: those of the twelve leads to use, e.g. where there are other channels too; None: all.
         embeddings: add the column `embedding`.
         batch_size: records that are read together, and the most windows that the model takes at once.
         num_workers: processes that read; 0: the main one, in turn with the model.

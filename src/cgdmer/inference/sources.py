@@ -5,13 +5,14 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import datasets
 
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.evaluation.embeddings import Records
-from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.ecg_record import ECGRecord, keep_leads
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.leads import standard_lead_names
 from cgdmer.models.reading_record import CLINIC_SUFFIXES, read_record
@@ -61,30 +62,27 @@ def open_source(path: str | os.PathLike[str], split: str | None = None, leads: S
         path: a dataset that `cgdmer prepare` wrote, or any folder with WFDB records, and DICOM, EDF and XML files by
             their suffixes (.dcm, .edf, .xml), in it or in its subfolders.
         split: of a dataset; None: all of them, one after the other.
-        leads: of the files in a folder, those of the twelve leads to use; None: all.
+        leads: those of the twelve leads to use; None: all channels, which must be leads.
 
     Raises:
         CorpusError: the folder is absent or cannot be listed, there are no records in it, it has no such split, or a
-            subfolder is a symbolic link; `leads` of a dataset.
+            subfolder is a symbolic link.
         ECGInputError: one of `leads` is none of the twelve, or comes twice.
     """
     folder = Path(path)
     leads = None if leads is None else standard_lead_names(leads)
     if (folder / "dataset_dict.json").is_file():
-        if leads is not None:
-            raise CorpusError(f"{folder} is a prepared dataset, which holds leads alone. Leave out which to use.")
         rows = dataset_rows(load_dataset_folder(folder), split, folder)
         known = list(rows.select_columns(["record_id", "fingerprint"]))
         return Source(
-            DatasetRecords(rows),
+            DatasetRecords(rows, change=None if leads is None else partial(keep_leads, leads=leads)),
             [row["record_id"] for row in known],
-            _digest([f"{row['record_id']}\0{row['fingerprint']}" for row in known]),
+            _digest([f"{row['record_id']}\0{row['fingerprint']}" for row in known], leads),
         )
     if split is not None:
         raise CorpusError(f"{folder} is no prepared dataset, so it has no split {split!r}. Leave the split out.")
     record_ids = _recordings(folder)
-    digest = _digest(record_ids if leads is None else [*record_ids, "\0".join(["leads", *leads])])
-    return Source(FolderRecords(folder, record_ids, leads), record_ids, digest)
+    return Source(FolderRecords(folder, record_ids, leads), record_ids, _digest(record_ids, leads))
 
 
 def dataset_rows(splits: datasets.DatasetDict, split: str | None, where: str | os.PathLike[str]) -> datasets.Dataset:
@@ -127,9 +125,9 @@ def _refuse(error: OSError) -> None:
     raise CorpusError(f"{error.filename} cannot be listed: {error.strerror}. Give permission, or move it.") from error
 
 
-def _digest(lines: list[str]) -> str:
+def _digest(lines: list[str], leads: Sequence[str] | None) -> str:
     digest = hashlib.sha256()
-    for line in lines:
+    for line in lines if leads is None else [*lines, "\0".join(["leads", *leads])]:
         digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
     return digest.hexdigest()
 

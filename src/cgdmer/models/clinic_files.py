@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .ecg_record import ECGRecord
-from .errors import ECGInputError, RecordFileError
-from .leads import standard_lead_names
+from .errors import RecordFileError
+from .leads import known_spelling
 from .wfdb_header import HIGHEST_RATE, LONGEST_SECONDS, LOWEST_RATE, MOST_LEADS, open_record_file
 
 MILLIVOLTS_PER_UNIT = {"V": 1e3, "mV": 1.0, "uV": 1e-3, "\u00b5V": 1e-3, "\u03bcV": 1e-3, "nV": 1e-6}
@@ -103,10 +103,10 @@ def make_record(path: Path, signal: np.ndarray, sampling_rate: float, names: Seq
     Args:
         path: names the record, without its suffix. Nothing that the file says of the patient goes in.
         signal: float32 millivolts, (leads, time).
-        names: the leads as the file has them; they become those of `STANDARD_LEADS`.
+        names: the leads as the file has them; they become those of `STANDARD_LEADS`. Other channels keep their names.
 
     Raises:
-        RecordFileError: a lead has no name, an unknown one or that of another lead.
+        RecordFileError: a channel has no name, or that of another one, or is a lead upside down.
     """
     check_size(str(path), len(signal), signal.shape[1], sampling_rate)
     for row, name in enumerate(names, 1):
@@ -118,11 +118,10 @@ def make_record(path: Path, signal: np.ndarray, sampling_rate: float, names: Seq
             raise RecordFileError(
                 f"{path}: channel {row} is {shown(name)}, a lead upside down, which is not read here. Turn it over."
             )
-    try:
-        standard = standard_lead_names([str(name) for name in names])
-    except ECGInputError as error:
-        raise RecordFileError(f"{path}: {error}") from error
-    return ECGRecord(signal, sampling_rate, tuple(standard), record_id=path.stem)
+    spelt = [known_spelling(str(name)) or str(name) for name in names]
+    if twice := [name for name in spelt if spelt.count(name) > 1]:
+        raise RecordFileError(f"{path}: channel {shown(twice[0])} is there more than once. Keep one of them.")
+    return ECGRecord(signal, sampling_rate, tuple(spelt), record_id=path.stem)
 
 
 def shown(text: str) -> str:

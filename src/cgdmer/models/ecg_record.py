@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .errors import ECGInputError
-from .leads import known_spelling, standard_lead_names
+from .leads import known_spelling, recorded_span, standard_lead_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +58,12 @@ def keep_leads(record: ECGRecord, leads: Sequence[str]) -> ECGRecord:
     """The record with these of the twelve standard leads alone, in this order; what else it holds is left out.
 
     Raises:
-        ECGInputError: a name is no standard lead's or comes twice, or the record lacks the lead or has it twice.
+        ECGInputError: there is no name, one that is no standard lead's or comes twice; or the record lacks the lead or
+            has it twice.
     """
-    wanted = standard_lead_names(leads)
+    wanted = [] if isinstance(leads, str) else standard_lead_names(list(leads))
+    if not wanted:
+        raise ECGInputError(f'leads is {leads!r}; expected a list of names with one at least, e.g. ["I", "II", "V1"].')
     names = [known_spelling(name) for name in record.lead_names]
     who = f"record {record.record_id!r}" if record.record_id else "the record"
     for lead in wanted:
@@ -72,9 +75,15 @@ def keep_leads(record: ECGRecord, leads: Sequence[str]) -> ECGRecord:
         record,
         signal=record.signal[rows],
         lead_names=tuple(wanted),
-        gain=record.gain and tuple(record.gain[row] for row in rows),
-        baseline=record.baseline and tuple(record.baseline[row] for row in rows),
+        gain=None if record.gain is None else tuple(record.gain[row] for row in rows),
+        baseline=None if record.baseline is None else tuple(record.baseline[row] for row in rows),
     )
 
 
-__all__ = ["ECGRecord", "is_record", "keep_leads"]
+def without_filled_ends(record: ECGRecord) -> ECGRecord:
+    """The record without what `recorded_span` leaves out."""
+    first, last = recorded_span(record.signal, record.sampling_rate)
+    return replace(record, signal=record.signal[:, first:last])
+
+
+__all__ = ["ECGRecord", "is_record", "keep_leads", "without_filled_ends"]

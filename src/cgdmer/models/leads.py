@@ -39,8 +39,8 @@ _ALIASES = {
     **{f"C{number}": f"V{number}" for number in range(1, 7)},
 }
 
-# Several samples in a row can be alike in all leads where the converter is coarse and the heart at rest.
-_SHORTEST_STILL_SECONDS = 0.2
+# Where the converter is coarse, all leads can stand still between two beats.
+_SHORTEST_STILL_SECONDS = 1.0
 _SAMPLES_AT_ONCE = 10_000  # recordings may last a day, and most end after the first
 
 _SIGN = re.compile(r"\s*[-\u2212]")
@@ -69,7 +69,7 @@ def standard_lead_name(name: str) -> str:
     raise ECGInputError(
         f"lead name {name!r} is not one of the twelve standard leads ({', '.join(STANDARD_LEADS)}). "
         "Rename it (a lead that is turned over only after turning its signal back), or leave that channel out by "
-        "naming those to use: read_record(path, leads=[...]), --leads."
+        "naming those to use (of a file: read_record(path, leads=[...]), --leads)."
     )
 
 
@@ -90,6 +90,7 @@ def standard_lead_names(names: Sequence[str]) -> list[str]:
     Raises:
         ECGInputError: a name is unknown, or two names mean the same lead.
     """
+    names = list(names)
     standard = [standard_lead_name(name) for name in names]
     for name in standard:
         if standard.count(name) > 1:
@@ -101,7 +102,7 @@ def standard_lead_names(names: Sequence[str]) -> list[str]:
 def recorded_span(signal: np.ndarray, sampling_rate: float) -> tuple[int, int]:
     """Where a recording begins and ends: without ends that were filled up to a fixed length.
 
-    At such ends every lead is missing (NaN), or all leads stand still, as no amplifier does: corpora such as CODE-15%
+    At such ends every lead is missing (NaN), or all leads stand still for a second or more: corpora such as CODE-15%
     put zeros there, which a model takes for a heart that does not beat.
 
     Args:
@@ -116,7 +117,7 @@ def recorded_span(signal: np.ndarray, sampling_rate: float) -> tuple[int, int]:
         return 0, signal.shape[1]
     first, last = int(there.argmax()), len(there) - int(there[::-1].argmax())
     before, after = _still_samples(signal[:, first:last]), _still_samples(signal[:, first:last][:, ::-1])
-    if before < last - first:  # something moves
+    if before + after < last - first:  # something moves in between
         shortest = _SHORTEST_STILL_SECONDS * sampling_rate
         first += before if before >= shortest else 0
         last -= after if after >= shortest else 0
@@ -124,10 +125,12 @@ def recorded_span(signal: np.ndarray, sampling_rate: float) -> tuple[int, int]:
 
 
 def _still_samples(signal: np.ndarray) -> int:
-    """For how many samples each lead keeps its first value, or is missing."""
+    """For how many samples each lead keeps the first value that it has, or is missing."""
+    there = (~np.isnan(signal)).argmax(axis=1)
+    kept = signal[np.arange(len(signal)), there][:, None]
     for start in range(0, signal.shape[1], _SAMPLES_AT_ONCE):
         part = signal[:, start : start + _SAMPLES_AT_ONCE]
-        moving = ((part != signal[:, :1]) & ~np.isnan(part)).any(axis=0)
+        moving = ((part != kept) & ~np.isnan(part)).any(axis=0)
         if moving.any():
             return start + int(moving.argmax())
     return signal.shape[1]

@@ -107,8 +107,8 @@ def _counts(where: str, lead: Element) -> np.ndarray:
 
 
 def _with_limb_leads(path: Path, record: ECGRecord) -> ECGRecord:
-    """Twelve leads, or what the file has, where that is not both I and II."""
-    if not {"I", "II"} <= set(record.lead_names):
+    """Twelve leads, or what the file has, where that is not both I and II, or other channels too."""
+    if not {"I", "II"} <= set(record.lead_names) <= set(STANDARD_LEADS):
         return record
     signal = np.zeros((len(STANDARD_LEADS), record.signal.shape[1]), dtype=np.float32)
     present = np.zeros(len(STANDARD_LEADS), dtype=bool)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from .clinic_files import shown
 from .ecg_record import ECGRecord, keep_leads
-from .errors import RecordFileError
+from .errors import ECGInputError, RecordFileError
+from .leads import standard_lead_names
 from .reading_aecg import read_aecg
 from .reading_dicom import read_dicom
 from .reading_edf import read_edf
@@ -28,7 +29,7 @@ def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None
         path: a WFDB record, with or without `.hea`; or a file in DICOM (needs `pydicom`), HL7 aECG, GE MUSE XML or
             EDF, whatever its suffix.
         leads: those of the twelve standard leads to use, in any spelling; other channels, such as Frank's VX, VY and
-            VZ, are left out. None: all channels.
+            VZ, are left out, but must have the same rate and a unit of voltage. None: all channels.
 
     Returns:
         The record: signal in float32 millivolts, shape (leads, time), with the rate and leads that the file states.
@@ -40,7 +41,14 @@ def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None
         ECGInputError: it has not each of `leads` once.
     """
     record = _read(path)
-    return record if leads is None else keep_leads(record, leads)
+    if leads is not None:
+        return keep_leads(record, leads)
+    if not os.path.isfile(header_path_of(path)):  # corpora of WFDB records may be prepared with what else they hold
+        try:
+            standard_lead_names(record.lead_names)
+        except ECGInputError as error:
+            raise RecordFileError(f"{path}: {error}") from error
+    return record
 
 
 def _read(path: str | os.PathLike[str]) -> ECGRecord:

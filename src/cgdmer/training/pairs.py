@@ -22,6 +22,7 @@ from cgdmer.data.fingerprints import Fingerprints, fingerprint_of_split
 from cgdmer.data.storage import row_to_record
 from cgdmer.data.wordings import Wordings
 from cgdmer.families import ecg_config_of
+from cgdmer.models.ecg_record import without_filled_ends
 from cgdmer.models.errors import CorpusError
 from cgdmer.training.augmentation import Augmentation
 
@@ -116,7 +117,7 @@ class PairMaker:
 
     def __call__(self, row: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
         """The sample of a row that has a text of the kind asked for: arrays without a batch axis, and the texts."""
-        record = row_to_record(row)
+        record = without_filled_ends(row_to_record(row))  # shifted or with noise they could no longer be told
         if self.shifts_traces:
             # A trace may begin anywhere: what runs out at the end comes in at the start (ours).
             shift = int(random.integers(record.signal.shape[1]))
