@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--output_dir", required=True, help="a new or empty folder")
     demo.add_argument("--num_patients", type=int, default=None, help="simulated patients (default: 2500)")
-    demo.add_argument("--num_train_epochs", type=int, default=None, help="default: 10")
+    demo.add_argument("--num_train_epochs", type=int, default=None, help="default: 12")
     demo.add_argument("--seed", type=int, default=0)
 
     prepare = command(

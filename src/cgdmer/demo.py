@@ -22,7 +22,7 @@ from cgdmer.training.arguments import parse_arguments
 from cgdmer.training.loop import pretrain
 
 
-def demo(output_dir: str, num_patients: int = 2500, num_train_epochs: int = 10, seed: int = 0) -> dict[str, Any]:
+def demo(output_dir: str, num_patients: int = 2500, num_train_epochs: int = 12, seed: int = 0) -> dict[str, Any]:
     """Run it all and write to `output_dir`: cohort/, model/, results.json and ecg.png.
 
     Returns:
