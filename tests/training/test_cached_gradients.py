@@ -116,7 +116,7 @@ def test_training_in_chunks_goes_along_the_same_curve(cohort_folder, small_prese
         curves.append(losses_by_step(tmp_path / name))
     plain, chunks = curves
     # As below, rows in other groups round otherwise, on some processors by 3e-5 of the untrained orthogonality loss.
-    assert chunks == {step: pytest.approx(plain[step], rel=2e-4, abs=1e-6) for step in plain}
+    assert chunks == {step: pytest.approx(plain[step], rel=2e-4, abs=2e-5) for step in plain}
 
 
 @pytest.mark.slow
@@ -128,8 +128,9 @@ def test_two_processes_in_chunks_give_the_losses_of_one(cohort_folder, small_pre
     launch(2, options(cohort_folder, small_preset, tmp_path / "two", *steps, "8", "--contrastive_chunk_size", "3"))
     one, two = losses_by_step(tmp_path / "one"), losses_by_step(tmp_path / "two")
     # Products of three rows round otherwise than those of sixteen, and the untrained embeddings, alike but for a
-    # common part that is taken out, show it: 4e-5 at the first step. Gradients that were wrong would show in the next.
-    assert two == {step: pytest.approx(one[step], rel=2e-4, abs=1e-6) for step in one}
+    # common part that is taken out, show it: 4e-5 at the first step, and 1e-5 in the orthogonality loss, about 0.03, at
+    # the fourth. Gradients that were wrong would show in the next.
+    assert two == {step: pytest.approx(one[step], rel=2e-4, abs=2e-5) for step in one}
 
 
 def test_training_with_a_loss_switched_off(cohort_folder, make_preset, tmp_path):
