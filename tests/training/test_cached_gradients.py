@@ -128,7 +128,7 @@ def test_two_processes_in_chunks_give_the_losses_of_one(cohort_folder, small_pre
     launch(2, options(cohort_folder, small_preset, tmp_path / "two", *steps, "8", "--contrastive_chunk_size", "3"))
     one, two = losses_by_step(tmp_path / "one"), losses_by_step(tmp_path / "two")
     # Products of three rows round otherwise than those of sixteen, and the untrained embeddings, alike but for a
-    # common part that is taken out, show it: 4e-5 at the first step, and 1e-5 in the orthogonality loss, about 0.03, at
+    # common part that is taken out, show it: 4e-5 at the first step, 1e-5 in the orthogonality loss, about 0.03, at
     # the fourth. Gradients that were wrong would show in the next.
     assert two == {step: pytest.approx(one[step], rel=2e-4, abs=2e-5) for step in one}
 
