@@ -80,10 +80,11 @@ def test_a_prediction_without_loss_is_drawn_on_the_trace_in_millivolts(validated
     assert not records[1].present[STANDARD_LEADS.index("V1")].any() and not records[2].present[:, 20:].any()
 
 
-def test_centred_records_are_drawn_in_millivolts_too(validated):
+@pytest.mark.parametrize("normalization", ["fixed", "centered"])
+def test_where_amplitudes_are_kept_records_are_drawn_in_millivolts(validated, normalization):
     model, processor, batch, outputs = validated
-    settings = processor.feature_extractor.to_dict()
-    extractor = type(processor.feature_extractor)(**{**settings, "normalization": "centered"})
+    settings = processor.feature_extractor.to_dict() | {"normalization": normalization}
+    extractor = type(processor.feature_extractor)(**settings)
     other = ECGProcessor(extractor, processor.tokenizer)
     record = reconstructions(batch, outputs, other, model.config.ecg_config)[0]
     np.testing.assert_allclose(record.true.reshape(12, -1), 0.2 * batch["ecg_values"][0], rtol=1e-6)

@@ -41,7 +41,7 @@ _ALIASES = {
 
 # Where the converter is coarse, all leads can stand still between two beats.
 _SHORTEST_STILL_SECONDS = 1.0
-_SAMPLES_AT_ONCE = 10_000  # recordings may last a day, and most end after the first
+_SAMPLES_AT_ONCE = 200  # most recordings move at once, so that their ends alone need be looked at
 
 _SIGN = re.compile(r"\s*[-\u2212]")
 
@@ -112,10 +112,10 @@ def recorded_span(signal: np.ndarray, sampling_rate: float) -> tuple[int, int]:
     Returns:
         The first sample and the one after the last; all of the signal when nothing in it moves.
     """
-    there = ~np.isnan(signal).all(axis=0)
-    if not there.any():
-        return 0, signal.shape[1]
-    first, last = int(there.argmax()), len(there) - int(there[::-1].argmax())
+    first = _missing_samples(signal)
+    if first == signal.shape[1]:
+        return 0, first
+    last = signal.shape[1] - _missing_samples(signal[:, ::-1])
     before, after = _still_samples(signal[:, first:last]), _still_samples(signal[:, first:last][:, ::-1])
     if before + after < last - first:  # something moves in between
         shortest = _SHORTEST_STILL_SECONDS * sampling_rate
@@ -124,13 +124,24 @@ def recorded_span(signal: np.ndarray, sampling_rate: float) -> tuple[int, int]:
     return first, last
 
 
+def _missing_samples(signal: np.ndarray) -> int:
+    """How many samples there are before any lead has one."""
+    for start in range(0, signal.shape[1], _SAMPLES_AT_ONCE):
+        there = ~np.isnan(signal[:, start : start + _SAMPLES_AT_ONCE]).all(axis=0)
+        if there.any():
+            return start + int(there.argmax())
+    return signal.shape[1]
+
+
 def _still_samples(signal: np.ndarray) -> int:
     """For how many samples each lead keeps the first value that it has, or is missing."""
-    there = (~np.isnan(signal)).argmax(axis=1)
-    kept = signal[np.arange(len(signal)), there][:, None]
+    kept = np.full((len(signal), 1), np.nan)
     for start in range(0, signal.shape[1], _SAMPLES_AT_ONCE):
         part = signal[:, start : start + _SAMPLES_AT_ONCE]
-        moving = ((part != kept) & ~np.isnan(part)).any(axis=0)
+        there = ~np.isnan(part)
+        first_there = np.take_along_axis(part, there.argmax(axis=1)[:, None], axis=1)
+        kept = np.where(np.isnan(kept), first_there, kept)
+        moving = ((part != kept) & there).any(axis=0)
         if moving.any():
             return start + int(moving.argmax())
     return signal.shape[1]

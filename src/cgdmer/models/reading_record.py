@@ -29,7 +29,8 @@ def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None
         path: a WFDB record, with or without `.hea`; or a file in DICOM (needs `pydicom`), HL7 aECG, GE MUSE XML or
             EDF, whatever its suffix.
         leads: those of the twelve standard leads to use, in any spelling; other channels, such as Frank's VX, VY and
-            VZ, are left out, but must have the same rate and a unit of voltage. None: all channels.
+            VZ, are left out, but must have the same rate and a unit of voltage. None: all channels,
+            each of which must be a lead.
 
     Returns:
         The record: signal in float32 millivolts, shape (leads, time), with the rate and leads that the file states.
@@ -43,11 +44,10 @@ def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None
     record = _read(path)
     if leads is not None:
         return keep_leads(record, leads)
-    if not os.path.isfile(header_path_of(path)):  # corpora of WFDB records may be prepared with what else they hold
-        try:
-            standard_lead_names(record.lead_names)
-        except ECGInputError as error:
-            raise RecordFileError(f"{path}: {error}") from error
+    try:
+        standard_lead_names(record.lead_names)
+    except ECGInputError as error:
+        raise RecordFileError(f"{path}: {error}") from error
     return record
 
 
