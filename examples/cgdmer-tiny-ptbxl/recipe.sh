@@ -38,9 +38,10 @@ python "$here/ship.py" final-run tuning-run cgdmer-tiny-ptbxl
 tasks="ptbxl-super ptbxl-sub ptbxl-form ptbxl-rhythm"
 # Fold 8, which the tuning run did not see: by it settings are chosen. Who goes on searching stops here.
 test -f results-fold-8/ptbxl-rhythm/results.json ||
-    cgdmer evaluate tuning-run --dataset tuning --test_splits validation --tasks $tasks --output_dir results-fold-8
+    cgdmer evaluate tuning-run --dataset tuning --test_splits validation --probed_feature embeds --tasks $tasks \
+        --output_dir results-fold-8
 # Folds 9 and 10: what the card says.
 test -f results/ptbxl-rhythm/results.json ||
-    cgdmer evaluate ./cgdmer-tiny-ptbxl --dataset ptbxl --test_splits validation test --robustness --tasks $tasks \
-        --output_dir results
+    cgdmer evaluate ./cgdmer-tiny-ptbxl --dataset ptbxl --test_splits validation test --robustness \
+        --probed_feature embeds --tasks $tasks --output_dir results
 python "$here/figures.py" results

@@ -140,6 +140,12 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--splits", metavar="DIR", help="split files in the MERL layout, instead of the dataset's")
     evaluate.add_argument("--test_splits", nargs="+", default=["test"], help="splits to test on, pooled")
     evaluate.add_argument("--skip_linear_probe", action="store_true", help="zero-shot alone")
+    evaluate.add_argument(
+        "--probed_feature",
+        default="pooled",
+        choices=["pooled", "embeds"],
+        help="what linear probes see: the encoder's feature, or the vector that is compared with texts",
+    )
     evaluate.add_argument("--shots", nargs="+", type=int, default=[], help="also probes on so many records a class")
     evaluate.add_argument("--robustness", action="store_true", help="also with fewer leads, lower rates, noise")
     evaluate.add_argument(

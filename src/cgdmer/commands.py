@@ -100,6 +100,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
             split_files=options.splits,
             fractions=() if options.skip_linear_probe else FRACTIONS,
             shots=() if options.skip_linear_probe else options.shots,
+            probed_feature=options.probed_feature,
             robustness=options.robustness,
             trained_on=trained_on,
             allow_overlap=options.allow_overlap,

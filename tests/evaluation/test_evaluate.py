@@ -16,7 +16,8 @@ from cgdmer.data.writing import write_dataset
 from cgdmer.evaluation import embedding_cache
 from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.embeddings import embed_prompts, embed_records
-from cgdmer.evaluation.evaluate import evaluate, untrained_like
+from cgdmer.evaluation.evaluate import PROTOCOLS, evaluate, untrained_like
+from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.outputs import write_evaluation
 from cgdmer.evaluation.report import terminal_table, without_nan
 from cgdmer.evaluation.robustness import DISTURBANCES
@@ -63,6 +64,23 @@ def test_an_untrained_model_is_beside_and_near_chance(evaluation, splits):
     assert len(results["measures"]["linear probe 3 shots"]["macro_auroc_by_seed"]) == 5
     table = terminal_table(results)
     assert all(name in table for name in (*names, "untrained", *results["measures"]["zero-shot"]["per_class"]))
+
+
+def test_probes_see_the_feature_that_was_asked_for(evaluation, model, processor, splits):
+    task = get_task("simulated")
+    how = {"fractions": (1.0,), "untrained": False}
+    found = evaluate(model, processor, splits, task, probed_feature="embeds", **how)
+    assert (evaluation.results["probed_feature"], found.results["probed_feature"]) == ("pooled", "embeds")
+    assert np.array_equal(found.scores["zero-shot"], evaluation.scores["zero-shot"])
+    of_task = PROTOCOLS["repaired"](splits, task, None)
+    parts = [of_task[name] for name in ("train", "validation", "test")]
+    embeds = [embed_records(model, processor.feature_extractor, part).embeds for part in parts]
+    train, validation = parts[0], (embeds[1], parts[1].labels)
+    scores = fit_linear_probe(embeds[0], train.labels, train.patients, validation).scores(embeds[2])
+    assert np.allclose(found.scores["linear probe 100 %"][0], scores, atol=1e-4)
+    assert not np.allclose(found.scores["linear probe 100 %"], evaluation.scores["linear probe 100 %"], atol=1e-2)
+    with pytest.raises(ConfigurationError, match="pooled or embeds"):
+        evaluate(model, processor, splits, task, probed_feature="hidden", **how)
 
 
 def test_f1_needs_validation_records_that_are_not_tested(evaluation, model, processor, splits):

@@ -40,6 +40,7 @@ def make_results(**changes):
         "task": "ptbxl-super",
         "protocol": "repaired",
         "prompts": "descriptions",
+        "probed_feature": "embeds",
         "test_splits": ["test", "test_b"],
         "in_domain": False,
         "records_without_label": 17,
@@ -188,7 +189,8 @@ def test_markdown_says_what_was_done_and_shows_every_class_and_figure(tmp_path):
     assert str(tmp_path) not in text
     assert RESEARCH_USE_ONLY in text
     assert f"```\n{results['command']}\n```" in text
-    for key, value in (("protocol", "repaired"), ("prompts", "descriptions"), ("test splits", "test, test_b")):
+    facts = {"protocol": "repaired", "prompts": "descriptions", "feature of linear probes": "embeds"}
+    for key, value in (facts | {"test splits": "test, test_b"}).items():
         assert f"| {key} | {value} |" in text
     for key, value in (("task", "ptbxl-super"), ("records", "200"), ("patients", "100"), ("in-domain", "no")):
         assert f"| {key} | {value} |" in text

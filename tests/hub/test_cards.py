@@ -239,6 +239,7 @@ def test_a_resumed_run_and_earlier_weights(made, tmp_path):
         ({"in_domain": True}, "In-domain: the model was pretrained on other records of the corpus"),
         ({"protocol": "as_published"}, "repeats known defects"),
         ({"prompts": "/home/somebody/my prompts.json"}, "prompts `my prompts.json`"),
+        ({"probed_feature": "embeds"}, "feature of linear probes `embeds`."),
     ],
 )
 def test_what_the_reader_of_the_results_must_know(made, results, change, said):

@@ -33,6 +33,7 @@ from cgdmer.models.processing_ecg import ECGProcessor
 # What a task's records and labels are; every result names it.
 PROTOCOLS = {"repaired": repaired_splits, "as_published": published_splits}
 FRACTIONS = (0.01, 0.1, 1.0)  # of the training records
+PROBED_FEATURES = ("pooled", "embeds")  # of `RecordFeatures`
 NUM_SEEDS = 5  # draws of a small share of them
 ZERO_SHOT = "zero-shot"
 LINEAR_PROBE = "linear probe 100 %"
@@ -80,6 +81,7 @@ def evaluate(
     split_files: str | os.PathLike[str] | None = None,
     fractions: Sequence[float] = FRACTIONS,
     shots: Sequence[int] = (),
+    probed_feature: str = "pooled",
     robustness: bool = False,
     untrained: bool = True,
     trained_on: Fingerprints | None = None,
@@ -108,6 +110,8 @@ def evaluate(
         fractions: of the training records, above 0 and up to 1, for the linear probe; below 1 with five seeds. Empty:
             no probe, and no training features.
         shots: also probes on so many records of each class, with five seeds.
+        probed_feature: what linear probes see, "pooled" (the encoder's feature) or "embeds" (the unit vector in the
+            space shared with text, which only a model that takes texts has).
         robustness: also measure with fewer leads, at lower rates and with noise; the probe is that of all records.
         untrained: also measure a model of the same configuration with random weights.
         trained_on: what the model was pretrained on; None: it does not say.
@@ -116,8 +120,8 @@ def evaluate(
         seed: of the random weights, of draws and of the bootstrap.
 
     Raises:
-        ConfigurationError: there is no such protocol or set of prompts, or nothing to measure: neither texts nor
-            probes.
+        ConfigurationError: there is no such protocol, set of prompts or feature, or nothing to measure: neither texts
+            nor probes.
         CorpusError: the records or split files do not suit the task, a patient is in training and test, or the model
             was pretrained on test records.
     """
@@ -128,6 +132,10 @@ def evaluate(
         raise ConfigurationError(
             f"a {type(model).__name__} takes no texts, so that there is no zero-shot: measure linear probes."
         )
+    if probed_feature not in PROBED_FEATURES:
+        raise ConfigurationError(f"there is no feature {probed_feature!r} to probe: {' or '.join(PROBED_FEATURES)}.")
+    if wordings is None and probed_feature == "embeds":
+        raise ConfigurationError(f"a {type(model).__name__} takes no texts and has no embeds: probe 'pooled'.")
     cache = cache or EmbeddingCache(None)
     parts = _parts(PROTOCOLS[protocol](splits, task, split_files), task, test_splits, bool(fractions or shots))
     overlap = None if trained_on is None else trained_on.overlap(parts.test.rows)
@@ -142,7 +150,8 @@ def evaluate(
     if untrained:
         models["untrained"] = untrained_like(model, seed)
     for group, one in models.items():
-        run = _Run(one, processor, task, parts, wordings, cache, seed, "trained" if one is model else "untrained")
+        described = "trained" if one is model else "untrained"
+        run = _Run(one, processor, task, parts, wordings, cache, probed_feature, seed, described)
         found = run.zero_shot()
         if protocol == "as_published" and fractions:
             found |= run.published_probes()
@@ -161,6 +170,7 @@ def evaluate(
         "task": task.name,
         "protocol": protocol,
         "prompts": os.fspath(prompts) if model.takes_texts else None,
+        "probed_feature": probed_feature if fractions or shots else None,
         "test_splits": list(test_splits),
         "records_without_label": parts.test.unlabelled,
         "absent_records": parts.test.absent,
@@ -195,11 +205,12 @@ class _Run:
         parts: _Parts,
         wordings: list[tuple[str, ...]] | None,
         cache: EmbeddingCache,
+        probed_feature: str,
         seed: int,
         described: str,
     ):
         self.model, self.processor, self.task, self.parts = model, processor, task, parts
-        self.cache, self.seed, self.described = cache, seed, described
+        self.cache, self.probed_feature, self.seed, self.described = cache, probed_feature, seed, described
         self.prompts = None if wordings is None else embed_prompts(model, processor, wordings)
         self.test = self._features(parts.test, "test records")
         self.validation = None if parts.validation is None else self._features(parts.validation, "validation records")
@@ -212,6 +223,10 @@ class _Run:
         return self.cache.features(
             self.model, extractor_of(self.processor), part, f"{self.described}, {what}", change_name
         )
+
+    def _probed(self, features: RecordFeatures) -> np.ndarray:
+        """(R, D) what linear probes see."""
+        return getattr(features, self.probed_feature)
 
     def _measure(self, scores: np.ndarray, validation_scores: np.ndarray | None) -> tuple[dict[str, Any], np.ndarray]:
         """Of scores (S, R, C), with thresholds from the validation records where there are any."""
@@ -241,7 +256,7 @@ class _Run:
         """A probe for each share and number of shots: name -> (what `measure` returned, scores)."""
         train = self.parts.train
         assert train is not None
-        features = self._features(train, "training records").pooled
+        features = self._probed(self._features(train, "training records"))
         drawn: dict[str, list[np.ndarray]] = {}
         for fraction in fractions:
             seeds = range(NUM_SEEDS) if fraction < 1 else range(1)
@@ -256,10 +271,10 @@ class _Run:
         for name, draws in drawn.items():
             probes = [self._fit(features, rows) for rows in draws]
             result, scores = self._measure(
-                np.stack([probe.scores(self.test.pooled) for probe in probes]),
+                np.stack([probe.scores(self._probed(self.test)) for probe in probes]),
                 None
                 if self.validation is None
-                else np.stack([probe.scores(self.validation.pooled) for probe in probes]),
+                else np.stack([probe.scores(self._probed(self.validation)) for probe in probes]),
             )
             result["training_records"] = [len(rows) for rows in draws]
             result["regularisation"] = [probe.strength for probe in probes]
@@ -272,7 +287,7 @@ class _Run:
         train, validation = self.parts.train, None
         assert train is not None
         if self.validation is not None and self.parts.validation is not None:
-            validation = self.validation.pooled, self.parts.validation.labels
+            validation = self._probed(self.validation), self.parts.validation.labels
         patients = [train.patients[row] for row in rows]
         return fit_linear_probe(features[rows], train.labels[rows], patients, validation, self.seed)
 
@@ -280,9 +295,9 @@ class _Run:
         """The published probe, which prints one number a share of the training records and nothing else."""
         train, test = self.parts.train, self.parts.test
         assert train is not None
-        features = self._features(train, "training records").pooled
+        features = self._probed(self._features(train, "training records"))
         found: dict[str, tuple[dict[str, Any], np.ndarray | None]] = {}
-        values = published_probes(features, train.labels, self.test.pooled, test.labels)
+        values = published_probes(features, train.labels, self._probed(self.test), test.labels)
         for percent, value in values.items():
             found[f"published probe {percent} %"] = (
                 {
@@ -352,7 +367,7 @@ class _Run:
             if self.prompts is not None:
                 row[ZERO_SHOT] = self._measure(self._similarity(features), None)[0]
             if self._whole_probe is not None:
-                row[LINEAR_PROBE] = self._measure(self._whole_probe.scores(features.pooled)[None], None)[0]
+                row[LINEAR_PROBE] = self._measure(self._whole_probe.scores(self._probed(features))[None], None)[0]
             families.setdefault(disturbance.family, []).append(row)
         return families
 
@@ -376,6 +391,7 @@ def main_measure(measures: Collection[str]) -> str:
 __all__ = [
     "FRACTIONS",
     "LINEAR_PROBE",
+    "PROBED_FEATURES",
     "PROTOCOLS",
     "ZERO_SHOT",
     "Evaluation",

@@ -5,6 +5,7 @@ Every function takes the same `results`, a dict of
 
 * `task`, `protocol`: their names.
 * `prompts`: which prompts zero-shot used, in words; None if it was not measured.
+* `probed_feature`: what linear probes saw, "pooled" or "embeds"; None without them.
 * `test_splits`: the names of the splits tested, pooled.
 * `in_domain`: whether the model was pretrained on other records of the corpus it is tested on.
 * `records_without_label`: how many of the tested records have no class of the task.
@@ -115,6 +116,7 @@ def write_markdown(
         ["task", results["task"]],
         ["protocol", results["protocol"]],
         ["prompts", results["prompts"] or "-"],
+        ["feature of linear probes", results["probed_feature"] or "-"],
         ["test splits", ", ".join(results["test_splits"])],
         ["records", f"{first['records']:,}"],
         ["patients", f"{first['patients']:,}"],

@@ -269,7 +269,8 @@ def _results_of(results: Mapping[str, Any]) -> list[str]:
     parts = [
         f"### {plain(results['task'])}",
         f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['test_splits'])}); "
-        f"protocol `{results['protocol']}`; prompts `{prompts}`.",
+        f"protocol `{results['protocol']}`; prompts `{prompts}`; feature of linear probes "
+        f"`{plain(results.get('probed_feature') or 'none')}`.",
         *_warnings(results),
         overall_table(results),
     ]

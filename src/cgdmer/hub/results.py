@@ -36,6 +36,7 @@ _RESULTS = {
     "untrained": Each(dict),
     "command": str,
     "prompts": Maybe(str),
+    "probed_feature": Maybe(str),
     "overlap": Maybe({"records": int, "patients": int}),
     "groups": Maybe(Each([{"name": str}])),
     "robustness": Maybe(Each([{"name": str}])),
