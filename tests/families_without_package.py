@@ -20,19 +20,26 @@ from transformers import (  # noqa: E402
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForPreTraining,
+    AutoModelForZeroShotImageClassification,
+    AutoProcessor,
 )
 
 
 @torch.no_grad()
-def answers(run: Path, classifier: Path, inputs: dict) -> dict:
+def answers(run: Path, classifier: Path, inputs: dict, labels: list[str]) -> dict:
     encoder = AutoModel.from_pretrained(run, trust_remote_code=True).eval().base_model
     classify = AutoModelForAudioClassification.from_pretrained(classifier, trust_remote_code=True).eval()
     AutoFeatureExtractor.from_pretrained(run, trust_remote_code=True)
-    return {
+    found = {
         "pooled": encoder(**inputs).pooler_output,
         "logits": classify(**inputs).logits,
         "pretraining": type(AutoModelForPreTraining.from_pretrained(run, trust_remote_code=True)).__name__,
     }
+    if (run / "tokenizer.json").is_file():
+        scorer = AutoModelForZeroShotImageClassification.from_pretrained(run, trust_remote_code=True).eval()
+        texts = AutoProcessor.from_pretrained(run, trust_remote_code=True)(text=labels, return_tensors="pt")
+        found["scores"] = scorer(**inputs, **texts).logits_per_ecg
+    return found
 
 
 def main() -> None:
@@ -49,8 +56,10 @@ def main() -> None:
         ):
             auto_class.from_pretrained(source, trust_remote_code=True).save_pretrained(target)
             AutoFeatureExtractor.from_pretrained(source, trust_remote_code=True).save_pretrained(target)
+        if (run / "tokenizer.json").is_file():
+            AutoProcessor.from_pretrained(run, trust_remote_code=True).save_pretrained(again)
         for saved_by, places in (("first", (run, classifier)), ("again", (again, Path(f"{again}-finetuned")))):
-            for key, value in answers(*places, asked["inputs"]).items():
+            for key, value in answers(*places, asked["inputs"], asked["labels"]).items():
                 found[saved_by][family, key] = value
     assert not [name for name in sys.modules if name.partition(".")[0] == "cgdmer"]
     torch.save(found, home / "answered.pt")

@@ -14,7 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, AutoModelForPreTraining
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForPreTraining,
+    AutoProcessor,
+)
 from transformers import pipeline as transformers_pipeline
 
 import cgdmer
@@ -109,13 +115,16 @@ def test_a_familys_files_import_no_other_familys(family):
 @everywhere
 def test_every_loss_of_a_step_is_logged_and_adds_up(runs, family):
     steps = [line for line in lines_of(runs[family]) if "loss" in line]
-    weights = AutoModelForPreTraining.from_pretrained(runs[family]).loss_weights()
+    model = AutoModelForPreTraining.from_pretrained(runs[family])
+    weights, bounds = model.loss_weights(), [name for name in vars(model.output_class) if name.endswith("_bound")]
+    assert len(bounds) == (2 if family == "merit" else 0)
     assert [line["step"] for line in steps] == [1, 2]
     for line in steps:
         parts = {name.removesuffix("_loss"): value for name, value in line.items() if name.endswith("_loss")}
         assert parts.keys() == weights.keys()
         total = sum(weights[name] * value for name, value in parts.items())
         assert line["loss"] == pytest.approx(total, rel=1e-5, abs=1e-6)
+        assert bounds == [name for name in line if name.endswith("_bound")]
     assert any("validation_loss" in line for line in lines_of(runs[family]))
     assert list((runs[family] / "reconstructions").glob("*.png"))
 
@@ -201,6 +210,11 @@ def test_nothing_to_measure_is_said(runs, dataset, capsys):
     asked = ["evaluate", str(runs["coreecg"]), "--dataset", str(dataset), "--tasks", "simulated"]
     assert main([*asked, "--skip_linear_probe"]) == 1
     assert "measure linear probes" in capsys.readouterr().err
+    assert main([*asked, "--report_retrieval"]) == 1
+    told = capsys.readouterr()
+    assert "cannot rank reports" in told.err and "linear probe" not in told.out
+    assert main([*asked, "--probed_feature", "embeds"]) == 1
+    assert "has no embeds" in capsys.readouterr().err
 
 
 @everywhere
@@ -247,7 +261,8 @@ def remote(runs, tmp_path_factory) -> dict:
     """What a process that cannot import the package makes of every folder."""
     home = tmp_path_factory.mktemp("home")
     inputs = {"ecg_values": torch.randn(2, 12, 1000, generator=torch.Generator().manual_seed(0))}
-    torch.save({"inputs": inputs, "runs": {name: str(run) for name, run in runs.items()}}, home / "asked.pt")
+    asked = {"inputs": inputs, "labels": LABELS, "runs": {name: str(run) for name, run in runs.items()}}
+    torch.save(asked, home / "asked.pt")
     environment = {
         name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TRANSFORMERS_CACHE")
     }
@@ -272,6 +287,12 @@ def test_a_folder_gives_the_same_without_the_package(remote, runs, family):
         torch.testing.assert_close(remote[saved_by][family, "pooled"], expected, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(remote[saved_by][family, "logits"], logits, atol=1e-6, rtol=1e-5)
         assert remote[saved_by][family, "pretraining"] == type(AutoModelForPreTraining.from_pretrained(run)).__name__
+        assert ((family, "scores") in remote[saved_by]) == load_model(run).takes_texts
+    if load_model(run).takes_texts:
+        model, processor = load_text_model(run), AutoProcessor.from_pretrained(run)
+        with torch.no_grad():
+            scores = model(**remote["inputs"], **processor(text=LABELS, return_tensors="pt")).logits_per_ecg
+        torch.testing.assert_close(remote["first"][family, "scores"], scores, atol=1e-5, rtol=1e-5)
 
 
 @everywhere

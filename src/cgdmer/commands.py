@@ -82,6 +82,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     splits = load_dataset_folder(options.dataset)
     model = load_model(options.model)
     processor = load_processor(options.model, model)
+    if options.report_retrieval:
+        report_retrieval.refuse_without_texts(model)
     if not model.takes_texts and not options.json:
         print(f"A {type(model).__name__} takes no texts: linear probes alone, zero-shot is left out.")
     trained_on = Fingerprints.of_model(options.model)

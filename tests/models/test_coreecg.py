@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """CoRe-ECG's two views: what is aligned, what is restored, what a switched-off branch costs."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from test_frequency_augmentation import tiny_coreecg_config
@@ -85,6 +87,30 @@ def test_without_a_loss_there_is_nothing_to_train():
         tiny_coreecg(ecg_reconstruction_loss_weight=0.0, contrastive_loss_weight=0.0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"importance_loss_weight": float("nan")}, "importance_loss_weight is nan"),
+        ({"protected_from_hz": 40.0, "protected_to_hz": 0.5}, "no less than that"),
+        ({"mask_ratio": 0.01, "lead_mask_ratio": 0.05}, "nothing to reconstruct"),
+    ],
+)
+def test_options_without_meaning(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        tiny_coreecg_config(**{"mask_strategy": "dual", "lead_mask_ratio": 0.2} | options)
+
+
+def test_each_view_of_each_step_is_perturbed_and_masked_afresh():
+    model, ecg = tiny_coreecg().train(), tiny_ecg(2)
+    views, masks = [], []
+    model.frequency_augmentation.register_forward_hook(lambda module, given, made: views.extend(made.chunk(2)))
+    for _ in range(2):
+        masks.extend(model(ecg).bool_masked_pos.chunk(2))
+    for drawn in (views, masks):
+        assert len(drawn) == 4
+        assert all(not torch.equal(drawn[one], drawn[other]) for one in range(4) for other in range(one))
+
+
 def test_centred_heads_spread_the_records():
     model, ecg = tiny_coreecg(), tiny_ecg(40)
 
@@ -106,7 +132,7 @@ def test_the_figure_shows_the_map_that_was_learnt(tmp_path):
     for line, curve in zip(axes.lines, learnt, strict=True):
         torch.testing.assert_close(torch.as_tensor(line.get_xdata()), torch.arange(33, dtype=torch.float64) / 2)
         torch.testing.assert_close(torch.as_tensor(line.get_ydata()), curve)
-    draw_frequency_importance(tmp_path / "importance.png", model)
+    draw_frequency_importance(tmp_path / "importance.png", deepcopy(model).to(torch.bfloat16))
     assert (tmp_path / "importance.png").stat().st_size > 10_000
     model.save_pretrained(tmp_path / "run")
     again = CoReECGForPreTraining.from_pretrained(tmp_path / "run").frequency_augmentation.importance()

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from cgdmer import MERITConfig, MERITForPreTraining
 from cgdmer.models.errors import ConfigurationError
-from cgdmer.models.objectives import mean_log_candidates
 
 
 def tiny_merit(**options) -> MERITForPreTraining:
@@ -49,21 +48,23 @@ def test_the_loss_is_the_error_of_masked_patches_and_beta_times_infonce():
     torch.testing.assert_close(outputs.alignment_bound, math.log(4) - infonce)
 
 
-def test_a_bound_of_alignment_is_at_most_what_a_batch_can_tell():
-    """Perfect alignment tells all, none nothing; and what fits as well is no candidate."""
+def test_the_bound_of_alignment_is_what_perfect_embeddings_tell_and_no_more():
+    """Of texts that come several times their entropy, although the loss leaves them out; of equal embeddings 0."""
     model = tiny_merit()
-    perfect, same = torch.eye(6)[:5], torch.ones(5, 6) / math.sqrt(6)
-    statements = torch.tensor([[1], [2], [3], [4], [4]])
-    for ids, expected in (
-        ((None, None), math.log(5)),
-        ((statements, statements), (3 * math.log(5) + 2 * math.log(4)) / 5),
+    ids = torch.arange(1, 6)[:, None]
+    repeated = torch.tensor([1] * 28 + [2, 3, 4, 4])[:, None]
+    counts = torch.tensor([28.0, 1.0, 1.0, 2.0]) / 32
+    for records, texts, known in (
+        (ids, 1, math.log(5)),
+        (repeated, 1, float(-(counts * counts.log()).sum())),
+        (ids, 4, math.log(5)),  # of the records, not of the twenty texts
     ):
-        for embeds, wanted in ((perfect, expected), (same, 0.0)):
-            output = model.output_class(ecg_embeds=embeds, text_embeds=embeds)
-            losses = model.alignment_losses(embeds, embeds, *ids)
-            bound = model.with_losses(output, losses, *ids).alignment_bound
-            assert float(bound) == pytest.approx(wanted, abs=1e-4)
-        assert float(mean_log_candidates(same, *ids)) == pytest.approx(expected)
+        statements = (records, records.repeat_interleave(texts, dim=0))
+        for embeds, wanted in ((torch.eye(6), known), (torch.ones(6, 6) / math.sqrt(6), 0.0)):
+            ecg, text = (embeds[each.flatten() - 1] for each in statements)
+            output = model.output_class(ecg_embeds=ecg, text_embeds=text)
+            bound = model.with_losses(output, model.alignment_losses(ecg, text, *statements), *statements)
+            assert float(bound.alignment_bound) == pytest.approx(wanted, abs=1e-4)
 
 
 def test_each_term_can_be_left_out():

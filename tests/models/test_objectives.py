@@ -99,6 +99,22 @@ def test_the_printed_contrastive_loss_has_no_floor():
     assert ours == pytest.approx(math.log1p(math.exp(literal_contrastive(cosines, 0.5))))
 
 
+def test_similarities_are_in_single_precision_whatever_the_towers_run_in():
+    """Two texts nearly alike: in half precision their cosines would be equal."""
+    ecg = F.normalize(torch.randn(6, 32, generator=torch.Generator().manual_seed(0)), dim=-1)
+    text = F.normalize(ecg.mean(dim=0) + 0.01 * ecg, dim=-1)
+    scale, bias = torch.tensor(10.0), torch.tensor(-2.0)
+    for loss in (
+        lambda: objectives.contrastive_loss(ecg, text, 0.01),
+        lambda: objectives.siglip_loss(ecg, text, scale, bias),
+    ):
+        expected = loss()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = loss()
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_pairs_that_match_are_no_negatives_of_the_contrastive_loss():
     ecg, text = unit_vectors(seed=0), unit_vectors(seed=1)
     expected = symmetric_cross_entropy((ecg @ text.T).tolist(), 0.2, SATISFIED)

@@ -30,7 +30,7 @@ def importance_figure(model: CoReECGForPreTraining) -> Figure:
         raise ModelFolderError("the model learns no importance: its frequency_augmentation is False.")
     frequencies, importance = (
         augmentation.frequencies().cpu().numpy(),
-        augmentation.importance().detach().cpu().numpy(),
+        augmentation.importance().detach().float().cpu().numpy(),
     )
     with house_style():
         figure = Figure(figsize=(4.4, 2.6), layout="constrained")

@@ -23,12 +23,19 @@ from cgdmer.evaluation.rouge import NAMES, rouge
 from cgdmer.evaluation.splits import refuse_shared_patients
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
 TASK = "report-retrieval"
 RETRIEVED, RANDOM, MOST_FREQUENT = "retrieved", "random report", "most frequent report"
 BOOTSTRAP_SAMPLES = 1000
+
+
+def refuse_without_texts(model: ECGPreTrainedModel) -> None:
+    """Raises ConfigurationError for a model that cannot rank reports."""
+    if not model.takes_texts:
+        raise ConfigurationError(f"a {type(model).__name__} takes no texts: it cannot rank reports.")
 
 
 def retrieve_reports(
@@ -66,8 +73,7 @@ def retrieve_reports(
         CorpusError: there are no reports, a patient is in training and test, or the model was pretrained on test
             records.
     """
-    if not model.takes_texts:
-        raise ConfigurationError(f"a {type(model).__name__} takes no texts: it cannot rank reports.")
+    refuse_without_texts(model)
     cache = cache or EmbeddingCache(None)
     candidates = Counter(text for text in splits["train"]["text"] if text)
     rows = datasets.concatenate_datasets([splits[name] for name in test_splits])
@@ -144,4 +150,12 @@ def retrieval_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["MOST_FREQUENT", "RANDOM", "RETRIEVED", "TASK", "retrieval_table", "retrieve_reports"]
+__all__ = [
+    "MOST_FREQUENT",
+    "RANDOM",
+    "RETRIEVED",
+    "TASK",
+    "refuse_without_texts",
+    "retrieval_table",
+    "retrieve_reports",
+]

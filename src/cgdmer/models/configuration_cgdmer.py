@@ -6,7 +6,7 @@ from typing import ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 
-from .configuration_checks import refuse_below_one
+from .configuration_checks import refuse_below_one, refuse_to_restore_nothing, refuse_unless_positive, refuse_weights
 from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .configuration_ecg_text import ECGTextConfig
 from .configuration_lead_time_encoder import LeadTimeEncoderConfig
@@ -80,19 +80,15 @@ class CGDMERConfig(ECGTextConfig):
         super().__post_init__(**kwargs)
         self.refuse_other_than("text_objective", "causal", "mlm")
         self.refuse_other_than("contrast_view", "masked", "masked_ecg", "full")
-        if self.siglip_initial_scale <= 0:
-            raise ConfigurationError(
-                f"siglip_initial_scale is {self.siglip_initial_scale}; expected a positive number."
-            )
+        refuse_unless_positive(self, "siglip_initial_scale")
         if not 0 < self.text_mask_ratio <= 1:
             raise ConfigurationError(
                 f"text_mask_ratio is {self.text_mask_ratio}; expected more than 0 and at most 1. "
                 "text_reconstruction_loss_weight=0 switches the masking of reports off."
             )
         refuse_below_one(self, "text_decoder_num_hidden_layers")
-        for name in ("contrastive", "ecg_reconstruction", "text_reconstruction", "orthogonality", "siglip"):
-            if getattr(self, f"{name}_loss_weight") < 0:
-                raise ConfigurationError(f"{name}_loss_weight is negative. Use 0 to switch that loss off.")
+        losses = ("contrastive", "ecg_reconstruction", "text_reconstruction", "orthogonality", "siglip")
+        refuse_weights(self, *(f"{name}_loss_weight" for name in losses))
         hides_patches = self.ecg_reconstruction_loss_weight > 0 or self.contrast_view != "full"
         if hides_patches and self.ecg_config.model_type != CGDMERECGConfig.model_type:
             raise ConfigurationError(
@@ -100,6 +96,8 @@ class CGDMERConfig(ECGTextConfig):
                 f"(it is {self.contrast_view!r}) and ecg_reconstruction_loss_weight to 0 (it is "
                 f"{self.ecg_reconstruction_loss_weight})."
             )
+        if hides_patches:
+            refuse_to_restore_nothing(self, self.ecg_config)
 
     @property
     def aligns(self) -> bool:

@@ -2,6 +2,7 @@
 """What all configurations check and leave out."""
 
 import difflib
+import math
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -45,6 +46,31 @@ def refuse_below_one(config: PreTrainedConfig, *names: str) -> None:
             raise ConfigurationError(f"{name} is {getattr(config, name)}; expected at least 1.")
 
 
+def refuse_weights(config: PreTrainedConfig, *names: str) -> None:
+    """Weights of losses are 0 or more; NaN is neither."""
+    for name in names:
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ConfigurationError(
+                f"{name} is {getattr(config, name)}; expected 0, which switches that loss off, or a positive number."
+            )
+
+
+def refuse_unless_positive(config: PreTrainedConfig, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(config, name) < math.inf:
+            raise ConfigurationError(f"{name} is {getattr(config, name)}; expected a positive number.")
+
+
+def refuse_to_restore_nothing(config: PreTrainedConfig, encoder: Any) -> None:
+    """A loss over hidden patches is 0, its best value, where none are hidden."""
+    if config.ecg_reconstruction_loss_weight > 0 and not encoder.hides_patches:
+        raise ConfigurationError(
+            f"mask_strategy {encoder.mask_strategy!r} with mask_ratio {encoder.mask_ratio} hides none of "
+            f"{encoder.num_patches} patches a lead, so that there is nothing to reconstruct. Raise mask_ratio, or set "
+            "ecg_reconstruction_loss_weight to 0."
+        )
+
+
 def drop_registered_pipelines(kwargs: dict[str, Any]) -> None:
     """Forget `custom_pipelines` where this package has registered the tasks already.
 
@@ -58,4 +84,11 @@ def drop_registered_pipelines(kwargs: dict[str, Any]) -> None:
             del kwargs["custom_pipelines"]
 
 
-__all__ = ["drop_registered_pipelines", "refuse_below_one", "refuse_unknown_keys"]
+__all__ = [
+    "drop_registered_pipelines",
+    "refuse_below_one",
+    "refuse_to_restore_nothing",
+    "refuse_unknown_keys",
+    "refuse_unless_positive",
+    "refuse_weights",
+]

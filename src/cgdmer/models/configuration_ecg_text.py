@@ -6,7 +6,12 @@ from typing import Any, ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig, BertConfig, PreTrainedConfig
 
-from .configuration_checks import drop_registered_pipelines, refuse_below_one, refuse_unknown_keys
+from .configuration_checks import (
+    drop_registered_pipelines,
+    refuse_below_one,
+    refuse_unknown_keys,
+    refuse_unless_positive,
+)
 from .errors import ConfigurationError
 
 
@@ -52,8 +57,7 @@ class ECGTextConfig(PreTrainedConfig):
         self.ecg_config = self._ecg_config()
         self.text_config = self._text_config()
         self.refuse_other_than("text_pooling", "pooler", "mean")
-        if self.temperature <= 0:
-            raise ConfigurationError(f"temperature is {self.temperature}; expected a positive number.")
+        refuse_unless_positive(self, "temperature")
         if not 0 <= self.projection_dropout < 1:
             raise ConfigurationError(
                 f"projection_dropout is {self.projection_dropout}; expected at least 0 and less than 1."

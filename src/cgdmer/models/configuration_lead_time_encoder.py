@@ -107,5 +107,13 @@ class LeadTimeEncoderConfig(PreTrainedConfig):
         """Patches a lead."""
         return self.num_samples // self.patch_length
 
+    @property
+    def hides_patches(self) -> bool:
+        """Whether the mask hides any patch of a whole record (see `masking.mask_patches`)."""
+        of_columns, of_leads = self.mask_ratio * self.num_patches, self.lead_mask_ratio * self.num_leads
+        if self.mask_strategy == "lead":
+            return self.mask_ratio * self.num_leads >= 1
+        return of_columns >= 1 or (self.mask_strategy == "dual" and of_leads >= 1)
+
 
 __all__ = ["MASK_STRATEGIES", "LeadTimeEncoderConfig"]

@@ -6,6 +6,7 @@ from typing import ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 
+from .configuration_checks import refuse_to_restore_nothing, refuse_weights
 from .configuration_ecg_text import ECGTextConfig
 from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ConfigurationError
@@ -56,9 +57,8 @@ class MERITConfig(ECGTextConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        for name in ("ecg_reconstruction_loss_weight", "beta"):
-            if getattr(self, name) < 0:
-                raise ConfigurationError(f"{name} is negative. Use 0 to switch that loss off.")
+        refuse_weights(self, "ecg_reconstruction_loss_weight", "beta")
+        refuse_to_restore_nothing(self, self.ecg_config)
         if self.beta == 0 and self.ecg_reconstruction_loss_weight == 0:
             raise ConfigurationError(
                 "beta and ecg_reconstruction_loss_weight are both 0: there is nothing to train on."

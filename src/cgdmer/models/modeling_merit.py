@@ -18,7 +18,7 @@ from .errors import ConfigurationError
 from .modeling_base import check_ecg_values
 from .modeling_ecg_text import ECGTextModel, NestedOutput, ZeroShotMixin
 from .modeling_lead_time_encoder import LeadTimeClassifier, LeadTimeEncoder
-from .objectives import contrastive_loss, mean_log_candidates, reconstruction_loss
+from .objectives import contrastive_loss, information_bound, reconstruction_loss
 from .pretraining_base import ECGViews, PreTrainingMixin, with_each_text
 from .projection_head import ProjectionHead
 
@@ -31,7 +31,7 @@ class MERITForPreTrainingOutput(NestedOutput):
         loss: ecg_reconstruction_loss_weight * ecg_reconstruction_loss + beta * contrastive_loss.
         ecg_reconstruction_loss, contrastive_loss: None when switched off.
         signal_bound: E log q(x|z) for each masked sample in nats, up to a constant.
-        alignment_bound: log B - InfoNCE in nats.
+        alignment_bound: log B - InfoNCE in nats, see `objectives.information_bound`.
         reconstructed_patches: (B, L, N, samples a patch).
         bool_masked_pos: (B, L, N) bool; None without reconstruction.
         ecg_embeds, text_embeds: (B, E) unit vectors.
@@ -111,15 +111,16 @@ class MERITForPreTraining(PreTrainingMixin, MERITModel):
       compares runs on the same data and in the same units (with `normalize_patches`, X are normalised patches), and
       is no amount of information.
     - The sum over a signal's samples and the mean over them differ by a factor, which is part of the weight; so is
-      sigma. beta is the ratio of both weights and not that of the two amounts of information.
+      sigma. Only the ratio of beta to the weight matters, and it is not that of the two amounts of information.
     - The decoder sees z of the masked signal and predicts the rest: what is bounded is what visible patches tell of
       hidden ones. That z of the whole signal, which is aligned, keeps as much follows from nothing; both share one
       encoder, which is why it is trained on both.
     - log B - InfoNCE is at most log B, however much the report tells: a small batch measures little. Losses on the
       training records are estimates that the weights were fitted to.
-    - An ECG's negatives are not independent of it where reports repeat: texts that an ECG satisfies as well are left
-      out (`objectives.satisfied_pairs`). `alignment_bound` then has in place of B what is left, and bounds what
-      texts that are told apart hold.
+    - Where reports repeat, texts that an ECG satisfies as well are no negatives in the loss
+      (`objectives.satisfied_pairs`). Then log B less that loss bounds nothing: `alignment_bound` is of all pairs,
+      which is not what is minimised, and of reports of which 60 in 64 are alike it is small however well they are
+      told apart.
     """
 
     output_class = MERITForPreTrainingOutput
@@ -214,9 +215,8 @@ class MERITForPreTraining(PreTrainingMixin, MERITModel):
             output["signal_bound"] = -losses["ecg_reconstruction"].detach()
         if "contrastive" in losses:
             texts = output["text_embeds"]
-            _, ecg_statement_ids = with_each_text(output["ecg_embeds"], texts, ecg_statement_ids)
-            candidates = mean_log_candidates(texts, ecg_statement_ids, text_statement_ids)
-            output["alignment_bound"] = candidates - losses["contrastive"].detach()
+            ecg_embeds, _ = with_each_text(output["ecg_embeds"], texts, ecg_statement_ids)
+            output["alignment_bound"] = information_bound(ecg_embeds, texts, self.config.temperature)
         return output
 
 

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five losses of CG-DMER (arXiv 2602.21154), over the global batch of all processes.
+"""Losses over the global batch of all processes: the five of CG-DMER (arXiv 2602.21154), which the families share.
+
+Whatever precision the towers run in, similarities and what comes of them are in single precision or better.
 
 Shapes: b records on this process, B on all of them, E embedding width, M statements a record at most, L leads,
 N patches a lead, P samples a patch, K masked tokens, V vocabulary.
 """
+
+import math
 
 import torch
 import torch.distributed as dist
@@ -114,7 +118,7 @@ def contrastive_loss(
     target_b = _own_places(ecg_bE)
 
     def one_direction(own_bE: torch.Tensor, others_bE: torch.Tensor, left_out_bB: torch.Tensor | None) -> torch.Tensor:
-        logits_bB = own_bE @ gather_over_processes(others_bE).T / temperature
+        logits_bB = _cosines(own_bE, gather_over_processes(others_bE)) / temperature
         if left_out_bB is not None:
             logits_bB = logits_bB.masked_fill(left_out_bB, -torch.inf)
         return F.cross_entropy(logits_bB, target_b)
@@ -124,6 +128,12 @@ def contrastive_loss(
         by_ecg_bB, by_text_bB = _no_negatives(target_b, ecg_statement_ids_bM, text_statement_ids_bM)
     to_text, to_ecg = one_direction(ecg_bE, text_bE, by_ecg_bB), one_direction(text_bE, ecg_bE, by_text_bB)
     return (to_text + to_ecg) / 2
+
+
+def _cosines(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """(a, b) of unit vectors (a, E) and (b, E). Autocast would take half precision, in which near ones are alike."""
+    with torch.autocast(first.device.type, enabled=False):
+        return first @ second.T
 
 
 def _own_places(local_bE: torch.Tensor) -> torch.Tensor:
@@ -142,20 +152,19 @@ def _no_negatives(
     return by_ecg_bB & ~is_own_bB, by_text_bB & ~is_own_bB
 
 
-def mean_log_candidates(
-    text_bE: torch.Tensor,
-    ecg_statement_ids_bM: torch.Tensor | None = None,
-    text_statement_ids_bM: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """What `contrastive_loss` of the same pairs is where all cosines are equal; log B where no pair is left out.
+@torch.no_grad()
+def information_bound(ecg_bE: torch.Tensor, text_bE: torch.Tensor, temperature: float) -> torch.Tensor:
+    """log B - InfoNCE in nats, a lower bound of the mutual information of both sides (arXiv 1807.03748).
 
-    The loss subtracted from it is a lower bound of the mutual information of the two sides, in nats.
+    Over all pairs: with those left out that match as well (`contrastive_loss`) it would be none, since texts that come
+    often would count as told apart. At most log B. For several texts an ECG it bounds what the ECG tells of them
+    together, and is at most the logarithm of the ECGs.
+
+    Args:
+        ecg_bE, text_bE, temperature: see `contrastive_loss`; without statements.
     """
     total = len(text_bE) * (dist.get_world_size() if _several_processes() else 1)
-    if ecg_statement_ids_bM is None or text_statement_ids_bM is None:
-        return torch.tensor(float(total), device=text_bE.device).log()
-    left_out = _no_negatives(_own_places(text_bE), ecg_statement_ids_bM, text_statement_ids_bM)
-    return torch.stack([(total - each_bB.sum(dim=1)).float().log().mean() for each_bB in left_out]).mean()
+    return math.log(total) - contrastive_loss(ecg_bE, text_bE, temperature)
 
 
 def siglip_loss(
@@ -189,7 +198,7 @@ def siglip_loss(
                 text_statement_ids_bM = _shifted(text_statement_ids_bM, by=1)
             positive_bb = positive_bb | satisfied_pairs(ecg_statement_ids_bM, text_statement_ids_bM)
         signs_bb = torch.where(positive_bb, 1.0, -1.0)
-        total_b = total_b - F.logsigmoid(signs_bb * (scale * ecg_bE @ text_bE.T + bias)).sum(dim=1)
+        total_b = total_b - F.logsigmoid(signs_bb * (scale * _cosines(ecg_bE, text_bE) + bias)).sum(dim=1)
     return total_b.mean()
 
 
@@ -232,8 +241,8 @@ def orthogonality_loss(
 __all__ = [
     "contrastive_loss",
     "gather_over_processes",
+    "information_bound",
     "masked_token_loss",
-    "mean_log_candidates",
     "orthogonality_loss",
     "reconstruction_loss",
     "satisfied_pairs",
