@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: from dropping a recording to its scores, in a headless Chromium, against the same scores in Python.
+
+    python benchmarks/page.py [--rounds 5]
+
+Needs the extra `app`, playwright (`pip install playwright`) and a Chromium of the system. The recording is a simulated
+one of twelve leads and ten seconds in WFDB; each round is a page newly loaded. The bar: scores within 3 seconds on two
+cores.
+"""
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import wfdb
+from machine import best_seconds, print_figures
+from playwright.sync_api import sync_playwright
+
+from cgdmer.app.page import build_page, launch_page
+from cgdmer.data.simulation import simulate_record
+from cgdmer.explanation.explaining import load_classifier
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    record, classify = simulate_record(["atrial_fibrillation"], seed=1), load_classifier()
+    page = build_page(classify)
+    _, address, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
+        wfdb.wrsamp(
+            "one",
+            fs=record.sampling_rate,
+            units=["mV"] * 12,
+            sig_name=list(record.lead_names),
+            p_signal=record.signal.T.astype(float),
+            fmt=["16"] * 12,
+            write_dir=folder,
+        )
+        files = [str(Path(folder) / name) for name in ("one.hea", "one.dat")]
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        seconds = [drop_to_scores(browser, address, files) for _ in range(options.rounds)]
+        browser.close()
+    page.close(verbose=False)
+    labels = ["atrial fibrillation", "normal ECG"]
+    alone = best_seconds(
+        {"scores": lambda: classify(record, candidate_labels=labels)}, options.rounds, time.perf_counter
+    )["scores"]
+    print_figures(
+        {
+            "seconds_from_drop_to_scores": {"first": seconds[0], "median": statistics.median(seconds)},
+            "longest_seconds": max(seconds),
+            "seconds_in_python": alone,
+            "median_against_python": statistics.median(seconds) / alone,
+        }
+    )
+
+
+def drop_to_scores(browser, address: str, files: list[str]) -> float:
+    page = browser.new_page()
+    page.goto(address)
+    page.wait_for_selector("#score")
+    start = time.perf_counter()
+    page.set_input_files("#files input[type=file]", files)
+    page.wait_for_selector("#bars .bars")
+    taken = time.perf_counter() - start
+    page.close(verbose=False)
+    return taken
+
+
+if __name__ == "__main__":
+    main()
