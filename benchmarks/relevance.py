@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from cgdmer.data import simulation
 from cgdmer.explanation.explaining import load_classifier
-from cgdmer.explanation.relevance import gradient_relevance, occlusion_relevance, prompt_logits
+from cgdmer.explanation.relevance import gradient_relevance, integrated_gradients, occlusion_relevance, prompt_logits
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.leads import STANDARD_LEADS
 
@@ -36,7 +36,7 @@ OTHER = {
 }
 BEAT_SECONDS = 0.5
 METHODS = {
-    "integrated gradients": gradient_relevance,
+    "integrated gradients": lambda *inputs: integrated_gradients(*inputs)[0],
     "gradient times input": lambda *inputs: gradient_relevance(*inputs, path=(1.0,)),
     "occlusion": occlusion_relevance,
 }

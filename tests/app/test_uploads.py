@@ -2,6 +2,7 @@
 """Files as people drop them: the same record comes back, and what a file does not say is asked for."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,28 @@ def test_csv_with_and_without_names_either_way_round(three, tmp_path, delimiter,
     read = read_uploads([path], **{**STATED, "lead_names": "" if header else "I, II, V1"})
     np.testing.assert_allclose(read.signal, three, atol=1e-5)
     assert read.lead_names == ("I", "II", "V1") and read.record_id == "a"
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_numbers_of_columns_are_no_sample(three, tmp_path, start):
+    """As pandas writes a table without names."""
+    path = write_csv(tmp_path / "a.csv", three.T, ",".join(str(start + column) for column in range(3)))
+    with pytest.raises(ECGInputError, match="counts the columns"):
+        read_uploads([path], **STATED)
+
+
+def test_leads_are_chosen_from_among_other_channels_of_a_file_that_names_them(record, tmp_path):
+    names = (*record.lead_names[:11], "VX")
+    write_wfdb(replace(record, lead_names=names), tmp_path / "one")
+    files = [tmp_path / "one.hea", tmp_path / "one.dat"]
+    with pytest.raises(RecordFileError, match="VX"):
+        read_uploads(files)
+    read = read_uploads(files, lead_names="V1, I")
+    assert read.lead_names == ("V1", "I")
+    np.testing.assert_allclose(read.signal, record.signal[[6, 0]], atol=1e-6)
+    with pytest.raises(ECGInputError, match="no lead V6") as refused:
+        read_uploads(files, lead_names="V6")
+    assert "/tmp" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("mV", 1.0), ("uV", 1e3), ("V", 1e-3)])

@@ -147,9 +147,25 @@ def test_relevance_lies_on_premature_beats(classify):
     assert figures["integrated gradients"]["mean_share"] > 1.8 * figures["chance"]
 
 
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_the_window_is_what_the_model_had_where_a_lead_is_dead_or_has_a_gap(classify, premature, value):
+    """A limb lead that stands still is derived from others, and a short gap is interpolated."""
+    signal = premature.signal.copy()
+    signal[2] = value
+    signal[7, 100:105] = np.nan
+    found = explain_record(classify, replace(premature, signal=signal), LABEL)
+    assert found.window.lead_names == STANDARD_LEADS
+    np.testing.assert_allclose(found.window.signal[2], premature.signal[1] - premature.signal[0], atol=1e-6)
+    gap = np.interp(np.arange(100, 105), [99, 105], premature.signal[7, [99, 105]])
+    np.testing.assert_allclose(found.window.signal[7, 100:105], gap, atol=1e-6)
+    signal[8] = value  # which no other lead determines
+    without = explain_record(classify, replace(premature, signal=signal), LABEL)
+    assert "V3" not in without.window.lead_names and not without.present[8].any()
+
+
 @pytest.mark.slow
 def test_relevance_lies_in_the_leads_with_st_elevation(trained_demo):
-    """A model trained on simulated patients, which tells the territories apart: the one that is shipped does not."""
+    """A model trained on simulated patients alone; of the one that is shipped `benchmarks/relevance.py` says it."""
     folder, _ = trained_demo
     classify = load_classifier(str(folder / "model"))
     right = []

@@ -28,6 +28,7 @@ def explanation_of(patches: dict[tuple[str, int], float], **changed) -> Explanat
         "patch_seconds": 0.4,
         "present": present,
         "relevance": relevance,
+        "rest": 0.01,
         "occlusion": relevance,
         "agreement": 0.43,
     }

@@ -7,7 +7,7 @@ import torch
 
 from cgdmer import CGDMERForZeroShot
 from cgdmer.explanation import relevance as module
-from cgdmer.explanation.relevance import gradient_relevance, occlusion_relevance, prompt_logits
+from cgdmer.explanation.relevance import gradient_relevance, integrated_gradients, occlusion_relevance, prompt_logits
 
 ENCODERS = ("cgdmer_ecg", "ecg_vit", "ecg_resnet")
 
@@ -69,7 +69,22 @@ def test_along_the_whole_path_relevance_adds_up_to_the_difference_from_a_flat_li
     assert float(found.sum()) == pytest.approx(difference, rel=0.02)
 
 
-@pytest.mark.parametrize("method", [gradient_relevance, occlusion_relevance])
+def test_as_many_steps_as_it_takes(model, inputs, embed, monkeypatch):
+    flat = logit(model, inputs, embed, ecg_values=torch.zeros_like(inputs["ecg_values"]))
+    difference = logit(model, inputs, embed) - flat
+    for largest, steps in ((10.0, 16), (0.0, 128)):
+        monkeypatch.setattr(module, "LARGEST_REST", largest)
+        found, rest = integrated_gradients(model, inputs, embed)
+        path = [(step + 0.5) / steps for step in range(steps)]
+        torch.testing.assert_close(found, gradient_relevance(model, inputs, embed, path))
+        assert float(found.sum()) + rest == pytest.approx(difference, abs=1e-6)
+
+
+def integrated(*inputs) -> torch.Tensor:
+    return integrated_gradients(*inputs)[0]
+
+
+@pytest.mark.parametrize("method", [integrated, occlusion_relevance])
 def test_what_is_absent_has_no_relevance_and_no_influence(method, model, inputs, embed):
     found = method(model, inputs, embed)
     assert not found[5].any() and not found[:, -1].any()

@@ -145,6 +145,10 @@ def test_refusals(tmp_path, monkeypatch, capsys):
         export_onnx(SHIPPED_MODEL, path, ["a", "a"])
     with pytest.raises(ECGInputError, match="'X'"):
         export_onnx(SHIPPED_MODEL, path, ["a"], ["X"])
+    with pytest.raises(ECGInputError, match="leads is empty"):
+        export_onnx(SHIPPED_MODEL, path, ["a"], [])
+    with pytest.raises(ExportError, match="absent is no folder"):
+        export_onnx(SHIPPED_MODEL, tmp_path / "absent" / "model.onnx", ["a"])
     path.write_text("something else")
     assert main(["export", str(SHIPPED_MODEL), str(path), "--labels", "a"]) == 1
     assert "model.onnx exists" in capsys.readouterr().err and path.read_text() == "something else"

@@ -77,10 +77,32 @@ def test_numbers_of_channels_are_no_leads(name):
         standard_lead_name(name)
 
 
-@pytest.mark.parametrize("name", ["-aVR", " -II", "\u2212aVR", "I-II", "V1-V2", "LI-LII", "lead 1-2", "II.III"])
+INVERTED = [
+    "-aVR",
+    " -II",
+    "\u2212aVR",
+    "aVR-",
+    "V1 \u2212",
+    "ECG I - ref",
+    "I-II",
+    "V1-V2",
+    "LI-LII",
+    "lead 1-2",
+    "II.III",
+]
+
+
+@pytest.mark.parametrize("name", INVERTED)
 def test_inverted_leads_and_differences_are_no_leads(name):
     with pytest.raises(ECGInputError, match="turning its signal back"):
         standard_lead_name(name)
+
+
+def test_c3_is_a_lead_beside_limb_leads_and_else_may_be_of_an_eeg():
+    assert standard_lead_names(["DI", "C3", "c 4"]) == ["I", "V3", "V4"]
+    for names in (["C3"], ["C3", "C4"], ["V1", "ECG C_2"]):
+        with pytest.raises(ECGInputError, match="scalp"):
+            standard_lead_names(names)
 
 
 def test_names_keep_their_order():

@@ -250,6 +250,27 @@ def test_dicom_calibration_and_padding(tmp_path):
     assert np.argwhere(np.isnan(signal)).tolist() == [[0, 5]]
 
 
+def test_dicom_channels_of_no_electrode_and_of_no_lead(tmp_path):
+    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
+    for channel, status in zip(
+        group.ChannelDefinitionSequence, ("OK", "DISCONNECTED", ["INVALID", "OK"]), strict=True
+    ):
+        channel.ChannelStatus = status
+    record = read_record(save_dicom(tmp_path / "rec.dcm", [group]))
+    assert np.isnan(record.signal).all(axis=1).tolist() == [False, True, True]
+    np.testing.assert_allclose(record.signal[0], some_counts()[0] * 2.5e-3, rtol=1e-6)
+    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
+    other = group.ChannelDefinitionSequence[1]
+    other.ChannelSensitivityUnitsSequence[0].CodeValue = "mm[Hg]"
+    other.ChannelSourceSequence[0].CodeValue, other.ChannelLabel = "MDC_ECG_LEAD_V3R", "V3"
+    path = save_dicom(tmp_path / "rec.dcm", [group])
+    assert read_record(path, ["V1", "I"]).lead_names == ("V1", "I")
+    other.ChannelSensitivityUnitsSequence[0].CodeValue = "uV"
+    assert_refused(save_dicom(tmp_path / "rec.dcm", [group]), "V3R")
+    other.ChannelSourceSequence[0].CodeValue = "MDC_ECG_LEAD_II"
+    assert read_record(save_dicom(tmp_path / "rec.dcm", [group])).lead_names == ("I", "II", "V1")
+
+
 def test_dicom_names_by_labels_where_codes_are_the_makers_own(tmp_path):
     group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
     for channel in group.ChannelDefinitionSequence:
@@ -291,7 +312,10 @@ def test_faults_of_a_dicom_group(tmp_path, element, value, words):
         ("ChannelSensitivityCorrectionFactor", None, "correction factor is missing"),
         ("ChannelBaseline", None, "channel baseline is missing"),
         ("ChannelSensitivityUnitsSequence", None, "unit of the channel sensitivity is missing"),
-        ("ChannelSampleSkew", "3", "skew 3"),
+        ("ChannelSampleSkew", "3", "skew '3'"),
+        ("ChannelOffset", "0.05", "offset '0.05'"),
+        ("ChannelStatus", "UNCALIBRATED", "status is 'UNCALIBRATED'"),
+        ("ChannelStatus", ["OK", "TEST DATA"], "status is 'OK, TEST DATA'"),
     ],
 )
 def test_faults_of_a_dicom_channel(tmp_path, element, value, words):
@@ -373,6 +397,27 @@ def test_edf_scales_between_its_extremes(tmp_path):
     np.testing.assert_allclose(record.signal[1], library.signals[1].data, rtol=1e-6, atol=1e-6)
 
 
+def test_leads_of_edf_beside_channels_of_other_kinds_and_rates(tmp_path):
+    leads, breathing = write("EDF", tmp_path), tmp_path / "mixed.edf"
+    signals = edfio.read_edf(leads).signals
+    seconds = len(signals[0].digital) / RATE
+    slow = edfio.EdfSignal(
+        np.linspace(-1, 1, round(250 * seconds)), 250, label="Resp", physical_dimension="%", physical_range=(-1, 1)
+    )
+    edfio.Edf([slow, *signals], data_record_duration=seconds).write(breathing)
+    assert_refused(breathing, "--leads")
+    record = read_record(breathing, ["V1", "I"])
+    whole = read_record(leads)
+    assert (record.lead_names, record.sampling_rate) == (("V1", "I"), RATE)
+    np.testing.assert_array_equal(record.signal, whole.signal[[list(whole.lead_names).index(x) for x in ("V1", "I")]])
+
+
+def test_names_of_electrodes_of_an_eeg(tmp_path):
+    assert_refused(edf_by_hand(tmp_path, some_counts(), {"label": ["C3", "C4", "C1"]}), "scalp")
+    path = edf_by_hand(tmp_path, some_counts(), {"label": ["ECG I", "C3", "C4"]})
+    assert read_record(path).lead_names == ("I", "V3", "V4")
+
+
 def test_edf_plus_with_annotations(tmp_path):
     path = write("EDF", tmp_path)
     beats = [edfio.EdfAnnotation(0.1, None, "beat")]
@@ -450,6 +495,7 @@ SET = r"<component><sequenceSet>.*?</sequenceSet></component>"
         (r'increment value="0.002" unit="s"', 'increment value="0.002"', "unit of the increment of time is missing"),
         (r'increment value="0.002" unit="s"', 'increment value="0.002" unit="min"', "'min'"),
         (r'increment value="0.002"', 'increment value="0"', "increment of time is 0"),
+        (r"(<increment)", r'<denominator value="4"/>\1', "its times have a denominator"),
         (r'increment value="0.002"', 'increment value="1"', "sampling rate is 1 Hz"),
         (r"<increment[^>]*>", "", "increment of time is missing"),
         (r"TIME_ABSOLUTE", "MDC_ECG_LEAD_V2", "0 sequences of times"),
@@ -488,6 +534,9 @@ def test_muse_leads_that_are_off_and_exponents(tmp_path):
     edit(path, r"(Rhythm.*?<SampleBase>)500(<.*?<SampleExponent>)0", r"\g<1>5\g<2>2")
     record = read_record(path)
     assert np.isnan(record.signal).all(axis=1).tolist() == [False] * 6 + [True] and record.sampling_rate == RATE
+    edit(path, r"(Rhythm.*<LeadID>V1<.*?<LeadOff>)TRUE", r"\1YES")
+    with pytest.raises(RecordFileError, match="LeadOff is 'YES'"):
+        read_record(path)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ CALIBRATION_NOTE = (
     "Each finding is scored by itself. Scores are calibrated for single findings on the corpus that the model was "
     "fitted to; on other recordings, and for words that it never met, they rank at best and are no probabilities."
 )
+MOST_FINDINGS = 100  # that are scored at once
+_MOST_VISITORS = 20  # whose recordings are in memory, up to 200 MB each; the page of one before them asks anew
 PICTURE: dict[str, Any] = {
     "show_label": False,
     "elem_classes": "paper",
@@ -54,7 +56,7 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
     # `delete_cache`: files of visitors are removed after an hour.
     with gr.Blocks(title="cgdmer: ECG and findings", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
         page.downloads = downloads  # removed together with the page
-        record = gr.State()
+        record = gr.State(time_to_live=KEPT_SECONDS)
         gr.Markdown(f"# ECG and findings\n**{RESEARCH_USE_ONLY}** Do not upload what could identify a person.")
         with gr.Row():
             with gr.Column(min_width=320):
@@ -63,7 +65,7 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
                     file_count="multiple",
                     elem_id="files",
                 )
-                with gr.Accordion("CSV and NPY do not say these", open=True):
+                with gr.Accordion("CSV and NPY do not say these. Of other files: the leads to use", open=True):
                     rate = gr.Textbox("", label="Samples a second (Hz)", placeholder="500", elem_id="rate")
                     leads = gr.Textbox("", label="Leads in the file's order", placeholder="I, II, V1", elem_id="leads")
                     unit = gr.Dropdown(list(UNITS), value=None, label="Unit", elem_id="unit")
@@ -86,8 +88,7 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
             """What the page shows for a record: message, bars, paper, labels, no relevance yet, JSON."""
             if record is None:
                 raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
-            findings = [line.strip() for line in text.splitlines() if line.strip()]
-            scores = classify(record, candidate_labels=findings)
+            scores = classify(record, candidate_labels=findings_in(text))
             path = write_download(downloads.name, {"scores": scores, "note": RESEARCH_USE_ONLY})
             labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
             return [
@@ -144,7 +145,21 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
 
 def launch_page(page: gr.Blocks, **options: Any) -> Any:
     """Serve the page of `build_page`; `options` are those of Gradio's `launch`."""
-    return page.launch(css=STYLE, max_file_size=f"{LARGEST_MEGABYTES}mb", **options)
+    return page.launch(
+        css=STYLE, max_file_size=f"{LARGEST_MEGABYTES}mb", state_session_capacity=_MOST_VISITORS, **options
+    )
+
+
+def findings_in(text: str) -> list[str]:
+    """One a line.
+
+    Raises:
+        ECGInputError: there are too many.
+    """
+    findings = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(findings) > MOST_FINDINGS:
+        raise ECGInputError(f"there are {len(findings)} findings; the page takes {MOST_FINDINGS} at most.")
+    return findings
 
 
 def _refused(error: Exception) -> list[Any]:
@@ -171,4 +186,4 @@ def _picture(figure: Figure) -> np.ndarray:
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
 
 
-__all__ = ["build_page", "launch_page"]
+__all__ = ["build_page", "findings_in", "launch_page"]

@@ -35,8 +35,8 @@ def read_uploads(
         paths: the files of one WFDB record, wherever each of them lies, or one file: DICOM, HL7 aECG, GE MUSE XML,
             EDF, CSV or NPY.
         sampling_rate: in Hz, as it was typed; for CSV and NPY, which do not say it.
-        lead_names: separated by commas, in the file's order; for CSV and NPY. The first line of a CSV file may name
-            them instead.
+        lead_names: separated by commas; of CSV and NPY in the file's order, where the first line of a CSV file may
+            name them instead. Of other files those to use, where there are other channels too.
         unit: "mV", "uV" or "V"; for CSV and NPY.
 
     Raises:
@@ -59,17 +59,17 @@ def _read(paths: Sequence[str | os.PathLike[str]], sampling_rate: str, lead_name
     for file in files:
         if file.stat().st_size > LARGEST_MEGABYTES * 1e6:
             raise RecordFileError(f"{file.name} is larger than {LARGEST_MEGABYTES} MB. Cut the recording in parts.")
+    names = [name.strip() for name in lead_names.split(",") if name.strip()]
     headers = [file for file in files if file.suffix == ".hea"]
     if len(headers) > 1:
         raise RecordFileError(f"there are {len(headers)} headers (.hea). Drop one record at a time.")
     if headers:
-        return _read_as_files(files, headers[0].name)
+        return _read_as_files(files, headers[0].name, names)
     if len(files) != 1:
         dropped = ", ".join(file.name for file in files) or "nothing"
         raise RecordFileError(f"a recording cannot be read from {dropped}. {_EXPECTED}")
     if files[0].suffix.lower() not in _TABLES:
-        return _read_as_files(files, files[0].name)
-    names = [name.strip() for name in lead_names.split(",") if name.strip()]
+        return _read_as_files(files, files[0].name, names)
     if files[0].suffix.lower() == ".npy":
         values = _read_npy(files[0])
     else:
@@ -80,15 +80,15 @@ def _read(paths: Sequence[str | os.PathLike[str]], sampling_rate: str, lead_name
     return _record_of(values, files[0], sampling_rate, names, unit)
 
 
-def _read_as_files(files: list[Path], name: str) -> ECGRecord:
+def _read_as_files(files: list[Path], name: str, leads: list[str]) -> ECGRecord:
     """The record that is read by the name of one of its files, side by side and without the path of this machine."""
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
             shutil.copyfile(file, Path(folder, file.name))
         try:
-            return read_record(Path(folder, name))
-        except RecordFileError as error:
-            raise RecordFileError(str(error).replace(f"{folder}{os.sep}", "")) from error
+            return read_record(Path(folder, name), leads or None)
+        except (RecordFileError, ECGInputError) as error:
+            raise type(error)(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
 def _read_npy(file: Path) -> np.ndarray:
@@ -113,9 +113,19 @@ def _read_csv(file: Path) -> tuple[np.ndarray, list[str]]:
             values = np.loadtxt(chain([] if header else [first], lines), delimiter=delimiter, ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
         raise RecordFileError(f"{file.name} is no table of numbers with a column a lead: {error}") from error
+    if len(cells) > 1 and _counts_columns(cells):
+        raise ECGInputError(
+            f"{file.name} begins with the line {first.strip()[:60]}, which counts the columns and is no sample of an "
+            "ECG. Write the leads' names there, or leave it out (pandas: to_csv(header=False))."
+        )
     if not values.size:
         raise RecordFileError(f"{file.name} is empty. Export the recording once more.")
     return values, header
+
+
+def _counts_columns(cells: list[str]) -> bool:
+    """0, 1, 2, ... or 1, 2, 3, ..., as a table without names is written."""
+    return any(cells == [str(number + start) for number in range(len(cells))] for start in (0, 1))
 
 
 def _is_number(text: str) -> bool:

@@ -17,9 +17,9 @@ from scipy import stats
 from ..evaluation.ecg_paper import RESEARCH_USE_ONLY
 from ..families import load_classifier
 from ..models.ecg_record import ECGRecord
-from ..models.leads import STANDARD_LEADS, derive_limb_leads, recorded_span, standard_lead_names
+from ..models.leads import STANDARD_LEADS, recorded_span
 from ..models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
-from .relevance import gradient_relevance, occlusion_relevance, present_in, prompt_logits
+from .relevance import integrated_gradients, occlusion_relevance, present_in, prompt_logits
 
 _WINDOWS_AT_ONCE = 20  # that the model takes; a recording of a day has thousands
 
@@ -32,13 +32,15 @@ class Explanation:
         label: the finding in free text.
         score: of the whole recording, 0 to 1, as `cgdmer classify` gives it.
         window_score: of the window that is explained; the same for a recording of one window.
-        window: that part of the recording, with the leads that the model took, absent limb leads derived.
+        window: that part of the recording as the model was given it, but not filtered or resampled: short gaps
+            interpolated, and limb leads derived that are absent, or stand still.
         start_seconds: where it begins in the recording.
         num_windows: how many the recording has.
         patch_seconds: how long a patch lasts.
         present: (12, patches) bool, which patches the model had.
         relevance: (12, patches) float32 in the order of `STANDARD_LEADS`, in units of the score's logit: what is
             above 0 raises the score. Exactly 0 where nothing is present.
+        rest: the logit of the window minus that of a flat line, less the sum of the relevance.
         occlusion: the same by occlusion: by how much the logit falls without the patch.
         agreement: Spearman's rank correlation of both over the patches present; None where one of them is constant.
     """
@@ -52,6 +54,7 @@ class Explanation:
     patch_seconds: float
     present: np.ndarray
     relevance: np.ndarray
+    rest: float
     occlusion: np.ndarray
     agreement: float | None
 
@@ -79,6 +82,7 @@ class Explanation:
             "patch_seconds": self.patch_seconds,
             "present": self.present.tolist(),
             "relevance": self.relevance.tolist(),
+            "rest": self.rest,
             "occlusion": self.occlusion.tolist(),
             "rank_correlation": self.agreement,
             "share_by_lead": self.share_by_lead(),
@@ -119,9 +123,9 @@ def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecor
     chosen = int(logits.argmax())
     inputs = windows(chosen, chosen + 1)
     present = present_in(inputs)
-    relevance = gradient_relevance(model, inputs, text_embed)
+    relevance, rest = integrated_gradients(model, inputs, text_embed)
     occlusion = occlusion_relevance(model, inputs, text_embed)
-    window, start_seconds = _window_of(record, extractor, inputs["lead_mask"][0].bool().cpu().numpy(), chosen)
+    window, start_seconds = _window_of(record, extractor, chosen)
     return Explanation(
         label=label,
         score=float(logits.mean().sigmoid()),
@@ -132,39 +136,28 @@ def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecor
         patch_seconds=extractor.patch_length / extractor.sampling_rate,
         present=present.cpu().numpy(),
         relevance=relevance.cpu().numpy(),
+        rest=rest,
         occlusion=occlusion.cpu().numpy(),
         agreement=_rank_correlation(relevance[present], occlusion[present]),
     )
 
 
-def _window_of(record: ECGRecord, extractor, present_L: np.ndarray, number: int) -> tuple[ECGRecord, float]:
-    """The part of the recording that window `number` was made of, with the leads in it, and where it begins in s.
-
-    Args:
-        present_L: (12,) bool, the leads that the model had.
-    """
-    first, last = recorded_span(record.signal, record.sampling_rate)  # the extractor takes no more
+def _window_of(record: ECGRecord, extractor, number: int) -> tuple[ECGRecord, float]:
+    """What of the recording window `number` was made of, with the leads in it, and where it begins in seconds."""
+    signal, present_L = extractor.twelve_leads(record)
+    before, _ = recorded_span(record.signal, record.sampling_rate)
     seconds = extractor.num_samples / extractor.sampling_rate
-    latest = max((last - first) / record.sampling_rate - seconds, 0.0)
-    start = first / record.sampling_rate + min(number * seconds, latest)  # the last window ends with the recording
+    latest = max(signal.shape[1] / record.sampling_rate - seconds, 0.0)
+    start = min(number * seconds, latest)  # the last window ends with the recording
     begin = round(start * record.sampling_rate)
-    piece = record.signal[:, begin : min(begin + round(seconds * record.sampling_rate), last)]
-    signal = np.full((len(STANDARD_LEADS), piece.shape[1]), np.nan)
-    rows = [STANDARD_LEADS.index(name) for name in standard_lead_names(record.lead_names)]
-    signal[rows] = piece
-    given = np.zeros(len(STANDARD_LEADS), dtype=bool)
-    given[rows] = True
-    if extractor.derive_limb_leads:
-        signal, _ = derive_limb_leads(signal, given & present_L)
-    return (
-        ECGRecord(
-            signal=signal[present_L].astype(np.float32),
-            sampling_rate=record.sampling_rate,
-            lead_names=tuple(np.array(STANDARD_LEADS)[present_L]),
-            record_id=record.record_id,
-        ),
-        start,
+    piece = signal[present_L, begin : begin + round(seconds * record.sampling_rate)]
+    window = ECGRecord(
+        signal=piece.astype(np.float32),
+        sampling_rate=record.sampling_rate,
+        lead_names=tuple(np.array(STANDARD_LEADS)[present_L]),
+        record_id=record.record_id,
     )
+    return window, before / record.sampling_rate + start
 
 
 def _rank_correlation(first: torch.Tensor, second: torch.Tensor) -> float | None:

@@ -11,9 +11,10 @@ import torch
 from ..models.modeling_ecg_text import ECGTextModel
 from ..models.modeling_lead_time_encoder import LeadTimeEncoder
 
-# Where on the way from a flat line to the recording the gradient is taken: the middles of equal steps.
-NUM_STEPS = 16
-PATH = tuple((step + 0.5) / NUM_STEPS for step in range(NUM_STEPS))
+# On the way from a flat line to the recording: so many steps at first, twice as many as long as relevance and the
+# change of the logit differ by more than this, and no more than so many.
+NUM_STEPS, MOST_STEPS = 16, 128
+LARGEST_REST = 0.1
 OCCLUDED_SECONDS = 0.4
 _OCCLUSIONS_AT_ONCE = 20
 
@@ -32,15 +33,37 @@ def prompt_logits(model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tenso
     return model.score_logits(embeds_BE @ text_embed_E.to(embeds_BE.dtype))
 
 
+def integrated_gradients(
+    model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tensor
+) -> tuple[torch.Tensor, float]:
+    """(L, N) relevance that adds up to the recording's logit minus that of a flat line, and what is missing from it.
+
+    Integrated gradients (Sundararajan et al., ICML 2017, arXiv 1703.01365) in the middles of equal steps, as many as
+    it takes (`LARGEST_REST`) up to `MOST_STEPS`.
+
+    Args:
+        model, inputs, text_embed_E: as in `gradient_relevance`.
+    """
+    with torch.no_grad():
+        flat = {**inputs, "ecg_values": torch.zeros_like(inputs["ecg_values"])}
+        change = float(prompt_logits(model, inputs, text_embed_E) - prompt_logits(model, flat, text_embed_E))
+    steps = NUM_STEPS
+    while True:
+        path = [(step + 0.5) / steps for step in range(steps)]
+        relevance_LN = gradient_relevance(model, inputs, text_embed_E, path)
+        rest = change - float(relevance_LN.sum())
+        if abs(rest) <= LARGEST_REST or steps >= MOST_STEPS:
+            return relevance_LN, rest
+        steps *= 2
+
+
 def gradient_relevance(
-    model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tensor, path: Sequence[float] = PATH
+    model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tensor, path: Sequence[float]
 ) -> torch.Tensor:
     """(L, N) gradient of the logit times the signal, summed over each patch and averaged along a path.
 
-    The path leads from a flat line (0.0) to the recording (1.0). Along all of it these are integrated gradients
-    (Sundararajan et al., ICML 2017, arXiv 1703.01365): their sum is the recording's logit minus that of a flat line,
-    but for the error of taking `NUM_STEPS` steps. At its end alone, `path=(1.0,)`, it is gradient times input. A lead
-    or patch that is absent gets exactly 0.
+    The path leads from a flat line (0.0) to the recording (1.0). At its end alone, `path=(1.0,)`, this is gradient
+    times input. A lead or patch that is absent gets exactly 0.
 
     Args:
         model, text_embed_E: as in `prompt_logits`.
@@ -112,4 +135,4 @@ def _without(model: ECGTextModel, inputs: Inputs, hidden_BLN: torch.Tensor) -> I
     }
 
 
-__all__ = ["PATH", "gradient_relevance", "occlusion_relevance", "present_in", "prompt_logits"]
+__all__ = ["gradient_relevance", "integrated_gradients", "occlusion_relevance", "present_in", "prompt_logits"]

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from cgdmer.data.simulation import simulate_record
 from cgdmer.families import load_classifier
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import ExportError
+from cgdmer.models.errors import ECGInputError, ExportError
 from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
@@ -100,9 +100,13 @@ def export_onnx(
     """
     labels = check_prompts(labels)
     recorded = standard_lead_names(STANDARD_LEADS if leads is None else leads)
+    if not recorded:
+        raise ECGInputError("leads is empty. Name those that recordings will have, or leave it out for all twelve.")
     path = Path(output)
     if path.exists():
         raise ExportError(f"{path} exists. Name a new file, or remove it.")
+    if not path.absolute().parent.is_dir():
+        raise ExportError(f"{path.parent} is no folder. Make it first, or name a file elsewhere.")
     _require_onnx()
     classify = load_classifier(model, device="cpu")
     classify.model.float()  # the file computes in single precision, in whatever the weights are stored

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .ecg_record import ECGRecord
-from .errors import RecordFileError
-from .leads import known_spelling
+from .errors import ECGInputError, RecordFileError
+from .leads import known_spelling, refuse_places_on_the_scalp
 from .wfdb_header import HIGHEST_RATE, LONGEST_SECONDS, LOWEST_RATE, MOST_LEADS, open_record_file
 
 MILLIVOLTS_PER_UNIT = {"V": 1e3, "mV": 1.0, "uV": 1e-3, "\u00b5V": 1e-3, "\u03bcV": 1e-3, "nV": 1e-6}
@@ -64,8 +64,8 @@ def in_millivolts(where: str, what: str, value: float, unit: str | None) -> floa
         )
     if unit.strip() not in MILLIVOLTS_PER_UNIT:
         raise RecordFileError(
-            f"{where}: the unit of the {what} is {shown(unit)}, which is not one of V, mV, uV and nV. Leave channels "
-            "out that are no ECG."
+            f"{where}: the unit of the {what} is {shown(unit)}, which is not one of V, mV, uV and nV. Name the leads "
+            "to use where other channels are no ECG (read_record(path, leads=[...]), --leads)."
         )
     return value * MILLIVOLTS_PER_UNIT[unit.strip()]
 
@@ -114,10 +114,14 @@ def make_record(path: Path, signal: np.ndarray, sampling_rate: float, names: Seq
             raise RecordFileError(
                 f"{path}: channel {row} has no name. It is not guessed: write it in (I, II, V1, ...)."
             )
-        if re.search(r"(^|\s)-", name):  # EDF+ writes "-aVR" for what is upside down
+        if re.search(r"(^|\s)-(?=\S)", name):  # EDF+ writes "-aVR" for what is upside down
             raise RecordFileError(
                 f"{path}: channel {row} is {shown(name)}, a lead upside down, which is not read here. Turn it over."
             )
+    try:
+        refuse_places_on_the_scalp([str(name) for name in names])
+    except ECGInputError as error:
+        raise RecordFileError(f"{path}: {error}") from error
     spelt = [known_spelling(str(name)) or str(name) for name in names]
     if twice := [name for name in spelt if spelt.count(name) > 1]:
         raise RecordFileError(f"{path}: channel {shown(twice[0])} is there more than once. Keep one of them.")

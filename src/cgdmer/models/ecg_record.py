@@ -61,23 +61,36 @@ def keep_leads(record: ECGRecord, leads: Sequence[str]) -> ECGRecord:
         ECGInputError: there is no name, one that is no standard lead's or comes twice; or the record lacks the lead or
             has it twice.
     """
-    wanted = [] if isinstance(leads, str) else standard_lead_names(list(leads))
-    if not wanted:
-        raise ECGInputError(f'leads is {leads!r}; expected a list of names with one at least, e.g. ["I", "II", "V1"].')
-    names = [known_spelling(name) for name in record.lead_names]
     who = f"record {record.record_id!r}" if record.record_id else "the record"
-    for lead in wanted:
-        if names.count(lead) != 1:
-            found = f"has {names.count(lead)} leads {lead}" if lead in names else f"has no lead {lead}"
-            raise ECGInputError(f"{who} {found}; it has {', '.join(record.lead_names)}.")
-    rows = [names.index(lead) for lead in wanted]
+    rows = rows_of_leads(record.lead_names, leads, who)
     return replace(
         record,
         signal=record.signal[rows],
-        lead_names=tuple(wanted),
+        lead_names=tuple(known_spelling(record.lead_names[row]) or "" for row in rows),
         gain=None if record.gain is None else tuple(record.gain[row] for row in rows),
         baseline=None if record.baseline is None else tuple(record.baseline[row] for row in rows),
     )
+
+
+def rows_of_leads(names: Sequence[str], leads: Sequence[str], who: str) -> list[int]:
+    """Where these of the twelve standard leads, in their order, are among the channels of a recording.
+
+    Args:
+        names: the channels', as a file has them.
+        who: the recording, for messages.
+
+    Raises:
+        ECGInputError: as in `keep_leads`.
+    """
+    wanted = [] if isinstance(leads, str) else standard_lead_names(list(leads))
+    if not wanted:
+        raise ECGInputError(f'leads is {leads!r}; expected a list of names with one at least, e.g. ["I", "II", "V1"].')
+    meant = [known_spelling(str(name)) for name in names]
+    for lead in wanted:
+        if meant.count(lead) != 1:
+            found = f"has {meant.count(lead)} leads {lead}" if lead in meant else f"has no lead {lead}"
+            raise ECGInputError(f"{who} {found}; it has {', '.join(map(str, names))}.")
+    return [meant.index(lead) for lead in wanted]
 
 
 def without_filled_ends(record: ECGRecord) -> ECGRecord:
@@ -86,4 +99,4 @@ def without_filled_ends(record: ECGRecord) -> ECGRecord:
     return replace(record, signal=record.signal[:, first:last])
 
 
-__all__ = ["ECGRecord", "is_record", "keep_leads", "without_filled_ends"]
+__all__ = ["ECGRecord", "is_record", "keep_leads", "rows_of_leads", "without_filled_ends"]

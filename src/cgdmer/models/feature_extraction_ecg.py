@@ -182,6 +182,19 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             batch["record_index"] = np.array(record_index)
         return BatchFeature(batch, tensor_type=return_tensors)
 
+    def twelve_leads(self, record: "ECGRecord") -> tuple[np.ndarray, np.ndarray]:
+        """A recording as the model is given it, but not filtered, resampled or normalised yet.
+
+        Filled ends are cut off, short gaps interpolated, leads that cannot be used left out, limb leads derived.
+
+        Returns:
+            (12, time) float64 millivolts, 0 where a lead is absent; and (12,) bool, which leads are there.
+
+        Raises:
+            ECGInputError: nothing is left, or the recording is not physiological.
+        """
+        return self._twelve_leads(*self._in_millivolts(record, None, None, None, None))
+
     # The steps, in the order in which they run.
 
     @staticmethod

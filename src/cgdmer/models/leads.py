@@ -15,6 +15,7 @@ STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4",
 # prefixes taken off. "MLII" and the like are modified leads with other electrode positions: not the same, not listed.
 # A bare number ("1", "ECG 2") is no name either: in Holter files it counts channels, wherever their electrodes are.
 # A sign turns a lead over ("-aVR" in the order of Cabrera), and between two leads it is a difference ("I-II").
+# "C3" is a lead of the chest beside limb leads, and a place on the scalp beside other channels of an EEG.
 _PREFIXES = ("LEAD", "ECGLEAD", "EKGLEAD", "ECG", "EKG")
 _ALIASES = {
     **{name.upper(): name for name in STANDARD_LEADS},
@@ -43,7 +44,8 @@ _ALIASES = {
 _SHORTEST_STILL_SECONDS = 1.0
 _SAMPLES_AT_ONCE = 200  # most recordings move at once, so that their ends alone need be looked at
 
-_SIGN = re.compile(r"\s*[-\u2212]")
+_CHEST_OR_SCALP = re.compile(r"[Cc][ ._-]*[1-6][ ._-]*$")
+_SIGN = re.compile(r"\s*[-\u2212]|.*[-\u2212]\s*$", re.DOTALL)
 
 # Einthoven: I + III = II. Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. Any two limb leads fix all
 # six: each lead as a combination a*I + b*II.
@@ -88,15 +90,34 @@ def standard_lead_names(names: Sequence[str]) -> list[str]:
     """Standard spellings of several lead names, in the order given.
 
     Raises:
-        ECGInputError: a name is unknown, or two names mean the same lead.
+        ECGInputError: a name is unknown, or two names mean the same lead; or it is one of C1 to C6, as electrodes of
+            an EEG are called, and there is no limb lead beside it.
     """
     names = list(names)
     standard = [standard_lead_name(name) for name in names]
+    refuse_places_on_the_scalp(names)
     for name in standard:
         if standard.count(name) > 1:
             spellings = [given for given, meant in zip(names, standard, strict=True) if meant == name]
             raise ECGInputError(f"lead {name} is given more than once, as {spellings}. Keep one of them.")
     return standard
+
+
+def refuse_places_on_the_scalp(names: Sequence[str]) -> None:
+    """C1 to C6 are leads of the chest where a limb lead is among the names, and else may be electrodes of an EEG.
+
+    Raises:
+        ECGInputError: one of them is there, and no limb lead.
+    """
+    meant = [known_spelling(str(name)) for name in names]
+    if _LIMB_LEADS.keys() & set(meant):
+        return
+    for name, lead in zip(names, meant, strict=True):
+        if lead is not None and _CHEST_OR_SCALP.search(str(name)):
+            raise ECGInputError(
+                f"{name!r} may be the lead {lead}, or a place on the scalp: there is no limb lead beside it. Rename "
+                f"it to {lead} if it is that."
+            )
 
 
 def recorded_span(signal: np.ndarray, sampling_rate: float) -> tuple[int, int]:
@@ -177,6 +198,7 @@ __all__ = [
     "derive_limb_leads",
     "known_spelling",
     "recorded_span",
+    "refuse_places_on_the_scalp",
     "standard_lead_name",
     "standard_lead_names",
 ]

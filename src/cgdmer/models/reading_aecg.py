@@ -71,6 +71,12 @@ def _sampling_rate(path: Path, times: Element) -> float:
             f"{path}: the unit of the increment of time is {problem}; expected s, ms or us. It is not guessed: export "
             "the recording with it."
         )
+    for name in ("denominator", "period"):  # HL7's lists of times can have them: steps in parts, or repeated
+        if times.find(f"value/{name}") is not None:
+            raise RecordFileError(
+                f"{path}: its times have a {name}, which is not read here. Export the recording with head and "
+                "increment alone."
+            )
     if not 1e-6 <= value <= 1e6:
         raise RecordFileError(f"{path}: the increment of time is {value:g} {unit}, which is not one of an ECG.")
     return round(1 / (value * _SECONDS_PER_UNIT[unit]), 6)  # 250 for 4 ms, not 250.00000000000003

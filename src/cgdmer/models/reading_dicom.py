@@ -7,6 +7,7 @@ an absent sensitivity for 1.
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .clinic_files import (
     shown,
     whole_number,
 )
-from .ecg_record import ECGRecord
+from .ecg_record import ECGRecord, rows_of_leads
 from .errors import RecordFileError
 
 _MOST_BYTES = 2**30 + 2**20
@@ -36,7 +37,10 @@ _LEAD_NUMBERS = {
     **{"1": "I", "2": "II", "61": "III", "62": "aVR", "63": "aVL", "64": "aVF"},
     **{str(number): f"V{number - 2}" for number in range(3, 9)},
 }
+# Channel Status (PS3.3 C.10.9.1.4.2); "UNCALIBRATED", "UNZEROED", "TEST DATA" and any other are refused.
+_STATUS_OF_SIGNAL, _STATUS_OF_NONE = {"OK", "QUESTIONABLE"}, {"DISCONNECTED", "INVALID"}
 _LEAD_PREFIXES = {"MDC": "2:", "SCPECG": "5.6.3-9-"}
+_MDC_NAME = "MDC_ECG_LEAD_"  # where a file names the place instead
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class _Channel:
     unit: str | None
     sample_skew: str | None
     time_skew: str | None
+    offset: str | None
+    status: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,16 +75,21 @@ class _Group:
     channels: tuple[_Channel, ...]
 
 
-def read_dicom(path: Path) -> ECGRecord:
+def read_dicom(path: Path, leads: Sequence[str] | None = None) -> ECGRecord:
     """Read the waveform of a DICOM file: the one multiplex group that it calls original.
 
     Channel sensitivity, its correction factor and baseline are honoured, and samples that are padding become NaN.
-    Derived groups, such as median beats, are left out.
+    Derived groups, such as median beats, are left out. Of a channel that was disconnected or is invalid all is NaN.
+
+    Args:
+        leads: those to read, whatever other channels hold; None: all channels.
 
     Raises:
+        ECGInputError: it has not each of `leads` once.
         RecordFileError: pydicom is not installed, or cannot take the file apart; there is no original group, or
             several (leads recorded one after the other); rate, unit, sensitivity, correction factor, baseline or name
-            of a channel are missing; sizes do not fit; channels are skewed; the transfer syntax is a compressed one.
+            of a channel are missing; sizes do not fit; channels are skewed, or their status says that they are no
+            millivolts; the transfer syntax is a compressed one.
     """
     content = read_bytes(path, _MOST_BYTES)
     try:
@@ -95,7 +106,7 @@ def read_dicom(path: Path) -> ECGRecord:
             f"{path}: {len(original)} of its {len(groups)} waveform groups are original; expected one, in which all "
             "leads were recorded at once. Is it a picture of an ECG? Else export one group."
         )
-    return _record(path, original[0], "<" if little_endian else ">")
+    return _record(path, original[0], "<" if little_endian else ">", leads)
 
 
 def _take_apart(path: Path, content: bytes) -> tuple[bool, list[_Group]]:
@@ -150,7 +161,15 @@ def _channel(item: Any) -> _Channel:
         unit=_text(unit, "CodeValue"),
         sample_skew=_text(item, "ChannelSampleSkew"),
         time_skew=_text(item, "ChannelTimeSkew"),
+        offset=_text(item, "ChannelOffset"),
+        status=_status(item.get("ChannelStatus")),
     )
+
+
+def _status(value: Any) -> tuple[str, ...]:
+    """One status or several, in capitals."""
+    values = [value] if isinstance(value, str) else value or []
+    return tuple(str(one).strip().upper() for one in values if str(one).strip())
 
 
 def _text(item: Any, keyword: str) -> str | None:
@@ -158,7 +177,7 @@ def _text(item: Any, keyword: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _record(path: Path, group: _Group, byte_order: str) -> ECGRecord:
+def _record(path: Path, group: _Group, byte_order: str, leads: Sequence[str] | None) -> ECGRecord:
     where = str(path)
     rate = number(where, "sampling frequency", group.rate)
     num_channels = whole_number(where, "number of channels", group.num_channels)
@@ -182,22 +201,30 @@ def _record(path: Path, group: _Group, byte_order: str) -> ECGRecord:
             f"channels are {num_bytes}. The file is truncated: fetch it again."
         )
     counts = np.frombuffer(group.data[:num_bytes], dtype=byte_order + kind).reshape(num_samples, num_channels).T
-    signal = np.stack(
-        [
-            _millivolts(f"{path}, channel {row}", *pair)
-            for row, pair in enumerate(zip(group.channels, counts, strict=True), 1)
-        ]
-    )
+    names = [_lead_name(channel) for channel in group.channels]
+    rows = list(range(num_channels))
+    if leads is not None:
+        rows = rows_of_leads([name or "" for name in names], leads, str(path))
+    signal = np.stack([_millivolts(f"{path}, channel {row + 1}", group.channels[row], counts[row]) for row in rows])
     if group.padding is not None:
-        signal[counts == _padding(path, group.padding, byte_order + kind)] = np.nan
-    return make_record(path, signal, rate, [_lead_name(channel) for channel in group.channels])
+        signal[counts[rows] == _padding(path, group.padding, byte_order + kind)] = np.nan
+    return make_record(path, signal, rate, [names[row] for row in rows])
 
 
 def _millivolts(where: str, channel: _Channel, counts: np.ndarray) -> np.ndarray:
-    """(time,): sensitivity * correction factor * sample + baseline, in the channel's unit."""
-    for skew in (channel.sample_skew, channel.time_skew):
-        if skew is not None and number(where, "skew", skew) != 0:
-            raise RecordFileError(f"{where}: it is shifted in time (skew {skew}), which is not read here. Align it.")
+    """(time,): sensitivity * correction factor * sample + baseline, in the channel's unit; NaN of no electrode."""
+    for what, shift in (("skew", channel.sample_skew), ("skew", channel.time_skew), ("offset", channel.offset)):
+        if shift is not None and number(where, what, shift) != 0:
+            raise RecordFileError(
+                f"{where}: it is shifted in time ({what} {shown(shift)}), which is not read here. Align it."
+            )
+    if not set(channel.status) <= _STATUS_OF_SIGNAL | _STATUS_OF_NONE:
+        raise RecordFileError(
+            f"{where}: its status is {shown(', '.join(channel.status))}, so that its samples are no millivolts of a "
+            "heart. Leave the channel out."
+        )
+    if _STATUS_OF_NONE & set(channel.status):
+        return np.full(len(counts), np.nan, dtype=np.float32)
     scale = number(where, "channel sensitivity", channel.sensitivity)
     scale *= number(where, "channel sensitivity correction factor", channel.correction)
     baseline = number(where, "channel baseline", channel.baseline)
@@ -217,11 +244,13 @@ def _padding(path: Path, value: bytes, kind: str) -> np.generic:
 
 
 def _lead_name(channel: _Channel) -> str | None:
-    """By the code of its source; by the label where the code is none of the twelve leads."""
+    """By the code of its source; by the label where there is none, or one of an unknown scheme."""
     prefix = _LEAD_PREFIXES.get((channel.scheme or "").upper())
     if prefix is not None and channel.code is not None and channel.code.startswith(prefix):
         number_in_scheme = channel.code.removeprefix(prefix)
         return _LEAD_NUMBERS.get(number_in_scheme, f"{channel.scheme} {channel.code}")
+    if prefix is not None and channel.code:  # another place of the same scheme, whatever the label says
+        return channel.code.removeprefix(_MDC_NAME)
     return channel.label
 
 

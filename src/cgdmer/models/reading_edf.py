@@ -5,13 +5,14 @@ Both are read as they lie. Libraries for them mend what is wrong in silence: the
 what is there and drop the broken last one, so that a truncated file could not be told from a whole one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .clinic_files import check_size, in_millivolts, make_record, number, read_bytes, scaled, whole_number
-from .ecg_record import ECGRecord
+from .ecg_record import ECGRecord, rows_of_leads
 from .errors import RecordFileError
 
 _FIXED_BYTES = 256  # of the header, and again for each signal
@@ -41,21 +42,29 @@ class _EDFHeader:
     samples_a_record: tuple[int, ...]
 
 
-def read_edf(path: Path) -> ECGRecord:
+def read_edf(path: Path, leads: Sequence[str] | None = None) -> ECGRecord:
     """Read an EDF or EDF+ file without gaps; its annotations are left out.
 
+    Args:
+        leads: those to read, whatever rate and unit other signals have; None: all signals.
+
     Raises:
+        ECGInputError: it has not each of `leads` once.
         RecordFileError: the file is damaged, truncated or unfinished; it leaves unit, scale or name of a lead open;
             signals differ in rate, or are not ECG leads; it has gaps (EDF+D).
     """
     content = read_bytes(path, _MOST_BYTES)
     header = _read_header(path, content)
     rows = [row for row, signal in enumerate(header.signals) if signal["label"] != "EDF Annotations"]
+    if leads is not None:
+        labels = [header.signals[row]["label"] for row in rows]
+        rows = [rows[number] for number in rows_of_leads(labels, leads, str(path))]
     rates = {header.samples_a_record[row] for row in rows}
     if len(rates) != 1:
         raise RecordFileError(
             f"{path}: its {len(rows)} signals have {', '.join(map(str, sorted(rates))) or 'no'} samples a data "
-            "record; all leads must have the same rate. Leave signals out that are no ECG, or resample them."
+            "record; all leads must have the same rate. Name the leads to use (read_record(path, leads=[...]), "
+            "--leads), or resample them."
         )
     samples, frame = rates.pop(), sum(header.samples_a_record)
     check_size(str(path), len(rows), samples * header.num_records, samples / header.record_seconds)

@@ -81,7 +81,10 @@ def _lead(where: str, lead: Element) -> np.ndarray:
     scale = in_millivolts(where, "LeadAmplitudeUnitsPerBit", scale, None if unit is None else _UNITS.get(unit, unit))
     counts = _counts(where, lead)
     signal = scaled(where, counts, scale, 0.0)
-    if (child(lead, "LeadOff") or "").upper() == "TRUE":
+    off = (child(lead, "LeadOff") or "FALSE").strip().upper()
+    if off not in ("TRUE", "FALSE"):
+        raise RecordFileError(f"{where}: its LeadOff is {shown(off)}; expected TRUE or FALSE. Export it again.")
+    if off == "TRUE":
         signal[:] = np.nan
     return signal
 

@@ -29,8 +29,8 @@ def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None
         path: a WFDB record, with or without `.hea`; or a file in DICOM (needs `pydicom`), HL7 aECG, GE MUSE XML or
             EDF, whatever its suffix.
         leads: those of the twelve standard leads to use, in any spelling; other channels, such as Frank's VX, VY and
-            VZ, are left out, but must have the same rate and a unit of voltage. None: all channels,
-            each of which must be a lead.
+            VZ, or breathing, are left out; in a WFDB record they must have a unit of voltage nevertheless. None: all
+            channels, each of which must be a lead.
 
     Returns:
         The record: signal in float32 millivolts, shape (leads, time), with the rate and leads that the file states.
@@ -41,7 +41,7 @@ def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None
             guessed: unit, scale, rate, names of leads.
         ECGInputError: it has not each of `leads` once.
     """
-    record = _read(path)
+    record = _read(path, leads)
     if leads is not None:
         return keep_leads(record, leads)
     try:
@@ -51,7 +51,7 @@ def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None
     return record
 
 
-def _read(path: str | os.PathLike[str]) -> ECGRecord:
+def _read(path: str | os.PathLike[str], leads: Sequence[str] | None) -> ECGRecord:
     header = header_path_of(path)
     if os.path.isdir(path) and not os.path.isfile(header):
         raise RecordFileError(f"{path} is a folder. Name a record in it; `cgdmer score` takes all that it holds.")
@@ -61,9 +61,9 @@ def _read(path: str | os.PathLike[str]) -> ECGRecord:
     with open_record_file(path, path.parent) as (file, _):
         start = file.read(132)
     if start[128:] == b"DICM":
-        return read_dicom(path)
+        return read_dicom(path, leads)
     if start.startswith(b"0       "):
-        return read_edf(path)
+        return read_edf(path, leads)
     if start.lstrip().startswith(_XML_STARTS):
         root = parse_xml(path)
         if root.tag not in _XML_READERS:

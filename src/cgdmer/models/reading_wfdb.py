@@ -208,7 +208,8 @@ def _verify_checksums(header_path: Path, header: WFDBHeader, counts: np.ndarray)
             raise RecordFileError(
                 f"{header_path.parent / header.file_names[row]}: the checksum of lead {header.lead_names[row]} is "
                 f"{found}, but {header_path.name} states {expected}. The samples or the header are damaged: fetch "
-                "both files again, or read with verify_checksums=False if the header is known to be wrong."
+                "both files again. Where the header is known to be wrong: "
+                "cgdmer.read_wfdb(path, verify_checksums=False)."
             )
 
 
