@@ -19,7 +19,7 @@ from transformers.dynamic_module_utils import get_imports
 from cgdmer.data.simulation import simulate_record
 from cgdmer.models import reading_record
 from cgdmer.models.errors import ECGInputError, RecordFileError
-from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.models.leads import STANDARD_LEADS, known_spelling
 from cgdmer.models.reading_record import read_record
 from cgdmer.models.reading_wfdb import read_wfdb
 from clinic_writers import PATIENT, WRITERS, dicom_group, save_dicom
@@ -102,6 +102,19 @@ def test_values_rate_and_leads(format, tmp_path):
     assert record.signal.dtype == np.float32 and record.sampling_rate == RATE
     assert len(record.lead_names) == (7 if format == "MUSE" else 3)
     assert PATIENT not in repr(record) and record.patient_id is None
+
+
+@FORMATS
+def test_another_library_reads_the_same(format, tmp_path):
+    """The files of this test are written here where no library writes the format: an independent reader takes them."""
+    ecgdatakit = pytest.importorskip("ecgdatakit", reason="pip install ecgdatakit, which brings 60 MB of weights")
+    path = write(format, tmp_path)
+    record = read_record(path)
+    leads = {known_spelling(lead.label): lead for lead in ecgdatakit.FileParser().parse(path).leads}
+    assert {"I", "II", "V1"} <= leads.keys() <= set(record.lead_names)
+    for name, lead in leads.items():
+        assert (lead.units, lead.sampling_rate) == ("mV", record.sampling_rate)
+        np.testing.assert_allclose(lead.samples, record.signal[record.lead_names.index(name)], atol=1e-6)
 
 
 @FORMATS
