@@ -101,7 +101,7 @@ VARIANTS = [
     pytest.param({"contrast_view": "full", **only_losses("contrastive")}, id="full view, contrastive"),
     pytest.param({"text_pooling": "mean"}, id="mean"),
     pytest.param({"text_pooling": "mean", **only_losses("text_reconstruction")}, id="mean, reports alone"),
-    pytest.param({"ecg_config": {"mask_ratio": 0}}, id="nothing masked"),
+    pytest.param({"ecg_config": {"mask_ratio": 0}, "ecg_reconstruction_loss_weight": 0.0}, id="nothing masked"),
 ]
 
 
