@@ -103,11 +103,14 @@ def test_of_fifteen_channels_the_named_leads_are_taken(model_folder, tmp_path, c
     assert "'vx' is not one of the twelve" in (said := capsys.readouterr().err) and "--leads" in said
     pictures = [str(tmp_path / name) for name in ("why.png", "ecg.png")]
     explain = ["explain", str(paths[1]), "--model", str(model_folder), "--label", "normal ECG", "--json"]
-    assert main([*explain, "--output", pictures[0], "--leads", "V1", "II"]) == 0
+    assert main([*explain, "--output", pictures[0], "--leads", "V1, II"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert [lead for lead, there in zip(shown["leads"], shown["present"], strict=True) if any(there)] == ["II", "V1"]
     assert main(["plot", str(paths[1]), pictures[1], "--leads", "I", "V9"]) == 1
     assert "V9" in capsys.readouterr().err
+    classify = ["classify", str(paths[0]), "--model", str(model_folder), "--labels", "normal ECG"]
+    assert main([*classify, "--plot", str(tmp_path / "absent" / "ecg.png")]) == 1  # before the work, not after it
+    assert "absent is no folder" in capsys.readouterr().err
 
 
 def test_plot_draws_a_picture(record_path, tmp_path, capsys):

@@ -66,7 +66,11 @@ def _register_pipelines() -> None:
         type="multimodal",
     )
     PIPELINE_REGISTRY.register_pipeline(
-        "ecg-embedding", pipeline_class=ECGEmbeddingPipeline, pt_model=AutoModel, type="multimodal"
+        "ecg-embedding",
+        pipeline_class=ECGEmbeddingPipeline,
+        pt_model=AutoModel,
+        default={"model": (str(SHIPPED_MODEL), "main")},
+        type="multimodal",
     )
 
 

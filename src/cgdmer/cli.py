@@ -27,8 +27,19 @@ examples:
 pretraining has its own door:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
 """
+
+
+class _Separated(argparse.Action):
+    """Several values with blanks between, as in `--leads I II`, or with commas."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        names = [name for value in values for name in value.replace(",", " ").split()]
+        setattr(namespace, self.dest, names)
+
+
 _LEADS: dict[str, Any] = {
     "nargs": "+",
+    "action": _Separated,
     "metavar": "LEAD",
     "help": "those of the twelve leads to use (default: all channels, which must be leads)",
 }
@@ -294,7 +305,9 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("model", **_MODEL)
     export.add_argument("output", metavar="OUTPUT.onnx", help="a new file")
     export.add_argument("--labels", nargs="+", required=True, help='e.g. "atrial fibrillation" "normal ECG"')
-    export.add_argument("--leads", nargs="+", help="that recordings will have, e.g. I II (default: all twelve)")
+    export.add_argument(
+        "--leads", nargs="+", action=_Separated, help="that recordings will have, e.g. I II (default: all twelve)"
+    )
     return parser
 
 

@@ -21,10 +21,12 @@ from cgdmer import (
     ECGRecord,
     read_wfdb,
 )
+from cgdmer.data.simulation import simulate_record
 from cgdmer.models.errors import ECGInputError, ModelFolderError, RecordFileError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.pipeline_ecg_classification import ECGClassificationPipeline
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
+from cgdmer.presets import SHIPPED_MODEL
 from clinic_writers import write_aecg
 from recordings import write_wfdb
 
@@ -227,6 +229,14 @@ def test_half_precision(zero_shot, tiny_model_folder):
     half = pipeline("zero-shot-ecg-classification", model=str(tiny_model_folder), dtype=torch.bfloat16)
     assert half.model.dtype == torch.bfloat16
     assert_close(half(make_record(), PROMPTS), zero_shot(make_record(), PROMPTS), atol=0.05)
+
+
+def test_embeddings_are_of_the_packaged_model_where_none_is_named(tmp_path):
+    record = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=500)
+    (found,) = pipeline("ecg-embedding")([record])
+    expected = pipeline("ecg-embedding", model=str(SHIPPED_MODEL))(record)
+    assert found.shape == (128,)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("task", ["zero-shot-ecg-classification", "ecg-classification", "ecg-embedding"])

@@ -19,6 +19,7 @@ How the signal is laid out:
 
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,12 +172,14 @@ def check_picture_path(path: str | PathLike[str]) -> None:
     """For commands, before the work whose outcome is drawn.
 
     Raises:
-        ConfigurationError: the ending is of no picture.
+        ConfigurationError: the ending is of no picture, or there is no such folder.
     """
     if not fspath(path).lower().endswith(PICTURE_SUFFIXES):
         raise ConfigurationError(
             f"{fspath(path)} has not the ending of a picture. Name a file that ends in {', '.join(PICTURE_SUFFIXES)}."
         )
+    if not (folder := Path(path).absolute().parent).is_dir():
+        raise ConfigurationError(f"{folder} is no folder. Make it first, or name a picture elsewhere.")
 
 
 def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, float]]:
