@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The feature extractor: nothing guessed, nothing lost, and every step compared with a plain formula."""
 
+import warnings
 from fractions import Fraction
 from functools import partial
 from itertools import product
@@ -12,7 +13,7 @@ from scipy import signal as scipy_signal
 from transformers import AutoFeatureExtractor
 
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import ConfigurationError, ECGInputError, RecordFileError
+from cgdmer.models.errors import ConfigurationError, ECGInputError, ECGInputWarning, RecordFileError
 from cgdmer.models.feature_extraction_ecg import FILTERS, NORMALIZATIONS, ECGFeatureExtractor
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.reading_wfdb import read_wfdb
@@ -122,6 +123,43 @@ def test_number_types(extract, dtype):
     counts += 5000 if dtype == np.uint16 else 0
     expected = extract(**described(counts / 1000.0))
     assert_same(extract(**described(counts.astype(dtype), unit="uV")), expected, atol=1e-6)
+
+
+SWAPPED = [("I", "II"), ("aVR", "aVL"), ("II", "V2"), ("aVF", "aVL")]
+
+
+@pytest.mark.parametrize("pair", SWAPPED, ids="-".join)
+def test_limb_leads_that_contradict_each_other_are_pointed_out(extract, pair):
+    signal, names = twelve_leads() + np.linspace(-3, 3, 12)[:, None], list(STANDARD_LEADS)  # offsets say nothing
+    first, second = map(names.index, pair)
+    names[first], names[second] = names[second], names[first]
+    with pytest.warns(ECGInputWarning, match="limb leads contradict each other"):
+        extract(**described(signal, names=names))
+
+
+@pytest.mark.parametrize(
+    "leads", [STANDARD_LEADS, ("II", "I", "aVF"), ("I", "II"), ("III", "aVR", "aVL"), ("I", "V1")]
+)
+def test_limb_leads_that_agree_are_not(extract, leads):
+    """Neither with gaps, which are interpolated, nor with a lead that is dead, nor turned over as a whole."""
+    signal = -twelve_leads()[[STANDARD_LEADS.index(name) for name in leads]]
+    signal[0, 1000:1400] = np.nan
+    signal[-1, 2000:2300] = np.nan
+    dead = np.concatenate([signal, np.zeros((1, signal.shape[1]))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        extract(**described(signal, names=leads))
+        if "III" not in leads:
+            extract(**described(dead, names=(*leads, "III")))
+
+
+def test_no_real_recording_contradicts_itself(extract, real_data):
+    paths = [path for folder in sorted(real_data.iterdir()) for path in sorted(folder.rglob("*.hea"))[::40]]
+    assert len(paths) > 50
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ECGInputWarning)
+        for path in paths:
+            extract(read_wfdb(path))
 
 
 @pytest.mark.parametrize(
@@ -405,6 +443,7 @@ def naive_features(signal: np.ndarray, rate: float, names: list[str], model_rate
     return values
 
 
+@pytest.mark.filterwarnings("ignore::cgdmer.models.errors.ECGInputWarning")  # of random leads
 @pytest.mark.filterwarnings("error")  # numpy warns of leads that hold nothing but NaN
 @pytest.mark.parametrize("rate", [100.0, 500.0, 257.5, 400.0])
 def test_faulty_recordings_equal_the_naive_loop_to_the_last_bit(rate):

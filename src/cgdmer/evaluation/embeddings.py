@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frozen features of records and texts: the one loop in which records are read, prepared and sent through a model."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 from transformers import BatchFeature
 
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import CGDMERError
+from cgdmer.models.errors import CGDMERError, ECGInputWarning
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
@@ -139,7 +140,9 @@ class _PreparedRecords(Dataset):
 
     def __getitem__(self, number: int) -> BatchFeature | CGDMERError:
         try:
-            return self.feature_extractor(self.records[number], windows=True, return_tensors="np")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ECGInputWarning)  # of one among many, and of noise added on purpose
+                return self.feature_extractor(self.records[number], windows=True, return_tensors="np")
         except CGDMERError as error:
             return error
 

@@ -37,6 +37,10 @@ class ExportError(CGDMERError):
     """A model cannot be exported, or what was exported does not answer as the model does."""
 
 
+class ECGInputWarning(UserWarning):
+    """A recording is used as it stands, but what was said about it is hardly true."""
+
+
 class TrainingError(CGDMERError):
     """A training run cannot go on."""
 
@@ -46,6 +50,7 @@ __all__ = [
     "ConfigurationError",
     "CorpusError",
     "ECGInputError",
+    "ECGInputWarning",
     "ExportError",
     "ModelFolderError",
     "PublishingError",

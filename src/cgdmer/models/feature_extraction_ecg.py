@@ -5,6 +5,7 @@ It travels with the weights, so that the preprocessing of a model is never a mat
 """
 
 import statistics
+import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Integral, Real
@@ -15,8 +16,8 @@ from scipy import signal as scipy_signal
 from transformers import BatchFeature, FeatureExtractionMixin
 
 from .ecg_record import ECGRecord, is_record
-from .errors import ConfigurationError, ECGInputError
-from .leads import STANDARD_LEADS, derive_limb_leads, recorded_span, standard_lead_names
+from .errors import ConfigurationError, ECGInputError, ECGInputWarning
+from .leads import STANDARD_LEADS, contradiction, derive_limb_leads, recorded_span, standard_lead_names
 
 NORMALIZATIONS = ("fixed", "centered", "minmax_record", "zscore_lead", "zscore_record")
 KEEP_AMPLITUDE = ("fixed", "centered")  # a difference of 1.0 is one of `fixed_millivolts`
@@ -35,6 +36,7 @@ _KEYS_OF_TRANSFORMERS = {
 LOWEST_RATE, HIGHEST_RATE = 50.0, 10_000.0
 # Median over leads of the peak-to-peak amplitude: 0.17 to 11.3 mV in 4,700 real recordings of six corpora.
 LOWEST_PEAK_TO_PEAK_MV, HIGHEST_PEAK_TO_PEAK_MV = 0.005, 50.0
+LARGEST_CONTRADICTION = 0.2  # of `leads.contradiction`, beyond which a warning says so
 # A single broken lead may be anything that 32 bits at a low gain hold; beyond, float32 would overflow on the way.
 HIGHEST_VALUE_MV = 1e9
 # What is taken at once: a day, at 1,000 Hz; some 30 GB of memory on the way, however few leads there are.
@@ -331,8 +333,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
     def _twelve_leads(self, signal_mv: np.ndarray, rate: float, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """(12, time) in standard order without NaN, and which leads are there; absent ones are zero."""
         signal_mv = self._without_filled_ends(signal_mv, rate)
-        usable = np.ones(len(names), dtype=bool)
-        if np.isnan(signal_mv).any():
+        usable, missing = np.ones(len(names), dtype=bool), np.isnan(signal_mv)
+        if missing.any():
             signal_mv, usable = self._without_missing_samples(signal_mv, rate)
         usable &= np.ptp(signal_mv, axis=1) >= LOWEST_PEAK_TO_PEAK_MV
         rows = np.array([STANDARD_LEADS.index(name) for name in names])[usable]
@@ -342,6 +344,16 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         present_L[rows] = True
         if not present_L.any():
             raise ECGInputError("every lead is flat or has long gaps: nothing is left of the recording.")
+        interpolated = missing[usable].any(axis=0)
+        share = contradiction(signal_LT[:, ~interpolated] if interpolated.any() else signal_LT, present_L)
+        if share > LARGEST_CONTRADICTION:
+            warnings.warn(
+                "the limb leads contradict each other: one differs from what I and II say of it (III = II - I, and "
+                f"so on) by {share:.0%} of their size. Are leads named wrongly, turned over, or recorded one after "
+                "the other?",
+                ECGInputWarning,
+                stacklevel=4,
+            )
         if self.derive_limb_leads:
             signal_LT, present_L = derive_limb_leads(signal_LT, present_L)
         return signal_LT, present_L

@@ -7,6 +7,7 @@ In a stream (`cgdmer.training.streaming`) a number from the record's id stands f
 """
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from cgdmer.data.storage import row_to_record
 from cgdmer.data.wordings import Wordings
 from cgdmer.families import ecg_config_of
 from cgdmer.models.ecg_record import without_filled_ends
-from cgdmer.models.errors import CorpusError
+from cgdmer.models.errors import CorpusError, ECGInputWarning
 from cgdmer.training.augmentation import Augmentation
 
 TEXT_SOURCES = ("report", "statements")
@@ -124,7 +125,9 @@ class PairMaker:
             record = replace(record, signal=np.roll(record.signal, shift, axis=1))
         if self.augmentation is not None:
             record = self.augmentation(record, random)
-        sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ECGInputWarning)  # noise is added to each lead by itself
+            sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
         of_mask = {"noise": (len(sample["lead_mask"]), len(sample["patch_mask"]))}
         for name, shape in (self.noise_shapes or of_mask).items():
             sample[name] = random.random(shape, dtype=np.float32)
