@@ -125,6 +125,16 @@ def test_number_types(extract, dtype):
     assert_same(extract(**described(counts.astype(dtype), unit="uV")), expected, atol=1e-6)
 
 
+def test_what_is_left_out_of_a_long_recording_is_said(extract):
+    seconds = extract.num_samples / extract.sampling_rate
+    with pytest.warns(ECGInputWarning, match=rf"lasts {4.7 * seconds:.1f} s: its first {seconds:g} s are taken"):
+        extract(**described(twelve_leads(4.7 * seconds)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        extract(**described(twelve_leads(4.7 * seconds)), windows=True)
+        extract(**described(twelve_leads(seconds + 0.01)))  # less than a patch
+
+
 SWAPPED = [("I", "II"), ("aVR", "aVL"), ("II", "V2"), ("aVF", "aVL")]
 
 
@@ -159,7 +169,7 @@ def test_no_real_recording_contradicts_itself(extract, real_data):
     with warnings.catch_warnings():
         warnings.simplefilter("error", ECGInputWarning)
         for path in paths:
-            extract(read_wfdb(path))
+            extract(read_wfdb(path), windows=True)
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,13 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 if len(recordings) == 1:
                     raise
                 raise ECGInputError(f"recording {number} of {len(recordings)}: {error}") from error
+            if not windows and signal_LT.shape[1] >= self.num_samples + self.patch_length:
+                warnings.warn(
+                    f"the recording lasts {signal_LT.shape[1] / self.sampling_rate:.1f} s: its first "
+                    f"{self.num_samples / self.sampling_rate:g} s are taken. Pass windows=True for all of it.",
+                    ECGInputWarning,
+                    stacklevel=2,
+                )
             for start in self._window_starts(signal_LT.shape[1], windows):
                 window_LT, patch_mask = self._window(signal_LT[:, start : start + self.num_samples], present_L)
                 values.append(window_LT)
