@@ -24,6 +24,7 @@ from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT, evaluate
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.presets import SHIPPED_MODEL
+from recordings import write_wfdb
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 CARD = README.parent / "model_cards" / "cgdmer-tiny-ptbxl.md"
@@ -92,17 +93,8 @@ def test_an_offset_of_the_electrodes_changes_no_score(record):
 
 
 def test_classify_needs_no_model(record, tmp_path, capsys, monkeypatch):
-    import wfdb
-
     monkeypatch.chdir(tmp_path)
-    wfdb.wrsamp(
-        "one",
-        fs=record.sampling_rate,
-        units=["mV"] * 12,
-        sig_name=list(record.lead_names),
-        p_signal=record.signal.T.astype(float),
-        fmt=["16"] * 12,
-    )
+    write_wfdb(record, tmp_path / "one")
     assert main(["classify", "one", "--labels", *LABELS]) == 0
     printed = capsys.readouterr().out.strip().splitlines()
     assert len(printed) == 4 and "Not a medical device" in printed[-1]

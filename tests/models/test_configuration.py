@@ -123,6 +123,12 @@ def test_values_without_meaning_are_refused(options, message):
         tiny_config(**options)
 
 
+def test_a_mask_that_hides_a_single_patch_or_lead_is_one():
+    for options in ({"mask_ratio": 1 / 49}, {"mask_strategy": "dual", "mask_ratio": 0.0, "lead_mask_ratio": 1 / 12}):
+        assert CGDMERECGConfig(num_samples=980, patch_length=20, **options).hides_patches
+    assert not CGDMERECGConfig(num_samples=980, patch_length=20, mask_ratio=1 / 50).hides_patches
+
+
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [

@@ -41,7 +41,7 @@ class Explanation:
         relevance: (12, patches) float32 in the order of `STANDARD_LEADS`, in units of the score's logit: what is
             above 0 raises the score. Exactly 0 where nothing is present.
         rest: the logit of the window minus that of a flat line, less the sum of the relevance.
-        occlusion: the same by occlusion: by how much the logit falls without the patch.
+        occlusion: relevance in another way: by how much the logit falls without the patch.
         agreement: Spearman's rank correlation of both over the patches present; None where one of them is constant.
     """
 

@@ -110,10 +110,10 @@ class LeadTimeEncoderConfig(PreTrainedConfig):
     @property
     def hides_patches(self) -> bool:
         """Whether the mask hides any patch of a whole record (see `masking.mask_patches`)."""
-        of_columns, of_leads = self.mask_ratio * self.num_patches, self.lead_mask_ratio * self.num_leads
-        if self.mask_strategy == "lead":
-            return self.mask_ratio * self.num_leads >= 1
-        return of_columns >= 1 or (self.mask_strategy == "dual" and of_leads >= 1)
+        hidden = [self.mask_ratio * (self.num_leads if self.mask_strategy == "lead" else self.num_patches)]
+        if self.mask_strategy == "dual":
+            hidden.append(self.lead_mask_ratio * self.num_leads)
+        return max(hidden) + 1e-4 >= 1  # as they are rounded there: 1 / 49 * 49 is below 1
 
 
 __all__ = ["MASK_STRATEGIES", "LeadTimeEncoderConfig"]

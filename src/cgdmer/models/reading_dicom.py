@@ -37,7 +37,7 @@ _LEAD_NUMBERS = {
     **{"1": "I", "2": "II", "61": "III", "62": "aVR", "63": "aVL", "64": "aVF"},
     **{str(number): f"V{number - 2}" for number in range(3, 9)},
 }
-# Channel Status (PS3.3 C.10.9.1.4.2); "UNCALIBRATED", "UNZEROED", "TEST DATA" and any other are refused.
+# Channel Status (PS3.3 C.10.9); "UNCALIBRATED", "UNZEROED", "TEST DATA" and any other are refused.
 _STATUS_OF_SIGNAL, _STATUS_OF_NONE = {"OK", "QUESTIONABLE"}, {"DISCONNECTED", "INVALID"}
 _LEAD_PREFIXES = {"MDC": "2:", "SCPECG": "5.6.3-9-"}
 _MDC_NAME = "MDC_ECG_LEAD_"  # where a file names the place instead

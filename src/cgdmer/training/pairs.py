@@ -126,7 +126,8 @@ class PairMaker:
         if self.augmentation is not None:
             record = self.augmentation(record, random)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ECGInputWarning)  # noise is added to each lead by itself
+            # Noise is added to each lead by itself, and of a long recording a window is wanted.
+            warnings.simplefilter("ignore", ECGInputWarning)
             sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
         of_mask = {"noise": (len(sample["lead_mask"]), len(sample["patch_mask"]))}
         for name, shape in (self.noise_shapes or of_mask).items():
