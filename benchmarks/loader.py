@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Subset
 from transformers import AutoFeatureExtractor, AutoTokenizer
 
 from cgdmer import CGDMERConfig
-from cgdmer.data.preparing import prepare_corpus
+from cgdmer.corpora.preparing import prepare_corpus
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining
 from cgdmer.presets import preset_folder

@@ -20,8 +20,8 @@ from machine import best_seconds, print_figures
 from playwright.sync_api import sync_playwright
 
 from cgdmer.app.page import build_page, launch_page
-from cgdmer.data.simulation import simulate_record
 from cgdmer.explanation.explaining import load_classifier
+from cgdmer.simulation.cohort import simulate_record
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from machine import best_seconds, print_figures
 from transformers import AutoProcessor, pipeline
 
 from cgdmer import CGDMERConfig
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.models.modeling_cgdmer import CGDMERForZeroShot
 from cgdmer.presets import preset_folder
+from cgdmer.simulation.cohort import simulate_cohort
 
 
 def main() -> None:

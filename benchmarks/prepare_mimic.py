@@ -70,7 +70,7 @@ def plain_loop(paths: list[Path], folder: Path) -> float:
 
 def prepare(raw: Path, output: Path, num_proc: int) -> tuple[float, float]:
     """Seconds, and the peak memory of the largest process in GB."""
-    command = [sys.executable, "-m", "cgdmer.cli", "prepare", "mimic-iv-ecg", str(raw), str(output)]
+    command = [sys.executable, "-m", "cgdmer", "prepare", "mimic-iv-ecg", str(raw), str(output)]
     started = time.perf_counter()
     subprocess.run([*command, "--num_proc", str(num_proc)], check=True, capture_output=True)
     seconds = time.perf_counter() - started

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`cgdmer score` over a folder of WFDB records against the bare encoder on tensors that are prepared already.
 
-    OMP_NUM_THREADS=1 python benchmarks/scoring_overhead.py [--num_records 500] [--num_workers 1]
+    OMP_NUM_THREADS=1 python benchmarks/scoring_overhead.py [--num_records 500] [--num_proc 1]
 
 The model that comes with the package, simulated recordings of twelve leads and ten seconds at 500 Hz, 20 labels.
 Records are read and prepared in processes of their own; with one thread the processor's time of the main process is
@@ -21,11 +21,11 @@ import wfdb
 from machine import best_seconds, print_figures
 from transformers import AutoProcessor
 
-from cgdmer.data.simulation import simulate_cohort
-from cgdmer.inference.scoring import score_records
+from cgdmer.inference.scoring import score_recordings
 from cgdmer.inference.sources import open_source
 from cgdmer.models.modeling_cgdmer import CGDMERForZeroShot
 from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.simulation.cohort import simulate_cohort
 
 
 def write_folder(folder: Path, num_records: int) -> Path:
@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--num_records", type=int, default=500)
     parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--num_workers", type=int, default=1)
+    parser.add_argument("--num_proc", type=int, default=1)
     parser.add_argument("--num_labels", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -68,7 +68,7 @@ def main() -> None:
 
         def score(folder: Path) -> None:
             output = work / "scores.parquet"
-            score_records(folder, output, labels, batch_size=options.batch_size, num_workers=options.num_workers)
+            score_recordings(folder, output, labels, batch_size=options.batch_size, num_proc=options.num_proc)
             output.unlink()
 
         seconds = best_seconds(
@@ -86,7 +86,7 @@ def main() -> None:
         {
             "records": len(records),
             "batch_size": options.batch_size,
-            "num_workers": options.num_workers,
+            "num_proc": options.num_proc,
             "seconds_to_start": seconds["score_one"],
             "milliseconds_an_ecg": {
                 "score": 1e3 * scoring / len(records),

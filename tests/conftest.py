@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cgdmer.demo import demo
+from cgdmer.commands import demo
 
 
 @pytest.fixture(scope="session")
@@ -24,4 +24,4 @@ def real_data() -> Path:
 def trained_demo(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     """The whole demo as a user runs it, and what it answers: several minutes, so once for all tests."""
     folder = tmp_path_factory.mktemp("demo") / "out"
-    return folder, demo(str(folder))
+    return folder, demo.run(demo.Arguments(output_dir=str(folder)))

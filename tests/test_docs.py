@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cgdmer import cli, pretrain
+from cgdmer import commands, pretrain
 from cgdmer.presets import SHIPPED_MODEL
-from cgdmer.training.arguments import build_parser as pretraining_parser
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 GUIDES = sorted(DOCS.glob("guides/*.md"))
@@ -57,7 +56,7 @@ def run_command(command: str) -> None:
         if program == "pretrain":
             pretrain.main(arguments)
             return
-        code = {"cgdmer": cli.main}[program](arguments)
+        code = {"cgdmer": commands.main}[program](arguments)
     except SystemExit as stopped:  # --help
         code = stopped.code
     assert not code, command
@@ -93,9 +92,9 @@ def test_commands_that_are_not_run_have_options_that_exist(page):
         for command in block.content.splitlines():
             program, arguments = arguments_of(command)
             if program == "cgdmer":
-                cli.build_parser().parse_args(arguments)
+                commands.build_parser().parse_args(arguments)
             elif program == "pretrain":
-                pretraining_parser().parse_args(arguments)
+                pretrain.parse_arguments(arguments)
             else:
                 assert program in OTHERS, f"{page.name}:{block.line}"
             for file in re.findall(r"examples/\S+", command):

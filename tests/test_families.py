@@ -24,17 +24,17 @@ from transformers import (
 from transformers import pipeline as transformers_pipeline
 
 import cgdmer
-from cgdmer.cli import main
-from cgdmer.data.simulation import simulate_cohort
+from cgdmer.commands import main
 from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
-from cgdmer.families import PRETRAINING, class_for, ecg_config_of, load_model, load_text_model
+from cgdmer.families import Purpose, class_for, ecg_config_of, load_model, load_text_model
 from cgdmer.hub.staging import stage_model
 from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
 from cgdmer.presets import preset_folder
-from cgdmer.training.arguments import parse_arguments
+from cgdmer.pretrain import parse_arguments
+from cgdmer.simulation.cohort import simulate_cohort
 from cgdmer.training.flops import is_countable, training_step_flops
-from cgdmer.training.loop import pretrain
+from cgdmer.training.loop import pretrain_model
 from small_families import FAMILIES, small_config, write_small_preset
 
 SOURCE = Path(cgdmer.__file__).parent
@@ -65,7 +65,7 @@ def runs(dataset, tmp_path_factory) -> dict[str, Path]:
     folder, found = tmp_path_factory.mktemp("runs"), {}
     for family in FAMILIES:
         preset = write_small_preset(folder / f"{family}-preset", family)
-        pretrain(parse_arguments(arguments(dataset, preset, folder / family, "--checkpointing_steps", "1")))
+        pretrain_model(parse_arguments(arguments(dataset, preset, folder / family, "--checkpointing_steps", "1")))
         asked = ["finetune", str(folder / family), "--dataset", str(dataset), "--labels", *LABELS]
         assert main([*asked, "--output_dir", str(folder / f"{family}-finetuned"), "--num_train_epochs", "1"]) == 0
         found[family] = folder / family
@@ -133,7 +133,7 @@ def test_every_loss_of_a_step_is_logged_and_adds_up(runs, family):
 def test_resuming_goes_on_along_the_same_curve(runs, dataset, tmp_path, family):
     preset = runs[family].with_name(f"{family}-preset")
     resumed = arguments(dataset, preset, tmp_path / "out", "--resume_from_checkpoint", str(runs[family] / "step_1"))
-    pretrain(parse_arguments(resumed))
+    pretrain_model(parse_arguments(resumed))
     first, second = (load_file(folder / "model.safetensors") for folder in (runs[family], tmp_path / "out"))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -141,7 +141,7 @@ def test_resuming_goes_on_along_the_same_curve(runs, dataset, tmp_path, family):
 @everywhere
 def test_a_large_batch_in_chunks_gives_the_same_losses(runs, dataset, tmp_path, family):
     preset = runs[family].with_name(f"{family}-preset")
-    pretrain(parse_arguments(arguments(dataset, preset, tmp_path / "out", "--contrastive_chunk_size", "3")))
+    pretrain_model(parse_arguments(arguments(dataset, preset, tmp_path / "out", "--contrastive_chunk_size", "3")))
     for plain, chunked in zip(lines_of(runs[family]), lines_of(tmp_path / "out"), strict=True):
         for name in plain:
             if name.endswith(("_loss", "_bound")) or name == "loss":
@@ -152,7 +152,7 @@ def test_a_large_batch_in_chunks_gives_the_same_losses(runs, dataset, tmp_path, 
 @everywhere
 def test_operations_of_a_step_are_those_that_torch_counts(family):
     config = small_config(family)
-    model = class_for(config, PRETRAINING)(config).train()
+    model = class_for(config, Purpose.PRETRAINING)(config).train()
     model.set_attn_implementation("eager")
     batch = {"ecg_values": torch.randn(3, 12, 1000)}
     if model.takes_texts:
@@ -168,7 +168,7 @@ def test_options_of_texts_are_refused_where_there_are_none(dataset, runs, tmp_pa
     preset = runs["coreecg"].with_name("coreecg-preset")
     more = ("--text_source", "statements", "--wordings")
     with pytest.raises(ConfigurationError, match="on signals alone: leave out --wordings"):
-        pretrain(parse_arguments(arguments(dataset, preset, tmp_path / "out", *more)))
+        pretrain_model(parse_arguments(arguments(dataset, preset, tmp_path / "out", *more)))
 
 
 def test_signals_alone_need_no_texts(runs, tmp_path):
@@ -181,11 +181,11 @@ def test_signals_alone_need_no_texts(runs, tmp_path):
     write_dataset(iter(cohort), folder, splits=split_of_fold, description="Simulated.")
     assert not any(load_dataset_folder(folder)["train"]["text"])
     preset = runs["coreecg"].with_name("coreecg-preset")
-    answer = pretrain(parse_arguments(arguments(folder, preset, tmp_path / "run")))
+    answer = pretrain_model(parse_arguments(arguments(folder, preset, tmp_path / "run")))
     assert answer["steps"] == 2
     assert not list((tmp_path / "run").glob("tokenizer*"))
     with pytest.raises(CGDMERError, match="no record of the split has a 'text'"):
-        pretrain(parse_arguments(arguments(folder, runs["merit"].with_name("merit-preset"), tmp_path / "other")))
+        pretrain_model(parse_arguments(arguments(folder, runs["merit"].with_name("merit-preset"), tmp_path / "other")))
 
 
 # Evaluation and use.
@@ -195,7 +195,7 @@ def test_signals_alone_need_no_texts(runs, tmp_path):
 @everywhere
 def test_evaluation_measures_what_the_family_can(runs, dataset, tmp_path, family, capsys):
     asked = ["evaluate", str(runs[family]), "--dataset", str(dataset), "--tasks", "simulated", "--robustness"]
-    assert main([*asked, "--test_splits", "validation", "test", "--output_dir", str(tmp_path)]) == 0
+    assert main([*asked, "--splits", "validation", "test", "--output_dir", str(tmp_path)]) == 0
     printed, results = capsys.readouterr().out, json.loads((tmp_path / "simulated" / "results.json").read_text())
     takes_texts = load_model(runs[family]).takes_texts
     assert ("zero-shot" in results["measures"]) == takes_texts == ("zero-shot" in results["untrained"])

@@ -16,14 +16,14 @@ from safetensors import safe_open
 from transformers import AutoModel, AutoProcessor, pipeline
 
 from cgdmer import CGDMERModel
-from cgdmer.cli import main
+from cgdmer.commands import main
+from cgdmer.corpora.preparing import prepare_corpus
 from cgdmer.data.fingerprints import Fingerprints
-from cgdmer.data.preparing import prepare_corpus
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.data.storage import load_dataset_folder
-from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT, evaluate
+from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, evaluate_task
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.simulation.cohort import simulate_cohort
 from recordings import write_wfdb
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -116,9 +116,11 @@ def test_the_headline_is_what_comes_out_on_the_records_at_hand(real_data, tmp_pa
     """Folds 9 and 10, which had no part in training or in any choice."""
     prepare_corpus("ptb-xl", real_data / "ptb-xl-subset", tmp_path / "ptbxl")
     model, processor = AutoModel.from_pretrained(SHIPPED_MODEL), AutoProcessor.from_pretrained(SHIPPED_MODEL)
-    how = {"test_splits": ("validation", "test"), "fractions": (1.0,), "probed_feature": "embeds", "untrained": False}
+    how = {"splits": ("validation", "test"), "fractions": (1.0,), "probed_feature": "embeds", "untrained": False}
     how["trained_on"] = Fingerprints.of_model(str(SHIPPED_MODEL))
-    evaluation = evaluate(model, processor, load_dataset_folder(tmp_path / "ptbxl"), get_task("ptbxl-super"), **how)
+    evaluation = evaluate_task(
+        model, processor, load_dataset_folder(tmp_path / "ptbxl"), get_task("ptbxl-super"), **how
+    )
     for name in (ZERO_SHOT, LINEAR_PROBE):
         result = evaluation.results["measures"][name]
         low, high = result["macro_auroc_interval"]

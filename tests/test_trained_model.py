@@ -8,10 +8,10 @@ import pytest
 from scipy.signal import resample
 from transformers import AutoModel, AutoProcessor
 
-from cgdmer.data.simulation import simulate_cohort
-from cgdmer.evaluation.embeddings import embed_records
+from cgdmer.inference.embeddings import embed_records
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.reading_wfdb import read_wfdb
+from cgdmer.simulation.cohort import simulate_cohort
 
 pytestmark = pytest.mark.slow
 NUM_RECORDS = 201

@@ -17,8 +17,9 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import BertConfig, PreTrainedConfig, PreTrainedTokenizerFast
 
 from cgdmer import CGDMERConfig, CoReECGConfig, ECGFeatureExtractor, ECGProcessor, MERITConfig
-from cgdmer.data.simulation import CONDITIONS, simulate_cohort
 from cgdmer.families import ecg_config_of
+from cgdmer.simulation.cohort import simulate_cohort
+from cgdmer.simulation.conditions import CONDITIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -28,20 +28,20 @@ train() { # OUTPUT_DIR, and what differs; `pretrain` writes the file last
 train simulated-run --config_name cgdmer-tiny --dataset simulated --max_train_steps 2000 --learning_rate 1e-3
 for folds in tuning final; do
     test -d $folds-mixed || python "$here/mixed.py" $folds simulated $folds-mixed
-    train $folds-masked --model_name_or_path simulated-run --dataset $folds-mixed --wordings \
+    train $folds-masked --model simulated-run --dataset $folds-mixed --wordings \
         --max_train_steps 1400 --learning_rate 1e-3
     test -d $folds-start || python "$here/unmask.py" $folds-masked $folds-start
-    train $folds-run --model_name_or_path $folds-start --dataset $folds-mixed --wordings \
+    train $folds-run --model $folds-start --dataset $folds-mixed --wordings \
         --max_train_steps 200 --learning_rate 3e-4
 done
 python "$here/ship.py" final-run tuning-run cgdmer-tiny-ptbxl
 tasks="ptbxl-super ptbxl-sub ptbxl-form ptbxl-rhythm"
 # Fold 8, which the tuning run did not see: by it settings are chosen. Who goes on searching stops here.
 test -f results-fold-8/ptbxl-rhythm/results.json ||
-    cgdmer evaluate tuning-run --dataset tuning --test_splits validation --probed_feature embeds --tasks $tasks \
+    cgdmer evaluate tuning-run --dataset tuning --splits validation --probed_feature embeds --tasks $tasks \
         --output_dir results-fold-8
 # Folds 9 and 10: what the card says.
 test -f results/ptbxl-rhythm/results.json ||
-    cgdmer evaluate ./cgdmer-tiny-ptbxl --dataset ptbxl --test_splits validation test --robustness \
+    cgdmer evaluate ./cgdmer-tiny-ptbxl --dataset ptbxl --splits validation test --robustness \
         --probed_feature embeds --tasks $tasks --output_dir results
 python "$here/figures.py" results

@@ -6,9 +6,9 @@ python simulated.py OUTPUT_DIR NUM_PATIENTS
 
 import sys
 
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
+from cgdmer.simulation.cohort import simulate_cohort
 
 SEED = 7  # not that of `cgdmer demo`, which measures on its own patients
 

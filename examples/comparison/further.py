@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the papers of CoRe-ECG and MERIT claim beyond a table of tasks, of the models that run.py left.
 
-    python examples/comparison/further.py --dataset ptbxl --output_dir WORK --test_splits validation test \
+    python examples/comparison/further.py --dataset ptbxl --output_dir WORK --splits validation test \
         --csv examples/comparison/further.csv --rows random_init full coreecg merit \
         --shifted csn=csn cpsc2018=cpsc2018 georgia=georgia
 
@@ -30,17 +30,18 @@ from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labe
 
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.data.wordings import load_wordings
-from cgdmer.evaluation.embedding_cache import EmbeddingCache
-from cgdmer.evaluation.embeddings import embed_records
-from cgdmer.evaluation.evaluate import evaluate
+from cgdmer.evaluation.evaluate_task import evaluate_task
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.robustness import LEAD_SUBSETS
 from cgdmer.evaluation.splits import pooled, repaired_splits
 from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import extractor_of, load_model, load_processor
+from cgdmer.inference.embedding_cache import EmbeddingCache
+from cgdmer.inference.embeddings import embed_records
 from cgdmer.models.ecg_record import keep_leads
-from cgdmer.training.finetune import finetune
+from cgdmer.training.arguments import FinetuningArguments
+from cgdmer.training.finetune import finetune_model
 
 COLUMNS = ["row", "seed", "kind", "task", "measure", "macro_auroc", "interval_low", "interval_high"]
 COLUMNS += ["frequent_classes", "frequent_macro_auroc"]
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", nargs="+", required=True, help="those whose models are measured")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--shifted", nargs="+", default=[], help="prepared corpora with SNOMED CT codes: NAME=FOLDER")
-    parser.add_argument("--test_splits", nargs="+", default=["test"], help="splits to test on, pooled")
+    parser.add_argument("--splits", nargs="+", default=["test"], help="splits to test on, pooled")
     options = parser.parse_args(arguments)
     splits = load_dataset_folder(options.dataset)
     for row in options.rows:
@@ -81,7 +82,7 @@ def fewer_leads(folder: Path, splits: datasets.DatasetDict, seed: int, options: 
     model = load_model(folder).to(PartialState().device)
     extractor = extractor_of(load_processor(folder, model))
     parts = repaired_splits(splits, SUPERCLASSES)
-    train, test = (pooled(parts, names, SUPERCLASSES) for names in (("train",), options.test_splits))
+    train, test = (pooled(parts, names, SUPERCLASSES) for names in (("train",), options.splits))
     found = []
     for name, leads in LEAD_SUBSETS.items():
         features = [
@@ -107,8 +108,8 @@ def few_labels(folder: Path, splits: datasets.DatasetDict, seed: int, options: a
         dataset_of_classes(datasets.DatasetDict({"train": few}), [SUPERCLASSES], dataset)
     how = {"num_train_epochs": EPOCHS, "per_device_train_batch_size": 32, "seed": seed}
     output = folder.parent / "few_labels"
-    finetune(str(folder), str(dataset), str(output), labels_in_training(dataset), **how)
-    evaluation = evaluate_classifier(output, splits, SUPERCLASSES, options.test_splits)
+    finetune_model(FinetuningArguments(str(folder), str(dataset), str(output), labels_in_training(dataset), **how))
+    evaluation = evaluate_classifier(output, splits, SUPERCLASSES, options.splits)
     shutil.rmtree(output)
     return [(SUPERCLASSES.name, f"fine-tuned on {SHARE:.0%}", evaluation.results["measures"][SUPERVISED])]
 
@@ -123,7 +124,7 @@ def shift(folder: Path, splits: datasets.DatasetDict, seed: int, options: argpar
             foreign = load_dataset_folder(place)
             records = datasets.concatenate_datasets([part.map(as_scp_codes) for part in foreign.values()])
             parts = datasets.DatasetDict({"train": splits["train"], "test": records})
-            results = evaluate(model, processor, parts, RHYTHMS, cache=EmbeddingCache(kept), **how).results
+            results = evaluate_task(model, processor, parts, RHYTHMS, cache=EmbeddingCache(kept), **how).results
             found += [(f"{RHYTHMS.name}, {name}", measure, result) for measure, result in results["measures"].items()]
     return found
 

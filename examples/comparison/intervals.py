@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES, auroc_by_column, draws_of_patients
 from cgdmer.models.errors import CorpusError
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare methods on the same records, in the same time of training, with encoders of the same size.
 
-    python examples/comparison/run.py --dataset ptbxl --output_dir WORK --test_splits validation test \
+    python examples/comparison/run.py --dataset ptbxl --output_dir WORK --splits validation test \
         --csv examples/comparison/results.csv --minutes 6
 
 Each file of rows/ says what a row of the comparison changes of base.json. Nothing is chosen on the validation split,
@@ -36,15 +36,16 @@ from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labe
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
-from cgdmer.evaluation.embedding_cache import EmbeddingCache
-from cgdmer.evaluation.evaluate import FRACTIONS, ZERO_SHOT, Evaluation, evaluate
+from cgdmer.evaluation.evaluate_task import FRACTIONS, ZERO_SHOT, Evaluation, evaluate_task
 from cgdmer.evaluation.report import write_results_json
 from cgdmer.evaluation.tasks import get_task
-from cgdmer.families import ENCODING, class_for, load_model, load_processor
+from cgdmer.families import Purpose, class_for, load_model, load_processor
+from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.models.errors import ConfigurationError
-from cgdmer.training.arguments import parse_arguments
-from cgdmer.training.finetune import finetune
-from cgdmer.training.loop import pretrain
+from cgdmer.pretrain import parse_arguments
+from cgdmer.training.arguments import FinetuningArguments
+from cgdmer.training.finetune import finetune_model
+from cgdmer.training.loop import pretrain_model
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ["row", "seed", "task", "measure", "macro_auroc", "interval_low", "interval_high"]
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", nargs="+", default=ROWS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", default=TASKS)
-    parser.add_argument("--test_splits", nargs="+", default=["test"], help="splits to test on, pooled")
+    parser.add_argument("--splits", nargs="+", default=["test"], help="splits to test on, pooled")
     parser.add_argument(
         "--fractions", nargs="*", type=float, default=list(FRACTIONS), help="linear probes: of the records"
     )
@@ -133,7 +134,7 @@ class _Protocol:
 
     def __init__(self, options: argparse.Namespace):
         self._file = options.csv.with_name(f"{options.csv.stem}_protocol.json")
-        wanted = {name: getattr(options, name) for name in ("tasks", "test_splits", "fractions", "minutes")}
+        wanted = {name: getattr(options, name) for name in ("tasks", "splits", "fractions", "minutes")}
         self._kept = json.loads(self._file.read_text()) if self._file.is_file() else {**wanted, "seconds_a_step": {}}
         for name, value in wanted.items():
             if self._kept[name] != value and not (name == "minutes" and options.max_train_steps):
@@ -158,7 +159,7 @@ class _One:
     def __init__(self, name: str, row: dict[str, Any], seed: int, options: argparse.Namespace, protocol: _Protocol):
         self.seed, self.options, self.settings, self.training = seed, options, row["options"], row["training"]
         self.protocol = protocol
-        self.splits = load_dataset_folder(options.dataset)
+        self.dataset = load_dataset_folder(options.dataset)
         self.place = options.output_dir / name
         self.folder = self.place / f"seed_{seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -178,10 +179,12 @@ class _One:
         processor, trained_on = load_processor(model_folder, model), Fingerprints.of_model(model_folder)
         # Random weights are a row of their own.
         how = {"fractions": self.options.fractions, "trained_on": trained_on, "untrained": False}
-        how["test_splits"] = self.options.test_splits
+        how["splits"] = self.options.splits
         how["cache"] = EmbeddingCache(self.folder / "embeddings")
         found = {
-            name: evaluate(model, processor, self.splits, get_task(name), prompts=PROMPTS.get(name, "ensemble"), **how)
+            name: evaluate_task(
+                model, processor, self.dataset, get_task(name), prompts=PROMPTS.get(name, "ensemble"), **how
+            )
             for name in self.options.tasks
         }
         if not self.config.aligns:
@@ -192,23 +195,25 @@ class _One:
         """As `pretrained`; training ends with a whole epoch, and its seconds are those of the whole finetuning."""
         dataset, start, batch = self._supervised_start()
         model_folder = self.folder / "model"
-        an_epoch = len(self.splits["train"]) // batch
+        an_epoch = len(self.dataset["train"]) // batch
         epochs = max(1, round(self._steps() / an_epoch))
         seconds_file = self.folder / "seconds.json"
         if not seconds_file.is_file():
             began = time.perf_counter()
-            finetune(
-                *(str(start), str(dataset), str(model_folder), labels_in_training(dataset)),
-                num_train_epochs=epochs,
-                learning_rate=self.settings["learning_rate"],
-                per_device_train_batch_size=batch,
-                weight_decay=self.settings["weight_decay"],
-                seed=self.seed,
+            finetune_model(
+                FinetuningArguments(
+                    *(str(start), str(dataset), str(model_folder), labels_in_training(dataset)),
+                    num_train_epochs=epochs,
+                    learning_rate=self.settings["learning_rate"],
+                    per_device_train_batch_size=batch,
+                    weight_decay=self.settings["weight_decay"],
+                    seed=self.seed,
+                )
             )
             write_results_json(seconds_file, time.perf_counter() - began)
-        how = {"test_splits": self.options.test_splits}
+        how = {"splits": self.options.splits}
         tasks = [get_task(name) for name in self.options.tasks]
-        found = {task.name: evaluate_classifier(model_folder, self.splits, task, **how) for task in tasks}
+        found = {task.name: evaluate_classifier(model_folder, self.dataset, task, **how) for task in tasks}
         return found, epochs * an_epoch, json.loads(seconds_file.read_text())
 
     def measure_a_step(self) -> None:
@@ -236,17 +241,17 @@ class _One:
     def _supervised_start(self) -> tuple[Path, Path, int]:
         """(dataset with the classes of all tasks, random weights to start from, batch size)."""
         tasks = [get_task(name) for name in self.options.tasks]
-        dataset = dataset_of_classes(self.splits, tasks, self.options.output_dir / "dataset_of_classes")
+        dataset = dataset_of_classes(self.dataset, tasks, self.options.output_dir / "dataset_of_classes")
         self._save_random(self.folder / "start")
         return (
             dataset,
             self.folder / "start",
-            min(self.settings["per_device_train_batch_size"], len(self.splits["train"])),
+            min(self.settings["per_device_train_batch_size"], len(self.dataset["train"])),
         )
 
     def _save_random(self, folder: Path) -> None:
         set_seed(self.seed)
-        model = class_for(self.config, ENCODING)(self.config)
+        model = class_for(self.config, Purpose.ENCODING)(self.config)
         model.save_pretrained(folder)
         load_processor(self.place / "preset", model).save_pretrained(folder)
 
@@ -254,7 +259,7 @@ class _One:
         options = {"dataset": self.options.dataset, "config_name": self.place / "preset", "output_dir": folder}
         options |= {"seed": seed, "max_train_steps": steps, "report_to": "none", "resume_from_checkpoint": "latest"}
         options |= {"checkpointing_steps": 500, "checkpoints_total_limit": 1, **self.settings}
-        pretrain(parse_arguments([f"--{name}={value}" for name, value in options.items()]))
+        pretrain_model(parse_arguments([f"--{name}={value}" for name, value in options.items()]))
 
 
 def _seconds_logged(folder: Path, batch_size: int, after: int = 0) -> float:

@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader
 from transformers import AutoFeatureExtractor
 
 from cgdmer.data.storage import load_dataset_folder
-from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.splits import pooled, repaired_splits
 from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import Task
-from cgdmer.families import CLASSIFICATION, class_for, config_of, ecg_config_of
+from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
 from cgdmer.training.finetune import LabelledDataset, predict
 from cgdmer.training.optimization import adamw
 
@@ -46,7 +46,7 @@ def labels_in_training(dataset: Path) -> list[str]:
 
 
 def _classifier_class(folder: Path) -> type:
-    return class_for(ecg_config_of(config_of(str(folder))), CLASSIFICATION)
+    return class_for(ecg_config_of(config_of(str(folder))), Purpose.CLASSIFICATION)
 
 
 def seconds_a_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
@@ -69,17 +69,15 @@ def seconds_a_step(start: Path, dataset: Path, batch_size: int, steps: int = 20)
                 return (time.perf_counter() - began) / (steps - steps // 2)
 
 
-def evaluate_classifier(
-    folder: Path, splits: datasets.DatasetDict, task: Task, test_splits: Sequence[str]
-) -> Evaluation:
+def evaluate_classifier(folder: Path, dataset: datasets.DatasetDict, task: Task, splits: Sequence[str]) -> Evaluation:
     """The classifier's own scores of a task's classes; a class without a training record scores 0 everywhere."""
     model = _classifier_class(folder).from_pretrained(folder).to(PartialState().device)
-    test = pooled(repaired_splits(splits, task), test_splits, task)
+    test = pooled(repaired_splits(dataset, task), splits, task)
     logits = predict(model, LabelledDataset(test.rows, AutoFeatureExtractor.from_pretrained(folder), []))
     columns = [model.config.label2id.get(f"{task.name} {name}") for name in task.class_names]
     scores = np.stack([np.zeros(len(test)) if c is None else logits[:, c] for c in columns], axis=1)[None]
     result = measure(test.labels, scores, task.class_names, test.patients)
-    results = {"task": task.name, "protocol": "repaired", "test_splits": list(test_splits)}
+    results = {"task": task.name, "protocol": "repaired", "splits": list(splits)}
     results |= {"measures": {SUPERVISED: result}}
     ids = list(test.rows["record_id"])
     return Evaluation(results, ids, test.patients, test.labels, {SUPERVISED: scores}, np.zeros((len(test), 0)))

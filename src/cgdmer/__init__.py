@@ -1,111 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """ECG foundation models for the Hugging Face Hub.
 
-Importing this package registers its models, feature extractor, processor and pipelines with transformers.
+Names are imported when they are first used. The models, the feature extractor, the processor, and the pipelines are
+registered with transformers as soon as both packages have been imported, in either order: see `cgdmer.families`.
 """
 
-from transformers import AutoModel, AutoModelForAudioClassification, AutoModelForZeroShotImageClassification
-from transformers.pipelines import PIPELINE_REGISTRY
+from importlib import import_module
+from typing import Any
 
-from .families import register_family
-from .models.configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
-from .models.configuration_coreecg import CoReECGConfig
-from .models.configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
-from .models.configuration_merit import MERITConfig, MERITECGConfig
-from .models.ecg_record import ECGRecord
-from .models.errors import CGDMERError
-from .models.feature_extraction_ecg import ECGFeatureExtractor
-from .models.modeling_cgdmer import (
-    CGDMERECGModel,
-    CGDMERForECGClassification,
-    CGDMERForZeroShot,
-    CGDMERModel,
-)
-from .models.modeling_coreecg import CoReECGForECGClassification, CoReECGForPreTraining, CoReECGModel
-from .models.modeling_ecg_encoders import ECGResNetModel, ECGViTModel
-from .models.modeling_merit import (
-    MERITECGModel,
-    MERITForECGClassification,
-    MERITForPreTraining,
-    MERITForZeroShot,
-    MERITModel,
-)
-from .models.pipeline_ecg_classification import ECGClassificationPipeline
-from .models.pipeline_ecg_embedding import ECGEmbeddingPipeline
-from .models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
-from .models.pretraining_cgdmer import CGDMERForPreTraining
-from .models.processing_ecg import ECGProcessor
-from .models.reading_record import read_record
-from .models.reading_wfdb import read_wfdb
-from .presets import SHIPPED_MODEL
+from cgdmer.about import __version__ as __version__
+from cgdmer.families import FAMILIES, register_with_transformers
 
-__version__ = "0.1.0"
+_NAMES = {
+    "evaluation.arguments": "EvaluationArguments",
+    "evaluation.evaluate": "evaluate_model",
+    "corpora.preparing": "prepare_corpus",
+    "explanation.explaining": "explain_recording",
+    "inference.scoring": "score_recordings",
+    "models.ecg_record": "ECGRecord",
+    "models.errors": "CGDMERError",
+    "models.feature_extraction_ecg": "ECGFeatureExtractor",
+    "models.pipeline_ecg_classification": "ECGClassificationPipeline",
+    "models.pipeline_ecg_embedding": "ECGEmbeddingPipeline",
+    "models.pipeline_zero_shot_ecg": "ZeroShotECGClassificationPipeline",
+    "models.processing_ecg": "ECGProcessor",
+    "models.reading_record": "read_record",
+    "models.reading_wfdb": "read_wfdb",
+    "simulation.cohort": "simulate_cohort simulate_record",
+    "training.arguments": "FinetuningArguments PretrainingArguments",
+    "training.finetune": "finetune_model",
+    "training.loop": "pretrain_model",
+    **{f"models.{module}": names for family in FAMILIES for module, names in family.items()},
+}
+_MODULE_OF = {name: f"cgdmer.{module}" for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = sorted(_MODULE_OF)
 
 
-# A family is a line: its classes say which Auto classes serve them.
-register_family(CGDMERModel, CGDMERForPreTraining, CGDMERForZeroShot, CGDMERECGModel, CGDMERForECGClassification)
-register_family(CoReECGModel, CoReECGForPreTraining, CoReECGForECGClassification)
-register_family(MERITModel, MERITForPreTraining, MERITForZeroShot, MERITECGModel, MERITForECGClassification)
-register_family(ECGViTModel)
-register_family(ECGResNetModel)
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(_MODULE_OF[name]), name)
+    return found
 
 
-def _register_pipelines() -> None:
-    """Auto classes of transformers have no place for ECGs: the nearest ones stand in (see the README)."""
-    PIPELINE_REGISTRY.register_pipeline(
-        "zero-shot-ecg-classification",
-        pipeline_class=ZeroShotECGClassificationPipeline,
-        pt_model=AutoModelForZeroShotImageClassification,
-        default={"model": (str(SHIPPED_MODEL), "main")},
-        type="multimodal",
-    )
-    PIPELINE_REGISTRY.register_pipeline(
-        "ecg-classification",
-        pipeline_class=ECGClassificationPipeline,
-        pt_model=AutoModelForAudioClassification,
-        type="multimodal",
-    )
-    PIPELINE_REGISTRY.register_pipeline(
-        "ecg-embedding",
-        pipeline_class=ECGEmbeddingPipeline,
-        pt_model=AutoModel,
-        default={"model": (str(SHIPPED_MODEL), "main")},
-        type="multimodal",
-    )
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})
 
 
-_register_pipelines()
-
-__all__ = [
-    "CGDMERConfig",
-    "CGDMERECGConfig",
-    "CGDMERECGModel",
-    "CGDMERError",
-    "CGDMERForECGClassification",
-    "CGDMERForPreTraining",
-    "CGDMERForZeroShot",
-    "CGDMERModel",
-    "CoReECGConfig",
-    "CoReECGForECGClassification",
-    "CoReECGForPreTraining",
-    "CoReECGModel",
-    "ECGClassificationPipeline",
-    "ECGEmbeddingPipeline",
-    "ECGFeatureExtractor",
-    "ECGProcessor",
-    "ECGRecord",
-    "ECGResNetConfig",
-    "ECGResNetModel",
-    "ECGViTConfig",
-    "ECGViTModel",
-    "MERITConfig",
-    "MERITECGConfig",
-    "MERITECGModel",
-    "MERITForECGClassification",
-    "MERITForPreTraining",
-    "MERITForZeroShot",
-    "MERITModel",
-    "ZeroShotECGClassificationPipeline",
-    "read_record",
-    "read_wfdb",
-]
+register_with_transformers()

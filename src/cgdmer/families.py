@@ -1,71 +1,192 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a family joins transformers' Auto classes, and how its models are found again from a folder or a configuration.
+"""The model families, and how a class of theirs is found for a purpose, from a folder or a configuration.
 
-Training, evaluation, inference and publishing go through here and name no family.
+Training, evaluation, inference, and publishing go through here and name no family. Importing this module imports
+neither torch nor transformers.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import torch
-import transformers
-from transformers import (
-    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
-    MODEL_FOR_PRETRAINING_MAPPING,
-    MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING,
-    MODEL_MAPPING,
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoProcessor,
-    PreTrainedConfig,
-    pipeline,
-)
+import wrapt
 
 from cgdmer.models.errors import CGDMERError, ModelFolderError
-from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
-from cgdmer.models.modeling_base import ECGPreTrainedModel
-from cgdmer.models.modeling_ecg_text import ECGTextModel
-from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
-from cgdmer.models.processing_ecg import ECGProcessor
-from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.presets import SHIPPED_MODEL, model_source
 
-# What a class is for: the Auto class that serves it, as transformers maps configurations to classes.
-ENCODING = MODEL_MAPPING
-PRETRAINING = MODEL_FOR_PRETRAINING_MAPPING
-CLASSIFICATION = MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
-ZERO_SHOT = MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+    from cgdmer.models.modeling_base import ECGPreTrainedModel
+    from cgdmer.models.modeling_ecg_text import ECGTextModel
+    from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
+    from cgdmer.models.processing_ecg import ECGProcessor
+
+# A family is an entry here: its files in models/, each with its public classes, which say themselves what serves them.
+FAMILIES: tuple[dict[str, str], ...] = (
+    {
+        "configuration_cgdmer": "CGDMERConfig CGDMERECGConfig",
+        "modeling_cgdmer": "CGDMERModel CGDMERForZeroShot CGDMERECGModel CGDMERForECGClassification",
+        "pretraining_cgdmer": "CGDMERForPreTraining",
+    },
+    {
+        "configuration_coreecg": "CoReECGConfig",
+        "modeling_coreecg": "CoReECGModel CoReECGForPreTraining CoReECGForECGClassification",
+    },
+    {
+        "configuration_merit": "MERITConfig MERITECGConfig",
+        "modeling_merit": "MERITModel MERITForPreTraining MERITForZeroShot MERITECGModel MERITForECGClassification",
+    },
+    # Encoders to compare with, under the objectives of CG-DMER.
+    {
+        "configuration_ecg_encoders": "ECGResNetConfig ECGViTConfig",
+        "modeling_ecg_encoders": "ECGResNetModel ECGViTModel",
+    },
+)
 
 
-def register_family(*classes: type[ECGPreTrainedModel]) -> None:
-    """Register a family's classes with the Auto classes that their `auto_classes` name, and their configurations."""
-    for one in classes:
-        config = one.config_class
-        AutoConfig.register(config.model_type, config, exist_ok=True)
+class Purpose(StrEnum):
+    """What a class is for, by the Auto class that serves it.
+
+    transformers has none for ECGs: for two purposes the nearest ones stand in.
+    """
+
+    ENCODING = "AutoModel"
+    PRETRAINING = "AutoModelForPreTraining"
+    CLASSIFICATION = "AutoModelForAudioClassification"
+    ZERO_SHOT = "AutoModelForZeroShotImageClassification"
+
+
+# Registration
+
+
+def _classes(prefix: str) -> Iterator[Any]:
+    """The public classes of all files whose names begin so."""
+    for family in FAMILIES:
+        for module, names in family.items():
+            if module.startswith(prefix):
+                yield from (getattr(import_module(f"cgdmer.models.{module}"), name) for name in names.split())
+
+
+def _register_configurations() -> None:
+    from transformers import AutoConfig
+
+    for config in _classes("configuration_"):
+        AutoConfig.register(config.model_type, config)
+
+
+def _register_models() -> None:
+    import transformers
+
+    for one in (*_classes("modeling_"), *_classes("pretraining_")):
         for auto_class, place in one.auto_classes.items():
             if place.split(".")[1] == one.__name__:
-                getattr(transformers, auto_class).register(config, one)
-        AutoFeatureExtractor.register(config, ECGFeatureExtractor, exist_ok=True)
-        if "text" in one.input_modalities:
-            AutoProcessor.register(config, ECGProcessor, exist_ok=True)
+                getattr(transformers, auto_class).register(one.config_class, one)
 
 
-def ecg_config_of(config: PreTrainedConfig) -> PreTrainedConfig:
+def _register_feature_extractor() -> None:
+    from transformers import AutoFeatureExtractor
+
+    from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+
+    for config in _classes("configuration_"):
+        AutoFeatureExtractor.register(config, ECGFeatureExtractor)
+
+
+def _register_processor() -> None:
+    from transformers import AutoProcessor
+
+    from cgdmer.models.processing_ecg import ECGProcessor
+
+    for config in _classes("configuration_"):
+        if "text_config" in config.sub_configs:
+            AutoProcessor.register(config, ECGProcessor)
+
+
+def _register_pipelines() -> None:
+    import transformers
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from cgdmer.models.hub_folder import PIPELINES
+
+    for task, entry in PIPELINES.items():
+        module, class_name = entry["impl"].split(".")
+        # What a fine-tuned model answers depends on its labels: there is no default.
+        has_default = task != "ecg-classification"
+        PIPELINE_REGISTRY.register_pipeline(
+            task,
+            pipeline_class=getattr(import_module(f"cgdmer.models.{module}"), class_name),
+            pt_model=getattr(transformers, entry["pt"][0]),
+            default={"model": (str(SHIPPED_MODEL), "main")} if has_default else None,
+            type=entry["type"],
+        )
+
+
+# Each is due when that module of transformers has been imported, and not before: much of it may never be needed.
+_REGISTRATIONS = {
+    "transformers.models.auto.configuration_auto": _register_configurations,
+    "transformers.models.auto.modeling_auto": _register_models,
+    "transformers.models.auto.feature_extraction_auto": _register_feature_extractor,
+    "transformers.models.auto.processing_auto": _register_processor,
+    "transformers.pipelines": _register_pipelines,
+}
+_due: list[str] = []
+
+
+def register_with_transformers() -> None:
+    """Have transformers' Auto classes and pipelines serve the families, from when they have been imported."""
+    ours = (f"cgdmer.models.{path.stem}" for path in (Path(__file__).parent / "models").glob("[a-z]*.py"))
+    for name in (*_REGISTRATIONS, *ours):
+        wrapt.register_post_import_hook(_on_import, name)
+
+
+def _on_import(module: ModuleType) -> None:
+    """Do what is due, unless a file of models/ is what imports transformers: then at the end of that file."""
+    if module.__name__ in _REGISTRATIONS:
+        _due.append(module.__name__)
+    unfinished = (
+        name
+        for name, one in list(sys.modules.items())
+        if name.startswith("cgdmer.models.") and one is not module and getattr(one.__spec__, "_initializing", False)
+    )
+    if not any(unfinished):
+        while _due:
+            _REGISTRATIONS[_due.pop(0)]()
+
+
+# Finding
+
+
+def ecg_config_of(config: "PreTrainedConfig") -> "PreTrainedConfig":
     """The ECG branch of a configuration: a part of it, or itself."""
     return getattr(config, "ecg_config", config)
 
 
-def config_of(name_or_path: str | os.PathLike[str]) -> PreTrainedConfig:
-    """The configuration in a folder or on the Hub.
+def config_of(model: str | os.PathLike[str]) -> "PreTrainedConfig":
+    """The configuration of a model.
+
+    Args:
+        model: its folder or Hub id, or the name of the one that comes with the package.
 
     Raises:
         ModelFolderError: it is absent from the folder, damaged, or of no family of this package.
     """
-    with _refusing(name_or_path, _NO_FAMILY):  # a type that transformers does not know, code of its own, a list
-        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-    if not issubclass(_class_for(config, ENCODING), ECGPreTrainedModel):
-        raise ModelFolderError(f"{name_or_path}, of type {config.model_type!r}, {_NO_FAMILY}")
+    from transformers import AutoConfig
+
+    from cgdmer.models.modeling_base import ECGPreTrainedModel
+
+    model = model_source(model)
+    with _refusing(model, _NO_FAMILY):  # a type that transformers does not know, code of its own, a list
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    if not issubclass(_class_for(config, Purpose.ENCODING), ECGPreTrainedModel):
+        raise ModelFolderError(f"{model}, of type {config.model_type!r}, {_NO_FAMILY}")
     return config
 
 
@@ -76,58 +197,64 @@ _NO_FAMILY = (
 
 
 @contextmanager
-def _refusing(name_or_path: str | os.PathLike[str], problem: str) -> Iterator[None]:
+def _refusing(model: str | os.PathLike[str], problem: str) -> Iterator[None]:
     """Makes one error, which names the folder, of the many kinds that its files can cause in transformers."""
     try:
         yield
     except CGDMERError:
         raise
     except Exception as error:  # the tokenizers library raises the bare type
-        if isinstance(error, OSError) and not os.path.isdir(name_or_path):
+        if isinstance(error, OSError) and not os.path.isdir(model):
             raise  # no network, no such repository: transformers says it well
-        raise ModelFolderError(f"{name_or_path} {problem} ({type(error).__name__}: {error})") from error
+        raise ModelFolderError(f"{model} {problem} ({type(error).__name__}: {error})") from error
 
 
-def _class_for(config: PreTrainedConfig, purpose) -> type:
-    found = purpose.get(type(config), None)
+def _class_for(config: "PreTrainedConfig", purpose: Purpose) -> type:
+    import transformers
+
+    found = getattr(transformers, purpose)._model_mapping.get(type(config), None)
     return found if isinstance(found, type) else object
 
 
-def class_for(config: PreTrainedConfig, purpose) -> type[ECGPreTrainedModel]:
-    """The class that a family has for `ENCODING`, `PRETRAINING` or `CLASSIFICATION`.
+def class_for(config: "PreTrainedConfig", purpose: Purpose) -> "type[ECGPreTrainedModel]":
+    """The class that a family has for a purpose.
 
     Raises:
         ModelFolderError: it has none.
     """
+    from cgdmer.models.modeling_base import ECGPreTrainedModel
+
     found = _class_for(config, purpose)
     if not issubclass(found, ECGPreTrainedModel):
         raise ModelFolderError(f"a model of type {config.model_type!r} has no class for this purpose.")
     return found
 
 
-def load_model(name_or_path: str | os.PathLike[str]) -> ECGPreTrainedModel:
+def load_model(model: str | os.PathLike[str]) -> "ECGPreTrainedModel":
     """The model in a folder or on the Hub, with what gives embeddings: both towers where there are two.
 
     Raises:
         ModelFolderError: it is of no family of this package, or damaged.
     """
-    return class_for(config_of(name_or_path), ENCODING).from_pretrained(name_or_path)
+    return class_for(config_of(model), Purpose.ENCODING).from_pretrained(model_source(model))
 
 
-def load_text_model(name_or_path: str | os.PathLike[str]) -> ECGTextModel:
+def load_text_model(model: str | os.PathLike[str]) -> "ECGTextModel":
     """As `load_model`, for what compares ECGs with texts.
 
     Raises:
         ModelFolderError: also where the model takes no texts.
     """
-    return _text_class(name_or_path, config_of(name_or_path), ENCODING).from_pretrained(name_or_path)
+    return _text_class(model, config_of(model), Purpose.ENCODING).from_pretrained(model_source(model))
 
 
-def _text_class(name_or_path: str | os.PathLike[str], config: PreTrainedConfig, purpose) -> type[ECGTextModel]:
-    encoding = class_for(config, ENCODING)
+def _text_class(model: str | os.PathLike[str], config: "PreTrainedConfig", purpose: Purpose) -> "type[ECGTextModel]":
+    from cgdmer.models.modeling_ecg_text import ECGTextModel
+
+    encoding = class_for(config, Purpose.ENCODING)
     if not issubclass(encoding, ECGTextModel):
         raise ModelFolderError(
-            f"{name_or_path} is a {encoding.__name__}, which takes no texts. Name a model with a text tower."
+            f"{model} is a {encoding.__name__}, which takes no texts. Name a model with a text tower."
         )
     found = class_for(config, purpose)
     assert issubclass(found, ECGTextModel)
@@ -135,65 +262,58 @@ def _text_class(name_or_path: str | os.PathLike[str], config: PreTrainedConfig, 
 
 
 def load_classifier(
-    name_or_path: str | os.PathLike[str] | None = None, device: str | None = None
-) -> ZeroShotECGClassificationPipeline:
+    model: str | os.PathLike[str] | None = None, device: str | None = None
+) -> "ZeroShotECGClassificationPipeline":
     """The pipeline `zero-shot-ecg-classification`, to be loaded once for many recordings.
 
     Args:
-        name_or_path: a pretrained model's folder or Hub id; None: `presets.SHIPPED_MODEL`.
+        model: a pretrained model's folder or Hub id; None: the one that comes with the package.
         device: None: a GPU where there is one.
 
     Raises:
         ModelFolderError: it is of no family of this package, takes no texts, or is damaged.
     """
-    name = str(name_or_path or SHIPPED_MODEL)
-    model = _text_class(name, config_of(name), ZERO_SHOT).from_pretrained(name)
+    import torch
+    from transformers import pipeline
+
+    name = model_source(model or SHIPPED_MODEL)
+    loaded = _text_class(name, config_of(name), Purpose.ZERO_SHOT).from_pretrained(name)
     return pipeline(
         "zero-shot-ecg-classification",
-        model=model,
-        processor=load_processor(name, model),
+        model=loaded,
+        processor=load_processor(name, loaded),
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
     )
 
 
-def load_processor(
-    name_or_path: str | os.PathLike[str], model: ECGPreTrainedModel
-) -> ECGProcessor | ECGFeatureExtractor:
-    """What prepares the model's input: a processor where it takes texts, else a feature extractor.
+def load_processor(name: str | os.PathLike[str], model: "ECGPreTrainedModel") -> "ECGProcessor | ECGFeatureExtractor":
+    """What prepares a model's input: a processor where it takes texts, else a feature extractor.
+
+    Args:
+        name: the model's folder or Hub id.
+        model: what was loaded from there.
 
     Raises:
         ModelFolderError: it is absent from the folder, or damaged.
     """
+    from transformers import AutoFeatureExtractor, AutoProcessor
+
+    from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+    from cgdmer.models.processing_ecg import ECGProcessor
+
+    name = model_source(name)
     auto_class, expected = (
         (AutoProcessor, ECGProcessor) if model.takes_texts else (AutoFeatureExtractor, ECGFeatureExtractor)
     )
-    with _refusing(name_or_path, f"holds no {expected.__name__} that can be read. Fetch or save the model again."):
-        found = auto_class.from_pretrained(name_or_path)
+    with _refusing(name, f"holds no {expected.__name__} that can be read. Fetch or save the model again."):
+        found = auto_class.from_pretrained(name)
     if not isinstance(found, expected):
         raise ModelFolderError(
-            f"{name_or_path} holds a {type(found).__name__} instead of a {expected.__name__}. Fetch or save the model "
-            "again."
+            f"{name} holds a {type(found).__name__} instead of a {expected.__name__}. Fetch or save the model again."
         )
     return found
 
 
-def extractor_of(processor: Any) -> ECGFeatureExtractor:
+def extractor_of(processor: Any) -> "ECGFeatureExtractor":
     """The feature extractor of a processor, or itself."""
     return getattr(processor, "feature_extractor", processor)
-
-
-__all__ = [
-    "CLASSIFICATION",
-    "ENCODING",
-    "PRETRAINING",
-    "ZERO_SHOT",
-    "class_for",
-    "config_of",
-    "ecg_config_of",
-    "extractor_of",
-    "load_classifier",
-    "load_model",
-    "load_processor",
-    "load_text_model",
-    "register_family",
-]

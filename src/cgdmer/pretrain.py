@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretrain a model of any family on a prepared dataset: of ECGs and reports, or of ECGs alone.
+r"""Pretrain a model of any family on a prepared dataset: of ECGs and reports, or of ECGs alone.
 
     accelerate launch -m cgdmer.pretrain --config_name hub_configs/cgdmer-base \
-        --dataset DATASET --output_dir RUN --text_model_name_or_path ncbi/MedCPT-Query-Encoder
+        --dataset DATASET --output_dir RUN --text_model ncbi/MedCPT-Query-Encoder
     python -m cgdmer.pretrain --config_name cgdmer-tiny --dataset DATASET --output_dir RUN
     python -m cgdmer.pretrain --config_name coreecg-tiny --dataset DATASET --output_dir RUN
 
@@ -13,15 +13,32 @@ step (of several processes: at the next of --logging_steps) and end with code 14
 
 import argparse
 import sys
+from collections.abc import Sequence
+from typing import Any
 
-from cgdmer.training.arguments import parse_arguments
-from cgdmer.training.loop import pretrain
+from cgdmer.options import add_options, options_from
+from cgdmer.training.arguments import PretrainingArguments
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    options: argparse.Namespace = parse_arguments(arguments, description=__doc__)
+def parse_arguments(words: Sequence[str] | None = None) -> PretrainingArguments:
+    """The options in a command line.
+
+    Raises:
+        ConfigurationError: a value is out of range, or two contradict each other.
+    """
+    parser = argparse.ArgumentParser(
+        prog="cgdmer.pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_options(parser, PretrainingArguments)
+    return options_from(PretrainingArguments, parser.parse_args(words))
+
+
+def main(words: Sequence[str] | None = None) -> dict[str, Any]:
+    arguments = parse_arguments(words)
+    from cgdmer.training.loop import pretrain_model
+
     try:
-        return pretrain(options)
+        return pretrain_model(arguments)
     except KeyboardInterrupt as stopped:
         print(f"cgdmer.pretrain: stopped. {stopped}".rstrip(), file=sys.stderr)
         sys.exit(130)

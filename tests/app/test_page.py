@@ -10,8 +10,8 @@ import shutil
 import numpy as np
 import pytest
 
-from cgdmer.data.simulation import simulate_record
 from cgdmer.explanation.explaining import load_classifier
+from cgdmer.simulation.cohort import simulate_record
 from recordings import write_wfdb
 
 pytest.importorskip("gradio", reason="the page needs the extra `app`")

@@ -10,8 +10,8 @@ import pytest
 import wfdb
 
 from cgdmer.app.uploads import read_uploads
-from cgdmer.data.simulation import simulate_record
 from cgdmer.models.errors import CGDMERError, ECGInputError, RecordFileError
+from cgdmer.simulation.cohort import simulate_record
 from recordings import write_wfdb
 
 STATED = {"sampling_rate": "500", "lead_names": "I, II, V1", "unit": "mV"}

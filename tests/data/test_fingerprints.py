@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cgdmer.data.fingerprints import FILE_NAME, Fingerprints, fingerprints_of_rows, record_fingerprint
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.data.storage import FEATURES, record_to_row
 from cgdmer.models.errors import ModelFolderError
+from cgdmer.simulation.cohort import simulate_cohort
 
 
 @pytest.fixture(scope="module")

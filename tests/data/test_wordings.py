@@ -11,12 +11,12 @@ import pytest
 from transformers import AutoTokenizer
 
 import cgdmer.data.wordings as module
-from cgdmer.data.ptbxl import statement_sentence
-from cgdmer.data.simulated_conditions import ALL_CONDITIONS
-from cgdmer.data.snomed import snomed_statements
+from cgdmer.corpora.ptbxl import statement_sentence
+from cgdmer.corpora.snomed import snomed_statements
 from cgdmer.data.wordings import load_wordings
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.presets import preset_folder
+from cgdmer.simulation.conditions import ALL_CONDITIONS
 from cgdmer.training.pairs import MOST_HELD
 
 SCP = get_task("ptbxl-all").class_names

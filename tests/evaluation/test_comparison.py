@@ -6,9 +6,9 @@ import pyarrow.parquet
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cgdmer.cli import main
+from cgdmer.commands import main
 from cgdmer.evaluation.comparison import compare, write_scores
-from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.models.errors import CorpusError
 
 CLASSES = ("B", "A", "C")  # not in the order of the alphabet
@@ -19,7 +19,7 @@ def write(folder, scores, labels, order=None, **results):
     order = np.arange(len(labels)) if order is None else order
     folder.mkdir()
     (folder / "results.json").write_text(
-        json.dumps({"task": "ptbxl-super", "protocol": "repaired", "test_splits": ["test"], **results})
+        json.dumps({"task": "ptbxl-super", "protocol": "repaired", "splits": ["test"], **results})
     )
     evaluation = Evaluation(
         results={},
@@ -81,7 +81,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     labels, good, bad = sample()
     first = write(tmp_path / "first", good, labels)
     for name, folder in {
-        "test_splits": write(tmp_path / "a", bad, labels, test_splits=["validation", "test"]),
+        "splits": write(tmp_path / "a", bad, labels, splits=["validation", "test"]),
         "task": write(tmp_path / "b", bad, labels, task="ptbxl-sub"),
         "the same records": write(tmp_path / "c", bad, labels, np.arange(199)),
         "different labels": write(tmp_path / "d", bad, ~labels),

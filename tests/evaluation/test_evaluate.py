@@ -10,13 +10,9 @@ from transformers import AutoProcessor
 
 from cgdmer import CGDMERConfig, CGDMERModel
 from cgdmer.data.fingerprints import Fingerprints
-from cgdmer.data.simulation import simulate_cohort, simulate_record
 from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold
 from cgdmer.data.writing import write_dataset
-from cgdmer.evaluation import embedding_cache
-from cgdmer.evaluation.embedding_cache import EmbeddingCache
-from cgdmer.evaluation.embeddings import embed_prompts, embed_records
-from cgdmer.evaluation.evaluate import PROTOCOLS, evaluate, untrained_like
+from cgdmer.evaluation.evaluate_task import PROTOCOLS, evaluate_task, untrained_like
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.outputs import write_evaluation
 from cgdmer.evaluation.report import terminal_table, without_nan
@@ -24,8 +20,12 @@ from cgdmer.evaluation.robustness import DISTURBANCES
 from cgdmer.evaluation.splits import LabelledRows
 from cgdmer.evaluation.statistics import auroc_by_column
 from cgdmer.evaluation.tasks import Task, get_task
+from cgdmer.inference import embedding_cache
+from cgdmer.inference.embedding_cache import EmbeddingCache
+from cgdmer.inference.embeddings import embed_prompts, embed_records
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.presets import preset_folder
+from cgdmer.simulation.cohort import simulate_cohort, simulate_record
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,9 @@ def processor():
 
 @pytest.fixture(scope="module")
 def evaluation(model, processor, splits):
-    return evaluate(model, processor, splits, get_task("simulated"), fractions=(0.1, 1.0), shots=(3,), robustness=True)
+    return evaluate_task(
+        model, processor, splits, get_task("simulated"), fractions=(0.1, 1.0), shots=(3,), robustness=True
+    )
 
 
 def test_an_untrained_model_is_beside_and_near_chance(evaluation, splits):
@@ -69,7 +71,7 @@ def test_an_untrained_model_is_beside_and_near_chance(evaluation, splits):
 def test_probes_see_the_feature_that_was_asked_for(evaluation, model, processor, splits):
     task = get_task("simulated")
     how = {"fractions": (1.0,), "untrained": False}
-    found = evaluate(model, processor, splits, task, probed_feature="embeds", **how)
+    found = evaluate_task(model, processor, splits, task, probed_feature="embeds", **how)
     assert (evaluation.results["probed_feature"], found.results["probed_feature"]) == ("pooled", "embeds")
     assert np.array_equal(found.scores["zero-shot"], evaluation.scores["zero-shot"])
     of_task = PROTOCOLS["repaired"](splits, task, None)
@@ -80,13 +82,13 @@ def test_probes_see_the_feature_that_was_asked_for(evaluation, model, processor,
     assert np.allclose(found.scores["linear probe 100 %"][0], scores, atol=1e-4)
     assert not np.allclose(found.scores["linear probe 100 %"], evaluation.scores["linear probe 100 %"], atol=1e-2)
     with pytest.raises(ConfigurationError, match="pooled or embeds"):
-        evaluate(model, processor, splits, task, probed_feature="hidden", **how)
+        evaluate_task(model, processor, splits, task, probed_feature="hidden", **how)
 
 
 def test_f1_needs_validation_records_that_are_not_tested(evaluation, model, processor, splits):
     assert "macro_f1" in evaluation.results["measures"]["zero-shot"]
     task = get_task("simulated")
-    both = evaluate(model, processor, splits, task, ("validation", "test"), fractions=())
+    both = evaluate_task(model, processor, splits, task, ("validation", "test"), fractions=())
     assert "macro_f1" not in both.results["measures"]["zero-shot"]
 
 
@@ -131,7 +133,7 @@ def test_calibration_is_of_the_scores_that_the_model_gives(evaluation, model):
 
 
 def test_random_weights_are_measured_on_demand(model, processor, splits):
-    results = evaluate(model, processor, splits, get_task("simulated"), fractions=(), untrained=False).results
+    results = evaluate_task(model, processor, splits, get_task("simulated"), fractions=(), untrained=False).results
     assert results["untrained"] == {} and "zero-shot" in results["measures"]
 
 
@@ -156,12 +158,12 @@ def test_all_outputs_are_written(evaluation, tmp_path):
 
 def test_embeddings_are_computed_once(model, processor, splits, tmp_path, monkeypatch):
     task, arguments = get_task("simulated"), {"fractions": (), "cache": EmbeddingCache(tmp_path / "cache")}
-    first = without_nan(evaluate(model, processor, splits, task, **arguments).results)
+    first = without_nan(evaluate_task(model, processor, splits, task, **arguments).results)
     calls = []
     original = embedding_cache.embed_records
     monkeypatch.setattr(embedding_cache, "embed_records", lambda *a, **k: calls.append(1) or original(*a, **k))
     again = {"fractions": (), "cache": EmbeddingCache(tmp_path / "cache")}
-    assert without_nan(evaluate(model, processor, splits, task, **again).results) == first
+    assert without_nan(evaluate_task(model, processor, splits, task, **again).results) == first
     assert not calls
     # Whatever the embeddings depend on makes new ones: the weights, the settings, the records, what is done to them.
     part = LabelledRows(splits["test"], task.label_matrix(splits["test"]["labels"]), splits["test"]["patient_id"])
@@ -175,17 +177,17 @@ def test_embeddings_are_computed_once(model, processor, splits, tmp_path, monkey
     assert len(calls) == 4
     for path in (tmp_path / "cache").iterdir():
         path.write_bytes(path.read_bytes()[:100])  # cut off
-    assert without_nan(evaluate(model, processor, splits, task, **again).results) == first
+    assert without_nan(evaluate_task(model, processor, splits, task, **again).results) == first
 
 
 def test_records_and_patients_that_were_pretrained_on_are_refused(model, processor, splits):
     task, unseen = get_task("simulated"), Fingerprints.of(splits["train"])
-    clean = evaluate(model, processor, splits, task, fractions=(), trained_on=unseen).results
+    clean = evaluate_task(model, processor, splits, task, fractions=(), trained_on=unseen).results
     assert clean["overlap"] == {"records": 0, "patients": 0}
     seen = unseen | Fingerprints.of(splits["test"].select([0]))
     with pytest.raises(CorpusError, match="pretrained on 1 of the"):
-        evaluate(model, processor, splits, task, fractions=(), trained_on=seen)
-    told = evaluate(model, processor, splits, task, fractions=(), trained_on=seen, allow_overlap=True).results
+        evaluate_task(model, processor, splits, task, fractions=(), trained_on=seen)
+    told = evaluate_task(model, processor, splits, task, fractions=(), trained_on=seen, allow_overlap=True).results
     assert told["overlap"]["records"] == 1 <= told["overlap"]["patients"]
 
 
@@ -193,10 +195,12 @@ def test_in_domain_is_said(model, processor, splits):
     named = datasets.DatasetDict(splits)
     for split in named.values():
         split.info.dataset_name = "a-corpus"
-    arguments = {"fractions": (), "test_splits": ("validation", "test")}
+    arguments = {"fractions": (), "splits": ("validation", "test")}
     for corpora, expected in ((("a-corpus",), True), (("another",), False)):
         trained_on = Fingerprints(np.zeros(0, np.int64), np.zeros(0, np.int64), corpora)
-        results = evaluate(model, processor, named, get_task("simulated"), trained_on=trained_on, **arguments).results
+        results = evaluate_task(
+            model, processor, named, get_task("simulated"), trained_on=trained_on, **arguments
+        ).results
         assert results["in_domain"] is expected
 
 
@@ -221,15 +225,15 @@ def test_a_model_that_knows_the_labels_scores_one(model, processor, splits, monk
         embeds = labels.astype(float)
 
     monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
-    monkeypatch.setattr("cgdmer.evaluation.embedding_cache.embed_records", lambda *_, **__: Planted)
+    monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: Planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
-    results = evaluate(model, processor, alone, task, fractions=()).results
+    results = evaluate_task(model, processor, alone, task, fractions=()).results
     assert results["measures"]["zero-shot"]["macro_auroc"] == 1.0
 
 
 def test_pooled_splits_are_measured_together(model, processor, splits):
-    results = evaluate(
-        model, processor, splits, get_task("simulated"), test_splits=("validation", "test"), fractions=()
+    results = evaluate_task(
+        model, processor, splits, get_task("simulated"), splits=("validation", "test"), fractions=()
     ).results
     assert results["measures"]["zero-shot"]["records"] == len(splits["validation"]) + len(splits["test"])
 
@@ -237,17 +241,17 @@ def test_pooled_splits_are_measured_together(model, processor, splits):
 def test_a_patient_on_both_sides_is_refused(model, processor, splits):
     chosen_on = datasets.DatasetDict({**splits, "validation": splits["test"]})
     with pytest.raises(CorpusError, match="patients are in the validation split and in the test splits"):
-        evaluate(model, processor, chosen_on, get_task("simulated"), fractions=())
+        evaluate_task(model, processor, chosen_on, get_task("simulated"), fractions=())
     leaking = datasets.DatasetDict({**splits, "test": splits["train"].select(range(30))})
     with pytest.raises(CorpusError, match="patients are in the training split and in the test splits"):
-        evaluate(model, processor, leaking, get_task("simulated"))
+        evaluate_task(model, processor, leaking, get_task("simulated"))
 
 
 def test_a_corpus_without_the_tasks_labels_is_refused(model, processor, splits):
     with pytest.raises(CorpusError, match="ptbxl-super"):
-        evaluate(model, processor, splits, get_task("ptbxl-super"))
+        evaluate_task(model, processor, splits, get_task("ptbxl-super"))
     with pytest.raises(CorpusError, match="no split 'holdout'"):
-        evaluate(model, processor, splits, get_task("simulated"), test_splits=("holdout",))
+        evaluate_task(model, processor, splits, get_task("simulated"), splits=("holdout",))
 
 
 def test_embeddings_are_unit_vectors_in_the_order_of_the_records(model, processor, splits):
@@ -290,11 +294,13 @@ def test_a_model_that_knows_the_labels_fails_with_prompts_in_another_order(model
         return np.array([[float(one == other) for other in wordings] for one in given])
 
     monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
-    monkeypatch.setattr("cgdmer.evaluation.embedding_cache.embed_records", lambda *_, **__: Planted)
+    monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: Planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
 
     def zero_shot() -> float:
-        return evaluate(model, processor, alone, task, fractions=()).results["measures"]["zero-shot"]["macro_auroc"]
+        return evaluate_task(model, processor, alone, task, fractions=()).results["measures"]["zero-shot"][
+            "macro_auroc"
+        ]
 
     assert zero_shot() == 1.0
     assert asked == [wordings, wordings]
@@ -319,7 +325,7 @@ def cpsc2018(splits):
 
 def test_records_without_a_label_are_left_out_and_counted(model, processor, cpsc2018):
     task = get_task("cpsc2018")
-    results = evaluate(model, processor, cpsc2018, task, prompts="name", fractions=(1.0,)).results
+    results = evaluate_task(model, processor, cpsc2018, task, prompts="name", fractions=(1.0,)).results
     assert results["records_without_label"] == len(cpsc2018["test"]) // 5
     assert results["measures"]["zero-shot"]["records"] == len(cpsc2018["test"]) - len(cpsc2018["test"]) // 5
     fitted = results["measures"]["linear probe 100 %"]["training_records"]
@@ -328,10 +334,10 @@ def test_records_without_a_label_are_left_out_and_counted(model, processor, cpsc
 
 
 def test_the_published_protocol_names_itself_and_has_its_own_probe(model, processor, cpsc2018):
-    results = evaluate(model, processor, cpsc2018, get_task("cpsc2018"), protocol="as_published").results
+    results = evaluate_task(model, processor, cpsc2018, get_task("cpsc2018"), protocol="as_published").results
     names = ["zero-shot", *(f"published probe {percent} %" for percent in (1, 10, 100))]
     assert list(results["measures"]) == list(results["untrained"]) == names
     table = terminal_table(results)
     assert "protocol: as_published" in table and "published probe 100 %" in table
     with pytest.raises(ConfigurationError, match="no protocol 'published'"):
-        evaluate(model, processor, cpsc2018, get_task("cpsc2018"), protocol="published")
+        evaluate_task(model, processor, cpsc2018, get_task("cpsc2018"), protocol="published")

@@ -9,7 +9,6 @@ import re
 import numpy as np
 import pytest
 
-from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.report import (
     IN_DOMAIN,
@@ -19,6 +18,7 @@ from cgdmer.evaluation.report import (
     write_results_json,
 )
 from cgdmer.evaluation.statistics import measure
+from cgdmer.plotting.ecg_paper import RESEARCH_USE_ONLY
 
 CLASSES = ("NORM", "NST_", "left | right", "none of it", "HYP")
 
@@ -41,7 +41,7 @@ def make_results(**changes):
         "protocol": "repaired",
         "prompts": "descriptions",
         "probed_feature": "embeds",
-        "test_splits": ["test", "test_b"],
+        "splits": ["test", "test_b"],
         "in_domain": False,
         "records_without_label": 17,
         "measures": {"zero-shot": one(1.0), "linear probe 1 %": one(1.5), "linear probe 100 %": one(2.0)},

@@ -7,17 +7,17 @@ import datasets
 import numpy as np
 import pytest
 
-from cgdmer.cli import main
-from cgdmer.data.simulation import simulate_cohort
+from cgdmer.commands import main
 from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
-from cgdmer.evaluation.embedding_cache import EmbeddingCache
-from cgdmer.evaluation.embeddings import RecordFeatures
 from cgdmer.evaluation.report_retrieval import MOST_FREQUENT, RANDOM, RETRIEVED, retrieve_reports
 from cgdmer.families import load_model, load_processor
 from cgdmer.hub.results import read_results
+from cgdmer.inference.embedding_cache import EmbeddingCache
+from cgdmer.inference.embeddings import RecordFeatures
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.simulation.cohort import simulate_cohort
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,6 @@ def test_the_command_leaves_its_results(folder, tmp_path, capsys):
     assert main([*asked, "--report_retrieval", "--output_dir", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "report-retrieval.json").read_text())
     assert [one["task"] for one in read_results([tmp_path])] == ["simulated"]  # what a card is filled in from
-    assert results["test_splits"] == ["test"] and results["candidates"] > 10
+    assert results["splits"] == ["test"] and results["candidates"] > 10
     assert set(results["measures"]) == {RETRIEVED, RANDOM, MOST_FREQUENT}
     assert f"{results['measures'][RETRIEVED]['rougeL']:.3f}" in capsys.readouterr().out

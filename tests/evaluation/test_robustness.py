@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cgdmer.data.simulation import simulate_record
 from cgdmer.evaluation.robustness import DISTURBANCES, add_noise, lower_rate
 from cgdmer.models.ecg_record import keep_leads
 from cgdmer.models.errors import ECGInputError
+from cgdmer.simulation.cohort import simulate_record
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cgdmer.data.simulation import CONDITIONS
 from cgdmer.evaluation.label_tables import CPSC2018_CLASS_OF, CSN_ACRONYMS_OF
 from cgdmer.evaluation.prompt_sets import PROMPT_SETS, load_prompts
 from cgdmer.evaluation.splits import repaired_splits
 from cgdmer.evaluation.tasks import TASKS, get_task
 from cgdmer.models.errors import ConfigurationError
+from cgdmer.simulation.conditions import CONDITIONS
 
 # Positives in train/validation/test of the released files, classes in the order of their test files.
 RELEASED = {

@@ -12,12 +12,12 @@ import torch
 from scipy import stats
 
 from cgdmer import CGDMERECGModel, CGDMERModel
-from cgdmer.data.simulation import simulate_record
 from cgdmer.explanation.explaining import explain_record, load_classifier
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ECGInputError, ModelFolderError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.simulation.cohort import simulate_record
 
 LABEL = "premature ventricular beats"
 

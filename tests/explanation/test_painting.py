@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from cgdmer.data.simulation import simulate_record
-from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY, lead_places
 from cgdmer.explanation.explaining import Explanation
 from cgdmer.explanation.painting import plot_explanation, save_explanation_plot
 from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.plotting.ecg_paper import RESEARCH_USE_ONLY, lead_places
+from cgdmer.simulation.cohort import simulate_record
 
 
 def explanation_of(patches: dict[tuple[str, int], float], **changed) -> Explanation:

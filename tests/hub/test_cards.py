@@ -15,9 +15,8 @@ from tiny_hub_model import TINY_ECG, save_model, tiny_config
 from transformers import AutoConfig, AutoFeatureExtractor
 
 from cgdmer import CGDMERECGConfig, CGDMERForECGClassification, ECGFeatureExtractor
-from cgdmer.cli import main
-from cgdmer.data.ptbxl import PTBXL
-from cgdmer.data.simulation import simulate_cohort
+from cgdmer.commands import main
+from cgdmer.corpora.ptbxl import PTBXL
 from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.hub.cards import fill_card
@@ -25,9 +24,10 @@ from cgdmer.hub.publishing import push
 from cgdmer.hub.results import command_to_repeat, read_results, write_benchmark_results
 from cgdmer.models.errors import CorpusError, ModelFolderError, PublishingError
 from cgdmer.presets import preset_folder
+from cgdmer.pretrain import parse_arguments
+from cgdmer.simulation.cohort import simulate_cohort
 from cgdmer.training import run_summary
-from cgdmer.training.arguments import parse_arguments
-from cgdmer.training.loop import pretrain
+from cgdmer.training.loop import pretrain_model
 
 REPOSITORY = "lab/tiny-ecg"
 ABSENT = object()
@@ -53,9 +53,9 @@ def made(tmp_path_factory) -> dict[str, Path]:
     tiny_config().save_pretrained(folder / "preset")
     options = ["--config_name", str(folder / "preset"), "--dataset", str(folder / "ecgs"), "--report_to", "none"]
     options += ["--output_dir", str(folder / "run"), "--max_train_steps", "2", "--per_device_train_batch_size", "8"]
-    pretrain(parse_arguments([*options, "--text_source", "statements", "--noise", "0.02"]))
+    pretrain_model(parse_arguments([*options, "--text_source", "statements", "--noise", "0.02"]))
     asked = ["evaluate", str(folder / "run"), "--dataset", str(folder / "ecgs"), "--tasks", "simulated"]
-    asked += ["--skip_linear_probe", "--output_dir", str(folder / "results"), "--test_splits", "validation", "test"]
+    asked += ["--skip_linear_probe", "--output_dir", str(folder / "results"), "--splits", "validation", "test"]
     assert main(asked) == 0
     # What more records would add: the same values under other names.
     path = folder / "results" / "simulated" / "results.json"
@@ -289,7 +289,7 @@ def changed(results: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("measures/zero-shot/macro_auroc_interval", ABSENT, "lacks macro_auroc_interval"),
         ("measures/zero-shot/macro_auroc_interval", [0.5], "has not two ends"),
         ("untrained", {"zero-shot": 1}, "untrained.zero-shot is of type int"),
-        ("test_splits", "test", "test_splits is of type str"),
+        ("splits", "test", "splits is of type str"),
         ("overlap", {"records": 1}, "overlap lacks patients"),
         ("groups", {"sex": [{}]}, r"groups.sex\[0\] lacks name"),
         ("groups", {"sex": [{"name": "women"}]}, "no measures"),

@@ -10,10 +10,10 @@ from huggingface_hub import HfApi
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import ShardedDataset
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.models.errors import CorpusError
+from cgdmer.simulation.cohort import simulate_cohort
 
 REPOSITORY = "lab/ecgs"
 

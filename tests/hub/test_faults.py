@@ -14,7 +14,7 @@ from stand_in import Fault, planted
 from tiny_hub_model import save_model
 
 from cgdmer import CGDMERForZeroShot, ECGProcessor
-from cgdmer.cli import main
+from cgdmer.commands import main
 from cgdmer.hub.publishing import commit_folder, push
 from cgdmer.hub.staging import stage_model
 from cgdmer.models.errors import ModelFolderError, PublishingError

@@ -23,7 +23,7 @@ from cgdmer import (
     ECGFeatureExtractor,
     ECGProcessor,
 )
-from cgdmer.cli import main
+from cgdmer.commands import main
 from cgdmer.hub.publishing import push
 from cgdmer.models import hub_folder
 from cgdmer.presets import SHIPPED_MODEL

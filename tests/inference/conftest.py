@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from transformers import pipeline
 
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.simulation.cohort import simulate_cohort
 
 
 @pytest.fixture(scope="session")

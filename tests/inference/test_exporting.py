@@ -16,14 +16,14 @@ import torch
 from transformers import AutoProcessor, pipeline
 
 from cgdmer import CGDMERConfig, CGDMERModel, ECGFeatureExtractor, ECGRecord, read_wfdb
-from cgdmer.cli import main
-from cgdmer.data.simulation import simulate_cohort
+from cgdmer.commands import main
 from cgdmer.inference import exporting
 from cgdmer.inference.exporting import export_onnx
 from cgdmer.models.configuration_ecg_encoders import ECGViTConfig
 from cgdmer.models.errors import ECGInputError, ExportError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.presets import SHIPPED_MODEL, preset_folder
+from cgdmer.simulation.cohort import simulate_cohort
 
 LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 

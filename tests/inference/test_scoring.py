@@ -18,15 +18,15 @@ import torch
 from torch.nn import functional as F
 
 from cgdmer import read_wfdb
-from cgdmer.cli import main
-from cgdmer.data.simulation import simulate_record
+from cgdmer.commands import main
 from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.inference import growing_table, scoring
 from cgdmer.inference.growing_table import GrowingTable
-from cgdmer.inference.scoring import read_labels, score_records
+from cgdmer.inference.scoring import read_labels, score_recordings
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.simulation.cohort import simulate_record
 from clinic_writers import WRITERS
 from recordings import with_frank_leads, write_wfdb
 
@@ -64,10 +64,10 @@ def rows_of(path: Path) -> dict[str, dict]:
     return {row["record_id"]: row for row in pyarrow.parquet.read_table(path).to_pylist()}
 
 
-@pytest.mark.parametrize(("batch_size", "num_workers"), [(64, 2), (3, 0)])
-def test_scores_are_those_of_the_pipeline(folder, classify, tmp_path, batch_size, num_workers):
-    answer = score_records(
-        folder, tmp_path / "out.parquet", LABELS, embeddings=True, batch_size=batch_size, num_workers=num_workers
+@pytest.mark.parametrize(("batch_size", "num_proc"), [(64, 2), (3, 0)])
+def test_scores_are_those_of_the_pipeline(folder, classify, tmp_path, batch_size, num_proc):
+    answer = score_recordings(
+        folder, tmp_path / "out.parquet", LABELS, embeddings=True, batch_size=batch_size, num_proc=num_proc
     )
     assert (answer["records"], answer["unreadable"]) == (8, 3)
     table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
@@ -94,7 +94,7 @@ def test_scores_are_those_of_the_pipeline(folder, classify, tmp_path, batch_size
 
 
 def test_embeddings_are_unit_vectors_averaged_over_windows(folder, classify, tmp_path):
-    score_records(folder, tmp_path / "out.parquet", LABELS, embeddings=True, num_workers=0)
+    score_recordings(folder, tmp_path / "out.parquet", LABELS, embeddings=True, num_proc=0)
     rows = rows_of(tmp_path / "out.parquet")
     for record_id in READABLE:
         inputs = dict(classify.processor(ecg=read_wfdb(folder / record_id), windows=True, return_tensors="pt"))
@@ -107,24 +107,24 @@ def test_embeddings_are_unit_vectors_averaged_over_windows(folder, classify, tmp
 
 def test_a_prepared_dataset_by_split_and_as_a_whole(dataset_folder, classify, tmp_path):
     splits = load_dataset_folder(dataset_folder)
-    score_records(dataset_folder, tmp_path / "test.parquet", LABELS, split="test", num_workers=0)
+    score_recordings(dataset_folder, tmp_path / "test.parquet", LABELS, splits=["test"], num_proc=0)
     rows = rows_of(tmp_path / "test.parquet")
     records = [row_to_record(row) for row in splits["test"]]
     assert list(rows) == [record.record_id for record in records] and rows
     for record in records:
         expected = {one["label"]: one["score"] for one in classify(record, candidate_labels=LABELS)}
         assert {label: rows[record.record_id][label] for label in LABELS} == pytest.approx(expected, abs=1e-6)
-    answer = score_records(dataset_folder, tmp_path / "all.parquet", LABELS, num_workers=0)
+    answer = score_recordings(dataset_folder, tmp_path / "all.parquet", LABELS, num_proc=0)
     assert answer["records"] == sum(map(len, splits.values())) == 30
     with pytest.raises(CorpusError, match=r"no split 'holdout'\. It has train, validation, test"):
-        score_records(dataset_folder, tmp_path / "x.parquet", LABELS, split="holdout")
+        score_recordings(dataset_folder, tmp_path / "x.parquet", LABELS, splits=["holdout"])
 
 
 def test_a_folder_of_which_nothing_can_be_read_has_rows_all_the_same(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "in")
     for signals in (tmp_path / "in").rglob("*.dat"):
         signals.unlink()
-    answer = score_records(tmp_path / "in", tmp_path / "out.parquet", LABELS, embeddings=True, num_workers=0)
+    answer = score_recordings(tmp_path / "in", tmp_path / "out.parquet", LABELS, embeddings=True, num_proc=0)
     assert answer["records"] == answer["unreadable"] == 8
     assert all("does not exist" in row["error"] for row in rows_of(tmp_path / "out.parquet").values())
 
@@ -145,14 +145,14 @@ def run_killed_at(monkeypatch, name: str, count: int, *arguments, **options) -> 
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(growing_table.GrowingTable, name, planted)
-        score_records(*arguments, **options)
+        score_recordings(*arguments, **options)
 
 
 def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(growing_table, "ROWS_A_PART", 8)
-    arguments = {"embeddings": True, "batch_size": 4, "num_workers": 0}
+    arguments = {"embeddings": True, "batch_size": 4, "num_proc": 0}
     whole, output = tmp_path / "whole.parquet", tmp_path / "out.parquet"
-    score_records(dataset_folder, whole, LABELS, **arguments)
+    score_recordings(dataset_folder, whole, LABELS, **arguments)
     run_killed_at(monkeypatch, "append", 4, dataset_folder, output, LABELS, **arguments)
     partial = tmp_path / "out.parquet.partial"
     assert [path.name for path in sorted(partial.glob("*.parquet"))] == ["000000000000.parquet"]
@@ -162,7 +162,7 @@ def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeyp
     run_killed_at(monkeypatch, "finish", 1, dataset_folder, output, LABELS, **arguments)
     assert (partial / "000000000000.parquet").stat().st_mtime_ns == before  # its records were not read again
     assert not output.exists()
-    answer = score_records(dataset_folder, output, LABELS, **arguments)
+    answer = score_recordings(dataset_folder, output, LABELS, **arguments)
     assert answer["records"] == 30
     assert output.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "whole.parquet"]
@@ -171,19 +171,19 @@ def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeyp
 def test_only_what_is_missing_is_computed_again(dataset_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(growing_table, "ROWS_A_PART", 8)
     output = tmp_path / "out.parquet"
-    run_killed_at(monkeypatch, "append", 6, dataset_folder, output, LABELS, batch_size=4, num_workers=0)
+    run_killed_at(monkeypatch, "append", 6, dataset_folder, output, LABELS, batch_size=4, num_proc=0)
     original, firsts = scoring.encode_records, []
     monkeypatch.setattr(scoring, "encode_records", lambda *a, **k: firsts.append(k["first"]) or original(*a, **k))
     damaged = tmp_path / "out.parquet.partial" / "000000000008.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-9])  # as a power failure may leave it
-    score_records(dataset_folder, output, LABELS, batch_size=4, num_workers=0)
+    score_recordings(dataset_folder, output, LABELS, batch_size=4, num_proc=0)
     assert firsts == [8]
 
 
 KILLED_RUN = """
 import os, signal, sys
 from cgdmer.inference import growing_table
-from cgdmer.inference.scoring import score_records
+from cgdmer.inference.scoring import score_recordings
 
 growing_table.ROWS_A_PART = 4
 flush = growing_table.GrowingTable.flush
@@ -194,7 +194,7 @@ def flush_and_die(table):
         os.kill(os.getpid(), signal.SIGKILL)
 
 growing_table.GrowingTable.flush = flush_and_die
-score_records(sys.argv[1], sys.argv[2], sys.argv[3:], batch_size=4, num_workers=1)
+score_recordings(sys.argv[1], sys.argv[2], sys.argv[3:], batch_size=4, num_proc=1)
 """
 
 
@@ -207,8 +207,8 @@ def test_sigkill_leaves_what_is_finished_and_no_process(dataset_folder, tmp_path
         _, errors = killed.communicate(timeout=3600)
     assert killed.returncode == -signal.SIGKILL, errors.decode()[-2000:]
     assert not output.exists() and len(list((tmp_path / "out.parquet.partial").glob("*.parquet"))) == 2
-    score_records(dataset_folder, output, LABELS, batch_size=4, num_workers=0)
-    score_records(dataset_folder, whole, LABELS, batch_size=4, num_workers=0)
+    score_recordings(dataset_folder, output, LABELS, batch_size=4, num_proc=0)
+    score_recordings(dataset_folder, whole, LABELS, batch_size=4, num_proc=0)
     assert output.read_bytes() == whole.read_bytes()
 
 
@@ -222,7 +222,7 @@ def test_ctrl_c_keeps_all_rows_and_says_where(dataset_folder, tmp_path, monkeypa
 
     monkeypatch.setattr(scoring, "_rows", interrupted)
     command = ["score", str(dataset_folder), str(tmp_path / "out.parquet"), "--labels", *LABELS]
-    assert main([*command, "--batch_size", "4", "--num_workers", "0"]) == 130
+    assert main([*command, "--batch_size", "4", "--num_proc", "0"]) == 130
     assert "out.parquet.partial: start the same command again" in capsys.readouterr().err
     kept = pyarrow.parquet.read_table(tmp_path / "out.parquet.partial" / "000000000000.parquet")
     assert len(kept) == 12
@@ -230,24 +230,24 @@ def test_ctrl_c_keeps_all_rows_and_says_where(dataset_folder, tmp_path, monkeypa
 
 def test_another_job_is_refused(folder, dataset_folder, tmp_path, monkeypatch):
     output = tmp_path / "out.parquet"
-    run_killed_at(monkeypatch, "finish", 1, folder, output, LABELS, num_workers=0)
+    run_killed_at(monkeypatch, "finish", 1, folder, output, LABELS, num_proc=0)
     with pytest.raises(CorpusError, match=r"differs in: labels\."):
-        score_records(folder, output, [*LABELS, "sinus rhythm"], num_workers=0)
+        score_recordings(folder, output, [*LABELS, "sinus rhythm"], num_proc=0)
     with pytest.raises(CorpusError, match=r"differs in: labels\."):
-        score_records(folder, output, LABELS[::-1], num_workers=0)
+        score_recordings(folder, output, LABELS[::-1], num_proc=0)
     with pytest.raises(CorpusError, match=r"differs in: records\."):
-        score_records(dataset_folder, output, LABELS, num_workers=0)
+        score_recordings(dataset_folder, output, LABELS, num_proc=0)
     with pytest.raises(CorpusError, match=r"differs in: embeddings\."):
-        score_records(folder, output, LABELS, embeddings=True, num_workers=0)
+        score_recordings(folder, output, LABELS, embeddings=True, num_proc=0)
     shutil.copytree(SHIPPED_MODEL, tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "score_bias": 0.0}))
     with pytest.raises(CorpusError, match=r"differs in: model\."):  # another calibration
-        score_records(folder, output, LABELS, tmp_path / "model", num_workers=0)
+        score_recordings(folder, output, LABELS, tmp_path / "model", num_proc=0)
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    score_records(folder, output, LABELS, tmp_path / "model", num_workers=0)  # the same under another name
+    score_recordings(folder, output, LABELS, tmp_path / "model", num_proc=0)  # the same under another name
     with pytest.raises(CorpusError, match="exists already"):
-        score_records(folder, output, LABELS, num_workers=0)
+        score_recordings(folder, output, LABELS, num_proc=0)
 
 
 @pytest.mark.parametrize(
@@ -260,28 +260,28 @@ def test_another_job_is_refused(folder, dataset_folder, tmp_path, monkeypatch):
         (["a"], {"leads": ["I", "VX"]}, ECGInputError, "'VX' is not one of the twelve"),
         (["a"], {"leads": ["I", "i"]}, ECGInputError, "more than once"),
         (["a"], {"batch_size": 0}, ConfigurationError, "batch_size is 0"),
-        (["a"], {"num_workers": -1}, ConfigurationError, "num_workers -1"),
+        (["a"], {"num_proc": -1}, ConfigurationError, "num_proc -1"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(folder, tmp_path, labels, options, error, message):
     with pytest.raises(error, match=message):
-        score_records(folder, tmp_path / "out.parquet", labels, **options)
+        score_recordings(folder, tmp_path / "out.parquet", labels, **options)
     assert not list(tmp_path.iterdir())
 
 
 def test_folders_that_cannot_be_listed_whole_are_refused(folder, tmp_path):
     with pytest.raises(CorpusError, match="not a folder"):
-        score_records(tmp_path / "absent", tmp_path / "out.parquet", LABELS)
+        score_recordings(tmp_path / "absent", tmp_path / "out.parquet", LABELS)
     (tmp_path / "in").mkdir()
     with pytest.raises(CorpusError, match="holds no recordings"):
-        score_records(tmp_path / "in", tmp_path / "out.parquet", LABELS)
+        score_recordings(tmp_path / "in", tmp_path / "out.parquet", LABELS)
     (tmp_path / "in" / "link").symlink_to(folder)
     with pytest.raises(CorpusError, match="link is a symbolic link to a folder"):
-        score_records(tmp_path / "in", tmp_path / "out.parquet", LABELS)
+        score_recordings(tmp_path / "in", tmp_path / "out.parquet", LABELS)
     (tmp_path / "other.parquet.partial").mkdir()
     (tmp_path / "other.parquet.partial" / "mine.txt").write_text("something else")
     with pytest.raises(CorpusError, match="holds something else"):
-        score_records(folder, tmp_path / "other.parquet", LABELS)
+        score_recordings(folder, tmp_path / "other.parquet", LABELS)
     assert [path.name for path in (tmp_path / "other.parquet.partial").iterdir()] == ["mine.txt"]
 
 
@@ -289,7 +289,7 @@ def test_the_command_says_how_many_failed_and_what_it_is_not(folder, tmp_path, c
     (tmp_path / "labels.txt").write_text("\ufeffatrial fibrillation\n\n  left bundle branch block \nnormal ECG")
     assert read_labels(tmp_path / "labels.txt") == LABELS
     command = ["score", str(folder), str(tmp_path / "out.parquet"), "--labels_file", str(tmp_path / "labels.txt")]
-    assert main([*command, "--num_workers", "0"]) == 0
+    assert main([*command, "--num_proc", "0"]) == 0
     printed = capsys.readouterr().out.strip().splitlines()
     assert printed[-2].startswith("8 records in ") and "3 could not be read" in printed[-2]
     assert printed[-1] == "Research use only. Not a medical device."
@@ -306,7 +306,7 @@ def test_files_of_the_clinic_in_a_folder(classify, tmp_path):
     for number, (suffix, writer) in enumerate(WRITERS.values()):
         writer(folder / f"{number}{suffix.upper()}", counts, 1.0, record.sampling_rate, record.lead_names)
     (folder / "web.xml").write_text("<html/>")
-    answer = score_records(folder, tmp_path / "out.parquet", LABELS, num_workers=0)
+    answer = score_recordings(folder, tmp_path / "out.parquet", LABELS, num_proc=0)
     rows = rows_of(tmp_path / "out.parquet")
     assert list(rows) == ["0.DCM", "1.EDF", "2.XML", "3.XML", "one", "web.xml"] and answer["unreadable"] == 1
     assert "'html'" in rows.pop("web.xml")["error"]
@@ -321,7 +321,7 @@ def test_other_channels_than_the_twelve_leads_are_left_out_by_naming_those(class
     rows = {}
     for name, leads in {"twelve": None, "fifteen": STANDARD_LEADS, "all": None, "turned": ("V1", "I")}.items():
         source, output = tmp_path / ("twelve" if name == "twelve" else "fifteen"), tmp_path / f"{name}.parquet"
-        score_records(source, output, LABELS, leads=leads, num_workers=0)
+        score_recordings(source, output, LABELS, leads=leads, num_proc=0)
         rows[name] = rows_of(output)["one"]
     assert "'vx' is not one of the twelve" in rows["all"]["error"]
     for label in LABELS:
@@ -329,7 +329,7 @@ def test_other_channels_than_the_twelve_leads_are_left_out_by_naming_those(class
     two = replace(record, signal=record.signal[[0, 6]], lead_names=("I", "V1"))
     for scored in classify(two, candidate_labels=LABELS):
         assert rows["turned"][scored["label"]] == pytest.approx(scored["score"], abs=1e-4)
-    score_records(dataset_folder, tmp_path / "one.parquet", LABELS, leads=["I"], num_workers=0)
+    score_recordings(dataset_folder, tmp_path / "one.parquet", LABELS, leads=["I"], num_proc=0)
     known, scored = row_to_record(load_dataset_folder(dataset_folder)["train"][0]), rows_of(tmp_path / "one.parquet")
     alone = replace(known, signal=known.signal[:1], lead_names=("I",), gain=None, baseline=None)
     for row in classify(alone, candidate_labels=LABELS):
@@ -337,9 +337,9 @@ def test_other_channels_than_the_twelve_leads_are_left_out_by_naming_those(class
 
 
 def test_a_run_goes_on_with_the_same_leads_alone(folder, tmp_path, monkeypatch):
-    run_killed_at(monkeypatch, "finish", 1, folder, tmp_path / "out.parquet", LABELS, num_workers=0)
+    run_killed_at(monkeypatch, "finish", 1, folder, tmp_path / "out.parquet", LABELS, num_proc=0)
     with pytest.raises(CorpusError, match=r"differs in: records\."):
-        score_records(folder, tmp_path / "out.parquet", LABELS, leads=["I"], num_workers=0)
+        score_recordings(folder, tmp_path / "out.parquet", LABELS, leads=["I"], num_proc=0)
 
 
 # The table itself.
@@ -406,7 +406,7 @@ def test_a_run_that_is_killed_can_be_started_again_at_once(dataset_folder, tmp_p
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
         killed.wait(timeout=3600)
     assert killed.returncode == -signal.SIGKILL
-    assert score_records(dataset_folder, output, LABELS, batch_size=4, num_workers=0)["records"] == 30
+    assert score_recordings(dataset_folder, output, LABELS, batch_size=4, num_proc=0)["records"] == 30
 
 
 def test_rows_that_went_missing_are_no_finished_file(tmp_path):
@@ -484,8 +484,8 @@ def test_names_that_are_not_utf8_are_rows_too(folder, tmp_path, monkeypatch):
     except OSError:
         pytest.skip("the file system takes UTF-8 names alone")
     output = tmp_path / "out.parquet"
-    run_killed_at(monkeypatch, "finish", 1, source, output, LABELS, num_workers=1)
-    assert score_records(source, output, LABELS, num_workers=1)["unreadable"] == 1
+    run_killed_at(monkeypatch, "finish", 1, source, output, LABELS, num_proc=1)
+    assert score_recordings(source, output, LABELS, num_proc=1)["unreadable"] == 1
     rows = rows_of(output)
     assert list(rows) == ["caf\\udce9", "short"] and "caf\\udce9" in rows["caf\\udce9"]["error"]
 
@@ -501,7 +501,7 @@ def test_a_file_of_labels_has_a_bound(tmp_path):
 
 def test_names_and_files_that_cannot_be_meant(tmp_path):
     with pytest.raises(ConfigurationError, match=r"out.csv: the table is written as Parquet"):
-        score_records(tmp_path, tmp_path / "out.csv", LABELS)
+        score_recordings(tmp_path, tmp_path / "out.csv", LABELS)
     labels = tmp_path / "labels.txt"
     for content, message in (("\n \n", "holds no label"), ("AF\nSR\n AF\n", "holds the label 'AF' more than once")):
         labels.write_text(content)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from cgdmer.cli import main
+from cgdmer.commands import main
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder, row_to_record
-from cgdmer.evaluation import embedding_cache
-from cgdmer.evaluation.embedding_cache import EmbeddingCache
-from cgdmer.evaluation.embeddings import embed_records, embed_texts
+from cgdmer.inference import embedding_cache
+from cgdmer.inference.embedding_cache import EmbeddingCache
+from cgdmer.inference.embeddings import embed_records, embed_texts
 from cgdmer.inference.search import nearest, search_dataset, search_records, search_reports
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError, RecordFileError
 from recordings import write_wfdb
@@ -162,7 +162,7 @@ def test_the_command_answers_as_the_functions_do(dataset_folder, records, classi
 
 
 def test_a_split_is_searched_by_itself(dataset_folder, tmp_path):
-    found = search_dataset(dataset_folder, QUERY, split="test", top=100, cache_dir=tmp_path)
+    found = search_dataset(dataset_folder, QUERY, splits=["test"], top=100, cache_dir=tmp_path)
     own = load_dataset_folder(dataset_folder)["test"]["record_id"]
     assert sorted(row["record_id"] for row in found) == sorted(own)
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_searched_for_is_refused(dataset_folder, records, tmp_pat
     with pytest.raises(ConfigurationError, match="top is 0"):
         search_dataset(dataset_folder, QUERY, top=0, cache_dir=tmp_path)
     with pytest.raises(CorpusError, match="no split 'holdout'"):
-        search_dataset(dataset_folder, QUERY, split="holdout")
+        search_dataset(dataset_folder, QUERY, splits=["holdout"])
     assert not list(tmp_path.iterdir())  # nothing was embedded for it
     with pytest.raises(RecordFileError, match="does not exist"):
         search_dataset(dataset_folder, record="nobody")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.masking import mask_patches
+from cgdmer.simulation.cohort import simulate_cohort
 
 LIMB = 6
 # Einthoven and Goldberger: I, II, III, aVR, aVL, aVF as combinations of I and II.

@@ -21,12 +21,12 @@ from cgdmer import (
     ECGRecord,
     read_wfdb,
 )
-from cgdmer.data.simulation import simulate_record
 from cgdmer.models.errors import ECGInputError, ModelFolderError, RecordFileError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.pipeline_ecg_classification import ECGClassificationPipeline
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
 from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.simulation.cohort import simulate_record
 from clinic_writers import write_aecg
 from recordings import write_wfdb
 

@@ -16,12 +16,12 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from transformers import pipeline
 from transformers.dynamic_module_utils import get_imports
 
-from cgdmer.data.simulation import simulate_record
 from cgdmer.models import reading_record
 from cgdmer.models.errors import ECGInputError, RecordFileError
 from cgdmer.models.leads import STANDARD_LEADS, known_spelling
 from cgdmer.models.reading_record import read_record
 from cgdmer.models.reading_wfdb import read_wfdb
+from cgdmer.simulation.cohort import simulate_record
 from clinic_writers import PATIENT, WRITERS, dicom_group, save_dicom
 from recordings import write_wfdb
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from cgdmer.data.corpora import CORPORA
-from cgdmer.data.tables import read_json_object, read_table, read_text, table_columns
+from cgdmer.corpora.register import CORPORA
 from cgdmer.evaluation.comparison import compare
+from cgdmer.files.tables import read_json_object, read_table, read_text, table_columns
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.reading_aecg import _DIGITS
 

@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cgdmer import CGDMERECGConfig, ECGFeatureExtractor
-from cgdmer.data.corpus import CorpusRow
-from cgdmer.data.snomed import read_snomed_row
+from cgdmer.corpora.corpus import CorpusRow
+from cgdmer.corpora.snomed import read_snomed_row
 from cgdmer.data.storage import SkippedRecord, record_to_row
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, ECGInputWarning

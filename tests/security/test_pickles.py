@@ -25,10 +25,10 @@ from cgdmer.data.fingerprints import FILE_NAME, Fingerprints
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.comparison import compare
-from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.prompt_sets import load_prompts
 from cgdmer.evaluation.splits import read_split_files
 from cgdmer.evaluation.tasks import get_task
+from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ModelFolderError, RecordFileError
 from cgdmer.presets import SHIPPED_MODEL
 from cgdmer.training.setup import load_text_tower

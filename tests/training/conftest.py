@@ -9,10 +9,10 @@ import pytest
 from transformers import BertConfig
 
 from cgdmer import CGDMERConfig
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.presets import preset_folder
+from cgdmer.simulation.cohort import simulate_cohort
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from accelerate.utils import DistributedType
 
 from cgdmer import CGDMERConfig, CGDMERForPreTraining
 from cgdmer.training.cached_gradients import backward_in_chunks
-from cgdmer.training.checkpoints import Checkpoints, Position
+from cgdmer.training.checkpoints import Checkpoints, RunPosition
 from cgdmer.training.sharding import keep_word_embeddings_whole, whole_model
 
 
@@ -70,7 +70,7 @@ class Run:
 def stop_and_resume(case: dict, accelerator: Accelerator, folder: Path) -> dict:
     run = Run(case, accelerator, folder, seed=0)
     losses = run.go(range(2))
-    path = run.checkpoints.save("step_2", *run.parts, Position(2, 0, 2), {"seed": 0})
+    path = run.checkpoints.save("step_2", *run.parts, RunPosition(2, 0, 2), {"seed": 0})
     losses += run.go(range(2, 4))
     resumed = Run(case, accelerator, folder, seed=1)
     before = resumed.weights()

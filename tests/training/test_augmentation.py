@@ -4,10 +4,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.leads import STANDARD_LEADS
-from cgdmer.training.arguments import parse_arguments
+from cgdmer.pretrain import parse_arguments
+from cgdmer.simulation.cohort import simulate_cohort
 from cgdmer.training.augmentation import Augmentation
 
 

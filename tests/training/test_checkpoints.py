@@ -15,7 +15,7 @@ from accelerate import Accelerator
 
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.training import checkpoints as module
-from cgdmer.training.checkpoints import MANIFEST, Checkpoints, Position, drop_metrics_beyond, write_manifest
+from cgdmer.training.checkpoints import MANIFEST, Checkpoints, RunPosition, drop_metrics_beyond, write_manifest
 
 CONFIGURATION = {"seed": 0, "data": {"rows": 10, "records": "ab"}}
 FILES = ("model.safetensors", "optimizer.safetensors", "training_state.json", "rank_0.json")
@@ -45,7 +45,7 @@ class Run:
     def save(self, configuration=CONFIGURATION, extra=None) -> Path:
         return self.checkpoints.save(
             f"step_{self.step}",
-            *(self.model, self.optimizer, self.scheduler, Position(self.step, 0, self.step), configuration, extra),
+            *(self.model, self.optimizer, self.scheduler, RunPosition(self.step, 0, self.step), configuration, extra),
         )
 
     def load(self, path: Path, configuration=CONFIGURATION):
@@ -164,7 +164,7 @@ def test_a_planted_pickle_is_not_executed(tmp_path, name, write):
     with open(path / name, "wb") as file:
         write(Planted(tmp_path / "executed"), file)
     (path / MANIFEST).unlink()
-    write_manifest(path, Position(1, 0, 1), CONFIGURATION)
+    write_manifest(path, RunPosition(1, 0, 1), CONFIGURATION)
     assert run.checkpoints.find("latest") == path  # its manifest fits
     with pytest.raises(ModelFolderError, match=name):
         run.load(path)
@@ -177,5 +177,5 @@ def test_metrics_beyond_the_checkpoint_are_dropped(tmp_path):
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 8, "lo'
     for batch, left in ((0, 3), (5, 2)):
         path.write_text(text)
-        drop_metrics_beyond(path, Position(4, 1, batch))
+        drop_metrics_beyond(path, RunPosition(4, 1, batch))
         assert [json.loads(line) for line in path.read_text().splitlines()] == lines[:left]

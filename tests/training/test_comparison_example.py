@@ -23,9 +23,9 @@ from transformers import AutoFeatureExtractor
 
 from cgdmer import CGDMERForECGClassification
 from cgdmer.evaluation import statistics
-from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.tasks import get_task
-from cgdmer.families import PRETRAINING, class_for, ecg_config_of
+from cgdmer.families import Purpose, class_for, ecg_config_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "comparison"
@@ -70,7 +70,7 @@ def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
     assert extractor.patch_length == ecg_config_of(config).patch_length
     assert extractor.normalization == "fixed"  # as the committed rows were measured; presets take offsets off
     full = rows.write_preset(tmp_path / "full", rows.read_row("full", FOLDER / "base.json"))
-    sizes = [class_for(one, PRETRAINING)(one).ecg_model.num_parameters() for one in (config, full)]
+    sizes = [class_for(one, Purpose.PRETRAINING)(one).ecg_model.num_parameters() for one in (config, full)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
     assert (config.to_dict() == full.to_dict()) == (name in ("full", "random_init", "supervised"))
 
@@ -78,7 +78,7 @@ def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
 def test_superclasses_alone_are_asked_for_by_their_statements(compared, cohort_folder, tmp_path, monkeypatch):
     options = Namespace(dataset=cohort_folder, output_dir=tmp_path, csv=tmp_path / "results.csv", minutes=0.02)
     options.tasks, options.max_train_steps = ["ptbxl-super", "ptbxl-sub"], None
-    options.test_splits, options.fractions = ["test"], [1.0]
+    options.splits, options.fractions = ["test"], [1.0]
     asked = {}
 
     def note(model, processor, splits, task, *, prompts, **how):
@@ -179,7 +179,7 @@ def test_steps_are_those_that_fit_the_minutes(compared):
 @pytest.mark.slow
 def test_another_seed_makes_as_many_steps_wherever_it_runs(compared, cohort_folder, tmp_path):
     options = Namespace(dataset=cohort_folder, output_dir=tmp_path, csv=compared / "results.csv", minutes=0.02)
-    options.tasks, options.test_splits, options.fractions, options.max_train_steps = (
+    options.tasks, options.splits, options.fractions, options.max_train_steps = (
         ["simulated"],
         ["test"],
         [1.0],
@@ -189,7 +189,7 @@ def test_another_seed_makes_as_many_steps_wherever_it_runs(compared, cohort_fold
     other.measure_a_step()
     assert not list(other.place.glob("timing*"))
     assert other._steps() == int(of(compared, "full", 0)[0]["steps"])
-    for name, value in (("tasks", ["ptbxl-super"]), ("minutes", 6.0), ("test_splits", ["validation"])):
+    for name, value in (("tasks", ["ptbxl-super"]), ("minutes", 6.0), ("splits", ["validation"])):
         with pytest.raises(ConfigurationError, match=rf"results_protocol.json: the rows were measured with {name}"):
             run._Protocol(Namespace(**{**vars(options), name: value}))
 
@@ -249,7 +249,7 @@ def test_the_committed_results_can_be_gone_on_with(cohort_folder, tmp_path, caps
     for name in names:
         shutil.copy(FOLDER / name, tmp_path)
     how = ["--dataset", str(cohort_folder), "--output_dir", str(tmp_path / "work"), "--csv", str(tmp_path / names[0])]
-    run.main([*how, "--test_splits", "validation", "test", "--rows", "full", "random_init", "--seeds", "0"])
+    run.main([*how, "--splits", "validation", "test", "--rows", "full", "random_init", "--seeds", "0"])
     assert capsys.readouterr().out.count("already") == 2
     assert all((tmp_path / name).read_bytes() == (FOLDER / name).read_bytes() for name in names)
 

@@ -14,7 +14,12 @@ from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.hub.cards import fill_card
 from cgdmer.models.errors import CorpusError
-from cgdmer.training.finetune import choose_labels, finetune
+from cgdmer.training.arguments import FinetuningArguments
+from cgdmer.training.finetune import choose_labels, finetune_model
+
+
+def finetune(*places: str, **options) -> dict:
+    return finetune_model(FinetuningArguments(*places, **options))
 
 
 @pytest.fixture(scope="module")

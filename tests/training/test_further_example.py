@@ -12,15 +12,15 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cgdmer import CGDMERModel
-from cgdmer.data.preparing import prepare_corpus
-from cgdmer.data.simulation import simulate_cohort
+from cgdmer.corpora.preparing import prepare_corpus
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.data.writing import write_dataset
-from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.splits import repaired_splits
 from cgdmer.families import load_processor
+from cgdmer.inference.embeddings import embed_records
 from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.simulation.cohort import simulate_cohort
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "comparison"
 sys.path.insert(0, str(FOLDER))
@@ -86,7 +86,7 @@ def test_every_kind_is_measured_once(place, monkeypatch, capsys):
 
 def test_with_one_lead_nothing_else_is_seen(place):
     folder = place / "work" / "full" / "seed_0" / "model"
-    options = argparse.Namespace(test_splits=["test"])
+    options = argparse.Namespace(splits=["test"])
     found = further.fewer_leads(folder, load_dataset_folder(place / "coded"), 0, options)
     parts = repaired_splits(load_dataset_folder(place / "coded"), further.SUPERCLASSES)
     model = CGDMERModel.from_pretrained(folder)

@@ -18,8 +18,7 @@ from cgdmer import CGDMERForPreTraining
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ModelFolderError
 from cgdmer.presets import preset_folder
-from cgdmer.pretrain import main
-from cgdmer.training.arguments import parse_arguments
+from cgdmer.pretrain import main, parse_arguments
 from cgdmer.training.loaders import training_and_validation
 
 
@@ -174,7 +173,7 @@ def test_a_pretrained_text_tower_comes_in_with_its_lower_half_frozen(
     main(
         options(
             *(cohort_folder, no_tokenizer, tmp_path / "out", "--max_train_steps", "2"),
-            *("--per_device_train_batch_size", "8", "--text_model_name_or_path", str(text_model_folder)),
+            *("--per_device_train_batch_size", "8", "--text_model", str(text_model_folder)),
         )
     )
     before = load_file(text_model_folder / "model.safetensors")
@@ -190,7 +189,7 @@ def test_a_pretrained_text_tower_comes_in_with_its_lower_half_frozen(
 def test_going_on_from_a_model_starts_from_its_weights(six_steps, cohort_folder, tmp_path):
     main(
         [
-            *("--dataset", str(cohort_folder), "--model_name_or_path", str(six_steps), "--learning_rate", "0"),
+            *("--dataset", str(cohort_folder), "--model", str(six_steps), "--learning_rate", "0"),
             *("--output_dir", str(tmp_path / "more"), "--max_train_steps", "1", "--per_device_train_batch_size", "8"),
         ]
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cgdmer.data.simulation import simulate_cohort
 from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
+from cgdmer.simulation.cohort import simulate_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples" / "cgdmer-tiny-ptbxl"))

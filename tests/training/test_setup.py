@@ -7,7 +7,7 @@ from transformers import AutoProcessor
 from cgdmer import CGDMERConfig, CGDMERForPreTraining
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import ConfigurationError
-from cgdmer.training.arguments import parse_arguments
+from cgdmer.pretrain import parse_arguments
 from cgdmer.training.pairs import PairCollator, PairDataset
 from cgdmer.training.setup import compile_ecg_layers, model_and_processor
 
@@ -68,6 +68,6 @@ def test_a_tokenizer_of_another_model_is_refused(make_preset, tmp_path):
     preset = make_preset(mask_token_id=3)
     CGDMERForPreTraining(CGDMERConfig.from_pretrained(preset)).save_pretrained(tmp_path)
     AutoProcessor.from_pretrained(preset).save_pretrained(tmp_path)
-    options = parse_arguments(["--dataset", "d", "--model_name_or_path", str(tmp_path), "--output_dir", "o"])
+    options = parse_arguments(["--dataset", "d", "--model", str(tmp_path), "--output_dir", "o"])
     with pytest.raises(ConfigurationError, match="mask token is 4, the model's configuration says 3"):
         model_and_processor(options)

@@ -17,7 +17,7 @@ from test_pretrain import losses_by_step, options
 from cgdmer import CGDMERConfig
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.training import checkpoints as module
-from cgdmer.training.checkpoints import Checkpoints, Position
+from cgdmer.training.checkpoints import Checkpoints, RunPosition
 
 pytestmark = pytest.mark.slow  # processes of their own, again and again
 
@@ -98,7 +98,7 @@ def test_a_resumed_run_ends_with_the_same_weights(sharded, name):
 def test_the_checkpoint_is_that_of_one_process(sharded, cases, tmp_path):
     run = Run(cases["paper"], Accelerator(cpu=True), tmp_path, seed=0)
     run.go(range(2))
-    path = run.checkpoints.save("step_2", *run.parts, Position(2, 0, 2), {"seed": 0})
+    path = run.checkpoints.save("step_2", *run.parts, RunPosition(2, 0, 2), {"seed": 0})
     for name in (module.WEIGHTS, module.OPTIMIZER):
         theirs, ours = load_file(sharded["paper"]["checkpoint"] / name), load_file(path / name)
         torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)

@@ -18,7 +18,7 @@ from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.pretrain import main
 from cgdmer.training.pairs import PairCollator, PairDataset, PairMaker
-from cgdmer.training.streaming import Position, StreamedPairs, StreamingLoader, _batches_an_epoch
+from cgdmer.training.streaming import StreamedPairs, StreamingLoader, WorkerPosition, _batches_per_epoch
 
 SHARDS = 5
 
@@ -51,14 +51,14 @@ def make_stream(shards, processor):
         dataset = dataset or ShardedDataset(str(shards))
         counts = dataset.label_counts() if text_source == "statements" else {}
         make_pair = PairMaker(processor.feature_extractor, text_source, counts)
-        options = {"batch_size": 3, "seed": 4, "rows_a_block": 6, **options}
+        options = {"batch_size": 3, "seed": 4, "rows_per_block": 6, **options}
         return StreamedPairs(dataset, make_pair, PairCollator(processor.tokenizer), **options)
 
     return make
 
 
 def rows_read(stream: StreamedPairs, worker: int, epoch: int) -> list[str]:
-    return [row["record_id"] for row, _ in stream._rows(worker, Position(epoch))]
+    return [row["record_id"] for row, _ in stream._rows(worker, WorkerPosition(epoch))]
 
 
 def rest_of_epoch(loader: StreamingLoader):
@@ -177,14 +177,14 @@ def test_draws_depend_on_seed_epoch_and_record_alone(make_stream):
     def pairs_by_record(stream: StreamedPairs, epoch: int) -> dict[str, int]:
         drawn = {}
         for worker in range(stream.num_workers):
-            start = Position(epoch)
+            start = WorkerPosition(epoch)
             records = (row["record_id"] for row, _ in stream._rows(worker, start))
             drawn.update(zip(records, (pair["text_seed"] for pair, _ in stream._pairs(worker, start)), strict=True))
         return drawn
 
     base = pairs_by_record(make_stream(), 1)
     assert len(set(base.values())) == len(base) == 70
-    assert base == pairs_by_record(make_stream(num_workers=3, rows_a_block=100), 1)
+    assert base == pairs_by_record(make_stream(num_workers=3, rows_per_block=100), 1)
     for other in (pairs_by_record(make_stream(), 2), pairs_by_record(make_stream(seed=5), 1)):
         assert other.keys() == base.keys()
         assert not set(other.values()) & set(base.values())
@@ -217,12 +217,12 @@ def test_rows_without_a_text_are_passed_over(cohort_folder, make_stream, tmp_pat
     )
     folder = write_shards(datasets.DatasetDict(train=some, validation=splits["validation"]), tmp_path / "some")
     stream = make_stream(ShardedDataset(str(folder)))
-    texts = [pair["texts"][0] for pair, _ in stream._pairs(0, Position())]
+    texts = [pair["texts"][0] for pair, _ in stream._pairs(0, WorkerPosition())]
     assert Counter(texts) == Counter(text for text in some["text"] if text)
     # A finding that no table counts is the rarest there is: no division by zero.
     uncounted = make_stream(ShardedDataset(str(folder)))
     uncounted.make_pair.text_source, uncounted.column = "statements", "statements"
-    assert len(list(uncounted._pairs(0, Position()))) == len(some)
+    assert len(list(uncounted._pairs(0, WorkerPosition()))) == len(some)
 
 
 def test_shards_without_a_full_batch_of_texts_are_refused(cohort_folder, make_stream, tmp_path):
@@ -248,7 +248,7 @@ def test_a_worker_holds_one_block(make_stream, monkeypatch):
             yield block
 
     monkeypatch.setattr(datasets.IterableDataset, "iter", counted)
-    rows = stream._rows(0, Position())
+    rows = stream._rows(0, WorkerPosition())
     for read in range(1, 15):  # 14 rows a shard, in blocks of 6, 6 and 2
         next(rows)
         assert sum(sizes[:-1]) < read <= sum(sizes)
@@ -320,12 +320,12 @@ def test_a_nominal_epoch_is_whole_steps_of_all_processes():
     options = Namespace(
         dataset="d", per_device_train_batch_size=4, gradient_accumulation_steps=3, max_train_steps=None
     )
-    assert _batches_an_epoch(70, options, world_size=2) == 2 * 3  # 24 rows a step
+    assert _batches_per_epoch(70, options, world_size=2) == 2 * 3  # 24 rows a step
     with pytest.raises(ConfigurationError, match="23 training records do not fill one step"):
-        _batches_an_epoch(23, options, world_size=2)
+        _batches_per_epoch(23, options, world_size=2)
     with pytest.raises(ConfigurationError, match="--max_train_steps"):
-        _batches_an_epoch(None, options, world_size=2)
-    assert _batches_an_epoch(None, Namespace(**{**vars(options), "max_train_steps": 7}), world_size=2) == 21
+        _batches_per_epoch(None, options, world_size=2)
+    assert _batches_per_epoch(None, Namespace(**{**vars(options), "max_train_steps": 7}), world_size=2) == 21
 
 
 # The whole command

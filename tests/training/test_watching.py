@@ -17,8 +17,7 @@ from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.objectives import reconstruction_loss
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining, CGDMERForPreTrainingOutput
 from cgdmer.models.processing_ecg import ECGProcessor
-from cgdmer.pretrain import main
-from cgdmer.training.arguments import parse_arguments
+from cgdmer.pretrain import main, parse_arguments
 from cgdmer.training.pairs import PairCollator, PairDataset
 from cgdmer.training.reconstruction_figure import Reconstruction, reconstruction_figure
 from cgdmer.training.setup import model_and_processor

@@ -29,7 +29,7 @@ from cgdmer.training.pairs import (
     PairMaker,
     statement_id,
 )
-from cgdmer.training.streaming import Position, StreamedPairs
+from cgdmer.training.streaming import WorkerPosition, StreamedPairs
 
 # An SNOMED CT code that says the same as AFIB, one that is a general term, and a label that nobody knows.
 LABELS = (
@@ -214,8 +214,8 @@ def test_a_stream_makes_the_pairs_of_random_access(labelled_folder, pairs, train
     make_pair = PairMaker(processor.feature_extractor, "statements", dataset.label_counts(), wordings=load_wordings())
     assert make_pair.counts == pairs.make_pair.counts
     stream = StreamedPairs(dataset, make_pair, PairCollator(processor.tokenizer), batch_size=4, seed=5)
-    streamed = [pair for pair, _ in stream._pairs(0, Position())]
-    again = [pair for pair, _ in stream._pairs(0, Position())]
+    streamed = [pair for pair, _ in stream._pairs(0, WorkerPosition())]
+    again = [pair for pair, _ in stream._pairs(0, WorkerPosition())]
     assert len(streamed) == len(train_split)
     assert [pair["texts"][0] for pair in streamed] == [pair["texts"][0] for pair in again]
     row = train_split[3]

@@ -33,6 +33,3 @@ def _remove_old(folder: Path) -> None:
             continue
         if is_old:
             shutil.rmtree(entry.path, ignore_errors=True)
-
-
-__all__ = ["KEPT_SECONDS", "write_download"]

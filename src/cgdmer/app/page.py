@@ -13,15 +13,17 @@ import gradio as gr
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..data.simulation import CONDITIONS, simulate_record
-from ..evaluation.ecg_paper import RESEARCH_USE_ONLY, plot_ecg
-from ..explanation.explaining import explain_record
-from ..explanation.painting import plot_explanation
-from ..models.ecg_record import ECGRecord
-from ..models.errors import CGDMERError, ECGInputError
-from ..models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
-from .downloads import KEPT_SECONDS, write_download
-from .uploads import LARGEST_MEGABYTES, UNITS, read_uploads
+from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.app.downloads import KEPT_SECONDS, write_download
+from cgdmer.app.uploads import LARGEST_MEGABYTES, UNITS, read_uploads
+from cgdmer.explanation.explaining import explain_record
+from cgdmer.explanation.painting import plot_explanation
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import CGDMERError, ECGInputError
+from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
+from cgdmer.plotting.ecg_paper import plot_ecg
+from cgdmer.simulation.cohort import simulate_record
+from cgdmer.simulation.conditions import CONDITIONS
 
 PROMPTS = ("normal ECG", "atrial fibrillation", "left bundle branch block", "premature ventricular beats")
 CALIBRATION_NOTE = (
@@ -184,6 +186,3 @@ def _picture(figure: Figure) -> np.ndarray:
     """(height, width, 3) pixels."""
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
-
-
-__all__ = ["build_page", "findings_in", "launch_page"]

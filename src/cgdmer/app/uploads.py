@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..models.ecg_record import ECGRecord
-from ..models.errors import ECGInputError, RecordFileError
-from ..models.feature_extraction_ecg import MILLIVOLTS_PER_UNIT
-from ..models.leads import standard_lead_names
-from ..models.reading_record import read_record
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import ECGInputError, RecordFileError
+from cgdmer.models.feature_extraction_ecg import MILLIVOLTS_PER_UNIT
+from cgdmer.models.leads import standard_lead_names
+from cgdmer.models.reading_record import read_record
 
 UNITS = ("mV", "uV", "V")
 LARGEST_MEGABYTES = 50
@@ -154,6 +154,3 @@ def _record_of(values: np.ndarray, file: Path, sampling_rate: str, names: list[s
         values = values.T
     signal = (values * MILLIVOLTS_PER_UNIT[unit]).astype(np.float32)
     return ECGRecord(signal, float(sampling_rate), tuple(names), record_id=file.stem)
-
-
-__all__ = ["LARGEST_MEGABYTES", "UNITS", "read_uploads"]

@@ -44,14 +44,14 @@ class Fingerprints:
         return cls(np.unique(records), np.unique(patients[patients != 0]), (corpus,) if corpus else ())
 
     @classmethod
-    def of_model(cls, name_or_path: str) -> "Fingerprints | None":
+    def of_model(cls, model: str) -> "Fingerprints | None":
         """Of what a model was trained on, by its folder or Hub id; None if it does not say.
 
         Raises:
             ModelFolderError: what it says is damaged.
         """
         path = cached_file(
-            name_or_path,
+            model,
             FILE_NAME,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
@@ -130,13 +130,3 @@ def record_fingerprint(counts: np.ndarray) -> int:
 
 def _number(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True) or 1
-
-
-__all__ = [
-    "FILE_NAME",
-    "Fingerprints",
-    "corpus_of",
-    "fingerprint_of_split",
-    "fingerprints_of_rows",
-    "record_fingerprint",
-]

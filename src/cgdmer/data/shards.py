@@ -18,7 +18,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import FEATURES, check_columns, load_dataset_folder
-from cgdmer.data.tables import read_json_object
+from cgdmer.files.tables import read_json_object
 from cgdmer.models.errors import ConfigurationError, CorpusError
 
 _SPLITS = ("train", "validation")
@@ -172,6 +172,3 @@ def _shards_in(folder: Path, split: str, suffix: str) -> list[str]:
     found = {path.resolve() for pattern in patterns for path in folder.glob(pattern)}
     # `datasets` leaves files of its map and filter beside the shards of a loaded folder.
     return sorted(str(path) for path in found if not path.name.startswith((".", "cache-", "tmp")))
-
-
-__all__ = ["ShardedDataset", "dataset_summary"]

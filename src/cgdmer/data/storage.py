@@ -234,18 +234,3 @@ def check_columns(features: datasets.Features, where: str) -> None:
         raise CorpusError(
             f"{where} holds {wrong[0]} as {features[wrong[0]]}, not as {FEATURES[wrong[0]]}. Prepare it anew."
         )
-
-
-__all__ = [
-    "FEATURES",
-    "MISSING_SAMPLE",
-    "SPLITS",
-    "DatasetRecords",
-    "SkippedRecord",
-    "check_columns",
-    "load_dataset_folder",
-    "record_to_row",
-    "row_to_record",
-    "split_of_fold",
-    "split_of_fold_number",
-]

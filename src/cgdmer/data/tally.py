@@ -119,6 +119,3 @@ def _most_frequent(counter: Counter[str]) -> dict[str, int]:
     if len(ordered) > _MOST_LISTED:
         listed["others"] = sum(number for _, number in ordered[_MOST_LISTED:])
     return listed
-
-
-__all__ = ["Tally", "summarize"]

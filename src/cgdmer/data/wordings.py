@@ -99,6 +99,3 @@ def _all_above(finding: str, terms_of: Mapping[str, list[str]]) -> tuple[str, ..
             above[term] = None
             waiting.extend(terms_of.get(term, ()))
     return tuple(above)
-
-
-__all__ = ["Wordings", "load_wordings"]

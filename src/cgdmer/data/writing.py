@@ -84,7 +84,7 @@ def write_dataset(
 ) -> dict[str, int]:
     """Write records to a dataset folder, one after the other, with a progress bar, in bounded memory.
 
-    For records that a program makes; a corpus on disk is better prepared by `cgdmer.data.preparing.prepare_corpus`,
+    For records that a program makes; a corpus on disk is better prepared by `cgdmer.corpora.preparing.prepare_corpus`,
     which uses several processes and can be resumed. Besides the three splits the folder holds `skipped.csv` (record,
     kind, reason) and `summary.json` (see `summarize`). It is built under a temporary name beside `output_dir` and
     renamed when complete: a run that fails or is stopped with Ctrl-C leaves nothing behind.
@@ -280,6 +280,3 @@ class _SplitWriter:
 def shard_name(number: int) -> str:
     """The name of a split's Arrow file."""
     return f"data-{number:05d}.arrow"
-
-
-__all__ = ["ShardWriter", "check_target", "complete_folder", "shard_name", "write_dataset"]

@@ -216,13 +216,3 @@ def _random_splits(splits: datasets.DatasetDict, task: Task) -> dict[str, Labell
     parts = {name: labelled_rows(everything.select(rows), labels[rows]) for name, rows in chosen.items()}
     # Records without a label are drawn into no split; they are counted with the one that is always measured.
     return {**parts, "test": replace(parts["test"], unlabelled=unlabelled)}
-
-
-__all__ = [
-    "PERCENTS",
-    "first_five_seconds",
-    "published_probe",
-    "published_probes",
-    "published_splits",
-    "published_subset",
-]

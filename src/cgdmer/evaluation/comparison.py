@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet
 from tqdm.auto import tqdm
 
-from cgdmer.data.tables import read_json_object
-from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
-from cgdmer.evaluation.evaluate import Evaluation
+from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.report import aligned
 from cgdmer.evaluation.statistics import paired_difference
+from cgdmer.files.tables import read_json_object
 from cgdmer.models.errors import CorpusError
 
 SCORES, RESULTS = "scores.parquet", "results.json"
 _LARGEST_SCORES = 2**31  # bytes; 20,000 records of 100 classes with ten columns of scores have 2 * 10**8
-_HOW = ("task", "protocol", "test_splits")  # must be the same; the rest is what is compared
+_HOW = ("task", "protocol", "splits")  # must be the same; the rest is what is compared
 _FIRST_COLUMNS = ("record_id", "patient_id", "class", "label")
 
 
@@ -52,7 +52,7 @@ def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed:
         seed: of the bootstrap.
 
     Returns:
-        `task`, `protocol`, `test_splits`, `records`, `patients`, and `measures`: for each that both have the macro
+        `task`, `protocol`, `splits`, `records`, `patients`, and `measures`: for each that both have the macro
         AUROC of the `first` and the `second`, their `difference` with its `interval` (95 %), and `p_value`.
 
     Raises:
@@ -93,7 +93,7 @@ def comparison_table(compared: dict[str, Any]) -> str:
         rows.append([name, f"{row['first']:.3f}", f"{row['second']:.3f}", difference, f"{row['p_value']:.3f}"])
     lines = [
         f"{compared['task']}, protocol: {compared['protocol']}, {compared['records']:,} records of "
-        f"{compared['patients']:,} patients ({', '.join(compared['test_splits'])})",
+        f"{compared['patients']:,} patients ({', '.join(compared['splits'])})",
         "",
         *aligned(rows),
         "",
@@ -144,6 +144,3 @@ def _read(folder: str | os.PathLike[str]) -> _Scored:
     if missing:
         raise CorpusError(f"{where} was not written by this version: it lacks {', '.join(missing)}. Evaluate again.")
     return _Scored(where, results, columns)
-
-
-__all__ = ["compare", "comparison_table", "write_scores"]

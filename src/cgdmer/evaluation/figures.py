@@ -22,7 +22,9 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
 from sklearn.metrics import roc_curve
 
-from cgdmer.evaluation.figure_page import (
+from cgdmer.evaluation.statistics import FEWEST_POSITIVES, auroc_by_column
+from cgdmer.models.errors import CorpusError
+from cgdmer.plotting.figure_page import (
     AXIS_HEIGHT,
     COLOURS,
     GRID_COLOUR,
@@ -41,8 +43,6 @@ from cgdmer.evaluation.figure_page import (
     text_width,
     wrapped,
 )
-from cgdmer.evaluation.statistics import FEWEST_POSITIVES, auroc_by_column
-from cgdmer.models.errors import CorpusError
 
 METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}
 MOST_POINTS = 2000  # more hide each other, and t-SNE takes minutes
@@ -456,6 +456,3 @@ def _three_decimals(value: float) -> str:
 def _paler(colour: str) -> str:
     red, green, blue = (0.5 + 0.5 * part for part in to_rgb(colour))
     return to_hex((red, green, blue))
-
-
-__all__ = ["METRIC_NAMES", "MOST_POINTS", "draw_per_class_bars", "draw_robustness", "draw_roc", "draw_tsne"]

@@ -5,10 +5,10 @@ import os
 
 from matplotlib.figure import Figure
 
-from cgdmer.evaluation.figure_page import COLOURS, GRID_COLOUR, house_style, save
 from cgdmer.models.errors import ModelFolderError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.modeling_coreecg import CoReECGForPreTraining
+from cgdmer.plotting.figure_page import COLOURS, GRID_COLOUR, house_style, save
 
 
 def draw_frequency_importance(path: str | os.PathLike[str], model: CoReECGForPreTraining) -> None:
@@ -46,6 +46,3 @@ def importance_figure(model: CoReECGForPreTraining) -> Figure:
         axes.set_title("Learnt importance of frequencies")
         axes.legend(loc="lower right", fontsize="x-small", ncols=2 if len(importance) > 1 else 1)
     return figure
-
-
-__all__ = ["draw_frequency_importance", "importance_figure"]

@@ -136,12 +136,3 @@ CSN_ACRONYMS_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "233897008": ("AVRT",),
     }
 )
-
-__all__ = [
-    "CPSC2018_CLASS_OF",
-    "CSN_ACRONYMS_OF",
-    "PTBXL_FORM_OF",
-    "PTBXL_RHYTHM_OF",
-    "PTBXL_SUBCLASS_OF",
-    "PTBXL_SUPERCLASS_OF",
-]

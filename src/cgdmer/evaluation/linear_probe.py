@@ -111,6 +111,3 @@ def _best(probes: Sequence[LinearProbe], features: np.ndarray, labels: np.ndarra
     if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
         return next(probe for probe in probes if probe.strength == _USUAL_STRENGTH)
     return max(probes, key=lambda probe: np.nanmean(auroc_by_column(labels, probe.scores(features))))
-
-
-__all__ = ["STRENGTHS", "LinearProbe", "few_records_a_class", "fit_linear_probe", "fraction_of_records"]

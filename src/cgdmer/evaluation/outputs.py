@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
-from cgdmer.evaluation.evaluate import LINEAR_PROBE, ZERO_SHOT, Evaluation, main_measure
+from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, Evaluation, main_measure
 from cgdmer.evaluation.figures import draw_per_class_bars, draw_robustness, draw_roc, draw_tsne
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
 from cgdmer.evaluation.tasks import Task
@@ -53,6 +53,3 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
             draw_robustness(figures[caption], curves, reference, f"{task.name}: {main}")
     write_markdown(target / "report.md", results, figures)
     return [*(target / name for name in (RESULTS, "per_class.csv", SCORES, "report.md")), *figures.values()]
-
-
-__all__ = ["write_evaluation"]

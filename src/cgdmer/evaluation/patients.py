@@ -26,6 +26,3 @@ def patient_groups(rows: datasets.Dataset) -> dict[str, dict[str, np.ndarray]]:
         "age": {name: (age >= low) & (age < high) for name, (low, high) in AGES.items()},
     }
     return {what: {name: mask for name, mask in one.items() if mask.any()} for what, one in groups.items()}
-
-
-__all__ = ["AGES", "patient_groups"]

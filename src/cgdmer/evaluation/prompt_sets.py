@@ -93,6 +93,3 @@ def _wordings(value: object, place: str) -> tuple[str, ...]:
     if not wordings or not all(wordings):
         raise ConfigurationError(f"{place}: the prompt is empty. Expected a text, or a list without empty ones.")
     return wordings
-
-
-__all__ = ["PROMPT_SETS", "load_prompts"]

@@ -38,6 +38,3 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]
         "expected_calibration_error": float(distance),
         "bins": bins,
     }
-
-
-__all__ = ["BINS", "reliability"]

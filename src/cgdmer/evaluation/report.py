@@ -6,7 +6,7 @@ Every function takes the same `results`, a dict of
 * `task`, `protocol`: their names.
 * `prompts`: which prompts zero-shot used, in words; None if it was not measured.
 * `probed_feature`: what linear probes saw, "pooled" or "embeds"; None without them.
-* `test_splits`: the names of the splits tested, pooled.
+* `splits`: the names of the splits tested, pooled.
 * `in_domain`: whether the model was pretrained on other records of the corpus it is tested on.
 * `records_without_label`: how many of the tested records have no class of the task.
 * `measures`: for each name ("zero-shot", "linear probe 1 %", ...), in the order to show, what `statistics.measure`
@@ -30,7 +30,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.evaluation.figures import METRIC_NAMES
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES
 
@@ -117,7 +117,7 @@ def write_markdown(
         ["protocol", results["protocol"]],
         ["prompts", results["prompts"] or "-"],
         ["feature of linear probes", results["probed_feature"] or "-"],
-        ["test splits", ", ".join(results["test_splits"])],
+        ["test splits", ", ".join(results["splits"])],
         ["records", f"{first['records']:,}"],
         ["patients", f"{first['patients']:,}"],
         ["records without a class of the task", f"{results['records_without_label']:,}"],
@@ -231,7 +231,7 @@ def _records(results: Mapping[str, Any]) -> str:
     first = next(iter(results["measures"].values()))
     without = results["records_without_label"]
     said = [
-        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['test_splits'])}), "
+        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['splits'])}), "
         f"{without:,} without a class of the task"
     ]
     return "\n".join(said + ([IN_DOMAIN] if results["in_domain"] else []))
@@ -314,21 +314,3 @@ def _links(figures: Mapping[str, str | os.PathLike[str]], folder: Path) -> list[
         (caption, quote(Path(os.path.relpath(Path(figure).absolute(), folder)).as_posix()))
         for caption, figure in figures.items()
     ]
-
-
-__all__ = [
-    "INTERVALS",
-    "IN_DOMAIN",
-    "aligned",
-    "calibration_in_words",
-    "conditions_table",
-    "markdown_table",
-    "overall_table",
-    "plain",
-    "terminal_table",
-    "with_interval",
-    "without_nan",
-    "write_markdown",
-    "write_per_class_csv",
-    "write_results_json",
-]

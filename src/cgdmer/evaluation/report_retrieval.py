@@ -18,9 +18,9 @@ import numpy as np
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords
-from cgdmer.evaluation.embedding_cache import EmbeddingCache
 from cgdmer.evaluation.rouge import NAMES, rouge
 from cgdmer.evaluation.splits import refuse_shared_patients
+from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.modeling_base import ECGPreTrainedModel
@@ -41,8 +41,8 @@ def refuse_without_texts(model: ECGPreTrainedModel) -> None:
 def retrieve_reports(
     model: ECGTextModel,
     processor: ECGProcessor,
-    splits: datasets.DatasetDict,
-    test_splits: Sequence[str] = ("test",),
+    dataset: datasets.DatasetDict,
+    splits: Sequence[str] = ("test",),
     *,
     write: Callable[[ECGRecord, list[str]], str] | None = None,
     num_reports: int = 5,
@@ -54,8 +54,8 @@ def retrieve_reports(
     """ROUGE of the nearest training report, and of what `write` makes of the nearest ones, against the own report.
 
     Args:
-        splits: a prepared dataset with reports; those of `train` are the candidates.
-        test_splits: which of its splits are tested, pooled; records without a report have no part in it.
+        dataset: a prepared one with reports; those of `train` are the candidates.
+        splits: which of its splits are tested, pooled; records without a report have no part in it.
         write: see the module.
         num_reports: how many of the nearest reports `write` is given.
         trained_on: what the model was pretrained on; None: it does not say.
@@ -64,7 +64,7 @@ def retrieve_reports(
         seed: of the random baseline and of the bootstrap.
 
     Returns:
-        `task`, `test_splits`, `records`, `patients`, `candidates` (distinct reports), `overlap`, and `measures`: for
+        `task`, `splits`, `records`, `patients`, `candidates` (distinct reports), `overlap`, and `measures`: for
         each of the retrieved, written, random and most frequent report the means of "rouge1", "rouge2" and "rougeL",
         each with its 95 % interval over patients under NAME_interval.
 
@@ -75,12 +75,12 @@ def retrieve_reports(
     """
     refuse_without_texts(model)
     cache = cache or EmbeddingCache(None)
-    candidates = Counter(text for text in splits["train"]["text"] if text)
-    rows = datasets.concatenate_datasets([splits[name] for name in test_splits])
+    candidates = Counter(text for text in dataset["train"]["text"] if text)
+    rows = datasets.concatenate_datasets([dataset[name] for name in splits])
     rows = rows.select([number for number, text in enumerate(rows["text"]) if text])
     if not candidates or not len(rows):
         raise CorpusError("the training split or the test splits have no reports. Prepare a corpus that has them.")
-    patients_of = {"the training split": splits["train"], "the test splits": rows}
+    patients_of = {"the training split": dataset["train"], "the test splits": rows}
     refuse_shared_patients({name: _patients(part) for name, part in patients_of.items()})
     overlap = None if trained_on is None else trained_on.overlap(rows)
     if overlap and any(overlap.values()) and not allow_overlap:
@@ -105,7 +105,7 @@ def retrieve_reports(
     texts[MOST_FREQUENT] = [candidates.most_common(1)[0][0]] * len(own)
     return {
         "task": TASK,
-        "test_splits": list(test_splits),
+        "splits": list(splits),
         "records": len(own),
         "patients": len(set(patients)),
         "candidates": len(reports),
@@ -138,7 +138,7 @@ def retrieval_table(results: dict[str, Any]) -> str:
     """The results as text for a terminal."""
     lines = [
         f"{results['task']}: {results['records']:,} records of {results['patients']:,} patients "
-        f"({', '.join(results['test_splits'])}), {results['candidates']:,} reports to choose from"
+        f"({', '.join(results['splits'])}), {results['candidates']:,} reports to choose from"
     ]
     for name, measured in results["measures"].items():
         cells = (
@@ -148,14 +148,3 @@ def retrieval_table(results: dict[str, Any]) -> str:
         )
         lines.append(f"{name:22}{'  '.join(cells)}")
     return "\n".join(lines)
-
-
-__all__ = [
-    "MOST_FREQUENT",
-    "RANDOM",
-    "RETRIEVED",
-    "TASK",
-    "refuse_without_texts",
-    "retrieval_table",
-    "retrieve_reports",
-]

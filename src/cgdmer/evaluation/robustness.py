@@ -70,13 +70,3 @@ DISTURBANCES = (
     *(Disturbance("rate", f"{rate:g} Hz", partial(lower_rate, sampling_rate=rate), rate) for rate in LOWER_RATES),
     *(Disturbance("noise", f"{level} dB", partial(add_noise, decibels=level)) for level in NOISE_LEVELS),
 )
-
-__all__ = [
-    "DISTURBANCES",
-    "LEAD_SUBSETS",
-    "LOWER_RATES",
-    "NOISE_LEVELS",
-    "Disturbance",
-    "add_noise",
-    "lower_rate",
-]

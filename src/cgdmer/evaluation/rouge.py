@@ -43,6 +43,3 @@ def _longest_common_subsequence(own: list[str], wanted: list[str]) -> int:
 
 def _f1(shared: int, of_candidate: int, of_reference: int) -> float:
     return 2 * shared / (of_candidate + of_reference) if shared else 0.0
-
-
-__all__ = ["NAMES", "rouge"]

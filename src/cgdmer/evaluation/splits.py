@@ -16,9 +16,9 @@ import datasets
 import numpy as np
 
 from cgdmer.data.storage import SPLITS, DatasetRecords
-from cgdmer.data.tables import csv_lines
 from cgdmer.evaluation.label_tables import CSN_ACRONYMS_OF
 from cgdmer.evaluation.tasks import Task
+from cgdmer.files.tables import csv_lines
 from cgdmer.models.errors import ConfigurationError, CorpusError
 
 _ENDINGS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -364,15 +364,3 @@ def _compare(file: SplitFile, task: Task, labels: np.ndarray, own: np.ndarray) -
                 f"{file.path}: column {name!r} says that {listed} of the dataset's records belong to this class; by "
                 f"their own labels only {agreed} do. Were the columns shifted or renamed?"
             )
-
-
-__all__ = [
-    "LabelledRows",
-    "SplitFile",
-    "labelled_rows",
-    "named_labels",
-    "pooled",
-    "read_split_files",
-    "refuse_shared_patients",
-    "repaired_splits",
-]

@@ -276,18 +276,3 @@ def interval(draws: Sequence[float] | np.ndarray) -> list[float]:
         return [float("nan"), float("nan")]
     low, high = np.percentile(finite, [2.5, 97.5])
     return [float(low), float(high)]
-
-
-__all__ = [
-    "BOOTSTRAP_SAMPLES",
-    "FEWEST_POSITIVES",
-    "auroc_by_column",
-    "average_precision_by_column",
-    "best_thresholds",
-    "draws_of_patients",
-    "f1_by_column",
-    "interval",
-    "measure",
-    "p_value",
-    "paired_difference",
-]

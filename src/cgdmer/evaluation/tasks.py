@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cgdmer.data.simulation import CONDITIONS
 from cgdmer.evaluation.label_tables import (
     CPSC2018_CLASS_OF,
     CSN_ACRONYMS_OF,
@@ -18,6 +17,7 @@ from cgdmer.evaluation.label_tables import (
 )
 from cgdmer.evaluation.prompt_sets import PROMPT_SETS, load_prompts
 from cgdmer.models.errors import ConfigurationError
+from cgdmer.simulation.conditions import CONDITIONS
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,3 @@ def get_task(name: str) -> Task:
     if name not in TASKS:
         raise ConfigurationError(f"there is no task {name!r}. Tasks: {', '.join(TASKS)}.")
     return TASKS[name]
-
-
-__all__ = ["TASKS", "Task", "get_task"]

@@ -7,6 +7,8 @@ the patches' tokens it was less still (0.79 and 0.64 of the top tenth against 0.
 """
 
 import copy
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +16,13 @@ import numpy as np
 import torch
 from scipy import stats
 
-from ..evaluation.ecg_paper import RESEARCH_USE_ONLY
-from ..families import load_classifier
-from ..models.ecg_record import ECGRecord
-from ..models.leads import STANDARD_LEADS, recorded_span
-from ..models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
-from .relevance import integrated_gradients, occlusion_relevance, present_in, prompt_logits
+from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.explanation.relevance import integrated_gradients, occlusion_relevance, present_in, prompt_logits
+from cgdmer.families import load_classifier
+from cgdmer.models.ecg_record import ECGRecord, keep_leads
+from cgdmer.models.leads import STANDARD_LEADS, recorded_span
+from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
+from cgdmer.models.reading_record import read_record
 
 _WINDOWS_AT_ONCE = 20  # that the model takes; a recording of a day has thousands
 
@@ -142,6 +145,37 @@ def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecor
     )
 
 
+def explain_recording(
+    record: str | os.PathLike[str] | ECGRecord,
+    label: str,
+    model: str | os.PathLike[str] | None = None,
+    leads: Sequence[str] | None = None,
+) -> Explanation:
+    """Which leads and which moments of a recording the score of a label comes from: see `explain_record`.
+
+    Args:
+        record: the path of a recording (WFDB, DICOM, aECG, MUSE XML, EDF), or an `ECGRecord`.
+        label: a finding in free text.
+        model: a folder or Hub id; None: the one that comes with the package.
+        leads: of a file with other channels too, the leads to use; None: all.
+
+    Raises:
+        RecordFileError: the file is absent, damaged, or silent about something that must not be guessed.
+        ECGInputError: the label is empty, or the recording cannot be used.
+        ModelFolderError: the model takes no texts, or is damaged.
+
+    Example:
+        >>> explanation = explain_recording(cgdmer.simulate_record(["atrial_fibrillation"]), "atrial fibrillation")
+        >>> explanation.relevance.shape
+        (12, 25)
+    """
+    if not isinstance(record, ECGRecord):
+        record = read_record(record, leads)
+    elif leads is not None:
+        record = keep_leads(record, leads)
+    return explain_record(load_classifier(model), record, label)
+
+
 def _window_of(record: ECGRecord, extractor, number: int) -> tuple[ECGRecord, float]:
     """What of the recording window `number` was made of, with the leads in it, and where it begins in seconds."""
     signal, present_L = extractor.twelve_leads(record)
@@ -164,6 +198,3 @@ def _rank_correlation(first: torch.Tensor, second: torch.Tensor) -> float | None
     if first.unique().numel() < 2 or second.unique().numel() < 2:
         return None
     return float(stats.spearmanr(first.cpu().numpy(), second.cpu().numpy()).statistic)
-
-
-__all__ = ["Explanation", "explain_record", "load_classifier"]

@@ -13,19 +13,19 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..evaluation.ecg_paper import (
+from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.explanation.explaining import Explanation
+from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.plotting.ecg_paper import (
     MILLIMETRES_PER_SECOND,
     PAGE_WIDTH,
     PANEL_WIDTH,
-    RESEARCH_USE_ONLY,
     LeadPlace,
     check_picture_path,
     ecg_page,
     lead_places,
 )
-from ..evaluation.page_text import wrap, write
-from ..models.leads import STANDARD_LEADS
-from .explaining import Explanation
+from cgdmer.plotting.page_text import wrap, write
 
 # Told apart by every kind of colour vision, and from the paper's own red.
 _RAISES, _LOWERS = to_rgb("#0b4fb3"), to_rgb("#d97706")
@@ -195,6 +195,3 @@ def _absent_cell(axes: Axes, x: float, y: float, width: float) -> None:
     cell = Rectangle((x, y), width, _MAP_ROW, facecolor="#eeeeee", edgecolor="none", linewidth=0.0, zorder=2.0)
     cell.set_gid("map absent")
     axes.add_patch(cell)
-
-
-__all__ = ["plot_explanation", "save_explanation_plot"]

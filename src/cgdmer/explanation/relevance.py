@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ..models.modeling_ecg_text import ECGTextModel
-from ..models.modeling_lead_time_encoder import LeadTimeEncoder
+from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
 
 # On the way from a flat line to the recording: so many steps at first, twice as many as long as relevance and the
 # change of the logit differ by more than this, and no more than so many.
@@ -133,6 +133,3 @@ def _without(model: ECGTextModel, inputs: Inputs, hidden_BLN: torch.Tensor) -> I
             hidden_BLN.repeat_interleave(values.shape[-1] // hidden_BLN.shape[-1], dim=2), 0.0
         ),
     }
-
-
-__all__ = ["gradient_relevance", "integrated_gradients", "occlusion_relevance", "present_in", "prompt_logits"]

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoFeatureExtractor
 
 import cgdmer
-from cgdmer.evaluation.evaluate import main_measure
+from cgdmer.evaluation.evaluate_task import main_measure
 from cgdmer.evaluation.report import (
     IN_DOMAIN,
     INTERVALS,
@@ -26,8 +26,9 @@ from cgdmer.evaluation.report import (
 )
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES
 from cgdmer.hub.results import as_eval_results, command_to_repeat, without_folders
+from cgdmer.options import words_of
 from cgdmer.training import run_summary
-from cgdmer.training.arguments import build_parser
+from cgdmer.training.arguments import FinetuningArguments, PretrainingArguments
 
 _PLACES = (Path(__file__).parent / "template.md", Path(__file__).parents[3] / "model_cards" / "template.md")
 _UNKNOWN_TRAINING = f"Unknown: the model's folder holds no `{run_summary.FILE_NAME}`, which training writes."
@@ -164,10 +165,10 @@ def _training_data(training: Mapping[str, Any] | None) -> str:
     if not stages:
         return _UNKNOWN_TRAINING
     parts = [_data_of(stage["data"], stage["options"]) for stage in stages]
-    begun = stages[-1]["options"].get("model_name_or_path")
+    begun = stages[-1]["options"].get("model")
     if begun:
         parts.append(f"Training began with the weights of {plain(begun)}, whose own data are unknown.")
-    text_tower = [stage["options"].get("text_model_name_or_path") for stage in stages]
+    text_tower = [stage["options"].get("text_model") for stage in stages]
     parts += [f"The text encoder began with the weights of {plain(one)}." for one in text_tower if one]
     parts.append(
         "`training_records.safetensors`, where it is there, holds fingerprints of the records and patients, by which "
@@ -268,7 +269,7 @@ def _results_of(results: Mapping[str, Any]) -> list[str]:
     prompts = without_folders(str(results.get("prompts") or "none"))
     parts = [
         f"### {plain(results['task'])}",
-        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['test_splits'])}); "
+        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['splits'])}); "
         f"protocol `{results['protocol']}`; prompts `{prompts}`; feature of linear probes "
         f"`{plain(results.get('probed_feature') or 'none')}`.",
         *_warnings(results),
@@ -335,22 +336,12 @@ def _reproduce(training: Mapping[str, Any] | None, all_results: Sequence[Mapping
 
 def _command_of(stage: Mapping[str, Any]) -> str:
     """The command of a run; of pretraining with the options that are not the default."""
-    options, data = dict(stage["options"]), ["--dataset", stage["data"]["name"], "--output_dir", "run"]
+    options = {**stage["options"], "dataset": stage["data"]["name"], "output_dir": "run"}
     if stage.get("command") == run_summary.FINETUNE:
-        words = ["cgdmer", "finetune", options.pop("model_name_or_path"), *data, "--labels", *options.pop("labels")]
-    else:
-        words = ["accelerate", "launch"]
-        if stage["processes"] > 1:
-            words += ["--num_processes", str(stage["processes"])]
-        if stage["mixed_precision"] != "no":
-            words += ["--mixed_precision", stage["mixed_precision"]]
-        words += ["-m", "cgdmer.pretrain", *data]
-        parser = build_parser()
-        options = {name: value for name, value in options.items() if value != parser.get_default(name)}
-    for name, value in options.items():
-        if value is not None and value is not False:
-            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    return shlex.join(words)
-
-
-__all__ = ["fill_card"]
+        return shlex.join(["cgdmer", "finetune", *words_of(FinetuningArguments, options)])
+    launch = ["accelerate", "launch"]
+    if stage["processes"] > 1:
+        launch += ["--num_processes", str(stage["processes"])]
+    if stage["mixed_precision"] != "no":
+        launch += ["--mixed_precision", stage["mixed_precision"]]
+    return shlex.join([*launch, "-m", "cgdmer.pretrain", *words_of(PretrainingArguments, options)])

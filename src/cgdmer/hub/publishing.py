@@ -156,6 +156,3 @@ def _advice_on_answer(repo_id: str, error: HfHubHTTPError) -> str:
     if status >= 500:
         return f"the Hub failed ({status}). Push again later: what is there is whole."
     return f"the Hub refused ({status}). {error}"
-
-
-__all__ = ["commit_folder", "push"]

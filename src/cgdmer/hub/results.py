@@ -19,9 +19,9 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id, yaml_dump
 
 from cgdmer.evaluation.comparison import RESULTS
-from cgdmer.evaluation.evaluate import ZERO_SHOT
+from cgdmer.evaluation.evaluate_task import ZERO_SHOT
 from cgdmer.evaluation.figures import METRIC_NAMES
-from cgdmer.hub.checked_json import VALUE, Each, Maybe, check_shape, read_json
+from cgdmer.files.checked_json import VALUE, Each, Maybe, check_shape, read_json
 from cgdmer.models.errors import CorpusError, PublishingError
 
 # As the Hub calls them; F1 over classes is its "f1" with an average.
@@ -30,7 +30,7 @@ _METRIC_TYPES = {"auroc": "roc_auc", "auprc": "average_precision", "f1": "f1"}
 _RESULTS = {
     "task": re.compile(r"[A-Za-z0-9_.-]+"),
     "protocol": str,
-    "test_splits": [str],
+    "splits": [str],
     "in_domain": bool,
     "measures": Each({"records": int, "patients": int, "per_class": Each({"positives": int, "few_positives": bool})}),
     "untrained": Each(dict),
@@ -124,7 +124,7 @@ def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult
                         task_name=ZERO_SHOT if measure == ZERO_SHOT else "linear probe",
                         dataset_type=results["task"],
                         dataset_name=results["task"],
-                        dataset_split="+".join(results["test_splits"]),
+                        dataset_split="+".join(results["splits"]),
                         dataset_args={"protocol": results["protocol"]},
                         metric_type=metric_type,
                         # The measure stands here: one task on one dataset is one entry, with all its metrics.
@@ -161,7 +161,7 @@ def write_benchmark_results(folder: Path, benchmark: str, all_results: Sequence[
             dataset_id=benchmark,
             task_id=results["task"],
             value=value,
-            notes=f"{ZERO_SHOT}, macro AUROC, splits {'+'.join(results['test_splits'])}, protocol "
+            notes=f"{ZERO_SHOT}, macro AUROC, splits {'+'.join(results['splits'])}, protocol "
             f"{results['protocol']}, prompts {without_folders(str(results.get('prompts') or 'none'))}",
         )
         path = folder / ".eval_results" / f"{results['task']}.yaml"
@@ -183,6 +183,3 @@ def command_to_repeat(command: str, repo_id: str) -> str:
     if words[:2] == ["cgdmer", "evaluate"] and len(words) > 2 and not words[2].startswith("-"):
         words[2] = repo_id
     return shlex.join(words)
-
-
-__all__ = ["as_eval_results", "command_to_repeat", "read_results", "without_folders", "write_benchmark_results"]

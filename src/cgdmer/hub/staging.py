@@ -169,6 +169,3 @@ def _check_weights(model: torch.nn.Module, source: Path) -> None:
     for name, weight in model.state_dict().items():
         if weight.is_floating_point() and not torch.isfinite(weight).all():
             raise ModelFolderError(f"the weight {name} in {source} holds values that are not finite. Train it anew.")
-
-
-__all__ = ["CONFIG", "refuse_local_paths", "stage_model"]

@@ -22,7 +22,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cgdmer.data.simulation import simulate_record
 from cgdmer.families import load_classifier
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ECGInputError, ExportError
@@ -30,6 +29,7 @@ from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
+from cgdmer.simulation.cohort import simulate_record
 
 OUTPUTS = ("scores", "logits", "embeddings")
 MOST_DIFFERENCE = 1e-4
@@ -150,7 +150,7 @@ def _metadata(
     classify: ZeroShotECGClassificationPipeline, labels: list[str], names: list[str], recorded: list[str]
 ) -> dict[str, str]:
     from cgdmer import __version__
-    from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
+    from cgdmer.about import RESEARCH_USE_ONLY
 
     extractor = classify.processor.feature_extractor
     return {
@@ -224,6 +224,3 @@ def _recording(names: list[str], seed: int, extractor: Any) -> ECGRecord:
     whole = simulate_record([], seed, extractor.sampling_rate, extractor.num_samples / extractor.sampling_rate)
     rows = [whole.lead_names.index(name) for name in names]
     return ECGRecord(whole.signal[rows], whole.sampling_rate, tuple(names))
-
-
-__all__ = ["ECGScorer", "export_onnx"]

@@ -19,7 +19,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from cgdmer.data.disk import sync
+from cgdmer.files.disk import sync
 from cgdmer.models.errors import CorpusError
 
 ROWS_A_PART = 256  # about as many are lost by a kill
@@ -194,6 +194,3 @@ def _replace(temporary: Path, path: Path) -> None:
     sync(temporary)
     temporary.replace(path)
     sync(path.parent)
-
-
-__all__ = ["ROWS_A_PART", "GrowingTable"]

@@ -18,31 +18,31 @@ import pyarrow as pa
 import torch
 from torch.nn import functional as F
 
-from cgdmer.evaluation.ecg_paper import RESEARCH_USE_ONLY
-from cgdmer.evaluation.embedding_cache import weights_digest
-from cgdmer.evaluation.embeddings import BATCH_SIZE, EncodedBatch, encode_records
+from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.families import load_classifier
+from cgdmer.inference.embedding_cache import weights_digest
+from cgdmer.inference.embeddings import BATCH_SIZE, EncodedBatch, encode_records
 from cgdmer.inference.growing_table import GrowingTable
 from cgdmer.inference.sources import Source, open_source
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
 
-NUM_WORKERS = 2
+NUM_PROC = 2
 _LARGEST_LABELS_FILE = 1_000_000  # bytes; all 71 statements of PTB-XL in words have some 3,000
 _OTHER_COLUMNS = ("record_id", "embedding", "error")
 
 
-def score_records(
+def score_recordings(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     labels: Sequence[str],
     model: str | os.PathLike[str] | None = None,
     *,
-    split: str | None = None,
+    splits: Sequence[str] | None = None,
     leads: Sequence[str] | None = None,
     embeddings: bool = False,
     batch_size: int = BATCH_SIZE,
-    num_workers: int = NUM_WORKERS,
+    num_proc: int = NUM_PROC,
 ) -> dict[str, Any]:
     """Score every label, each by itself, for every recording of a folder or a prepared dataset.
 
@@ -59,12 +59,12 @@ def score_records(
         source: see `open_source`.
         output: a new Parquet file.
         labels: findings in free text.
-        model: a folder or Hub id; None: `presets.SHIPPED_MODEL`.
-        split: of a prepared dataset; None: all splits.
+        model: a folder or Hub id; None: the one that comes with the package.
+        splits: of a prepared dataset; None: all.
         leads: those of the twelve leads to use, e.g. where there are other channels too; None: all.
         embeddings: add the column `embedding`.
         batch_size: records that are read together, and the most windows that the model takes at once.
-        num_workers: processes that read; 0: the main one, in turn with the model.
+        num_proc: processes that read; 0: the main one, in turn with the model.
 
     Returns:
         `records`, `unreadable` (how many of them could not be read) and `output`.
@@ -80,22 +80,20 @@ def score_records(
     labels = check_prompts(labels)
     if taken := [label for label in labels if label in _OTHER_COLUMNS]:
         raise ECGInputError(f"the label {taken[0]!r} is the name of another column. Word it differently.")
-    if batch_size < 1 or num_workers < 0:
-        raise ConfigurationError(
-            f"batch_size is {batch_size} and num_workers {num_workers}; at least 1 and 0 are needed."
-        )
+    if batch_size < 1 or num_proc < 0:
+        raise ConfigurationError(f"batch_size is {batch_size} and num_proc {num_proc}; at least 1 and 0 are needed.")
     if Path(output).suffix != ".parquet":
         raise ConfigurationError(
             f"{output}: the table is written as Parquet. Name a file that ends in .parquet; "
             "pandas.read_parquet(file).to_csv(...) makes CSV of it."
         )
-    opened = open_source(source, split, leads)
+    opened = open_source(source, splits, leads)
     classify = load_classifier(model)
     job = _job(classify, labels, opened.digest, embeddings)
     width = classify.model.config.projection_size if embeddings else None
     with GrowingTable(Path(output).absolute(), _schema(labels, width, job), job) as table:
         try:
-            _fill(table, classify, labels, opened, batch_size, num_workers)
+            _fill(table, classify, labels, opened, batch_size, num_proc)
         except KeyboardInterrupt:
             table.flush()
             note = f"The finished rows are kept in {table.folder}: start the same command again to go on."
@@ -104,7 +102,7 @@ def score_records(
             if "DataLoader worker" not in str(error):
                 raise
             raise CorpusError(
-                "a reading process was killed, perhaps for want of memory. Use fewer processes (num_workers) or a "
+                "a reading process was killed, perhaps for want of memory. Use fewer processes (num_proc) or a "
                 f"smaller batch_size. The finished rows are kept in {table.folder}: the same command goes on from "
                 "them."
             ) from error
@@ -118,7 +116,7 @@ def _fill(
     labels: list[str],
     source: Source,
     batch_size: int,
-    num_workers: int,
+    num_proc: int,
 ) -> None:
     """Score the records that have no row yet."""
     label_embeds = classify.embed_prompts(labels).float().cpu()
@@ -128,7 +126,7 @@ def _fill(
         source.records,
         first=table.num_rows,
         batch_size=batch_size,
-        num_workers=num_workers,
+        num_proc=num_proc,
         description="scoring",
     )
     for batch in batches:
@@ -167,8 +165,6 @@ def _job(
     classify: ZeroShotECGClassificationPipeline, labels: list[str], records: str, embeddings: bool
 ) -> dict[str, Any]:
     """Everything that the rows depend on."""
-    from cgdmer import __version__
-
     digest = hashlib.sha256(weights_digest(classify.model))
     for text in (
         classify.model.config.to_json_string(),
@@ -223,6 +219,3 @@ def _texts(values: Sequence[str | None]) -> pa.Array:
         [None if value is None else value.encode("utf-8", "backslashreplace").decode() for value in values],
         pa.string(),
     )
-
-
-__all__ = ["NUM_WORKERS", "read_labels", "score_records"]

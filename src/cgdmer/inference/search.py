@@ -6,6 +6,7 @@ Text to ECG: the records nearest to a text. ECG to report: of the dataset's dist
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 import torch
 
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
-from cgdmer.evaluation.embedding_cache import EmbeddingCache
-from cgdmer.evaluation.embeddings import embed_records, embed_texts
 from cgdmer.families import load_processor, load_text_model
+from cgdmer.inference.embedding_cache import EmbeddingCache
+from cgdmer.inference.embeddings import embed_records, embed_texts
 from cgdmer.inference.sources import dataset_rows
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
@@ -116,7 +117,7 @@ def search_dataset(
     text: str | None = None,
     *,
     record: str | os.PathLike[str] | None = None,
-    split: str | None = None,
+    splits: Sequence[str] | None = None,
     model: str | os.PathLike[str] | None = None,
     top: int = TOP,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -128,8 +129,8 @@ def search_dataset(
         text: search for records.
         record: search for reports instead: the id of a record of the dataset, in whichever split, or the path of a
             recording (see `read_record`).
-        split: search in this one; None: in all.
-        model: a folder or Hub id; None: `presets.SHIPPED_MODEL`.
+        splits: search in these; None: in all.
+        model: a folder or Hub id; None: the one that comes with the package.
         cache_dir: keeps embeddings; None: `DATASET.embeddings`, beside the dataset.
 
     Raises:
@@ -141,19 +142,19 @@ def search_dataset(
     """
     if (text is None) == (record is None):
         raise ECGInputError("pass either a text or a record to search for.")
-    splits = load_dataset_folder(dataset)
-    records = DatasetRecords(dataset_rows(splits, split, dataset))
-    query = None if record is None else _query(record, DatasetRecords(dataset_rows(splits, None, dataset)))
-    name = str(model or SHIPPED_MODEL)
-    loaded = load_text_model(name).to("cuda" if torch.cuda.is_available() else "cpu")
-    processor = load_processor(name, loaded)
+    loaded = load_dataset_folder(dataset)
+    records = DatasetRecords(dataset_rows(loaded, splits, dataset))
+    query = None if record is None else _query(record, DatasetRecords(dataset_rows(loaded, None, dataset)))
+    name = model or SHIPPED_MODEL
+    text_model = load_text_model(name).to("cuda" if torch.cuda.is_available() else "cpu")
+    processor = load_processor(name, text_model)
     assert isinstance(processor, ECGProcessor)  # the model takes texts
     whole = Path(dataset).absolute()
     cache = EmbeddingCache(cache_dir or whole.with_name(f"{whole.name}.embeddings"))
     if query is not None:
-        return search_reports(query, records, loaded, processor, top, cache)
+        return search_reports(query, records, text_model, processor, top, cache)
     assert text is not None
-    return search_records(text, records, loaded, processor, top, cache)
+    return search_records(text, records, text_model, processor, top, cache)
 
 
 def _check_top(top: int) -> None:
@@ -173,6 +174,3 @@ def _query(name: str | os.PathLike[str], records: DatasetRecords) -> ECGRecord:
             f"{'that of another one' if len(numbers) > 1 else 'a file'}. Name the record by a longer path."
         )
     return records[numbers[0]]
-
-
-__all__ = ["TOP", "nearest", "search_dataset", "search_records", "search_reports"]

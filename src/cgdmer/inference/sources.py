@@ -11,7 +11,7 @@ from pathlib import Path
 import datasets
 
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
-from cgdmer.evaluation.embeddings import Records
+from cgdmer.inference.embeddings import Records
 from cgdmer.models.ecg_record import ECGRecord, keep_leads
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.leads import standard_lead_names
@@ -55,13 +55,15 @@ class Source:
     digest: str
 
 
-def open_source(path: str | os.PathLike[str], split: str | None = None, leads: Sequence[str] | None = None) -> Source:
+def open_source(
+    path: str | os.PathLike[str], splits: Sequence[str] | None = None, leads: Sequence[str] | None = None
+) -> Source:
     """The recordings of a folder.
 
     Args:
         path: a dataset that `cgdmer prepare` wrote, or any folder with WFDB records, and DICOM, EDF and XML files by
             their suffixes (.dcm, .edf, .xml), in it or in its subfolders.
-        split: of a dataset; None: all of them, one after the other.
+        splits: of a dataset, one after the other; None: all of them.
         leads: those of the twelve leads to use; None: all channels, which must be leads.
 
     Raises:
@@ -72,33 +74,36 @@ def open_source(path: str | os.PathLike[str], split: str | None = None, leads: S
     folder = Path(path)
     leads = None if leads is None else standard_lead_names(leads)
     if (folder / "dataset_dict.json").is_file():
-        rows = dataset_rows(load_dataset_folder(folder), split, folder)
+        rows = dataset_rows(load_dataset_folder(folder), splits, folder)
         known = list(rows.select_columns(["record_id", "fingerprint"]))
         return Source(
             DatasetRecords(rows, change=None if leads is None else partial(keep_leads, leads=leads)),
             [row["record_id"] for row in known],
             _digest([f"{row['record_id']}\0{row['fingerprint']}" for row in known], leads),
         )
-    if split is not None:
-        raise CorpusError(f"{folder} is no prepared dataset, so it has no split {split!r}. Leave the split out.")
+    if splits is not None:
+        raise CorpusError(f"{folder} is no prepared dataset, so it has no split {splits[0]!r}. Leave splits out.")
     record_ids = _recordings(folder)
     return Source(FolderRecords(folder, record_ids, leads), record_ids, _digest(record_ids, leads))
 
 
-def dataset_rows(splits: datasets.DatasetDict, split: str | None, where: str | os.PathLike[str]) -> datasets.Dataset:
-    """The rows of one split, or of all of them.
+def dataset_rows(
+    dataset: datasets.DatasetDict, splits: Sequence[str] | None, where: str | os.PathLike[str]
+) -> datasets.Dataset:
+    """The rows of some splits, one after the other, or of all of them.
 
     Args:
         where: how messages call the dataset.
 
     Raises:
-        CorpusError: there is no such split, or it is empty.
+        CorpusError: there is no such split, or there are no rows.
     """
-    if split is not None and split not in splits:
-        raise CorpusError(f"{where} has no split {split!r}. It has {', '.join(splits)}.")
-    rows = datasets.concatenate_datasets(list(splits.values())) if split is None else splits[split]
+    for split in splits or ():
+        if split not in dataset:
+            raise CorpusError(f"{where} has no split {split!r}. It has {', '.join(dataset)}.")
+    rows = datasets.concatenate_datasets([dataset[split] for split in splits or dataset])
     if not len(rows):
-        raise CorpusError(f"{where} holds no records{'' if split is None else f' in the split {split}'}.")
+        raise CorpusError(f"{where} holds no records{' in ' + ', '.join(splits) if splits else ''}.")
     return rows
 
 
@@ -130,6 +135,3 @@ def _digest(lines: list[str], leads: Sequence[str] | None) -> str:
     for line in lines if leads is None else [*lines, "\0".join(["leads", *leads])]:
         digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
     return digest.hexdigest()
-
-
-__all__ = ["FolderRecords", "Source", "dataset_rows", "open_source"]

@@ -131,17 +131,3 @@ def make_record(path: Path, signal: np.ndarray, sampling_rate: float, names: Seq
 def shown(text: str) -> str:
     """A text of a file for a message."""
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
-
-
-__all__ = [
-    "MILLIVOLTS_PER_UNIT",
-    "MOST_VALUES",
-    "check_size",
-    "in_millivolts",
-    "make_record",
-    "number",
-    "read_bytes",
-    "scaled",
-    "shown",
-    "whole_number",
-]

@@ -145,6 +145,3 @@ def _mask_token_id(tokenizer) -> int:
     if tokenizer.mask_token_id is None:
         raise ConfigurationError("the tokenizer has no mask token; masked report reconstruction needs one.")
     return tokenizer.mask_token_id
-
-
-__all__ = ["ECG_CONFIGS", "CGDMERConfig", "CGDMERECGConfig"]

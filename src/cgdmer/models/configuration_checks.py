@@ -82,13 +82,3 @@ def drop_registered_pipelines(kwargs: dict[str, Any]) -> None:
 
         if all(task in PIPELINE_REGISTRY.supported_tasks for task in kwargs["custom_pipelines"]):
             del kwargs["custom_pipelines"]
-
-
-__all__ = [
-    "drop_registered_pipelines",
-    "refuse_below_one",
-    "refuse_to_restore_nothing",
-    "refuse_unknown_keys",
-    "refuse_unless_positive",
-    "refuse_weights",
-]

@@ -124,6 +124,3 @@ class CoReECGConfig(LeadTimeEncoderConfig):
             decoded=self.num_views if self.ecg_reconstruction_loss_weight > 0 else 0,
             ecg_heads=2 if self.contrasts else 0,
         )
-
-
-__all__ = ["CoReECGConfig"]

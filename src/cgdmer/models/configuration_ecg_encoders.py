@@ -96,6 +96,3 @@ class ECGResNetConfig(_ECGEncoderConfig):
         refuse_below_one(self, "hidden_size", "blocks_per_stage")
         if self.hidden_size % 8:
             raise ConfigurationError(f"hidden_size ({self.hidden_size}) must be a multiple of 8.")
-
-
-__all__ = ["ECGResNetConfig", "ECGViTConfig"]

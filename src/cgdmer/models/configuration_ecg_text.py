@@ -4,7 +4,7 @@
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers import CONFIG_MAPPING, AutoConfig, BertConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from .configuration_checks import (
     drop_registered_pipelines,
@@ -82,7 +82,7 @@ class ECGTextConfig(PreTrainedConfig):
     def _text_config(self) -> PreTrainedConfig:
         given = self.text_config
         if given is None:
-            return BertConfig()
+            return CONFIG_MAPPING["bert"]()
         if isinstance(given, dict):
             options = dict(given)
             model_type = options.pop("model_type", None)
@@ -113,6 +113,3 @@ class ECGTextConfig(PreTrainedConfig):
                 f"the tokenizer has {len(tokenizer)} tokens but the text tower knows {vocabulary}: they do not "
                 "belong together. Pass the folder or Hub id that holds both as --text_model_name_or_path."
             )
-
-
-__all__ = ["ECGTextConfig"]

@@ -114,6 +114,3 @@ class LeadTimeEncoderConfig(PreTrainedConfig):
         if self.mask_strategy == "dual":
             hidden.append(self.lead_mask_ratio * self.num_leads)
         return max(hidden) + 1e-4 >= 1  # as they are rounded there: 1 / 49 * 49 is below 1
-
-
-__all__ = ["MASK_STRATEGIES", "LeadTimeEncoderConfig"]

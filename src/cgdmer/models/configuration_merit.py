@@ -85,6 +85,3 @@ class MERITConfig(ECGTextConfig):
             ecg_heads=aligns,
             text_heads=aligns,
         )
-
-
-__all__ = ["MERITConfig", "MERITECGConfig"]

@@ -69,6 +69,3 @@ class ECGDecoder(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, attention_mask)
         return self.prediction(self.norm(hidden)).unflatten(1, (leads, patches))
-
-
-__all__ = ["ECGDecoder"]

@@ -97,6 +97,3 @@ def without_filled_ends(record: ECGRecord) -> ECGRecord:
     """The record without what `recorded_span` leaves out."""
     first, last = recorded_span(record.signal, record.sampling_rate)
     return replace(record, signal=record.signal[:, first:last])
-
-
-__all__ = ["ECGRecord", "is_record", "keep_leads", "rows_of_leads", "without_filled_ends"]

@@ -43,17 +43,3 @@ class ECGInputWarning(UserWarning):
 
 class TrainingError(CGDMERError):
     """A training run cannot go on."""
-
-
-__all__ = [
-    "CGDMERError",
-    "ConfigurationError",
-    "CorpusError",
-    "ECGInputError",
-    "ECGInputWarning",
-    "ExportError",
-    "ModelFolderError",
-    "PublishingError",
-    "RecordFileError",
-    "TrainingError",
-]

@@ -492,5 +492,3 @@ def _names_for_record(lead_names, number: int, count: int):
 
 # Saved with it: where remote code finds the class.
 ECGFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
-
-__all__ = ["ECGFeatureExtractor"]

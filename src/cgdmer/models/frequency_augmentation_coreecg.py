@@ -69,6 +69,3 @@ class FrequencyAugmentation(nn.Module):
     def share_loss(self) -> torch.Tensor:
         """Squared distance of the mean importance, over bins that may be perturbed, from the share asked for."""
         return (self.importance()[:, ~self.protected()].mean() - self.config.importance_share).square()
-
-
-__all__ = ["FrequencyAugmentation"]

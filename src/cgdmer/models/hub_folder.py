@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline  # noqa: F401
     from .processing_ecg import ECGProcessor  # noqa: F401
 
-PIPELINES = {
+PIPELINES: dict[str, dict[str, Any]] = {
     "zero-shot-ecg-classification": {
         "impl": "pipeline_zero_shot_ecg.ZeroShotECGClassificationPipeline",
         "pt": ["AutoModelForZeroShotImageClassification"],
@@ -94,6 +94,3 @@ class HubFolderModel(PreTrainedModel):
         finally:
             # In memory the entry would make `pipeline(task, model=model)` ask for trust_remote_code.
             del self.config.custom_pipelines
-
-
-__all__ = ["HubFolderModel", "copy_model_code", "model_code"]

@@ -78,6 +78,3 @@ def init_time_embedding(time_embedding_ND: torch.Tensor) -> None:
     frequencies = 1e-4 ** (torch.arange(0, width, 2, device=time_embedding_ND.device) / width)
     angles = torch.arange(patches, device=time_embedding_ND.device)[:, None] * frequencies
     init.copy_(time_embedding_ND, torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width])
-
-
-__all__ = ["LeadTimeTokenizer", "init_lead_and_time_embeddings", "init_time_embedding"]

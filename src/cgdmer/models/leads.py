@@ -210,15 +210,3 @@ def contradiction(signal: np.ndarray, present: np.ndarray) -> float:
     centred = signal[limb] - signal[limb].mean(axis=1, keepdims=True)
     expected = np.array([_LIMB_LEADS[STANDARD_LEADS[row]] for row in limb]) @ centred[:2]
     return float((centred - expected).std(axis=1).max() / max(centred.std(axis=1).max(), 1e-9))
-
-
-__all__ = [
-    "STANDARD_LEADS",
-    "contradiction",
-    "derive_limb_leads",
-    "known_spelling",
-    "recorded_span",
-    "refuse_places_on_the_scalp",
-    "standard_lead_name",
-    "standard_lead_names",
-]

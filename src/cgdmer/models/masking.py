@@ -95,6 +95,3 @@ def mask_report_tokens(
     masked_BS = (ranks < count) & maskable_BS
     positions_BK, valid_BK = gather_visible(masked_BS, max(1, math.ceil(noise_BS.shape[1] * ratio)))
     return masked_BS, positions_BK, valid_BK
-
-
-__all__ = ["gather_visible", "mask_patches", "mask_report_tokens", "most_visible"]

@@ -167,6 +167,3 @@ def present_patches(
     if patch_mask is not None:
         present = present & patch_mask.bool()[:, None, :]
     return present
-
-
-__all__ = ["ECGPreTrainedModel", "check_ecg_values", "present_patches"]

@@ -65,6 +65,3 @@ class CGDMERForECGClassification(LeadTimeClassifier):
     config: CGDMERECGConfig
     encoder_class = CGDMERECGModel
     auto_classes = CGDMERECGModel.auto_classes
-
-
-__all__ = ["CGDMERECGModel", "CGDMERForECGClassification", "CGDMERForZeroShot", "CGDMERModel"]

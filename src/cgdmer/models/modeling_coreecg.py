@@ -180,11 +180,3 @@ class CoReECGForECGClassification(LeadTimeClassifier):
     encoder_class = CoReECGModel
     auto_classes: ClassVar = _AUTO_CLASSES
     _keys_to_ignore_on_load_unexpected: ClassVar = _NOT_WANTED
-
-
-__all__ = [
-    "CoReECGForECGClassification",
-    "CoReECGForPreTraining",
-    "CoReECGForPreTrainingOutput",
-    "CoReECGModel",
-]

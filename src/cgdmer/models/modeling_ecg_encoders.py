@@ -192,6 +192,3 @@ def _mean(hidden_BND: torch.Tensor, mask_BN: torch.Tensor | None) -> torch.Tenso
         return hidden_BND.mean(dim=1)
     weights_BN1 = mask_BN[..., None].to(hidden_BND.dtype)
     return (hidden_BND * weights_BN1).sum(dim=1) / weights_BN1.sum(dim=1).clamp(min=1)
-
-
-__all__ = ["ECGResNetModel", "ECGViTModel"]

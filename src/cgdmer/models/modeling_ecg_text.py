@@ -238,6 +238,3 @@ class ZeroShotMixin:
             ecg_embeds=ecg_embeds,
             text_embeds=text_embeds,
         )
-
-
-__all__ = ["ECGTextModel", "ECGTextOutput", "NestedOutput", "ZeroShotMixin", "ZeroShotOutput"]

@@ -162,6 +162,3 @@ class LeadTimeClassifier(ECGPreTrainedModel):
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
-
-
-__all__ = ["LeadTimeClassifier", "LeadTimeEncoder", "LeadTimeEncoderOutput"]

@@ -230,13 +230,3 @@ class MERITForECGClassification(LeadTimeClassifier):
     config: MERITECGConfig
     encoder_class = MERITECGModel
     auto_classes = MERITECGModel.auto_classes
-
-
-__all__ = [
-    "MERITECGModel",
-    "MERITForECGClassification",
-    "MERITForPreTraining",
-    "MERITForPreTrainingOutput",
-    "MERITForZeroShot",
-    "MERITModel",
-]

@@ -236,15 +236,3 @@ def orthogonality_loss(
     ecg = F.cosine_similarity(ecg_specific, ecg_shared, dim=-1).square()
     text = F.cosine_similarity(text_specific, text_shared, dim=-1).square()
     return (ecg + text).mean()
-
-
-__all__ = [
-    "contrastive_loss",
-    "gather_over_processes",
-    "information_bound",
-    "masked_token_loss",
-    "orthogonality_loss",
-    "reconstruction_loss",
-    "satisfied_pairs",
-    "siglip_loss",
-]

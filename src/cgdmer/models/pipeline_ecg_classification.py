@@ -134,6 +134,3 @@ class ECGClassificationPipeline(ECGPipeline):
         single = self.model.config.problem_type == "single_label_classification"
         labels = [self.model.config.id2label[index] for index in range(len(logits))]
         return self.ranked(labels, logits.softmax(dim=0) if single else logits.sigmoid())
-
-
-__all__ = ["ECGClassificationPipeline", "ECGPipeline"]

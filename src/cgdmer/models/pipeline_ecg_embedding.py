@@ -32,6 +32,3 @@ class ECGEmbeddingPipeline(ECGPipeline):
 
     def postprocess(self, model_outputs):
         return self.mean_logits(model_outputs).cpu().numpy()
-
-
-__all__ = ["ECGEmbeddingPipeline"]

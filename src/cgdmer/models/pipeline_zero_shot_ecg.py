@@ -80,6 +80,3 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
     def postprocess(self, model_outputs, candidate_labels, multi_label=True):
         logits = self.mean_logits(model_outputs)
         return self.ranked(candidate_labels, logits.sigmoid() if multi_label else logits.softmax(dim=0))
-
-
-__all__ = ["ZeroShotECGClassificationPipeline", "check_prompts"]

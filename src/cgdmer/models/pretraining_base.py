@@ -161,6 +161,3 @@ class ECGViews:
         """(B, L, N, samples a patch), from the visible patches."""
         visible = self.encoded(hidden=True)
         return decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, self.present)
-
-
-__all__ = ["ECGViews", "PreTrainingMixin", "with_each_text"]

@@ -297,6 +297,3 @@ class _TextViews:
             own = (None if each is None else each[self.hidden_rows] for each in masks)
             self._encoded = self._model.encode_text(self._corrupted, *own)
         return self._encoded
-
-
-__all__ = ["CGDMERForPreTraining", "CGDMERForPreTrainingOutput"]

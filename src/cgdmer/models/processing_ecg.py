@@ -69,5 +69,3 @@ class ECGProcessor(ProcessorMixin):
 
 # Saved with it: where remote code finds the class.
 ECGProcessor.register_for_auto_class("AutoProcessor")
-
-__all__ = ["ECGProcessor"]

@@ -23,6 +23,3 @@ class ProjectionHead(nn.Module):
     def center(self, features: torch.Tensor) -> None:
         """Shift the last layer so that what it makes of these features averages to zero."""
         self.fc2.bias.sub_(self(features).mean(dim=0))
-
-
-__all__ = ["ProjectionHead"]

@@ -97,6 +97,3 @@ def _lead(where: str, sequence: Element) -> np.ndarray:
             "again."
         )
     return scaled(where, np.fromstring(text, dtype=np.int64, sep=" "), *bounds)
-
-
-__all__ = ["read_aecg"]

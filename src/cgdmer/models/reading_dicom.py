@@ -252,6 +252,3 @@ def _lead_name(channel: _Channel) -> str | None:
     if prefix is not None and channel.code:  # another place of the same scheme, whatever the label says
         return channel.code.removeprefix(_MDC_NAME)
     return channel.label
-
-
-__all__ = ["read_dicom"]

@@ -142,6 +142,3 @@ def _millivolts(where: str, signal: dict[str, str], counts: np.ndarray) -> np.nd
     )
     scale = (top - bottom) / (highest - lowest)  # below zero where the file says that the signal is upside down
     return scaled(where, counts.ravel(), scale, bottom - lowest * scale)
-
-
-__all__ = ["read_edf"]

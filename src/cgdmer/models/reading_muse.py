@@ -121,6 +121,3 @@ def _with_limb_leads(path: Path, record: ECGRecord) -> ECGRecord:
     signal, present = derive_limb_leads(signal, present)
     names = [name for name, there in zip(STANDARD_LEADS, present, strict=True) if there]
     return make_record(path, signal[present], record.sampling_rate, names)
-
-
-__all__ = ["read_muse"]

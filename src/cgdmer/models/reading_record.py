@@ -78,6 +78,3 @@ def _read(path: str | os.PathLike[str], leads: Sequence[str] | None) -> ECGRecor
         f"{path} is in none of the formats that are read: a WFDB record (named by its header), DICOM, HL7 aECG, GE "
         "MUSE XML, EDF. Export the recording in one of them; a table of numbers, load it yourself and pass the array."
     )
-
-
-__all__ = ["CLINIC_SUFFIXES", "read_record"]

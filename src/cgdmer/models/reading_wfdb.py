@@ -20,7 +20,6 @@ from .ecg_record import ECGRecord
 from .errors import ECGInputError, RecordFileError
 from .wfdb_header import (
     FORMATS,
-    HIGHEST_RATE,
     LOWEST_RATE,
     WFDBHeader,
     header_path_of,
@@ -211,6 +210,3 @@ def _verify_checksums(header_path: Path, header: WFDBHeader, counts: np.ndarray)
                 "both files again. Where the header is known to be wrong: "
                 "cgdmer.read_wfdb(path, verify_checksums=False)."
             )
-
-
-__all__ = ["HIGHEST_RATE", "LOWEST_RATE", "WFDBHeader", "counts_to_millivolts", "read_wfdb", "read_wfdb_header"]

@@ -85,6 +85,3 @@ def _check_index(name_or_path: str | os.PathLike[str], options: dict[str, Any]) 
 
 def _advice(name_or_path: str | os.PathLike[str]) -> str:
     return _HOW_TO_CONVERT.format(name=name_or_path)
-
-
-__all__ = ["safetensors_only"]

@@ -58,6 +58,3 @@ def child(element: Element, name: str) -> str | None:
     """The text of a child, without blanks around it; None without one."""
     text = element.findtext(name)
     return None if text is None or not text.strip() else text.strip()
-
-
-__all__ = ["child", "parse_xml"]

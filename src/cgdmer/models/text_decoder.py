@@ -82,6 +82,3 @@ class MaskedTokenDecoder(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, causal_mask, report_BSH, report_mask)
         return self.norm(hidden)
-
-
-__all__ = ["MaskedTokenDecoder", "VocabularyHead"]

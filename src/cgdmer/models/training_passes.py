@@ -24,6 +24,3 @@ class TrainingPasses:
     whole_texts: int = 0
     ecg_heads: int = 0
     text_heads: int = 0
-
-
-__all__ = ["TrainingPasses"]

@@ -137,6 +137,3 @@ def encoder_layers(config) -> nn.ModuleList:
         )
         for _ in range(config.num_hidden_layers)
     )
-
-
-__all__ = ["ECGAttention", "ECGLayer", "encoder_layers"]

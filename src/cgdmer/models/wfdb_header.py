@@ -352,16 +352,3 @@ def _whole_number(field: str, what: str) -> int:
     if not _WHOLE_NUMBER.fullmatch(field):
         raise RecordFileError(f"{what} is given as {field!r}, which is not a whole number. Correct it in the header.")
     return int(field)
-
-
-__all__ = [
-    "FORMATS",
-    "HIGHEST_RATE",
-    "LONGEST_SECONDS",
-    "LOWEST_RATE",
-    "MOST_LEADS",
-    "WFDBHeader",
-    "header_path_of",
-    "open_record_file",
-    "read_wfdb_header",
-]

@@ -63,6 +63,3 @@ def _kept_rows(lead_names: tuple[str, ...], random: np.random.Generator) -> list
         return [lead_names.index(name) for name in _COMMON_SUBSETS[choice]]
     count = int(random.integers(1, len(lead_names) + 1))
     return sorted(random.choice(len(lead_names), count, replace=False).tolist())
-
-
-__all__ = ["Augmentation"]

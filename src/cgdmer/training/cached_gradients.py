@@ -99,6 +99,3 @@ def _set_random_state(state: tuple[torch.Tensor, Any], device: torch.device) -> 
     torch.set_rng_state(state[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(state[1], device)
-
-
-__all__ = ["backward_in_chunks"]

@@ -89,6 +89,3 @@ def platt_scaling(cosines: np.ndarray, matches: np.ndarray, weigh_alike: bool = 
     regression = LogisticRegression(C=1e6, class_weight="balanced" if weigh_alike else None)
     regression.fit(cosines.reshape(-1, 1), matches.reshape(-1))
     return float(regression.coef_[0, 0]), float(regression.intercept_[0])
-
-
-__all__ = ["findings_and_texts", "fit_score", "platt_scaling"]

@@ -35,7 +35,7 @@ from accelerate.utils import DistributedType, broadcast_object_list
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 
-from cgdmer.data.disk import sync
+from cgdmer.files.disk import sync
 from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
 from cgdmer.training.sharding import load_parts, part_like, whole_on_cpu
 
@@ -49,7 +49,7 @@ _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEG
 
 
 @dataclass(frozen=True, order=True)
-class Position:
+class RunPosition:
     """Where a run stands.
 
     Attributes:
@@ -144,7 +144,7 @@ class Checkpoints:
                 try:
                     placed.append((0, position_of(read_manifest(path)), path))
                 except ModelFolderError:
-                    placed.append((1, Position(0, 0, 0), path))
+                    placed.append((1, RunPosition(0, 0, 0), path))
         return [path for _, _, path in sorted(placed, reverse=True)]
 
     def _on_main(self, function: Callable[[], Any]) -> Any:
@@ -168,7 +168,7 @@ class Checkpoints:
         model: torch.nn.Module,
         optimizer,
         scheduler,
-        position: Position,
+        position: RunPosition,
         configuration: dict[str, Any],
         extra: dict[str, Any] | None = None,
     ) -> Path:
@@ -238,7 +238,7 @@ class Checkpoints:
 
     def load(
         self, path: Path, model: torch.nn.Module, optimizer, scheduler, configuration: dict[str, Any]
-    ) -> tuple[Position, dict[str, Any]]:
+    ) -> tuple[RunPosition, dict[str, Any]]:
         """Load a checkpoint that `find` gave; then call `restore_random_states` at the right moment.
 
         Returns:
@@ -283,7 +283,7 @@ class Checkpoints:
             self._random_states = None
 
 
-def drop_metrics_beyond(path: Path, position: Position) -> None:
+def drop_metrics_beyond(path: Path, position: RunPosition) -> None:
     """Remove from metrics.jsonl what a run wrote after the checkpoint, and writes again when it goes on from there.
 
     A line cut off by a kill goes as well. Validation comes after an epoch's last step, so within an epoch its line of
@@ -308,7 +308,7 @@ def drop_metrics_beyond(path: Path, position: Position) -> None:
 # Manifest
 
 
-def write_manifest(folder: Path, position: Position, configuration: dict[str, Any]) -> None:
+def write_manifest(folder: Path, position: RunPosition, configuration: dict[str, Any]) -> None:
     """Describe all files of a checkpoint, after making sure that they are on the disk."""
     files = {}
     for path in sorted(folder.iterdir()):
@@ -359,8 +359,8 @@ def verify(folder: Path) -> None:
         raise ModelFolderError(f"{path} {fault}. Choose another checkpoint.")
 
 
-def position_of(manifest: dict[str, Any]) -> Position:
-    return Position(*(int(manifest[name]) for name in ("step", "epoch", "batch")))
+def position_of(manifest: dict[str, Any]) -> RunPosition:
+    return RunPosition(*(int(manifest[name]) for name in ("step", "epoch", "batch")))
 
 
 def _refuse_another_run(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
@@ -373,7 +373,7 @@ def _refuse_another_run(path: Path, theirs: dict[str, Any], ours: dict[str, Any]
     if differing:
         raise ModelFolderError(
             f"{path} was written by a run with {', '.join(differing)}. Start it with the same options, or start anew "
-            "from a finished model with --model_name_or_path."
+            "from a finished model with --model."
         )
 
 
@@ -470,6 +470,3 @@ def _hex(state: torch.Tensor) -> str:
 
 def _unhex(text: str) -> torch.Tensor:
     return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
-
-
-__all__ = ["LATEST", "MANIFEST", "Checkpoints", "Position", "drop_metrics_beyond", "read_manifest", "verify"]

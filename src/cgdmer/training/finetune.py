@@ -4,6 +4,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,18 @@ from transformers import AutoFeatureExtractor, get_scheduler
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import dataset_summary
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder, row_to_record
-from cgdmer.evaluation.embeddings import embed_records
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.report import without_nan, write_results_json
 from cgdmer.evaluation.splits import refuse_shared_patients
 from cgdmer.evaluation.statistics import measure
-from cgdmer.families import CLASSIFICATION, class_for, config_of, ecg_config_of
+from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
+from cgdmer.inference.embeddings import embed_records
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeClassifier
+from cgdmer.presets import model_source
 from cgdmer.training import run_summary
+from cgdmer.training.arguments import FinetuningArguments
 from cgdmer.training.pairs import EpochSampler
 
 FEWEST_TRAINING_RECORDS = 10
@@ -75,18 +78,7 @@ def choose_labels(split: datasets.Dataset, wanted: Iterable[str] | None) -> list
     return frequent
 
 
-def finetune(
-    model_name_or_path: str,
-    dataset: str,
-    output_dir: str,
-    labels: Sequence[str] | None = None,
-    freeze_encoder: bool = False,
-    num_train_epochs: int = 10,
-    learning_rate: float = 3e-4,
-    per_device_train_batch_size: int = 64,
-    weight_decay: float = 0.01,
-    seed: int = 0,
-) -> dict[str, Any]:
+def finetune_model(arguments: FinetuningArguments) -> dict[str, Any]:
     """Train, save a folder that the pipeline `ecg-classification` loads, and measure on validation and test.
 
     Beside the weights stand `training_summary.json`, from which a card is filled in, and the fingerprints of all
@@ -103,16 +95,18 @@ def finetune(
     Raises:
         CorpusError: a patient is in two splits, or see `choose_labels`.
     """
+    model_name, dataset, output_dir = model_source(arguments.model), arguments.dataset, arguments.output_dir
+    seed = arguments.seed
     set_seed(seed)
     began = time.perf_counter()
     splits = load_dataset_folder(dataset)
-    pretrained_on = Fingerprints.of_model(model_name_or_path)
-    label_names = choose_labels(splits["train"], labels)
-    extractor = AutoFeatureExtractor.from_pretrained(model_name_or_path)
+    pretrained_on = Fingerprints.of_model(model_name)
+    label_names = choose_labels(splits["train"], arguments.labels)
+    extractor = AutoFeatureExtractor.from_pretrained(model_name)
     parts = {name: LabelledDataset(splits[name], extractor, label_names) for name in splits}
     refuse_shared_patients({f"the split {name}": part.patients for name, part in parts.items()})
-    model = class_for(ecg_config_of(config_of(model_name_or_path)), CLASSIFICATION).from_pretrained(
-        model_name_or_path,
+    model = class_for(ecg_config_of(config_of(model_name)), Purpose.CLASSIFICATION).from_pretrained(
+        model_name,
         id2label=dict(enumerate(label_names)),
         label2id={name: index for index, name in enumerate(label_names)},
         problem_type="multi_label_classification",
@@ -121,17 +115,17 @@ def finetune(
     accelerator = Accelerator()
     model.to(accelerator.device)
     steps = 0
-    if freeze_encoder:
+    if arguments.freeze_encoder:
         _fit_classifier(model, extractor, parts["train"], seed)
     else:
         model, steps = _train(
             accelerator,
             model,
             parts["train"],
-            num_train_epochs,
-            learning_rate,
-            per_device_train_batch_size,
-            weight_decay,
+            arguments.num_train_epochs,
+            arguments.learning_rate,
+            arguments.per_device_train_batch_size,
+            arguments.weight_decay,
             seed,
         )
     results: dict[str, Any] = {"labels": label_names}
@@ -141,10 +135,8 @@ def finetune(
         extractor.save_pretrained(output_dir)
         trained_on = Fingerprints.of(splits["train"])
         (trained_on if pretrained_on is None else trained_on | pretrained_on).save(output_dir)
-        options = {"labels": label_names, "freeze_encoder": freeze_encoder, "num_train_epochs": num_train_epochs}
-        options |= {"learning_rate": learning_rate, "per_device_train_batch_size": per_device_train_batch_size}
-        options |= {"weight_decay": weight_decay, "seed": seed}
-        summary = _summary(accelerator, model_name_or_path, dataset, parts, options, steps)
+        options = run_summary.of_options(replace(arguments, model=model_name, labels=label_names))
+        summary = _summary(accelerator, model_name, dataset, parts, options, steps)
         run_summary.write(Path(output_dir), summary | {"seconds": seconds})
         for name in [name for name in ("validation", "test") if name in parts]:
             part = parts[name]
@@ -160,7 +152,7 @@ def finetune(
 
 def _summary(
     accelerator: Accelerator,
-    model_name_or_path: str,
+    model_name: str,
     dataset: str,
     parts: Mapping[str, LabelledDataset],
     options: Mapping[str, Any],
@@ -172,7 +164,7 @@ def _summary(
     return {
         "command": run_summary.FINETUNE,
         "data": run_summary.of_dataset(dataset, dataset_summary(dataset), *records),
-        "options": {"model_name_or_path": run_summary.origin(model_name_or_path), **options},
+        "options": options,
         "steps": steps,
         "samples": steps * batch,
         "resumed_at_step": 0,
@@ -180,7 +172,7 @@ def _summary(
         "device": run_summary.of_device(accelerator.device),
         "mixed_precision": accelerator.mixed_precision,
         "versions": run_summary.versions(),
-        "earlier": run_summary.of_model(model_name_or_path),
+        "earlier": run_summary.of_model(model_name),
     }
 
 
@@ -244,6 +236,3 @@ def predict(model: LeadTimeClassifier, part: LabelledDataset, batch_size: int = 
         batch.pop("labels")
         logits.append(model(**{name: value.to(model.device) for name, value in batch.items()}).logits.float().cpu())
     return torch.cat(logits).numpy()
-
-
-__all__ = ["LabelledDataset", "choose_labels", "finetune", "predict"]

@@ -167,14 +167,3 @@ def _text_size(config: PreTrainedConfig, name: str) -> int:
             "training step are counted. Only text towers with BERT's names for their sizes can be counted."
         )
     return size
-
-
-__all__ = [
-    "ecg_decoder_flops",
-    "encoder_flops",
-    "encoder_step_flops",
-    "is_countable",
-    "layer_flops",
-    "training_step_flops",
-    "visible_tokens",
-]

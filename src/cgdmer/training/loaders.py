@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a run's batches come from: a prepared folder with random access, or a stream of shards."""
 
-from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -12,11 +11,12 @@ from torch.utils.data import DataLoader
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.data.wordings import load_wordings
+from cgdmer.data.workers import outlive_signals
 from cgdmer.families import extractor_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.augmentation import Augmentation
 from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset, tokenizer_of
-from cgdmer.training.stopping import outlive_signals
 from cgdmer.training.streaming import StreamedPairs, streaming_loader
 
 WORKERS_BESIDE_A_GPU = 4  # a process, unless --dataloader_num_workers says otherwise
@@ -44,7 +44,9 @@ class TrainingLoader(Protocol):
 class RandomAccessLoader:
     """Batches of a dataset of which every record can be had at any time, in an order drawn from (seed, epoch)."""
 
-    def __init__(self, pairs: PairDataset, collate: PairCollator, options: Namespace, accelerator: Accelerator):
+    def __init__(
+        self, pairs: PairDataset, collate: PairCollator, options: PretrainingArguments, accelerator: Accelerator
+    ):
         self.pairs, self._accelerator = pairs, accelerator
         # Whole steps alone: accelerate makes one of what is left at an epoch's end, too, and of fewer batches.
         a_step = options.per_device_train_batch_size * accelerator.num_processes * options.gradient_accumulation_steps
@@ -55,7 +57,7 @@ class RandomAccessLoader:
             batch_size=options.per_device_train_batch_size,
             sampler=self._sampler,
             collate_fn=collate,
-            num_workers=options.dataloader_num_workers,
+            num_workers=options.dataloader_num_workers or 0,
             worker_init_fn=outlive_signals,
             pin_memory=accelerator.device.type == "cuda",
             drop_last=True,
@@ -82,7 +84,7 @@ class RandomAccessLoader:
 
 
 def training_and_validation(
-    options: Namespace, processor, accelerator: Accelerator, noise_shapes: Mapping[str, tuple[int, ...]]
+    options: PretrainingArguments, processor, accelerator: Accelerator, noise_shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[TrainingLoader, DataLoader, PairDataset]:
     """The loader of the training split; that of the validation split, prepared, and its pairs.
 
@@ -134,13 +136,10 @@ def training_and_validation(
         validation_pairs,
         batch_size=min(options.per_device_train_batch_size, len(validation_pairs) // accelerator.num_processes),
         collate_fn=collate,
-        num_workers=options.dataloader_num_workers,
+        num_workers=options.dataloader_num_workers or 0,
         worker_init_fn=outlive_signals,
         pin_memory=accelerator.device.type == "cuda",
         drop_last=True,
         generator=torch.Generator(),  # draws from the global one would make a run that is stopped here another one
     )
     return training, accelerator.prepare(validation_loader), validation_pairs
-
-
-__all__ = ["RandomAccessLoader", "TrainingLoader", "training_and_validation"]

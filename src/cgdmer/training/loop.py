@@ -4,7 +4,7 @@
 import json
 import math
 import os
-from argparse import Namespace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,52 +17,53 @@ from transformers import get_scheduler
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import dataset_summary
 from cgdmer.models.errors import ConfigurationError
+from cgdmer.options import Marker, options_marked
+from cgdmer.presets import model_source
 from cgdmer.training import run_summary
+from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.cached_gradients import backward_in_chunks
 from cgdmer.training.calibration import fit_score
-from cgdmer.training.checkpoints import Checkpoints, Position, drop_metrics_beyond
+from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_beyond
 from cgdmer.training.flops import is_countable
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw
 from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
-from cgdmer.training.setup import compile_ecg_layers, model_and_processor
+from cgdmer.training.setup import compile_ecg_layers, installed_trackers, model_and_processor
 from cgdmer.training.sharding import as_whole, keep_word_embeddings_whole, whole_model
 from cgdmer.training.stopping import StopRequest, leave
 from cgdmer.training.throughput import Throughput, in_words
 from cgdmer.training.watching import Watcher
 
-# What a resumed run must share with its checkpoint, beside the model, the data and the processes.
-SAME_OPTIONS = (
-    "seed",
-    "streaming",
-    "text_source",
-    "wordings",
-    "texts_per_record",
-    "gradient_accumulation_steps",
-    "learning_rate",
-    "weight_decay",
-    "lead_dropout",
-    "noise",
-    "gain",
-    "lr_scheduler_type",
-    "num_warmup_steps",
-    "max_grad_norm",
-    "freeze_text_layers",
-    "text_model_name_or_path",
-)
 LOGGED = ("_loss", "_bound")  # how the names of the outputs end that are logged
 _RECORDS_TO_CENTER = 256
 
 
-def pretrain(options: Namespace) -> dict[str, Any]:
-    """Run the training that the options describe; see `cgdmer.training.arguments`.
+def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
+    """Pretrain a model of any family on a prepared dataset, in as many processes as were launched.
 
     Writes to `output_dir`: the model and its processor, the fingerprints of its training records, `metrics.jsonl`,
     `training_arguments.json`, `training_summary.json`, checkpoints, and what `cgdmer.training.watching` draws.
 
     Returns:
         The last validation metrics, the number of steps, and the summary of `Throughput`.
+
+    Raises:
+        ConfigurationError: options that do not fit the model, the data, or the processes.
+        CorpusError: the dataset cannot be used.
+        ModelFolderError: the model to go on from, or a checkpoint, cannot be used.
+        TrainingError: training has diverged.
+
+    Example:
+        >>> arguments = PretrainingArguments(
+        ...     dataset="ptbxl", output_dir="run", config_name="cgdmer-tiny", text_source="statements"
+        ... )
+        >>> pretrain_model(arguments)["steps"]  # doctest: +SKIP
     """
+    options = replace(
+        arguments,
+        model=None if arguments.model is None else model_source(arguments.model),
+        report_to=installed_trackers(arguments.report_to),
+    )
     accelerator = Accelerator(
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         log_with=options.report_to or None,
@@ -95,8 +96,8 @@ def pretrain(options: Namespace) -> dict[str, Any]:
         compile_ecg_layers(model)
     optimizer = adamw(model, options.learning_rate, options.weight_decay)
 
-    steps_an_epoch = len(training) // options.gradient_accumulation_steps
-    total_steps = options.max_train_steps or options.num_train_epochs * steps_an_epoch
+    steps_per_epoch = len(training) // options.gradient_accumulation_steps
+    total_steps = options.max_train_steps or options.num_train_epochs * steps_per_epoch
     # Accelerate advances the schedule once a process and step.
     scheduler = get_scheduler(
         options.lr_scheduler_type,
@@ -106,9 +107,9 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     )
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
     keep_word_embeddings_whole(model)
-    run = _Run(options, accelerator, model, processor, optimizer, scheduler, checkpoints, training, total_steps)
+    run = _Training(options, accelerator, model, processor, optimizer, scheduler, checkpoints, training, total_steps)
     first_epoch, batches_done = run.resume(checkpoint)
-    epochs = math.ceil(total_steps / steps_an_epoch)
+    epochs = math.ceil(total_steps / steps_per_epoch)
     run.announce(validation_pairs, epochs)
 
     with run.stop:
@@ -121,7 +122,7 @@ def pretrain(options: Namespace) -> dict[str, Any]:
     return run.finish(validation_pairs)
 
 
-def _check_batch(options: Namespace, accelerator: Accelerator, contrasts: bool) -> None:
+def _check_batch(options: PretrainingArguments, accelerator: Accelerator, contrasts: bool) -> None:
     if options.contrastive_chunk_size and not contrasts:
         raise ConfigurationError(
             "--contrastive_chunk_size is for losses that compare records, and this configuration has none. "
@@ -133,12 +134,12 @@ def _check_batch(options: Namespace, accelerator: Accelerator, contrasts: bool) 
         )
 
 
-class _Run:
+class _Training:
     """One training run: what it holds, and what it does at each point."""
 
     def __init__(
         self,
-        options: Namespace,
+        options: PretrainingArguments,
         accelerator: Accelerator,
         model: torch.nn.Module,
         processor,
@@ -157,7 +158,7 @@ class _Run:
         self.finite = FiniteSteps(optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
         counts_operations = accelerator.device.type == "cuda" and is_countable(self.config)
         self.throughput = Throughput(
-            accelerator, self.config if counts_operations else None, options.freeze_text_layers
+            accelerator, self.config if counts_operations else None, options.freeze_text_layers or 0
         )
         self.stop = StopRequest(accelerator)
         self.step = 0
@@ -174,7 +175,7 @@ class _Run:
         options, accelerator = self.options, self.accelerator
         if accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "training_arguments.json").write_text(json.dumps(vars(options), indent=2) + "\n")
+            (self.folder / "training_arguments.json").write_text(json.dumps(asdict(options), indent=2) + "\n")
             if self.step == 0:
                 (self.folder / "metrics.jsonl").unlink(missing_ok=True)
                 self.watcher.start_anew()
@@ -191,7 +192,9 @@ class _Run:
             )
         if options.report_to:
             # Trackers take numbers and strings.
-            kept = {k: v if isinstance(v, int | float) else str(v) for k, v in vars(options).items() if v is not None}
+            kept = {
+                k: v if isinstance(v, int | float) else str(v) for k, v in asdict(options).items() if v is not None
+            }
             accelerator.init_trackers("cgdmer_pretrain", kept)
         self.progress = tqdm(
             total=self.total_steps,
@@ -230,7 +233,7 @@ class _Run:
             "processes": self.accelerator.num_processes,
             "mixed precision": self.accelerator.mixed_precision,
             "steps": self.total_steps,
-            **{name: getattr(self.options, name) for name in SAME_OPTIONS},
+            **{name: getattr(self.options, name) for name in options_marked(PretrainingArguments, Marker.FIXED)},
         }
 
     # Middle
@@ -321,7 +324,7 @@ class _Run:
             model,
             self.optimizer,
             self.scheduler,
-            Position(self.step, epoch, batch),
+            RunPosition(self.step, epoch, batch),
             self._identity(),
             extra={"loader": self.training.state_dict(), "steps left out": self.finite.state_dict()},
         )
@@ -353,8 +356,8 @@ class _Run:
             model.save_pretrained(self.folder, save_function=self.accelerator.save)
             self.processor.save_pretrained(self.folder)
             trained_on = self.training.pairs.fingerprints()
-            if self.options.model_name_or_path:
-                earlier = Fingerprints.of_model(self.options.model_name_or_path)
+            if self.options.model:
+                earlier = Fingerprints.of_model(self.options.model)
                 trained_on = trained_on if earlier is None else trained_on | earlier
             run_summary.write(self.folder, self._summary(validation))
             trained_on.save(self.folder)
@@ -369,7 +372,7 @@ class _Run:
         options, accelerator = self.options, self.accelerator
         batch = options.per_device_train_batch_size * accelerator.num_processes * options.gradient_accumulation_steps
         summary = dataset_summary(options.dataset)
-        earlier = options.model_name_or_path
+        earlier = options.model
         return {
             "command": run_summary.PRETRAIN,
             "data": run_summary.of_dataset(options.dataset, summary, self.training.pairs.num_records, len(validation)),
@@ -384,6 +387,3 @@ class _Run:
             "versions": run_summary.versions(),
             "earlier": run_summary.of_model(earlier) if earlier else None,
         }
-
-
-__all__ = ["pretrain"]

@@ -64,7 +64,7 @@ class FiniteSteps:
         if self._longest > MOST_SKIPPED_IN_A_ROW:
             raise TrainingError(
                 f"{int(self._longest)} steps in a row had gradients that are not finite: training has diverged. "
-                "Start anew, or from an earlier checkpoint with --model_name_or_path, with a lower --learning_rate, "
+                "Start anew, or from an earlier checkpoint with --model, with a lower --learning_rate, "
                 "more --num_warmup_steps or a lower --max_grad_norm; with mixed_precision fp16, try bf16."
             )
         return int(self._skipped)
@@ -76,6 +76,3 @@ class FiniteSteps:
         self._skipped.fill_(state["skipped"])
         self._in_a_row.fill_(state["in_a_row"])
         self._longest.fill_(state["longest"])
-
-
-__all__ = ["MOST_SKIPPED_IN_A_ROW", "FiniteSteps", "adamw"]

@@ -27,7 +27,6 @@ from cgdmer.models.ecg_record import without_filled_ends
 from cgdmer.models.errors import CorpusError, ECGInputWarning
 from cgdmer.training.augmentation import Augmentation
 
-TEXT_SOURCES = ("report", "statements")
 MOST_STATEMENTS = 16  # a fixed number, so that all processes hold tensors of the same shape
 _OF_TEXTS = ("texts", "text_seed", "text_statement_ids")  # parts of a sample that a batch holds otherwise
 # How a text is drawn from a record's findings (ours). Zero-shot prompts name one finding, so most texts do. Without a
@@ -362,18 +361,3 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(np.random.default_rng((self.seed, self.epoch)).permutation(self.count)[: self.kept].tolist())
-
-
-__all__ = [
-    "MOST_STATEMENTS",
-    "TEXT_SOURCES",
-    "EpochSampler",
-    "PairCollator",
-    "PairDataset",
-    "PairMaker",
-    "findings_of",
-    "noise_shapes_of",
-    "statement_id",
-    "text_column",
-    "tokenizer_of",
-]

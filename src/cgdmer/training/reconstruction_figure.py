@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from cgdmer.evaluation.figure_page import (
+from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.plotting.figure_page import (
     AXIS_HEIGHT,
     COLOURS,
     GRID_COLOUR,
@@ -32,7 +33,6 @@ from cgdmer.evaluation.figure_page import (
     save,
     wrapped,
 )
-from cgdmer.models.leads import STANDARD_LEADS
 
 LEADS_SHOWN = 3
 _PREFERRED_LEADS = ("II", "V1", "V5")  # one that sees the atria, one from the right and one from the left
@@ -176,6 +176,3 @@ def _limits(true: np.ndarray) -> tuple[float, float]:
     lowest, highest = float(true.min()), float(true.max())
     padding = 0.2 * (highest - lowest) + max(0.0, _SMALLEST_SWING - (highest - lowest)) / 2
     return lowest - padding, highest + padding
-
-
-__all__ = ["LEADS_SHOWN", "Reconstruction", "draw_reconstructions", "reconstruction_figure"]

@@ -70,6 +70,3 @@ def _summary(ranks: torch.Tensor, candidates: torch.Tensor) -> dict[str, float]:
         **recalls,
         "candidates": float(1 / (1 / candidates.double()).mean()),
     }
-
-
-__all__ = ["RECALL_AT", "partner_ranks", "retrieval_metrics"]

@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import re
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,14 @@ import torch
 import transformers
 from transformers.utils import cached_file
 
-import cgdmer
-from cgdmer.hub.checked_json import NUMBER, Each, Maybe, check_shape, read_json
+from cgdmer.about import __version__
+from cgdmer.files.checked_json import NUMBER, Each, Maybe, check_shape, read_json
 from cgdmer.models.errors import ModelFolderError
+from cgdmer.options import Marker, options_marked
 
 FILE_NAME = "training_summary.json"
 PRETRAIN, FINETUNE = "pretrain", "finetune"  # the commands that write it
-_OPTIONS = (
-    *("streaming", "text_source", "wordings", "texts_per_record", "max_train_samples"),
-    *("lead_dropout", "noise", "gain", "num_train_epochs", "max_train_steps"),
-    *("per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "weight_decay"),
-    *("lr_scheduler_type", "num_warmup_steps", "max_grad_norm", "freeze_text_layers", "seed"),
-)
+_PLACES = ("config_name", "model", "text_model")  # options that name a folder of this machine, or something on the Hub
 _TEXT = Maybe(str)
 # As far as a card says it; it travels with weights of any origin, so that nothing about it is taken for granted.
 _STAGE = {
@@ -41,8 +36,8 @@ _STAGE = {
         "validation_records": int,
     },
     "options": {
-        "model_name_or_path": _TEXT,
-        "text_model_name_or_path": _TEXT,
+        "model": _TEXT,
+        "text_model": _TEXT,
         "text_source": Maybe(re.compile("report|statements")),
         "labels": Maybe([str]),
     },
@@ -56,12 +51,12 @@ _STAGE = {
     "versions": Each(str),
     "earlier": Maybe(dict),
 }
-_FINETUNE_STAGE = _STAGE | {"options": {"model_name_or_path": str, "labels": [str]}}
+_FINETUNE_STAGE = _STAGE | {"options": {"model": str, "labels": [str]}}
 
 
-def origin(name_or_path: str) -> str:
+def origin(name: str) -> str:
     """A preset's name or a Hub id as it is; of a folder its last part."""
-    return Path(name_or_path).resolve().name if Path(name_or_path).exists() else name_or_path
+    return Path(name).resolve().name if Path(name).exists() else name
 
 
 def of_dataset(name: str, summary: dict[str, Any], train: int | None, validation: int) -> dict[str, Any]:
@@ -83,13 +78,10 @@ def of_dataset(name: str, summary: dict[str, Any], train: int | None, validation
     }
 
 
-def of_options(options: Namespace) -> dict[str, Any]:
-    """What was chosen, without the folders."""
-    named = {name: getattr(options, name) for name in ("config_name", "model_name_or_path", "text_model_name_or_path")}
-    return {
-        **{name: None if value is None else origin(value) for name, value in named.items()},
-        **{name: getattr(options, name) for name in _OPTIONS},
-    }
+def of_options(options: Any) -> dict[str, Any]:
+    """Those of the options that a card names, without the folders."""
+    chosen = {name: getattr(options, name) for name in options_marked(type(options), Marker.ON_CARD)}
+    return {name: origin(value) if value and name in _PLACES else value for name, value in chosen.items()}
 
 
 def of_device(device: torch.device) -> str:
@@ -100,17 +92,17 @@ def of_device(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    return {"cgdmer": cgdmer.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    return {"cgdmer": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
 
 
-def of_model(name_or_path: str | os.PathLike[str]) -> dict[str, Any] | None:
+def of_model(model: str | os.PathLike[str]) -> dict[str, Any] | None:
     """What a model's folder or Hub repository says of its training; None if it says nothing.
 
     Raises:
         ModelFolderError: what it says is damaged.
     """
     path = cached_file(
-        str(name_or_path),
+        str(model),
         FILE_NAME,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
@@ -140,18 +132,3 @@ def read(path: Path) -> dict[str, Any]:
 
 def write(folder: Path, summary: dict[str, Any]) -> None:
     (folder / FILE_NAME).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-__all__ = [
-    "FILE_NAME",
-    "FINETUNE",
-    "PRETRAIN",
-    "of_dataset",
-    "of_device",
-    "of_model",
-    "of_options",
-    "origin",
-    "read",
-    "versions",
-    "write",
-]

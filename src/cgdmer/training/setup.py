@@ -2,14 +2,15 @@
 """What a pretraining run starts from: the model with its text tower, and the processor."""
 
 import logging
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokenizer
 
-from cgdmer.families import PRETRAINING, class_for, config_of, ecg_config_of, extractor_of
+from cgdmer.families import Purpose, class_for, config_of, ecg_config_of, extractor_of
 from cgdmer.models.configuration_ecg_text import ECGTextConfig
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
@@ -17,6 +18,7 @@ from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.models.safe_weights import safetensors_only
 from cgdmer.presets import preset_folder
+from cgdmer.training.arguments import PretrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -24,20 +26,49 @@ logger = logging.getLogger(__name__)
 _OF_TEXTS = {
     "wordings": False,
     "texts_per_record": 1,
-    "text_model_name_or_path": None,
+    "text_model": None,
     "freeze_text_layers": None,
 }
 
 
-def model_and_processor(options: Namespace) -> tuple[ECGPreTrainedModel, ECGProcessor | ECGFeatureExtractor]:
+def installed_trackers(names: list[str] | None) -> list[str]:
+    """The trackers to log to, of those that Accelerate knows.
+
+    Raises:
+        ConfigurationError: one of them is not installed, or there is none of that name.
+    """
+    installed = [tracker.value for tracker in get_available_trackers()]
+    if names is None:
+        return ["tensorboard"] if "tensorboard" in installed else []
+    if names == ["none"]:
+        return []
+    if names == ["all"]:
+        return installed
+    known = sorted(kind.value for kind in LoggerType if kind != LoggerType.ALL)
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"--report_to names {name!r}; expected some of {', '.join(known)}, or 'all' or 'none' alone."
+            )
+        if name not in installed:
+            raise ConfigurationError(
+                f"--report_to names {name!r}, which is not installed. Install it, or name one that is "
+                f"({', '.join(installed) or 'there is none'}), or 'none'."
+            )
+    return names
+
+
+def model_and_processor(
+    options: PretrainingArguments,
+) -> tuple[ECGPreTrainedModel, ECGProcessor | ECGFeatureExtractor]:
     """The model to train, and the processor that is saved beside it: for signals alone, a feature extractor.
 
     Settles what the options leave open: how many text layers are frozen, and, for signals alone, that no texts are
     read (`text_source` None).
     """
-    folder = options.model_name_or_path or preset_folder(options.config_name)
+    folder = options.model or preset_folder(options.config_name or "")
     config = config_of(folder)
-    model_class = class_for(config, PRETRAINING)
+    model_class = class_for(config, Purpose.PRETRAINING)
     processor: ECGProcessor | ECGFeatureExtractor
     if "text" in model_class.input_modalities:
         model, processor = _with_text_tower(options, folder, config, model_class)
@@ -45,7 +76,7 @@ def model_and_processor(options: Namespace) -> tuple[ECGPreTrainedModel, ECGProc
         _refuse_options_of_texts(options)
         options.text_source, options.freeze_text_layers = None, 0
         processor = AutoFeatureExtractor.from_pretrained(folder)
-        model = model_class.from_pretrained(folder) if options.model_name_or_path else model_class(config)
+        model = model_class.from_pretrained(folder) if options.model else model_class(config)
     extractor, ecg_config = extractor_of(processor), ecg_config_of(model.config)
     for name in ("sampling_rate", "num_samples", "patch_length"):
         extracted, expected = getattr(extractor, name), getattr(ecg_config, name)
@@ -57,17 +88,17 @@ def model_and_processor(options: Namespace) -> tuple[ECGPreTrainedModel, ECGProc
     return model, processor
 
 
-def _refuse_options_of_texts(options: Namespace) -> None:
+def _refuse_options_of_texts(options: PretrainingArguments) -> None:
     for name, unused in _OF_TEXTS.items():
         if getattr(options, name) not in (unused, 0):
             raise ConfigurationError(f"the model is trained on signals alone: leave out --{name}.")
 
 
 def _with_text_tower(
-    options: Namespace, folder: str | Path, config: ECGTextConfig, model_class: type[ECGPreTrainedModel]
+    options: PretrainingArguments, folder: str | Path, config: ECGTextConfig, model_class: type[ECGPreTrainedModel]
 ) -> tuple[ECGPreTrainedModel, ECGProcessor]:
-    text_model = options.text_model_name_or_path
-    if options.model_name_or_path:
+    text_model = options.text_model
+    if options.model:
         model = model_class.from_pretrained(folder)
         processor = _processor(folder, text_model, model.config)
     else:
@@ -96,20 +127,20 @@ def _processor(folder: str | Path, text_model: str | None, config: ECGTextConfig
     return ECGProcessor(feature_extractor, tokenizer)
 
 
-def load_text_tower(model: ECGPreTrainedModel, name_or_path: str) -> None:
+def load_text_tower(model: ECGPreTrainedModel, text_model: str) -> None:
     """Replace the weights of the text tower by pretrained ones.
 
     Raises:
         ModelFolderError: the weights are incomplete, or there are no safetensors.
     """
-    options = {"config": AutoConfig.from_pretrained(name_or_path)}
-    with safetensors_only(name_or_path, options):
-        pretrained, info = AutoModel.from_pretrained(name_or_path, output_loading_info=True, **options)
+    options = {"config": AutoConfig.from_pretrained(text_model)}
+    with safetensors_only(text_model, options):
+        pretrained, info = AutoModel.from_pretrained(text_model, output_loading_info=True, **options)
     wanted = model.text_model.state_dict()
     missing = [key for key in info["missing_keys"] if key in wanted]
     if missing:
         raise ModelFolderError(
-            f"{name_or_path} lacks {len(missing)} weights of the text tower (the first: {sorted(missing)[0]})."
+            f"{text_model} lacks {len(missing)} weights of the text tower (the first: {sorted(missing)[0]})."
         )
     model.text_model.load_state_dict({key: pretrained.state_dict()[key] for key in wanted})
 
@@ -140,6 +171,3 @@ def compile_ecg_layers(model: ECGPreTrainedModel, backend: str | Callable = "ind
     decoder = getattr(model, "ecg_decoder", None)
     for layer in (*model.ecg_model.layers, *(decoder.layers if decoder is not None else ())):
         layer.compile(dynamic=False, backend=backend)
-
-
-__all__ = ["compile_ecg_layers", "freeze_text_layers", "load_text_tower", "model_and_processor"]

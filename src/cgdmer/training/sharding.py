@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from cgdmer.families import PRETRAINING, class_for
+from cgdmer.families import Purpose, class_for
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 
 
@@ -84,9 +84,6 @@ def whole_model(accelerator: Accelerator, model: torch.nn.Module) -> ECGPreTrain
     weights = whole_on_cpu(core.state_dict(), keep=accelerator.is_main_process)
     if not accelerator.is_main_process:
         return None
-    copy = class_for(core.config, PRETRAINING)(core.config)
+    copy = class_for(core.config, Purpose.PRETRAINING)(core.config)
     copy.load_state_dict(weights)
     return copy.to(accelerator.device)
-
-
-__all__ = ["as_whole", "keep_word_embeddings_whole", "load_parts", "part_like", "whole_model", "whole_on_cpu"]

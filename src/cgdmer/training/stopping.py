@@ -18,7 +18,6 @@ from types import FrameType, TracebackType
 import torch
 from accelerate import Accelerator
 
-_GRACE = 30  # seconds that schedulers give a job between SIGTERM and SIGKILL
 _A_SECOND_PRESS = 1.0  # seconds; torchrun hands on a Ctrl-C that the terminal has sent to every process already
 
 
@@ -80,15 +79,3 @@ def leave(number: int, message: str) -> None:
         raise KeyboardInterrupt(message)
     print(message, flush=True)
     raise SystemExit(128 + number)
-
-
-def outlive_signals(_: int) -> None:
-    """For data loader workers, to whom schedulers send the signals too: they work on until their run has stopped.
-
-    Not for ever: a main process that fails ends its workers by SIGTERM and waits for them.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))
-
-
-__all__ = ["StopRequest", "leave", "outlive_signals"]

@@ -9,7 +9,6 @@ Workers do not wait for one another: each has an epoch of its own, at whose end 
 """
 
 import hashlib
-from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -24,17 +23,18 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.wordings import load_wordings
+from cgdmer.data.workers import outlive_signals
 from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.augmentation import Augmentation
 from cgdmer.training.pairs import PairCollator, PairMaker, text_column
-from cgdmer.training.stopping import outlive_signals
 
 _ROWS_TO_KNOW = 16
-ROWS_A_BLOCK = 1000  # 120 MB of ten-second ECGs at 500 Hz, held once a worker
+ROWS_PER_BLOCK = 1000  # 120 MB of ten-second ECGs at 500 Hz, held once a worker
 
 
 @dataclass(frozen=True)
-class Position:
+class WorkerPosition:
     """Where a worker goes on reading.
 
     Attributes:
@@ -61,7 +61,7 @@ class StreamedPairs(IterableDataset):
         seed: of all draws.
         rank, world_size: of this process.
         num_workers: how many workers of this process share its shards, at least 1.
-        rows_a_block: rows that one worker holds and permutes.
+        rows_per_block: rows that one worker holds and permutes.
 
     Attributes:
         positions: of each worker, where iteration begins.
@@ -82,7 +82,7 @@ class StreamedPairs(IterableDataset):
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 1,
-        rows_a_block: int = ROWS_A_BLOCK,
+        rows_per_block: int = ROWS_PER_BLOCK,
     ):
         rows = dataset.train
         if rows.num_shards < world_size * num_workers:
@@ -96,11 +96,11 @@ class StreamedPairs(IterableDataset):
         self.column = text_column(make_pair.text_source)
         self.batch_size, self.seed = batch_size, seed
         self.rank, self.world_size, self.num_workers = rank, world_size, num_workers
-        self.rows_a_block = rows_a_block
-        self.positions = [Position()] * num_workers
+        self.rows_per_block = rows_per_block
+        self.positions = [WorkerPosition()] * num_workers
         self.first_worker = 0
 
-    def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], int, Position]]:
+    def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], int, WorkerPosition]]:
         info = get_worker_info()
         # A DataLoader always begins with its worker 0: after a restart that one takes the part whose turn it is.
         worker = (self.first_worker + (info.id if info else 0)) % self.num_workers
@@ -109,18 +109,18 @@ class StreamedPairs(IterableDataset):
             start = position
             for batch, position in self._batches(worker, start):
                 yield batch, worker, position
-            if position == start == Position(epoch=start.epoch):
+            if position == start == WorkerPosition(epoch=start.epoch):
                 wanted = "" if self.column is None else f" with a {self.column!r}"
                 raise CorpusError(
                     f"the shards of worker {worker} of process {self.rank} do not hold {self.batch_size} records"
                     f"{wanted}, which a batch needs. Lower --per_device_train_batch_size or "
                     "--dataloader_num_workers, or choose the other text source."
                 )
-            position = Position(epoch=position.epoch + 1)
+            position = WorkerPosition(epoch=position.epoch + 1)
 
     def first(self, count: int) -> list[dict[str, Any]]:
         """The first pairs of this process's first worker."""
-        return [pair for pair, _ in islice(self._pairs(0, Position()), count)]
+        return [pair for pair, _ in islice(self._pairs(0, WorkerPosition()), count)]
 
     @property
     def num_records(self) -> int | None:
@@ -145,7 +145,7 @@ class StreamedPairs(IterableDataset):
         """Of all records of the split, with or without a text."""
         return self.dataset.fingerprints()
 
-    def _batches(self, worker: int, start: Position) -> Iterator[tuple[dict[str, torch.Tensor], Position]]:
+    def _batches(self, worker: int, start: WorkerPosition) -> Iterator[tuple[dict[str, torch.Tensor], WorkerPosition]]:
         """The full batches of the rest of an epoch."""
         pairs = []
         for pair, position in self._pairs(worker, start):
@@ -154,21 +154,21 @@ class StreamedPairs(IterableDataset):
                 yield self.collate(pairs), position
                 pairs = []
 
-    def _pairs(self, worker: int, start: Position) -> Iterator[tuple[dict[str, Any], Position]]:
+    def _pairs(self, worker: int, start: WorkerPosition) -> Iterator[tuple[dict[str, Any], WorkerPosition]]:
         for row, position in self._rows(worker, start):
             if self.column is None or row[self.column]:
                 random = np.random.default_rng((self.seed, start.epoch, _record_number(row["record_id"])))
                 yield self.make_pair(row, random), position
 
-    def _rows(self, worker: int, start: Position) -> Iterator[tuple[dict[str, Any], Position]]:
+    def _rows(self, worker: int, start: WorkerPosition) -> Iterator[tuple[dict[str, Any], WorkerPosition]]:
         """The rows of the rest of an epoch, and the position after each."""
         shards = self._shards(worker, start.epoch)
         for done in range(start.shard, len(shards)):
-            position = start if done == start.shard else Position(start.epoch, done)
+            position = start if done == start.shard else WorkerPosition(start.epoch, done)
             shard = self.rows.shard(num_shards=self.rows.num_shards, index=shards[done], contiguous=False)
             # `iter`, because a worker's plain iteration would divide the shard among the workers once more.
             # Not `skip`, which in datasets 4.4 infers the types of columns anew and fails where a value is absent.
-            for block in islice(shard.iter(self.rows_a_block), position.block, None):
+            for block in islice(shard.iter(self.rows_per_block), position.block, None):
                 draw = np.random.default_rng((self.seed, start.epoch, shards[done], position.block))
                 order = draw.permutation(len(block["record_id"]))
                 for number in range(position.row, len(order)):
@@ -190,7 +190,7 @@ class StreamingLoader:
 
     Args:
         pairs: the stream of this process.
-        batches_an_epoch: how many batches a process gives in a nominal epoch.
+        batches_per_epoch: how many batches a process gives in a nominal epoch.
         num_workers: processes that read ahead; 0 reads in this one.
         device: where batches go.
     """
@@ -198,12 +198,12 @@ class StreamingLoader:
     def __init__(
         self,
         pairs: StreamedPairs,
-        batches_an_epoch: int,
+        batches_per_epoch: int,
         num_workers: int = 0,
         device: torch.device | str = "cpu",
     ):
         self.pairs = pairs
-        self.batches_an_epoch = batches_an_epoch
+        self.batches_per_epoch = batches_per_epoch
         self.device = torch.device(device)
         self.num_workers = num_workers
         self.consumed = 0
@@ -211,14 +211,14 @@ class StreamingLoader:
         self._batches: Iterator[Any] | None = None
 
     def __len__(self) -> int:
-        return self.batches_an_epoch
+        return self.batches_per_epoch
 
     def batches(self, epoch: int, done: int) -> Iterator[dict[str, torch.Tensor]]:
         """The batches of a nominal epoch after the first `done` ones. They come one after the other, whatever `epoch`
         says: where to go on is known from `load_state_dict`."""
         if self._batches is None:
             self._batches = self._read()
-        for _ in range(self.batches_an_epoch - done):
+        for _ in range(self.batches_per_epoch - done):
             batch, worker, position = next(self._batches)
             self._positions[worker] = position
             self.consumed += 1
@@ -258,7 +258,7 @@ class StreamingLoader:
                     "Go on with the same dataset, number of processes, batch size and --dataloader_num_workers."
                 )
         self.consumed = state["consumed"]
-        self._positions = [Position(**position) for position in state["positions"]]
+        self._positions = [WorkerPosition(**position) for position in state["positions"]]
         self._batches = None
 
     def _layout(self) -> dict[str, int]:
@@ -269,13 +269,13 @@ class StreamingLoader:
             "world_size": pairs.world_size,
             "workers": pairs.num_workers,
             "batch_size": pairs.batch_size,
-            "rows_a_block": pairs.rows_a_block,
+            "rows_per_block": pairs.rows_per_block,
             "seed": pairs.seed,
         }
 
 
 def streaming_loader(
-    options: Namespace,
+    options: PretrainingArguments,
     dataset: ShardedDataset,
     feature_extractor,
     collate: PairCollator,
@@ -302,13 +302,13 @@ def streaming_loader(
         seed=options.seed,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
-        num_workers=max(1, options.dataloader_num_workers),
+        num_workers=max(1, options.dataloader_num_workers or 0),
     )
-    batches = _batches_an_epoch(dataset.num_rows, options, accelerator.num_processes)
-    return StreamingLoader(pairs, batches, options.dataloader_num_workers, accelerator.device)
+    batches = _batches_per_epoch(dataset.num_rows, options, accelerator.num_processes)
+    return StreamingLoader(pairs, batches, options.dataloader_num_workers or 0, accelerator.device)
 
 
-def _batches_an_epoch(num_rows: int | None, options: Namespace, world_size: int) -> int:
+def _batches_per_epoch(num_rows: int | None, options: PretrainingArguments, world_size: int) -> int:
     """How many batches a process gives in a nominal epoch: whole steps of all processes."""
     accumulated = options.gradient_accumulation_steps
     if num_rows is None:
@@ -330,6 +330,3 @@ def _batches_an_epoch(num_rows: int | None, options: Namespace, world_size: int)
 def _record_number(record_id: str) -> int:
     """A number for a record's draws, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(record_id.encode(), digest_size=8).digest(), "little")
-
-
-__all__ = ["Position", "StreamedPairs", "StreamingLoader", "streaming_loader"]

@@ -161,6 +161,3 @@ def in_words(metrics: dict[str, float]) -> str:
     if "model_flop_utilisation" in metrics:
         words += f" ({metrics['model_flop_utilisation']:.1%} of the device's peak)"
     return words
-
-
-__all__ = ["PEAK_TERAFLOPS", "Throughput", "in_words", "peak_teraflops"]

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cgdmer.evaluation.figure_page import (
+from cgdmer.models.errors import CorpusError
+from cgdmer.plotting.figure_page import (
     COLOURS,
     GRID_COLOUR,
     MARGIN,
@@ -24,7 +25,6 @@ from cgdmer.evaluation.figure_page import (
     new_page,
     save,
 )
-from cgdmer.models.errors import CorpusError
 from cgdmer.training.retrieval import RECALL_AT
 
 _PANELS_A_ROW = 3
@@ -154,6 +154,3 @@ def _draw_recall(axes: Axes, history: History, prefix: str) -> None:
     by_chance = np.minimum(1.0, RECALL_AT[-1] / np.array(candidates))
     axes.plot(steps, by_chance, gid="chance", **REFERENCE_LINE)
     axes.set_ylim(bottom=0.0)
-
-
-__all__ = ["History", "draw_training_curve", "training_curve_figure"]

@@ -152,6 +152,3 @@ def _text(tokenizer, input_ids: torch.Tensor) -> str:
     text = tokenizer.decode(input_ids, skip_special_tokens=True, clean_up_tokenization_spaces=True)
     # Not every WordPiece tokenizer puts the pieces of a word together again.
     return text.replace(" ##", "")
-
-
-__all__ = ["MOST_PAIRS", "MOST_RECORDS", "PICTURES", "Watcher", "reconstructions"]

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `cgdmer`: one file for each of its commands, with its arguments and what it does.
+
+A command is a module with `HELP` (a line), `DESCRIPTION`, a dataclass `Arguments`, and `run(arguments, say)`, which
+returns the answer as what JSON can say and hands lines for a person to `say`. What takes long to import is imported in
+`run`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.commands import (
+    app,
+    classify,
+    compare,
+    demo,
+    evaluate,
+    explain,
+    export,
+    finetune,
+    plot,
+    prepare,
+    push,
+    score,
+    search,
+)
+from cgdmer.models.errors import CGDMERError
+from cgdmer.options import add_options, options_from
+
+COMMANDS = (demo, prepare, finetune, evaluate, push, compare, classify, explain, app, score, search, plot, export)
+
+EXAMPLES = """\
+examples:
+  cgdmer demo --output_dir demo
+  cgdmer prepare ptb-xl RAW_DIR ptbxl
+  cgdmer evaluate MODEL --dataset ptbxl --tasks ptbxl-super
+  cgdmer classify RECORD --labels "atrial fibrillation" "normal ECG"
+  cgdmer explain RECORD --label "atrial fibrillation" --plot relevance.png
+  cgdmer score FOLDER scores.parquet --labels "atrial fibrillation" "normal ECG"
+  cgdmer search ptbxl "atrial fibrillation with fast ventricular response"
+  cgdmer plot RECORD ecg.png
+  cgdmer export MODEL model.onnx --labels "atrial fibrillation" "normal ECG"
+  cgdmer app
+pretraining has its own door:
+  accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cgdmer",
+        description=f"ECG foundation models: pretrain, evaluate, classify. {RESEARCH_USE_ONLY}",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in COMMANDS:
+        one = subparsers.add_parser(
+            module.__name__.rpartition(".")[2],
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.set_defaults(module=module)
+        add_options(one, module.Arguments)
+        one.add_argument("--json", action="store_true", help="print the answer as JSON, for another program")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it did what was asked, 1 with a message on stderr when it could not."""
+    parsed = build_parser().parse_args(words)
+
+    def say(*lines: str, end: str = "\n") -> None:
+        if not parsed.json:
+            print(*lines, end=end, flush=True)
+
+    try:
+        answer = parsed.module.run(options_from(parsed.module.Arguments, parsed), say)
+    except (CGDMERError, OSError) as error:
+        print(f"cgdmer {parsed.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stopped:
+        print(f"cgdmer {parsed.command}: stopped. {stopped}".rstrip(), file=sys.stderr)
+        return 130
+    if parsed.json:
+        print(json.dumps(answer, indent=2))
+    return 0

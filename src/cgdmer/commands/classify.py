@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`cgdmer classify`: score findings in free text for one recording."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.commands._arguments import LABELS_HELP, RECORD_HELP, Leads, Positional, leads_option, model_option
+from cgdmer.models.errors import ConfigurationError
+from cgdmer.options import option
+
+HELP = "score findings in free text for one recording"
+DESCRIPTION = f"Scores every label for the recording, each by itself. {RESEARCH_USE_ONLY}"
+
+
+@dataclass
+class Arguments:
+    record: Positional = option(RECORD_HELP)
+    labels: list[str] = option(LABELS_HELP)
+    leads: Leads = leads_option()
+    model: str | None = model_option()
+    exclusive: bool = option("the labels exclude each other: scores add to one", False)
+    plot: str | None = option("also draw the recording with the scores", None, metavar="PICTURE")
+
+
+def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
+    if arguments.plot:
+        from cgdmer.plotting.ecg_paper import check_picture_path, save_ecg_plot
+
+        check_picture_path(arguments.plot)
+    if arguments.exclusive and len(arguments.labels) < 2:
+        raise ConfigurationError("--exclusive shares one probability among the labels: name two at least.")
+    from cgdmer.families import load_classifier
+    from cgdmer.models.reading_record import read_record
+
+    record = read_record(arguments.record, arguments.leads)
+    classify = load_classifier(arguments.model)
+    scores = classify(record, candidate_labels=arguments.labels, multi_label=not arguments.exclusive)
+    if arguments.plot:
+        save_ecg_plot(record, arguments.plot, scores=scores)
+    for row in scores:
+        say(f"{row['score']:7.1%}  {row['label']}")
+    say(RESEARCH_USE_ONLY)
+    return {"record": arguments.record, "scores": scores, "note": RESEARCH_USE_ONLY}

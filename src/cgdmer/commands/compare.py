@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`cgdmer compare`: two evaluations of the same records, with a paired bootstrap."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cgdmer.commands._arguments import Positional
+from cgdmer.options import option
+
+HELP = "two evaluations of the same records, with a paired bootstrap"
+DESCRIPTION = """\
+By how much the macro AUROC of the first exceeds that of the second: both are folders of one task that
+`cgdmer evaluate --output_dir` wrote, for the same task, protocol and test records."""
+
+
+@dataclass
+class Arguments:
+    first: Positional = option("e.g. OUT_A/ptbxl-super")
+    second: Positional = option("e.g. OUT_B/ptbxl-super")
+    seed: int = option("of the bootstrap", 0)
+
+
+def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
+    from cgdmer.evaluation.comparison import compare, comparison_table
+
+    compared = compare(arguments.first, arguments.second, arguments.seed)
+    say(comparison_table(compared))
+    return compared

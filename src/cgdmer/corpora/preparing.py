@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns a raw corpus into a dataset folder: in parallel, in bounded memory, and so that it can be taken up again.
+
+The corpus's list of records is cut into parts of a few hundred, each within one split. A worker reads a part's
+records and writes them as one Arrow file, which takes its name when it is whole, and beside it a small file of what
+was counted and skipped. All of it grows in `OUTPUT.partial`, which is renamed to `OUTPUT` when complete. Started again
+after a kill, a run keeps the parts that are whole, as long as their list of records is the same and none of their
+absent records has come; so the result does not depend on the number of processes, nor on interruptions.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from cgdmer.about import __version__
+from cgdmer.corpora.corpus import Corpus, CorpusRow, resampled
+from cgdmer.corpora.register import CORPORA, checked_options
+from cgdmer.data.storage import SPLITS, SkippedRecord, record_to_row
+from cgdmer.data.tally import Tally
+from cgdmer.data.writing import ShardWriter, check_target, complete_folder, shard_name
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import CGDMERError, CorpusError
+from cgdmer.models.leads import recorded_span
+
+# Small enough that the last parts keep all workers busy, large enough that 800,000 records make few files.
+_ROWS_A_PART = 500
+_FEWEST_SECONDS = 2.0  # that must be left of a record between ends that were filled up, for feature extractors
+_PARTS_WAITING = 2  # a worker: their rows are all that is held of the list
+# A forked worker has everything imported already and shares its memory; elsewhere forking is not safe.
+_START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+_FORMAT = 1  # of the partial folder and of what a part holds: raise it when either changes
+
+_row_fields = attrgetter(*(field.name for field in fields(CorpusRow)))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all parts have in common."""
+
+    corpus: str
+    options: dict[str, Any]
+    raw_dir: Path
+    folder: Path  # the partial one
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows that become one Arrow file."""
+
+    split: str
+    number: int
+    rows: list[CorpusRow]
+    fingerprint: str  # of the rows
+
+    def shard_path(self, folder: Path) -> Path:
+        return folder / self.split / shard_name(self.number)
+
+    def report_path(self, folder: Path) -> Path:
+        return folder / "parts" / f"{self.split}-{self.number:05d}.json"
+
+
+class _Stopped(Exception):
+    """The main process asked a worker to leave its part."""
+
+
+def corpus_records(name: str, raw_dir: str | os.PathLike[str], **options: Any) -> Iterator[ECGRecord | SkippedRecord]:
+    """Read a raw corpus record by record, in the order of its list, without writing anything.
+
+    Args:
+        name: a corpus's name, as `prepare_corpus` takes it.
+        raw_dir: the folder as it was fetched.
+        options: as `prepare_corpus` takes them.
+
+    Returns:
+        An iterator over all entries of the list; what cannot be used comes as a `SkippedRecord` with the reason.
+
+    Raises:
+        CorpusError: at once: the name or an option is unknown, or the folder or its tables cannot be used.
+    """
+    corpus, options = checked_options(name, options)
+    folder = Path(raw_dir)
+    _, rows = corpus.rows(folder, options)
+
+    def read(row: CorpusRow | SkippedRecord) -> ECGRecord | SkippedRecord:
+        return row if isinstance(row, SkippedRecord) else _read(corpus, folder, row, options, Counter())
+
+    return map(read, rows)
+
+
+def prepare_corpus(
+    name: str,
+    raw_dir: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    *,
+    num_proc: int = 1,
+    **options: Any,
+) -> dict[str, int]:
+    """Turn a raw corpus into a dataset folder, carrying on past records that cannot be read.
+
+    Besides the splits the folder holds `skipped.csv` (record, kind, reason) and `summary.json` (counts, durations,
+    rates, labels, texts, and the corpus's source and licence). See the head of this module for what an interrupted
+    run leaves and how it is taken up.
+
+    Args:
+        name: "ptb-xl" or another name in `CORPORA`.
+        raw_dir: the folder as it was fetched.
+        output_dir: absent or empty; `OUTPUT.partial` beside it holds what is unfinished.
+        num_proc: how many processes read and write.
+        options: what the corpus takes (see its module). All take `sampling_rate` in Hz: for PTB-XL which files to
+            read, for the others a rate to resample to instead of keeping each record's own.
+
+    Returns:
+        `written`, `skipped`, and the number of records in each split under its name.
+
+    Raises:
+        CorpusError: the name or an option is unknown, the corpus or its tables cannot be used, `output_dir` or the
+            partial folder holds something else, the disk is full, or no record could be used.
+        KeyboardInterrupt: after Ctrl-C, with a message that says where the finished parts are.
+    """
+    corpus, options = checked_options(name, options)
+    if num_proc < 1:
+        raise CorpusError(f"num_proc is {num_proc}; at least one process is needed.")
+    target = Path(output_dir).resolve()
+    check_target(target)
+    job = _Job(name, options, Path(raw_dir), target.with_name(f"{target.name}.partial"))
+    # The workers start before the tables are read, so that they don't inherit them.
+    with _workers(num_proc) as pool:
+        total, rows = corpus.rows(job.raw_dir, options)
+        try:
+            _open_partial(job, target)
+            return _run(corpus, job, target, rows, total, pool, num_proc)
+        except OSError as error:
+            raise CorpusError(f"{target} could not be written: {error}. {_kept_note(job)}") from error
+        except BrokenProcessPool as error:
+            raise CorpusError(
+                f"a worker process was killed, perhaps for want of memory. Use fewer processes. {_kept_note(job)}"
+            ) from error
+        except KeyboardInterrupt:
+            # Ctrl-C may come between the opening of a file and what cleans up after it.
+            for leftover in job.folder.rglob(f".*.{os.getpid()}.part"):
+                leftover.unlink(missing_ok=True)
+            raise KeyboardInterrupt(_kept_note(job)) from None
+
+
+def _kept_note(job: _Job) -> str:
+    return f"The finished part is kept in {job.folder}: start the same command again to continue."
+
+
+def _open_partial(job: _Job, target: Path) -> None:
+    """Make the partial folder, or check that the one that is there belongs to the same job."""
+    path = job.folder / "job.json"
+    state = {"format": _FORMAT, "version": __version__, "corpus": job.corpus, "options": job.options}
+    if not job.folder.exists():
+        job.folder.mkdir(parents=True)
+    if not any(job.folder.iterdir()):
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state), encoding="utf-8")
+        temporary.replace(path)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise CorpusError(
+            f"{job.folder} is where the unfinished dataset would be kept, but it holds something else ({error}). "
+            "Remove it, or name another output folder."
+        ) from error
+    if found != json.loads(json.dumps(state)):
+        different = [key for key in state if found.get(key) != json.loads(json.dumps(state[key]))]
+        raise CorpusError(
+            f"{job.folder} holds the unfinished dataset of another job: "
+            + "; ".join(f"its {key} is {found.get(key)!r}, not {state[key]!r}" for key in different)
+            + f". Finish that one, remove the folder to start anew, or name another folder than {target}."
+        )
+    for name in ("parts", *SPLITS):
+        (job.folder / name).mkdir(exist_ok=True)
+
+
+def _run(
+    corpus: Corpus,
+    job: _Job,
+    target: Path,
+    rows: Iterable[CorpusRow | SkippedRecord],
+    total: int,
+    pool: ProcessPoolExecutor | None,
+    num_proc: int,
+) -> dict[str, int]:
+    """Write all parts that are not there yet, then the files that make a dataset of them."""
+    skipped_rows: list[SkippedRecord] = []
+    skipped_of_part: dict[tuple[str, int], list[SkippedRecord]] = {}
+    shards: dict[str, dict[int, str]] = {split: {} for split in SPLITS}
+    tallies = {split: Tally() for split in SPLITS}
+    num_kept = 0
+    with tqdm(total=total, desc=f"preparing {target.name}", unit=" records", smoothing=0.05) as progress:
+        for part, report, kept in _reports(job, _parts(rows, skipped_rows), pool, num_proc):
+            if kept:  # not counted as work done, else rate and remaining time would be wrong
+                num_kept += 1
+                progress.initial += len(part.rows)
+            skipped_of_part[part.split, part.number] = [SkippedRecord(*record) for record in report["skipped"]]
+            shards[part.split][part.number] = shard_name(part.number)
+            tallies[part.split].update(Tally(report["tally"]))
+            progress.update(len(part.rows))
+        progress.update(len(skipped_rows))
+    for split in SPLITS:
+        for number in sorted(shards[split]):
+            skipped_rows += skipped_of_part[split, number]
+    source = {field.name: getattr(corpus.source, field.name) for field in fields(corpus.source)}
+    try:
+        counts = complete_folder(
+            job.folder,
+            target,
+            {split: [shards[split][number] for number in sorted(shards[split])] for split in SPLITS},
+            tallies,
+            skipped_rows,
+            description=_description(corpus, job.options),
+            source=source,
+        )
+    except CorpusError:  # not one record: there is nothing to continue from
+        shutil.rmtree(job.folder, ignore_errors=True)
+        raise
+    _put_in_place(job.folder, target, shards)
+    return counts
+
+
+def _put_in_place(folder: Path, target: Path, shards: dict[str, dict[int, str]]) -> None:
+    for split in SPLITS:
+        # Parts of an earlier list that was longer, and files that a killed process left.
+        for path in folder.joinpath(split).iterdir():
+            if path.name.endswith((".arrow", ".part")) and path.name not in shards[split].values():
+                path.unlink()
+    check_target(target)
+    if target.exists():
+        target.rmdir()
+    folder.rename(target)
+    # Last, so that a kill leaves either a whole dataset or a folder that can be continued.
+    shutil.rmtree(target / "parts")
+    (target / "job.json").unlink()
+
+
+def _description(corpus: Corpus, options: dict[str, Any]) -> str:
+    source = corpus.source
+    rate = f" at {options['sampling_rate']:g} Hz" if options["sampling_rate"] else ""
+    version = f", version {source.version}" if source.version else ""
+    return f"{source.title}{version}{rate}. {corpus.splits} Licence: {source.licence}. {source.url}".rstrip()
+
+
+def _parts(rows: Iterable[CorpusRow | SkippedRecord], skipped: list[SkippedRecord]) -> Iterator[_Part]:
+    """Cut a list in parts within each split; entries that are skipped or listed again go to `skipped`."""
+    waiting: dict[str, list[CorpusRow]] = {split: [] for split in SPLITS}
+    numbers = dict.fromkeys(SPLITS, 0)
+    seen: set[str] = set()
+
+    def cut(split: str) -> _Part:
+        part_rows, waiting[split] = waiting[split], []
+        numbers[split] += 1
+        listed = json.dumps([_row_fields(row) for row in part_rows])
+        return _Part(split, numbers[split] - 1, part_rows, hashlib.sha256(listed.encode()).hexdigest())
+
+    for row in rows:
+        if isinstance(row, SkippedRecord):
+            skipped.append(row)
+        elif row.record_id in seen:
+            reason = f"{row.path}: a record of this name was listed before; the first one is kept."
+            skipped.append(SkippedRecord(row.record_id, reason, "repeated"))
+        else:
+            seen.add(row.record_id)
+            waiting[row.split].append(row)
+            if len(waiting[row.split]) == _ROWS_A_PART:
+                yield cut(row.split)
+    for split in SPLITS:
+        if waiting[split] or not numbers[split]:  # a split without records still gets a file, which has its columns
+            yield cut(split)
+
+
+def _reports(
+    job: _Job, parts: Iterable[_Part], pool: ProcessPoolExecutor | None, num_proc: int
+) -> Iterator[tuple[_Part, dict[str, Any], bool]]:
+    """(part, its report, whether it was there already), in the order in which parts are finished."""
+    running: dict[Future[dict[str, Any]], _Part] = {}
+
+    def finished(at_most: int) -> Iterator[tuple[_Part, dict[str, Any], bool]]:
+        while len(running) > at_most:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield running.pop(future), future.result(), False
+
+    for part in parts:
+        report = _report_of_whole_part(job, part)
+        if report is not None:
+            yield part, report, True
+        elif pool is None:
+            yield part, _write_part(job, part), False
+        else:
+            running[pool.submit(_write_part, job, part)] = part
+            yield from finished(at_most=_PARTS_WAITING * num_proc)
+    yield from finished(at_most=0)
+
+
+def _report_of_whole_part(job: _Job, part: _Part) -> dict[str, Any] | None:
+    """The report of a part that an earlier run finished; None if there is none, or something has changed since."""
+    try:
+        report = json.loads(part.report_path(job.folder).read_text(encoding="utf-8"))
+        size = part.shard_path(job.folder).stat().st_size
+    except (OSError, ValueError):
+        return None
+    if report["fingerprint"] != part.fingerprint or report["bytes"] != size:
+        return None
+    absent = {record_id for record_id, _, kind in report["skipped"] if kind == "absent"}
+    has_come = any(_is_there(job.raw_dir / row.path) for row in part.rows if row.record_id in absent)
+    return None if has_come else report
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a record has its header and its signals."""
+    header, *signals = (path.with_name(path.name + suffix) for suffix in (".hea", ".dat", ".mat"))
+    return header.exists() and any(file.exists() for file in signals)
+
+
+def _write_part(job: _Job, part: _Part) -> dict[str, Any]:
+    """Read a part's records and write them; the report takes its name last, so a part with a report is whole."""
+    corpus = CORPORA[job.corpus]
+    tally = Tally()
+    skipped: list[tuple[str, str, str]] = []
+    with ShardWriter(part.shard_path(job.folder)) as shard:
+        for row in part.rows:
+            if _stop is not None and _stop.is_set():
+                raise _Stopped
+            record = _read(corpus, job.raw_dir, row, job.options, tally.counts["unknown_codes"])
+            if isinstance(record, SkippedRecord):
+                skipped.append((record.record_id, record.reason, record.kind))
+                continue
+            try:
+                shard.write(record_to_row(record))
+            except CGDMERError as error:
+                skipped.append((record.record_id, str(error), "unreadable"))
+                continue
+            tally.add(record)
+    report = {"fingerprint": part.fingerprint, "bytes": shard.num_bytes, "skipped": skipped, "tally": tally.counts}
+    path = part.report_path(job.folder)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(report), encoding="utf-8")
+    temporary.replace(path)
+    return report
+
+
+def _read(
+    corpus: Corpus, raw_dir: Path, row: CorpusRow, options: dict[str, Any], unknown_codes: Counter[str]
+) -> ECGRecord | SkippedRecord:
+    record = corpus.read(raw_dir, row, options, unknown_codes)
+    if isinstance(record, SkippedRecord):
+        return record
+    # fmax and fmin pass over NaN; a lead of nothing else gives NaN, which is not above zero.
+    if not (np.fmax.reduce(record.signal, axis=1) > np.fmin.reduce(record.signal, axis=1)).any():
+        return SkippedRecord(row.record_id, f"{raw_dir / row.path}: every lead is flat or missing.", "empty")
+    first, last = recorded_span(record.signal, record.sampling_rate)
+    if last - first < min(record.signal.shape[1], _FEWEST_SECONDS * record.sampling_rate):
+        seconds = (last - first) / record.sampling_rate
+        reason = f"{raw_dir / row.path}: {seconds:.2f} s are recorded, the rest is filled up."
+        return SkippedRecord(row.record_id, reason, "empty")
+    return record if options["sampling_rate"] is None else resampled(record, options["sampling_rate"])
+
+
+# ---- worker processes
+
+_stop: Any = None  # set by the main process when the work is to end early
+
+
+@contextmanager
+def _workers(num_proc: int) -> Iterator[ProcessPoolExecutor | None]:
+    """A pool that leaves its work at once when the block ends in an error or with Ctrl-C; None for one process."""
+    if num_proc == 1:
+        yield None
+        return
+    context = multiprocessing.get_context(_START_METHOD)
+    stop = context.Event()
+    pool = ProcessPoolExecutor(num_proc, mp_context=context, initializer=_start_worker, initargs=(stop,))
+    try:
+        pool.submit(os.getpid)  # with "fork" the first task starts all workers
+        yield pool
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(stop: Any) -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the main one decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the main process is killed: it would wait for work for ever, or write to the folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Embeddings computed once: kept on disk under a name made of everything that they depend on.
+
+For records that is the encoder's weights, the feature extractor's settings, the samples of the records in their
+order, what was done to the records before, and the version of this package; for texts the text tower's weights and
+the tokens of the texts in their order. Names of files or models play no part.
+"""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from cgdmer.about import __version__
+from cgdmer.data.storage import DatasetRecords
+from cgdmer.families import ecg_config_of
+from cgdmer.inference.embeddings import RecordFeatures, embed_records, embed_texts
+from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.processing_ecg import ECGProcessor
+
+
+class EmbeddingCache:
+    """Features by a model, from disk where they are known.
+
+    Args:
+        folder: made when needed; files in it may be deleted at any time. None keeps nothing.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None):
+        self.folder = None if folder is None else Path(folder)
+        self._weights: dict[tuple[int, str], tuple[torch.nn.Module, bytes]] = {}  # of the models seen, by identity
+
+    def features(
+        self,
+        model: ECGPreTrainedModel,
+        feature_extractor: ECGFeatureExtractor,
+        part: DatasetRecords,
+        description: str,
+        change_name: str = "",
+    ) -> RecordFeatures:
+        """What `embed_records` gives for the records of a part.
+
+        Args:
+            change_name: says what `part.change` does to the records; "" where it is None.
+        """
+
+        def compute() -> RecordFeatures:
+            return embed_records(model, feature_extractor, part, description=description)
+
+        if self.folder is None:
+            return compute()
+        return RecordFeatures(
+            **self._kept(
+                lambda: self._key_of_records(model, feature_extractor, part, change_name),
+                lambda: {name: array for name, array in vars(compute()).items() if array is not None},
+            )
+        )
+
+    def texts(self, model: ECGTextModel, processor: ECGProcessor, texts: Sequence[str]) -> np.ndarray:
+        """What `embed_texts` gives for some texts."""
+        return self._kept(
+            lambda: self._key_of_texts(model, processor, texts),
+            lambda: {"embeds": embed_texts(model, processor, texts)},
+        )["embeds"]
+
+    def _kept(self, key: Callable[[], str], compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The arrays that are on disk under a key, else computed and put there."""
+        if self.folder is None:
+            return compute()
+        path = self.folder / f"{key()}.safetensors"
+        try:
+            return load_file(path)
+        except FileNotFoundError:
+            pass
+        except SafetensorError:  # cut off or foreign: as good as absent
+            path.unlink()
+        arrays = compute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
+        save_file(arrays, temporary)
+        temporary.rename(path)
+        return arrays
+
+    def _key_of_records(self, model, feature_extractor, part, change_name) -> str:
+        key = hashlib.blake2b(self._weights_of(model, "ecg"), digest_size=16)
+        for text in (__version__, feature_extractor.to_json_string(), change_name):
+            key.update(text.encode() + b"\0")
+        # The samples stand for themselves; gains, rates and names say what they mean.
+        for row in part.rows.select_columns(["fingerprint", "gain", "baseline", "sampling_rate", "lead_names"]):
+            key.update(repr(sorted(row.items())).encode())
+        return key.hexdigest()
+
+    def _key_of_texts(self, model, processor, texts) -> str:
+        key = hashlib.blake2b(self._weights_of(model, "text"), digest_size=16)
+        key.update(__version__.encode() + b"\0")
+        for token_ids in processor(text=list(texts), padding=False)["input_ids"]:
+            key.update(repr(token_ids).encode())
+        return key.hexdigest()
+
+    def _weights_of(self, model: ECGPreTrainedModel, tower: str) -> bytes:
+        """Of the tower "ecg" or "text": its configuration and its weights with those of its head, if it has one."""
+        if (id(model), tower) not in self._weights:
+            config = ecg_config_of(model.config) if tower == "ecg" else model.config.text_config
+            digest = hashlib.blake2b(repr(config.to_json_string()).encode())
+            if tower == "text":
+                digest.update(model.config.text_pooling.encode())
+            digest.update(weights_digest(model.base_model if tower == "ecg" else model.text_model))
+            if model.takes_texts:
+                digest.update(weights_digest(model.head_of(tower)))
+            self._weights[id(model), tower] = (model, digest.digest())
+        return self._weights[id(model), tower][1]
+
+
+def weights_digest(module: torch.nn.Module) -> bytes:
+    """Of the names and values of a module's weights, in single precision."""
+    digest = hashlib.blake2b()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.digest()

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options as fields of dataclasses, and the shell's parser from these fields.
+
+A field holds all that is said of an option: its type, its default, its help, and by markers (`typing.Annotated`) what
+else is true of it. `transformers.HfArgumentParser` reads the same dataclasses; importing it takes a second, which is
+why the parser here is argparse's.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Options = TypeVar("Options")
+
+
+class Marker(Enum):
+    """What can be true of an option beside its type, default, and help."""
+
+    POSITIONAL = "stands in the command line without its name"
+    FIXED = "a resumed run must have the value that the run began with"
+    ON_CARD = "the model card names it"
+    LIST_WITH_COMMAS = "values may also be separated by commas"
+
+
+class Group(NamedTuple):
+    """Marks the first option of a group in the help."""
+
+    title: str
+
+
+def option(help: str, default: Any = dataclasses.MISSING, **more: Any) -> Any:
+    """A field for an option; one without a default is required.
+
+    Args:
+        help: what `--help` says of it.
+        default: of a list, a copy of it.
+        more: what `argparse` takes besides, such as `metavar`.
+    """
+    metadata = {"help": help, **more}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def options_marked(kind: type, marker: Marker) -> list[str]:
+    """The names of a dataclass's options that have a marker, in their order."""
+    return [field.name for field, _, markers in _fields(kind) if marker in markers]
+
+
+def default_of(kind: type, name: str) -> Any:
+    """The default of an option; `dataclasses.MISSING` where it has none."""
+    (field,) = (field for field in dataclasses.fields(kind) if field.name == name)
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _fields(kind: type) -> Iterator[tuple[dataclasses.Field, Any, Sequence[Any]]]:
+    """Each field with its type and markers."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        hint, markers = hints[field.name], ()
+        if get_origin(hint) is Annotated:
+            hint, markers = get_args(hint)[0], get_args(hint)[1:]
+        yield field, hint, markers
+
+
+def words_of(kind: type, values: Mapping[str, Any]) -> list[str]:
+    """A command line that gives these values to the options of a dataclass: those that are not the default."""
+    places, named = [], []
+    for field, _, markers in _fields(kind):
+        value = values.get(field.name)
+        if value is None or value == default_of(kind, field.name):
+            continue
+        words = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
+        if Marker.POSITIONAL in markers:
+            places += words
+        else:
+            named += [f"--{field.name}", *([] if value is True else words)]
+    return places + named
+
+
+def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
+    """Add the options of a dataclass to a parser."""
+    into: Any = parser
+    for field, hint, markers in _fields(kind):
+        into = next((parser.add_argument_group(one.title) for one in markers if isinstance(one, Group)), into)
+        default = default_of(kind, field.name)
+        is_required = default is dataclasses.MISSING
+        arguments = dict(field.metadata)
+        arguments["help"] += _default_in_words(default)
+        if Marker.POSITIONAL in markers:
+            name, arguments["nargs"] = field.name, None if is_required else "?"
+        else:
+            name, arguments["required"] = f"--{field.name}", is_required
+        if get_origin(hint) in (Union, UnionType):  # with None
+            (hint,) = (one for one in get_args(hint) if one is not type(None))
+        if hint is bool:
+            del arguments["required"]
+            into.add_argument(name, action="store_true", **arguments)
+            continue
+        if get_origin(hint) is list:
+            (hint,) = get_args(hint)
+            arguments |= {"nargs": "+", "action": _WithCommas if Marker.LIST_WITH_COMMAS in markers else None}
+        if get_origin(hint) is Literal:
+            arguments["choices"] = get_args(hint)
+        else:
+            arguments["type"] = hint
+        into.add_argument(name, default=None if is_required else default, **arguments)
+
+
+def _default_in_words(default: Any) -> str:
+    """Nothing where the help says itself what happens without the option."""
+    if default in (None, False, dataclasses.MISSING, []):
+        return ""
+    return f" (default: {' '.join(default) if isinstance(default, list) else default})"
+
+
+def options_from(kind: type[Options], parsed: argparse.Namespace) -> Options:
+    """The dataclass from what a parser with its options parsed.
+
+    Raises:
+        ConfigurationError: the dataclass refuses a value.
+    """
+    return kind(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
+
+
+class _WithCommas(argparse.Action):
+    """Several values with blanks between, as in `--leads I II`, or with commas."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, [one for value in values for one in value.replace(",", " ").split()])

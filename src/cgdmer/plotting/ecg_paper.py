@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Twelve leads drawn to scale on ECG paper: 25 mm/s, 10 mm/mV, three rows of four leads and a rhythm strip.
+
+The figure has one axes that covers the whole page, and its data coordinates are millimetres of paper from the lower
+left corner. Printed at 100 %, one millimetre of the drawing is one millimetre of paper; without scores the page is A4
+landscape, with scores a panel is added on the right.
+
+How the signal is laid out:
+
+* The four columns follow each other in time, as on an electrocardiograph: the first shows 0 s to 2.5 s, the last 7.5 s
+  to 10 s. A record shorter than 10 s gets columns that start earlier and overlap in time, so that every lead still
+  shows 2.5 s; the footer then says when each column starts. A record longer than 10 s shows its first 10 s.
+* Each lead is moved vertically so that its median over the time shown lies on the middle line of its row: a constant
+  offset comes from the electrodes, not the heart. The footer names leads with a large offset. Nothing is filtered.
+* The scale is never changed to make a trace fit. Up to 2 mV from its middle line a trace stays inside its row; beyond,
+  it overlaps its neighbours, as on paper. It is cut off 4 mV from the middle line or at the edge of the grid (3 mV
+  above the first and below the last middle line), and the footer then names the lead.
+"""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import ConfigurationError, ECGInputError
+from cgdmer.models.leads import STANDARD_LEADS, standard_lead_names
+from cgdmer.plotting.page_text import MILLIMETRES_PER_INCH, TEXT_COLOUR, one_line, shorten, wrap, write
+
+PICTURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps")
+MILLIMETRES_PER_SECOND = 25.0
+MILLIMETRES_PER_MILLIVOLT = 10.0
+
+_ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
+_COLUMN_SECONDS = 2.5
+_SHOWN_SECONDS = 10.0
+
+# The page, in millimetres. Middle lines of the rows and the start of the signal lie on thick grid lines.
+PAGE_WIDTH, _PAGE_HEIGHT = 297.0, 210.0
+_GRID_LEFT, _GRID_BOTTOM, _GRID_WIDTH, _GRID_HEIGHT = 11.0, 16.0, 275.0, 180.0
+_SIGNAL_LEFT = _GRID_LEFT + 15.0
+_MIDDLE_LINES = (166.0, 126.0, 86.0, 46.0)
+_REACH = 40.0  # the furthest that a trace gets from its middle line
+_CALIBRATION_LEAD_IN = 2.5
+_CALIBRATION_MILLIVOLTS = 1.0
+_CALIBRATION_SECONDS = 0.2
+_LARGE_OFFSET_MILLIVOLTS = 0.5
+
+PANEL_WIDTH = 100.0
+_BAR_LEFT, _BAR_WIDTH, _BAR_HEIGHT = PAGE_WIDTH, 89.0, 2.6
+
+_PAPER_COLOUR = "#fffafa"
+_THIN_GRID_COLOUR = "#f9d5d5"
+_THICK_GRID_COLOUR = "#efa3a3"
+_TRACE_COLOUR = "#111111"
+_PALE_TEXT_COLOUR = "#777777"
+_BAR_COLOUR = "#3b6ea5"
+_BAR_TRACK_COLOUR = "#e9edf2"
+
+
+class LeadPlace(NamedTuple):
+    """Where a lead stands on the page, and which part of it.
+
+    Attributes:
+        name: the standard lead.
+        left, middle: millimetres of its left end and of its middle line.
+        start, seconds: what it shows begins so many seconds after the record and lasts so long.
+    """
+
+    name: str
+    left: float
+    middle: float
+    start: float
+    seconds: float
+
+
+def plot_ecg(
+    record: ECGRecord, *, title: str | None = None, scores: Sequence[Mapping[str, Any]] | None = None
+) -> Figure:
+    """Draw a record on ECG paper, to scale.
+
+    Args:
+        record: signal in millivolts, shape (leads, time), with its rate and lead names. Any of the twelve standard
+            leads, in any order; the place of a lead that the record lacks stays empty and says "absent". Samples that
+            are not finite leave a gap. The rhythm strip is lead II or, without it, the first lead there is.
+        title: one line above the paper. "Electrocardiogram" if not given.
+        scores: what a zero-shot pipeline returns for this record, `[{"label": str, "score": 0..1}, ...]` in any
+            order. Drawn as bars in a panel on the right, largest first, under a note that this is for research only.
+
+    Returns:
+        A figure with its own Agg canvas, unknown to pyplot: nothing has to be closed. 297 mm x 210 mm, or
+        397 mm x 210 mm with scores.
+
+    Raises:
+        ECGInputError: the record has no finite sample in its first 10 s, an unusable rate or shape, or lead names
+            that are not standard or occur twice.
+        ConfigurationError: `scores` is empty or not of the form above.
+    """
+    figure, axes = ecg_page(record, title=title, panel=scores is not None)
+    if scores is not None:
+        _draw_scores(axes, _sorted_scores(scores))
+    return figure
+
+
+def ecg_page(record: ECGRecord, *, title: str | None = None, panel: bool = False) -> tuple[Figure, Axes]:
+    """The same page with an empty panel of `PANEL_WIDTH` on the right, or without one, and its axes, in millimetres.
+
+    Args:
+        record, title: as in `plot_ecg`.
+        panel: make room for one.
+    """
+    shown, offsets = _shown_leads(record)
+    page_width = PAGE_WIDTH + (PANEL_WIDTH if panel else 0.0)
+    figure = Figure(
+        figsize=(page_width / MILLIMETRES_PER_INCH, _PAGE_HEIGHT / MILLIMETRES_PER_INCH),
+        dpi=150,
+        facecolor="white",
+    )
+    figure.set_layout_engine("none")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.set_xlim(0.0, page_width)
+    axes.set_ylim(0.0, _PAGE_HEIGHT)
+
+    _draw_paper(axes)
+    cut_off = _draw_leads(axes, record, shown)
+    heading = one_line("Electrocardiogram" if title is None else title)
+    write(axes, _GRID_LEFT, 200.0, shorten(heading, _GRID_WIDTH, 13.0), 13.0, gid="title", weight="bold")
+    _draw_footer(axes, record, _notes(record, offsets, cut_off))
+    return figure, axes
+
+
+def save_ecg_plot(
+    record: ECGRecord,
+    path: str | PathLike[str],
+    *,
+    title: str | None = None,
+    scores: Sequence[Mapping[str, Any]] | None = None,
+    dpi: float = 150.0,
+) -> None:
+    """Draw a record as `plot_ecg` does and write it to a file, at the size of the page.
+
+    Args:
+        record: as in `plot_ecg`.
+        path: the file to write; its ending chooses the format, one of `PICTURE_SUFFIXES`.
+        title: as in `plot_ecg`.
+        scores: as in `plot_ecg`.
+        dpi: pixels an inch, for the formats made of pixels.
+
+    Raises:
+        ConfigurationError: the path has another ending; also what `plot_ecg` raises.
+    """
+    check_picture_path(path)
+    # The whole page, whatever the user's matplotlib settings say: "savefig.bbox: tight" would trim the margins, and a
+    # trimmed page is no longer printed to scale on A4.
+    figure = plot_ecg(record, title=title, scores=scores)
+    figure.savefig(path, dpi=dpi, facecolor="white", bbox_inches=figure.bbox_inches)
+
+
+def check_picture_path(path: str | PathLike[str]) -> None:
+    """For commands, before the work whose outcome is drawn.
+
+    Raises:
+        ConfigurationError: the ending is of no picture, or there is no such folder.
+    """
+    if not fspath(path).lower().endswith(PICTURE_SUFFIXES):
+        raise ConfigurationError(
+            f"{fspath(path)} has not the ending of a picture. Name a file that ends in {', '.join(PICTURE_SUFFIXES)}."
+        )
+    if not (folder := Path(path).absolute().parent).is_dir():
+        raise ConfigurationError(f"{folder} is no folder. Make it first, or name a picture elsewhere.")
+
+
+def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """The first 10 s of each lead, by standard name, centred, and the offset in millivolts that was taken off.
+
+    Each lead has shape (time,), float64 millivolts, NaN where there is no sample.
+    """
+    signal = np.asarray(record.signal)
+    if signal.ndim != 2 or signal.shape[0] != len(record.lead_names):
+        raise ECGInputError(
+            f"signal of record {record.record_id!r} has shape {signal.shape}; expected "
+            f"({len(record.lead_names)}, time), one row for each of its lead_names. Transpose it or correct the names."
+        )
+    if not (np.isfinite(record.sampling_rate) and record.sampling_rate > 0):
+        raise ECGInputError(
+            f"sampling_rate of record {record.record_id!r} is {record.sampling_rate}; expected samples a second, "
+            "above 0."
+        )
+    names = standard_lead_names(record.lead_names)
+    # One sample more than 10 s hold, where there is one: the sample at exactly 10 s ends the trace at the right edge.
+    first_samples = signal[:, : int(np.floor(_SHOWN_SECONDS * record.sampling_rate + 1e-6)) + 1].astype(np.float64)
+    first_samples[~np.isfinite(first_samples)] = np.nan
+    if not np.isfinite(first_samples).any():
+        raise ECGInputError(
+            f"record {record.record_id!r} has no finite sample in its first {_SHOWN_SECONDS:g} s: nothing to draw."
+        )
+    shown, offsets = {}, {}
+    for name, samples in zip(names, first_samples, strict=True):
+        present = samples[np.isfinite(samples)]
+        offsets[name] = float(np.median(present)) if present.size else 0.0
+        shown[name] = samples - offsets[name]
+    return shown, offsets
+
+
+def _duration(record: ECGRecord) -> float:
+    """Seconds."""
+    return float(record.signal.shape[1] / record.sampling_rate)
+
+
+def _column_starts(record: ECGRecord) -> list[float]:
+    """Seconds from the start of the record at which each of the four columns starts."""
+    last_start = max(0.0, min(_duration(record), _SHOWN_SECONDS) - _COLUMN_SECONDS)
+    return [column * last_start / 3 for column in range(4)]
+
+
+def _draw_paper(axes: Axes) -> None:
+    right, top = _GRID_LEFT + _GRID_WIDTH, _GRID_BOTTOM + _GRID_HEIGHT
+    axes.add_patch(
+        Rectangle((_GRID_LEFT, _GRID_BOTTOM), _GRID_WIDTH, _GRID_HEIGHT, facecolor=_PAPER_COLOUR, edgecolor="none")
+    )
+    for spacing, colour, width, order in (
+        (1.0, _THIN_GRID_COLOUR, 0.3, 1.0),
+        (5.0, _THICK_GRID_COLOUR, 0.6, 1.1),
+    ):
+        verticals = [
+            [(x, _GRID_BOTTOM), (x, top)] for x in _GRID_LEFT + np.arange(0.0, _GRID_WIDTH + spacing / 2, spacing)
+        ]
+        horizontals = [
+            [(_GRID_LEFT, y), (right, y)] for y in _GRID_BOTTOM + np.arange(0.0, _GRID_HEIGHT + spacing / 2, spacing)
+        ]
+        lines = LineCollection(verticals + horizontals, colors=colour, linewidths=width, zorder=order)
+        lines.set_gid(f"grid {spacing:g} mm")
+        axes.add_collection(lines, autolim=False)
+
+
+def lead_places(record: ECGRecord) -> list[LeadPlace]:
+    """Where the twelve leads stand and, last, the rhythm strip: lead II or, without it, the first lead there is."""
+    width = _COLUMN_SECONDS * MILLIMETRES_PER_SECOND
+    places = [
+        LeadPlace(name, _SIGNAL_LEFT + column * width, middle, start, _COLUMN_SECONDS)
+        for row, middle in zip(_ROWS, _MIDDLE_LINES, strict=False)
+        for column, (name, start) in enumerate(zip(row, _column_starts(record), strict=True))
+    ]
+    samples = int(_SHOWN_SECONDS * record.sampling_rate) + 1
+    recorded = np.isfinite(record.signal[:, :samples]).any(axis=1)
+    names = standard_lead_names([name for name, there in zip(record.lead_names, recorded, strict=True) if there])
+    rhythm = "II" if "II" in names else min(names, key=STANDARD_LEADS.index)
+    return [*places, LeadPlace(rhythm, _SIGNAL_LEFT, _MIDDLE_LINES[3], 0.0, _SHOWN_SECONDS)]
+
+
+def _draw_leads(axes: Axes, record: ECGRecord, shown: dict[str, np.ndarray]) -> list[str]:
+    """Draw all rows; returns the leads that reached too far and were cut off, in standard order."""
+    cut_off: set[str] = set()
+    for middle in _MIDDLE_LINES:
+        _draw_calibration(axes, middle)
+    *leads, rhythm = lead_places(record)
+    for place in leads:
+        if place.left > _SIGNAL_LEFT:
+            _draw_separator(axes, place.left, place.middle)
+    for place in (*leads, rhythm):
+        kind = "rhythm" if place is rhythm else "lead"
+        if _draw_lead(axes, shown.get(place.name), record.sampling_rate, place, gid=f"{kind} {place.name}"):
+            cut_off.add(place.name)
+    return [name for name in STANDARD_LEADS if name in cut_off]
+
+
+def _draw_lead(
+    axes: Axes,
+    samples: np.ndarray | None,
+    sampling_rate: float,
+    place: LeadPlace,
+    *,
+    gid: str,
+) -> bool:
+    """Draw one lead and its name in its place; says whether some of it had to be cut off.
+
+    `samples` has shape (time,), millivolts; None for an absent lead.
+    """
+    name, left, middle, start, seconds = place
+    cut_off = False
+    label, colour, weight = name, TEXT_COLOUR, "bold"
+    if samples is None:
+        label, colour, weight = f"{name}  absent", _PALE_TEXT_COLOUR, "normal"
+    else:
+        # A sample on the right edge belongs to both neighbours, so that neither trace ends short of the separator.
+        first = int(np.ceil(start * sampling_rate - 1e-6))
+        last = int(np.floor((start + seconds) * sampling_rate + 1e-6))
+        piece = samples[first : last + 1]
+        times = np.arange(first, first + piece.size) / sampling_rate - start
+        heights = piece * MILLIMETRES_PER_MILLIVOLT
+        if not np.isfinite(piece).any():
+            label, colour, weight = f"{name}  no samples", _PALE_TEXT_COLOUR, "normal"
+        lowest = max(middle - _REACH, _GRID_BOTTOM)
+        highest = min(middle + _REACH, _GRID_BOTTOM + _GRID_HEIGHT)
+        y = middle + heights
+        cut_off = bool(np.any((y < lowest) | (y > highest)))
+        (line,) = axes.plot(
+            left + times * MILLIMETRES_PER_SECOND,
+            y,
+            color=_TRACE_COLOUR,
+            linewidth=0.8,
+            linestyle="-",
+            marker="",
+            solid_joinstyle="round",
+            zorder=3.0,
+        )
+        line.set_gid(gid)
+        width = seconds * MILLIMETRES_PER_SECOND
+        line.set_clip_path(Rectangle((left, lowest), width, highest - lowest, transform=axes.transData))
+    text = write(axes, left + 1.5, middle + 14.5, label, 10.0, gid=f"name of {gid}", weight=weight, colour=colour)
+    # A trace that passes behind a name must not make it unreadable.
+    text.set_path_effects([withStroke(linewidth=2.0, foreground=_PAPER_COLOUR)])
+    return cut_off
+
+
+def _draw_calibration(axes: Axes, middle: float) -> None:
+    """A rectangular pulse of 1 mV and 200 ms before the signal of a row."""
+    width = _CALIBRATION_SECONDS * MILLIMETRES_PER_SECOND
+    height = _CALIBRATION_MILLIVOLTS * MILLIMETRES_PER_MILLIVOLT
+    left = _SIGNAL_LEFT - 2 * _CALIBRATION_LEAD_IN - width
+    rise, fall = left + _CALIBRATION_LEAD_IN, left + _CALIBRATION_LEAD_IN + width
+    (line,) = axes.plot(
+        [left, rise, rise, fall, fall, _SIGNAL_LEFT],
+        [middle, middle, middle + height, middle + height, middle, middle],
+        color=_TRACE_COLOUR,
+        linewidth=0.8,
+        linestyle="-",
+        marker="",
+        zorder=3.0,
+    )
+    line.set_gid("calibration pulse")
+
+
+def _draw_separator(axes: Axes, x: float, middle: float) -> None:
+    """Two short strokes above and below the trace, where one lead ends and the next begins."""
+    for sign in (-1.0, 1.0):
+        (line,) = axes.plot(
+            [x, x],
+            [middle + sign * 3.0, middle + sign * 6.0],
+            color=_TRACE_COLOUR,
+            linewidth=0.8,
+            linestyle="-",
+            marker="",
+            zorder=3.0,
+        )
+        line.set_gid("lead separator")
+
+
+def _notes(record: ECGRecord, offsets: dict[str, float], cut_off: list[str]) -> list[str]:
+    """What a reader of the paper must be told about how this record was laid out."""
+    notes = []
+    duration = _duration(record)
+    if round(duration, 2) > _SHOWN_SECONDS:
+        notes.append(f"First {_SHOWN_SECONDS:g} s of {duration:.2f} s.")
+    elif round(duration, 2) < _SHOWN_SECONDS:
+        starts = ", ".join(f"{start:.2f}" for start in _column_starts(record))
+        notes.append(f"Record of {duration:.2f} s: columns start at {starts} s.")
+    large = [f"{name} {offset:+.1f} mV" for name, offset in offsets.items() if abs(offset) >= _LARGE_OFFSET_MILLIVOLTS]
+    if large:
+        notes.append(f"Constant offset taken off: {', '.join(large)}.")
+    if cut_off:
+        notes.append(f"Too large for the paper, cut off: {', '.join(cut_off)}.")
+    return notes
+
+
+def _draw_footer(axes: Axes, record: ECGRecord, notes: list[str]) -> None:
+    parts = [f"{MILLIMETRES_PER_SECOND:g} mm/s  {MILLIMETRES_PER_MILLIVOLT:g} mm/mV", f"{record.sampling_rate:g} Hz"]
+    if record.record_id:
+        parts.append(f"record {one_line(record.record_id)}")
+    write(axes, _GRID_LEFT, 11.2, shorten("     ".join(parts), _GRID_WIDTH, 9.0), 9.0, gid="footer")
+    for number, line in enumerate(wrap(" ".join(notes), _GRID_WIDTH, 7.0, most_lines=3)):
+        write(axes, _GRID_LEFT, 7.6 - 2.9 * number, line, 7.0, gid="footer note", colour="#555555")
+
+
+def _sorted_scores(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """(label, score) pairs, largest score first; equal scores keep the order given."""
+    expected = 'expected [{"label": str, "score": number from 0 to 1}, ...], the scores of one record'
+    if isinstance(scores, Mapping | str) or len(scores) == 0:
+        raise ConfigurationError(f"scores is {scores!r}; {expected}. Leave it out to draw no panel.")
+    pairs = []
+    for position, entry in enumerate(scores):
+        if not isinstance(entry, Mapping) or "label" not in entry or "score" not in entry:
+            raise ConfigurationError(f"scores[{position}] is {entry!r}; {expected}.")
+        try:
+            score = float(entry["score"])
+        except (TypeError, ValueError):
+            score = float("nan")
+        if not 0.0 <= score <= 1.0:
+            raise ConfigurationError(f"scores[{position}] has score {entry['score']!r}; {expected}.")
+        pairs.append((one_line(entry["label"]), score))
+    return sorted(pairs, key=lambda pair: -pair[1])
+
+
+def _draw_scores(axes: Axes, scores: list[tuple[str, float]]) -> None:
+    """Labels with their percentages, each above a bar whose full track is 100 %, as many as the page has room for."""
+    label_size, line_height = 9.0, 4.2
+    percentage_width = 18.0
+    top, bottom = _GRID_BOTTOM + _GRID_HEIGHT, _GRID_BOTTOM
+    write(axes, _BAR_LEFT, 200.0, "Scores", 13.0, gid="score heading", weight="bold")
+    write(axes, _BAR_LEFT, 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
+
+    y = top
+    for position, (label, score) in enumerate(scores):
+        lines = wrap(label, _BAR_WIDTH - percentage_width, label_size, most_lines=4) or [""]
+        height = len(lines) * line_height + _BAR_HEIGHT + 4.8
+        left_out = len(scores) - position
+        # Room is kept for the line that counts the labels left out, unless this is the last one.
+        if y - height < bottom + (line_height if left_out > 1 else 0.0):
+            plural = "" if left_out == 1 else "s"
+            text = f"and {left_out} label{plural} with a score of at most {_percentage(score)}"
+            write(axes, _BAR_LEFT, bottom, text, 8.0, gid="scores left out", colour="#555555")
+            break
+        write(
+            axes, _BAR_LEFT + _BAR_WIDTH, y - line_height, _percentage(score), label_size, gid="score", align="right"
+        )
+        for line in lines:
+            y -= line_height
+            write(axes, _BAR_LEFT, y, line, label_size, gid="score label")
+        y -= _BAR_HEIGHT + 1.4
+        for width, colour, gid in (
+            (_BAR_WIDTH, _BAR_TRACK_COLOUR, "score track"),
+            (_BAR_WIDTH * score, _BAR_COLOUR, "score bar"),
+        ):
+            bar = Rectangle((_BAR_LEFT, y), width, _BAR_HEIGHT, facecolor=colour, edgecolor="none")
+            bar.set_gid(gid)
+            axes.add_patch(bar)
+        y -= 3.4
+
+
+def _percentage(score: float) -> str:
+    """One decimal; a score that is neither 0 nor 1 is never rounded to 0 % or 100 %."""
+    if 0.0 < score < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= score < 1.0:
+        return ">99.9 %"
+    return f"{100 * score:.1f} %"

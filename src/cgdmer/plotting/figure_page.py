@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page that the figures of an evaluation share: its style, its measures, and where title, legend and notes stand.
+
+Lengths are inches, text sizes points. Everything is measured before it is placed, so that nothing lies on data.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from os import PathLike
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
+
+PAGE_WIDTH = 4.4
+MARGIN = 0.12
+AXIS_HEIGHT = 0.46  # tick labels and the axis's name
+TEXT_SIZE = 8.5
+_NOTE_SIZE, _TITLE_SIZE = 8.0, 10.5
+_LINE_HEIGHT = 0.145
+_DOTS_AN_INCH = 200
+
+# Okabe and Ito's colours, with a darker violet in place of their yellow, which is too pale for thin lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B5AA6")
+TEXT_COLOUR, PALE_TEXT_COLOUR = "#222222", "#6b6b6b"
+REFERENCE_LINE: dict[str, Any] = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (4, 2)), "zorder": 1.5}
+GRID_COLOUR = "#dde1e5"
+_BAND_COLOUR = "#f3f5f7"
+
+_STYLE = {
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": TEXT_COLOUR,
+    "axes.labelsize": TEXT_SIZE,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same page everywhere
+    "font.size": TEXT_SIZE,
+    "legend.fontsize": TEXT_SIZE,
+    "pdf.fonttype": 42,  # journals refuse Type 3
+    "text.color": TEXT_COLOUR,
+    "text.parse_math": False,  # a "$" in a class name is a dollar sign
+    "xtick.color": TEXT_COLOUR,
+    "ytick.color": TEXT_COLOUR,
+    "xtick.labelsize": TEXT_SIZE,
+    "ytick.labelsize": TEXT_SIZE,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+}
+
+
+def house_style() -> AbstractContextManager[None]:
+    """Everything drawn in it looks the same whatever the settings of matplotlib are; they stay as they were."""
+    return matplotlib.style.context(["default", _STYLE])
+
+
+def save(figure: Figure, path: str | PathLike[str]) -> None:
+    with house_style():
+        figure.savefig(path, dpi=_DOTS_AN_INCH)
+
+
+def new_page(
+    columns: int, body_height: float, title: str, handles: Sequence[Artist], notes: Sequence[str]
+) -> tuple[Figure, float]:
+    """A figure with its title and legend above, and notes below, a body of that height in inches.
+
+    Everything is measured and then placed, so that nothing lies on data. Returns the figure and how far, in inches,
+    the body's lower edge is above the figure's.
+    """
+    width = columns * PAGE_WIDTH
+    room = width - 2 * MARGIN
+    figure = Figure(figsize=(width, 1.0), dpi=_DOTS_AN_INCH, facecolor="white")
+    figure.set_layout_engine("none")
+    canvas = FigureCanvasAgg(figure)
+    for handle in handles:
+        handle.set_label("\n".join(wrapped(str(handle.get_label()), room - 0.4, TEXT_SIZE)))
+    heading = figure.text(
+        0.0,
+        0.0,
+        "\n".join(wrapped(title, room, _TITLE_SIZE, "bold")),
+        size=_TITLE_SIZE,
+        weight="bold",
+        verticalalignment="top",
+        linespacing=1.15,
+        gid="title",
+    )
+    lines = [line for note in notes for line in wrapped(note, room, _NOTE_SIZE)]
+    footer = figure.text(
+        0.0,
+        0.0,
+        "\n".join(lines),
+        size=_NOTE_SIZE,
+        color=PALE_TEXT_COLOUR,
+        linespacing=1.25,
+        verticalalignment="bottom",
+        gid="notes",
+    )
+    # As few rows as the width allows, and no more columns than those rows fill.
+    for rows in range(-(-len(handles) // (4 * columns)), len(handles) + 1):
+        legend_columns = -(-len(handles) // rows)
+        legend = figure.legend(
+            handles=list(handles),
+            loc="upper left",
+            ncols=legend_columns,
+            frameon=False,
+            borderpad=0.0,
+            borderaxespad=0.0,
+            labelspacing=0.35,
+            columnspacing=1.4,
+            handlelength=1.7,
+            handletextpad=0.5,
+        )
+        size = legend.get_window_extent(canvas.get_renderer())
+        if size.width / figure.dpi <= room or legend_columns == 1:
+            break
+        legend.remove()
+
+    heading_height = heading.get_window_extent().height / figure.dpi
+    footer_height = footer.get_window_extent().height / figure.dpi + 0.04 if lines else 0.0
+    header_height = heading_height + 0.09 + size.height / figure.dpi + 0.09
+    height = MARGIN + header_height + body_height + footer_height + MARGIN
+    figure.set_size_inches(width, height)
+    heading.set_position((MARGIN / width, 1.0 - MARGIN / height))
+    legend.set_bbox_to_anchor((MARGIN / width, 1.0 - (MARGIN + heading_height + 0.09) / height))
+    footer.set_position((MARGIN / width, MARGIN / height))
+    return figure, MARGIN + footer_height
+
+
+def axes_in_inches(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    page_width, page_height = figure.get_size_inches()
+    return figure.add_axes((left / page_width, bottom / page_height, width / page_width, height / page_height))
+
+
+def row_height(lines: Sequence[str]) -> float:
+    """What a row's label needs."""
+    return 0.065 + _LINE_HEIGHT * len(lines)
+
+
+def draw_rows(axes: Axes, labels: Sequence[Sequence[str]], heights: Sequence[float]) -> np.ndarray:
+    """Rows from the top, every other one on a pale band that leads the eye from its label to its dots.
+
+    The y axis is in inches from the upper edge, so the axes must be as high as all rows together. Returns the middle
+    of each row.
+    """
+    edges = np.concatenate([[0.0], np.cumsum(heights)])
+    middles = (edges[:-1] + edges[1:]) / 2
+    axes.set_ylim(edges[-1], 0.0)
+    axes.set_yticks(middles, ["\n".join(lines) for lines in labels], linespacing=1.1)
+    axes.tick_params(axis="y", length=0.0, pad=4.0)
+    axes.spines["left"].set_visible(False)
+    for upper, lower in zip(edges[0:-1:2], edges[1::2], strict=True):
+        axes.axhspan(upper, lower, color=_BAND_COLOUR, linewidth=0.0, zorder=0.5)
+    axes.grid(axis="x", color=GRID_COLOUR, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return middles
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Inches."""
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    points: float = TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]
+    return points / 72.0
+
+
+def wrapped(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
+    """Lines no wider than `width` inches, broken between words; a word that is wider alone is broken too."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and text_width(f"{lines[-1]} {word}", size, weight) <= width:
+            lines[-1] = f"{lines[-1]} {word}"
+            continue
+        while text_width(word, size, weight) > width:
+            fits = max(1, sum(text_width(word[:end], size, weight) <= width for end in range(1, len(word))))
+            lines.append(word[:fits])
+            word = word[fits:]
+        lines.append(word)
+    return lines or [""]

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conditions of the simulated cohort: what each is called, in reports and in zero-shot prompts."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A finding and the ways to say it.
+
+    Attributes:
+        name: plain English name.
+        wordings: the sentences that reports use.
+        prompts: zero-shot prompts; none is among the wordings, but each word occurs somewhere in the reports. The
+            further conditions have none: no task asks for them.
+    """
+
+    name: str
+    wordings: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+
+CONDITIONS: dict[str, Condition] = {
+    "sinus_rhythm": Condition(
+        "sinus rhythm",
+        (
+            "sinus rhythm",
+            "regular sinus rhythm",
+            "normal sinus rhythm",
+            "sinus rhythm with a normal rate",
+            "rhythm is sinus at a normal rate",
+            "a p wave precedes each qrs complex at a normal rate",
+        ),
+        ("the tracing shows sinus rhythm", "rhythm is regular sinus", "sinus p wave with normal rate"),
+    ),
+    "sinus_bradycardia": Condition(
+        "sinus bradycardia",
+        (
+            "sinus bradycardia",
+            "slow sinus rhythm",
+            "bradycardia of sinus origin",
+            "sinus rhythm with a slow rate below 60",
+            "marked sinus bradycardia",
+            "sinus rhythm, bradycardic",
+        ),
+        ("the tracing shows sinus bradycardia", "sinus bradycardia with a slow rate", "slow rate of sinus origin"),
+    ),
+    "sinus_tachycardia": Condition(
+        "sinus tachycardia",
+        (
+            "sinus tachycardia",
+            "fast sinus rhythm",
+            "tachycardia of sinus origin",
+            "sinus rhythm with a fast rate above 100",
+            "marked sinus tachycardia",
+            "sinus rhythm, tachycardic",
+        ),
+        ("the tracing shows sinus tachycardia", "sinus tachycardia with a fast rate", "fast rate of sinus origin"),
+    ),
+    "atrial_fibrillation": Condition(
+        "atrial fibrillation",
+        (
+            "atrial fibrillation",
+            "irregularly irregular rhythm without p waves, atrial fibrillation",
+            "rhythm is atrial fibrillation with an irregular ventricular response",
+            "the atria are fibrillating",
+            "fibrillatory waves replace the p waves",
+            "af with irregular ventricular response",
+        ),
+        (
+            "the tracing shows atrial fibrillation",
+            "irregular rhythm, atrial fibrillation, without p waves",
+            "atrial fibrillation with fibrillatory waves",
+        ),
+    ),
+    "atrial_flutter": Condition(
+        "atrial flutter",
+        (
+            "atrial flutter",
+            "rhythm is atrial flutter",
+            "typical sawtooth flutter waves",
+            "atrial flutter with av conduction block",
+            "flutter waves in the inferior leads",
+            "sawtooth atrial activity consistent with flutter",
+        ),
+        (
+            "the tracing shows atrial flutter",
+            "sawtooth waves of atrial flutter",
+            "atrial flutter with sawtooth activity",
+        ),
+    ),
+    "first_degree_av_block": Condition(
+        "first-degree atrioventricular block",
+        (
+            "first degree av block",
+            "prolonged pr interval",
+            "av block of first degree",
+            "the pr interval is prolonged above 200 ms",
+            "delayed av conduction with a long pr interval",
+            "1st degree atrioventricular block",
+        ),
+        (
+            "the tracing shows first degree av block",
+            "long pr interval, first degree block",
+            "first degree atrioventricular block",
+        ),
+    ),
+    "left_bundle_branch_block": Condition(
+        "left bundle branch block",
+        (
+            "left bundle branch block",
+            "complete left bundle branch block",
+            "lbbb",
+            "wide qrs of left bundle branch block type",
+            "complete lbbb with secondary st-t changes",
+            "conduction is blocked in the left bundle branch",
+        ),
+        (
+            "the tracing shows left bundle branch block",
+            "complete block of the left bundle branch",
+            "wide qrs, left bundle branch block",
+        ),
+    ),
+    "right_bundle_branch_block": Condition(
+        "right bundle branch block",
+        (
+            "right bundle branch block",
+            "complete right bundle branch block",
+            "rbbb",
+            "wide qrs of right bundle branch block type",
+            "rsr' in v1, complete rbbb",
+            "conduction is blocked in the right bundle branch",
+        ),
+        (
+            "the tracing shows right bundle branch block",
+            "complete block of the right bundle branch",
+            "wide qrs, right bundle branch block",
+        ),
+    ),
+    "left_anterior_fascicular_block": Condition(
+        "left anterior fascicular block",
+        (
+            "left anterior fascicular block",
+            "left anterior hemiblock",
+            "marked left axis deviation due to left anterior fascicular block",
+            "lafb",
+            "left axis deviation, left anterior hemiblock",
+            "block of the left anterior fascicle",
+        ),
+        (
+            "the tracing shows left anterior fascicular block",
+            "left anterior fascicular block with left axis deviation",
+            "left anterior fascicular hemiblock",
+        ),
+    ),
+    "left_ventricular_hypertrophy": Condition(
+        "left ventricular hypertrophy",
+        (
+            "left ventricular hypertrophy",
+            "voltage criteria for left ventricular hypertrophy",
+            "lvh by voltage",
+            "high precordial voltage suggests left ventricular hypertrophy",
+            "sokolow-lyon criteria for lvh are met",
+            "hypertrophy of the left ventricle",
+        ),
+        (
+            "the tracing shows left ventricular hypertrophy",
+            "high voltage, left ventricular hypertrophy",
+            "left ventricular hypertrophy by voltage criteria",
+        ),
+    ),
+    "anterior_st_elevation": Condition(
+        "anterior ST elevation",
+        (
+            "anterior st elevation",
+            "st elevation in the anterior leads",
+            "st segment elevation in v2 and v3",
+            "acute anterior myocardial infarction",
+            "anterior stemi",
+            "elevated st segments over the anterior wall with reciprocal changes",
+        ),
+        (
+            "the tracing shows anterior st elevation",
+            "anterior st segment elevation, acute infarction",
+            "st elevation over the anterior wall",
+        ),
+    ),
+    "inferior_st_elevation": Condition(
+        "inferior ST elevation",
+        (
+            "inferior st elevation",
+            "st elevation in the inferior leads",
+            "st segment elevation in ii, iii and avf",
+            "acute inferior myocardial infarction",
+            "inferior stemi",
+            "elevated st segments over the inferior wall with reciprocal changes",
+        ),
+        (
+            "the tracing shows inferior st elevation",
+            "inferior st segment elevation, acute infarction",
+            "st elevation over the inferior wall",
+        ),
+    ),
+    "old_infarction": Condition(
+        "old myocardial infarction",
+        (
+            "old myocardial infarction",
+            "pathological q waves",
+            "q waves of an old infarct",
+            "previous myocardial infarction with pathological q waves",
+            "infarction of old date",
+            "abnormal q waves consistent with a previous infarct",
+        ),
+        (
+            "the tracing shows an old myocardial infarction",
+            "previous infarction, pathological q waves",
+            "old infarct with abnormal q waves",
+        ),
+    ),
+    "st_depression": Condition(
+        "ST depression",
+        (
+            "st depression",
+            "st segment depression in the lateral leads",
+            "depressed st segments in v4 to v6",
+            "lateral st depression suggests ischaemia",
+            "horizontal depression of the st segment",
+            "st depression in v5 and v6",
+        ),
+        (
+            "the tracing shows st depression",
+            "st segment depression suggests ischaemia",
+            "depression of the st segments in the lateral leads",
+        ),
+    ),
+    "t_wave_inversion": Condition(
+        "T wave inversion",
+        (
+            "t wave inversion",
+            "inverted t waves",
+            "negative t waves in contiguous leads",
+            "abnormal t waves with inversion",
+            "t waves are inverted",
+            "inversion of the t wave",
+        ),
+        (
+            "the tracing shows t wave inversion",
+            "inverted t waves in contiguous leads",
+            "abnormal negative t wave",
+        ),
+    ),
+    "premature_ventricular_beats": Condition(
+        "premature ventricular beats",
+        (
+            "premature ventricular beats",
+            "ventricular extrasystoles",
+            "ventricular premature complexes",
+            "wide ventricular ectopic beats",
+            "pvcs",
+            "premature wide complexes of ventricular origin followed by a pause",
+        ),
+        (
+            "the tracing shows premature ventricular beats",
+            "premature ventricular complexes",
+            "wide premature beats of ventricular origin",
+        ),
+    ),
+    "low_voltage": Condition(
+        "low QRS voltage",
+        (
+            "low voltage",
+            "low qrs voltage",
+            "low voltage in the limb leads",
+            "small qrs complexes in the limb leads",
+            "the limb leads are of low voltage",
+            "reduced voltage in the limb leads",
+        ),
+        (
+            "the tracing shows low voltage",
+            "low qrs voltage in the limb leads",
+            "small qrs complexes of low voltage",
+        ),
+    ),
+}
+
+
+def _further(name: str, *wordings: str) -> Condition:
+    return Condition(name, wordings, ())
+
+
+# Not in the cohort unless one asks for them (`further`): `cgdmer demo` and its tests know the others alone.
+FURTHER_CONDITIONS: dict[str, Condition] = {
+    "sinus_arrhythmia": _further(
+        "sinus arrhythmia",
+        "sinus arrhythmia",
+        "respiratory sinus arrhythmia",
+        "sinus rhythm that varies with breathing",
+        "irregular sinus rhythm, each qrs with a p wave",
+        "phasic sinus arrhythmia",
+    ),
+    "premature_atrial_beats": _further(
+        "premature atrial beats",
+        "premature atrial beats",
+        "atrial premature complexes",
+        "supraventricular extrasystoles",
+        "early narrow beats with an abnormal p wave",
+        "pacs",
+    ),
+    "left_atrial_enlargement": _further(
+        "left atrial enlargement",
+        "left atrial enlargement",
+        "left atrial abnormality",
+        "broad notched p waves in lead ii",
+        "p mitrale",
+        "deep negative terminal p wave in v1",
+    ),
+    "incomplete_right_bundle_branch_block": _further(
+        "incomplete right bundle branch block",
+        "incomplete right bundle branch block",
+        "incomplete rbbb",
+        "rsr' in v1 with a qrs below 120 ms",
+        "incomplete block of the right bundle branch",
+        "minor right ventricular conduction delay",
+    ),
+    "intraventricular_conduction_delay": _further(
+        "intraventricular conduction delay",
+        "intraventricular conduction delay",
+        "nonspecific intraventricular block",
+        "unspecific widening of the qrs complex",
+        "ivcd",
+        "slurred and widened qrs without bundle branch block pattern",
+    ),
+    "right_ventricular_hypertrophy": _further(
+        "right ventricular hypertrophy",
+        "right ventricular hypertrophy",
+        "rvh",
+        "tall r wave in v1 with right axis deviation",
+        "hypertrophy of the right ventricle",
+        "right ventricular hypertrophy with strain or high voltage",
+    ),
+    "anteroseptal_infarction": _further(
+        "anteroseptal infarction",
+        "old anteroseptal infarction",
+        "anteroseptal myocardial infarction",
+        "qs complexes in v1 to v3",
+        "loss of r waves in v1 to v3, anteroseptal infarct",
+        "anteroseptal infarct of old date",
+    ),
+    "anterolateral_infarction": _further(
+        "anterolateral infarction",
+        "old anterolateral infarction",
+        "anterolateral myocardial infarction",
+        "q waves in i, avl and v3 to v6",
+        "extensive anterior infarct with lateral extension",
+        "anterolateral infarct of old date",
+    ),
+    "inferior_infarction": _further(
+        "inferior infarction",
+        "old inferior infarction",
+        "inferior myocardial infarction",
+        "pathological q waves in ii, iii and avf",
+        "diaphragmatic infarct",
+        "inferior infarct of old date",
+    ),
+    "inferolateral_infarction": _further(
+        "inferolateral infarction",
+        "old inferolateral infarction",
+        "inferolateral myocardial infarction",
+        "q waves in ii, iii, avf, v5 and v6",
+        "inferior infarct with lateral extension",
+        "inferolateral infarct of old date",
+    ),
+    "lateral_infarction": _further(
+        "lateral infarction",
+        "old lateral infarction",
+        "lateral myocardial infarction",
+        "pathological q waves in i, avl, v5 and v6",
+        "infarct of the lateral wall",
+        "lateral infarct of old date",
+    ),
+    "nonspecific_t_changes": _further(
+        "nonspecific T wave changes",
+        "nonspecific t wave changes",
+        "flattened t waves",
+        "nondiagnostic t wave abnormality",
+        "low flat t waves",
+        "t waves are flat without a definite cause",
+    ),
+}
+
+ALL_CONDITIONS = {**CONDITIONS, **FURTHER_CONDITIONS}

@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ventricles of the simulated cohort do: QRS complex, ST segment and T wave of conducted and of premature
+beats.
+
+The criteria behind the conditions are those of the AHA/ACCF/HRS recommendations for the standardization and
+interpretation of the electrocardiogram (2009, parts III to VI) and of the fourth universal definition of myocardial
+infarction (2018). Intervals are drawn with a margin of a few milliseconds, because a wave that starts with slope zero
+is seen a little later than it begins.
+"""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from cgdmer.simulation.waveforms import (
+    LEAD_I,
+    LEAD_II,
+    NUM_INDEPENDENT_LEADS,
+    PRECORDIAL,
+    V1,
+    V2,
+    V3,
+    V4,
+    V5,
+    V6,
+    Anatomy,
+    Waves,
+    between,
+    direction,
+    waves_of,
+)
+
+_RIGHT_BLOCKS = {"right_bundle_branch_block", "incomplete_right_bundle_branch_block"}
+# Independent leads that look at a part of the wall that an infarction is named after.
+_SEEN_FROM = {"antero": [V1, V2, V3, V4], "infer": [LEAD_II], "lateral": [LEAD_I, V5, V6]}
+
+
+def usual_qt(anatomy: Anatomy, rate: float) -> float:
+    """QT interval in seconds: shorter at fast rates, and never more than two thirds of the cycle."""
+    return min(anatomy.corrected_qt - 0.0014 * (rate - 60.0), 0.66 * 60.0 / rate)
+
+
+def infarct_territories(conditions: Collection[str]) -> tuple[str, ...]:
+    """The walls in which a pathological Q wave can be told from what else the trace shows."""
+    hidden = {
+        # rS in the inferior leads is what makes the fascicular block; a Q there would deny it.
+        "inferior": {"left_anterior_fascicular_block", "inferior_st_elevation", "low_voltage"},
+        # An anterior Q turns rsR' into qR; beside a new elevation of the same wall the Q belongs to that infarct.
+        "anterior": {"right_bundle_branch_block", "anterior_st_elevation"},
+    }
+    return tuple(wall for wall, blockers in hidden.items() if not blockers & set(conditions))
+
+
+def infarct_wall(conditions: Collection[str], anatomy: Anatomy) -> str:
+    """The wall of an old infarction: the one that its name says, or else the patient's, if its Q waves can be told
+    there; none without an infarction."""
+    for name in conditions:
+        if name.endswith("_infarction") and name != "old_infarction":
+            return name.removesuffix("_infarction")
+    if "old_infarction" not in conditions:
+        return ""
+    walls = infarct_territories(conditions)
+    preferred = "anterior" if anatomy.infarct_anterior else "inferior"
+    return preferred if preferred in walls else walls[0]
+
+
+def _left_bundle_branch_block(anatomy: Anatomy, duration: float, rng: np.random.Generator) -> Waves:
+    """Septum and left ventricle activated from the right: leftward and backward from first to last, slow, notched."""
+    axis = direction(between(anatomy.axis, -28, 55))
+    leads, notch = anatomy.lead_vectors, rng.uniform(0.03, 0.085)
+    # Forward component of the first vector: an r in V1 with it, a QS without.
+    first_forward = rng.choice([0.0, 0.26])
+    dipole = {
+        "first": [0.30 * axis[0] + 0.05, 0.30 * axis[1], first_forward],
+        "middle": [0.75 * axis[0], 0.75 * axis[1], -0.55 * anatomy.posterior],
+        "late": [0.78 * axis[0], 0.78 * axis[1], -0.65 * anatomy.posterior],
+    }
+    rows = [
+        ((0.17 * duration, 0.17 * duration, 0.0, 0.22 * duration), np.array(dipole["first"]) @ leads),
+        (((0.42 - notch) * duration, 0.26 * duration, 0.0, 0.25 * duration), np.array(dipole["middle"]) @ leads),
+        (
+            ((0.58 + notch) * duration, 0.25 * duration, 0.0, (0.42 - notch) * duration),
+            np.array(dipole["late"]) @ leads,
+        ),
+    ]
+    for number in range(6):
+        # The local terms of V2-V4 stay small: R progression is poor in left bundle branch block.
+        amplitude = np.zeros(NUM_INDEPENDENT_LEADS)
+        amplitude[PRECORDIAL] = anatomy.local_qrs[number] * [0.2, 0.2, 0.2, 0.4, 0.8, 1.0]
+        centre = 0.35 + 0.06 * number
+        rows.append(((centre * duration, 0.2 * duration, 0.0, 0.2 * duration), amplitude))
+    return waves_of(rows)
+
+
+def _narrow_start(
+    conditions: Collection[str], anatomy: Anatomy, duration: float, wall: str, rng: np.random.Generator
+) -> Waves:
+    """Activation through an intact left bundle: septum, free wall, posterior wall, base."""
+    leads = anatomy.lead_vectors
+    fascicular = "left_anterior_fascicular_block" in conditions
+    right_block = bool(_RIGHT_BLOCKS & set(conditions))
+    anterior, inferior, lateral = wall.startswith("anter"), wall.startswith("infer"), wall.endswith("lateral")
+    peak = {"septal": 0.16, "main": 0.45, "posterior": 0.62, "basal": 0.82}
+    posterior, basal = anatomy.posterior, anatomy.basal
+    if fascicular:
+        # The posterior fascicle fires first (down and right), the anterior wall last (up and left).
+        axis = direction(between(anatomy.axis, -80, -52))
+        septal = np.array([-0.05 - 0.13 * axis[0], 0.24, 0.25])
+        peak["main"], basal = 0.5, 0.1
+    else:
+        axis = direction(between(anatomy.axis, -18, 76))
+        if inferior:
+            axis = direction(between(anatomy.axis, 5, 60))
+        # Against the main vector, so that the lead with the tall R wave has the small q, and never a QS below.
+        septal = np.array([-0.12 * axis[0], 0.07 - 0.14 * axis[1], 0.28]) * anatomy.septal
+    main_forward = anatomy.rotation
+    if "left_ventricular_hypertrophy" in conditions:
+        posterior *= 1.15
+    if "right_ventricular_hypertrophy" in conditions:
+        # The right ventricle outweighs the left: right, down and forward.
+        axis, main_forward = direction(between(anatomy.axis, 100, 135)), rng.uniform(0.55, 0.95)
+        posterior, basal = 0.15 * posterior, 2.0 + basal
+    if right_block:
+        # The right ventricle, not the base, ends the complex.
+        posterior, basal = 0.55 * posterior, 0.0
+    amplitude = {
+        "septal": septal @ leads,
+        "main": np.array([axis[0], axis[1], main_forward]) @ leads,
+        "posterior": np.array([0.35 * axis[0], 0.35 * axis[1], -0.72 * posterior]) @ leads,
+        "basal": basal * np.array([-0.13, -0.13, -0.10]) @ leads,
+    }
+    width = {"septal": (0.16, 0.18), "main": (0.28, 0.26), "posterior": (0.25, 0.26), "basal": (0.18, 0.18)}
+    if inferior or lateral:
+        # No activation of the lower or the left wall: the first 40 ms point away from it.
+        away = np.array([0.0, -rng.uniform(0.5, 0.75) if inferior else 0.0, 0.0])
+        if lateral:
+            away[0] = -rng.uniform(0.4, 0.6)
+            if not inferior:
+                away[1] = -0.5 * away[0]  # along lead aVL, which leaves lead II alone
+        amplitude["septal"] = amplitude["septal"] + away @ leads
+        peak["septal"], width["septal"] = 0.20, (0.20, 0.24)
+        peak["main"], width["main"] = 0.58, (0.23, 0.24)
+        peak["posterior"] = 0.66
+    local = anatomy.local_qrs
+    if lateral:
+        local = local * np.array([1.0, 1.0, 1.0, 0.6, 0.3, 0.2])
+    if anterior:
+        # No activation of the front wall: V2-V3 see a cavity, V1 and V4 its rim.
+        depth = rng.uniform(0.7, 1.2)
+        amplitude["septal"][[V1, V2, V3, V4]] = depth * np.array([-0.15, -0.45, -0.5, -0.3])
+        amplitude["main"][[V1, V2, V3]] = depth * np.array([-0.35, -0.6, -0.6])
+        peak["septal"], width["septal"] = 0.2, (0.2, 0.3)
+        amplitude["main"][V4] *= 0.6
+        local = local * np.array([0.0, 0.0, 0.0, 0.2, 1.0, 1.0])
+    rows = []
+    for part, vector in amplitude.items():
+        rise, fall = width[part]
+        rows.append(((peak[part] * duration, rise * duration, 0.0, fall * duration), vector))
+    for number in range(6):
+        vector = np.zeros(NUM_INDEPENDENT_LEADS)
+        vector[PRECORDIAL] = local[number]
+        centre = 0.21 + 0.055 * number
+        rows.append(((centre * duration, 0.2 * duration, 0.0, 0.24 * duration), vector))
+    if "intraventricular_conduction_delay" in conditions:
+        # Late and slow somewhere in the left ventricle: a notch, but neither bundle's direction.
+        late = rng.uniform(0.25, 0.5) * np.array([axis[0], axis[1], rng.uniform(-0.7, -0.2)]) @ leads
+        centre = rng.uniform(0.7, 0.78)
+        rows.append(((centre * duration, 0.16 * duration, 0.0, (1.0 - centre) * duration), late))
+    return waves_of(rows)
+
+
+def _scale_voltages(
+    waves: Waves, limb: float, precordial: float, local_gain: np.ndarray, of_right: bool = False
+) -> Waves:
+    """Bring the largest limb-lead deflection and SV1 + max(RV5, RV6) to the given values (mV); `of_right`: RV1 + the
+    larger of SV5 and SV6 instead."""
+    amplitude = waves.amplitude.copy()
+    amplitude[:, PRECORDIAL] *= local_gain
+    first, last = waves.extent
+    complex_ = amplitude.T @ waves.shape(np.arange(first, last, 0.001))
+    lead_i, lead_ii = complex_[LEAD_I], complex_[LEAD_II]
+    six = np.stack(
+        [lead_i, lead_ii, lead_ii - lead_i, (lead_i + lead_ii) / 2, lead_i - lead_ii / 2, lead_ii - lead_i / 2]
+    )
+    if of_right:
+        found = complex_[V1].max() - min(complex_[V5].min(), complex_[V6].min())
+    else:
+        found = -complex_[V1].min() + max(complex_[V5].max(), complex_[V6].max())
+    amplitude[:, [LEAD_I, LEAD_II]] *= limb / np.ptp(six, axis=1).max()
+    amplitude[:, PRECORDIAL] *= precordial / found
+    return Waves(waves.timing, amplitude)
+
+
+def _st_shift(conditions: Collection[str], complex_: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(8,) mV at the J point. An injury current is local, so the precordial values are written out lead by lead."""
+    shift = rng.uniform(-0.02, 0.03, NUM_INDEPENDENT_LEADS)
+    # A little elevation is usual in V2-V3 (early repolarisation).
+    shift[[V1, V2, V3, V4]] += rng.uniform(0.0, 0.1) * np.array([0.4, 1.0, 0.9, 0.4])
+    if "left_bundle_branch_block" in conditions:
+        return shift - rng.uniform(0.08, 0.13) * complex_
+    if "anterior_st_elevation" in conditions:
+        size = rng.uniform(0.22, 0.36 if "low_voltage" in conditions else 0.55)
+        shift[PRECORDIAL] = (
+            size * np.array([0.4, 1.03, 1.08, 0.7, 0.3, 0.1]) * rng.uniform([1, 1, 1, 0.6, 0.6, 0.6], 1.3)
+        )
+        # Upward and slightly leftward in the frontal plane: reciprocal depression in II, III and aVF.
+        frontal = direction(rng.uniform(-85, -60)) * rng.uniform(0.25, 0.4) * size
+        shift[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+    elif "inferior_st_elevation" in conditions:
+        degrees, in_lead_ii = rng.uniform(95, 115), rng.uniform(0.13, 0.32)
+        frontal = direction(degrees) * in_lead_ii / np.cos(np.radians(degrees - 60))
+        shift[[LEAD_I, LEAD_II]] = frontal[0], in_lead_ii
+        shift[PRECORDIAL] = in_lead_ii * rng.uniform(0.3, 1.0) * np.array([-0.1, -0.45, -0.4, -0.1, 0.1, 0.2])
+    elif "st_depression" in conditions:
+        size = rng.uniform(0.13, 0.3)
+        shift[PRECORDIAL] = (
+            size * np.array([0.2, -0.1, -0.5, -1.1, -1.15, -1.05]) * rng.uniform([0, 0, 0.6, 1, 1, 1], 1.3)
+        )
+        shift[[LEAD_I, LEAD_II]] = -size * rng.uniform(0.25, 0.6, 2)
+    elif "left_ventricular_hypertrophy" in conditions:
+        # Without strain the ST segment leans away from the deep S waves of V1-V3 but stays below 0.2 mV.
+        shift[[V1, V2, V3]] += rng.uniform(0.0, 0.06)
+    if "low_voltage" in conditions:
+        shift[[LEAD_I, LEAD_II]] *= 0.6
+    if "nonspecific_t_changes" in conditions:
+        # Less than what would be called depression.
+        shift[[LEAD_I, LEAD_II, V4, V5, V6]] -= rng.uniform(0.0, 0.04)
+    return shift
+
+
+def _t_amplitude(
+    conditions: Collection[str],
+    anatomy: Anatomy,
+    st_shift: np.ndarray,
+    complex_: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """(8,) mV of the T wave itself, without what the ST segment adds."""
+    jitter = np.exp(rng.normal(0, 0.12, NUM_INDEPENDENT_LEADS))
+    if "left_bundle_branch_block" in conditions:
+        return -rng.uniform(0.18, 0.28) * complex_ * jitter
+    size = np.clip(0.24 * anatomy.t_size * np.exp(rng.normal(0, 0.15)), 0.14, 0.4)
+    frontal = size * direction(np.clip(between(anatomy.axis, -10, 70) + anatomy.t_axis, 5, 70))
+    if "low_voltage" in conditions:
+        size *= 0.65
+    dipole = np.array([frontal[0], frontal[1], 1.1 * size])
+    wave = (dipole @ anatomy.lead_vectors) * jitter
+    if "low_voltage" in conditions:
+        wave[[LEAD_I, LEAD_II]] *= 0.7
+    # V1 may show either polarity; V3-V6 do not go below a low upright wave.
+    wave[V1] -= size * rng.uniform(0.4, 1.3)
+    wave[[V3, V4, V5, V6]] = np.maximum(wave[[V3, V4, V5, V6]], 0.1)
+    if "right_bundle_branch_block" in conditions:
+        wave[[V1, V2]] = -rng.uniform(0.1, 0.3) * np.array([1.0, rng.uniform(-0.3, 0.7)])
+    if "anterior_st_elevation" in conditions:
+        wave[PRECORDIAL] += np.maximum(st_shift[PRECORDIAL], 0.0) * rng.uniform(0.2, 0.8)
+    if "inferior_st_elevation" in conditions:
+        wave[LEAD_II] += st_shift[LEAD_II] * rng.uniform(0.4, 1.0)
+    if "t_wave_inversion" in conditions:
+        depth = rng.uniform(0.16, 0.5)
+        walls = ["anterior", "lateral", "inferior"]
+        if {"left_ventricular_hypertrophy", "st_depression"} & set(conditions):
+            walls = ["lateral"]  # strain and subendocardial ischaemia show in the lateral leads
+        wall = rng.choice(walls)
+        if wall == "anterior":
+            wave[[V1, V2, V3, V4]] = -depth * rng.uniform(0.9, 1.2, 4) * np.array([0.5, 1.0, 1.1, 1.0])
+            wave[V5] *= 0.5
+        elif wall == "lateral":
+            frontal = direction(rng.uniform(150, 175)) * depth * rng.uniform(0.6, 0.9)
+            wave[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+            wave[[V4, V5, V6]] = -depth * rng.uniform(0.95, 1.2, 3) * np.array([0.6, 1.0, 1.0])
+        else:
+            frontal = direction(rng.uniform(-85, -65)) * (0.1 + depth) * 0.9
+            wave[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+    elif "st_depression" in conditions:
+        # Upright enough to stay above the baseline although the ST segment still pulls down at its peak.
+        wave += 0.45 * np.maximum(-st_shift, 0.0)
+    if "nonspecific_t_changes" in conditions:
+        flattened = [LEAD_I, LEAD_II, V3, V4, V5, V6]
+        wave[flattened] = np.clip(wave[flattened], 0.0, 0.25) * rng.uniform(-0.1, 0.3) + rng.normal(0, 0.01, 6)
+    if "right_ventricular_hypertrophy" in conditions:
+        wave[[V1, V2, V3]] = -rng.uniform(0.05, 0.35) * rng.uniform([0.7, 0.6, 0.0], 1.2)
+    wall = infarct_wall(conditions, anatomy) if "old_infarction" not in conditions else ""
+    if wall and rng.random() < 0.5:
+        # Over a scar the T wave is often flat or negative.
+        leads = [lead for part, seen in _SEEN_FROM.items() if part in wall for lead in seen]
+        wave[leads] *= rng.uniform(-1.0, 0.3)
+    return wave
+
+
+def ventricular_waves(
+    conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator
+) -> tuple[Waves, float]:
+    """QRS complex, ST segment and T wave of a conducted beat.
+
+    Args:
+        rate: ventricular beats a minute; the QT interval depends on it.
+
+    Returns:
+        The waves and the end of the T wave in seconds after the onset of the QRS complex.
+    """
+    wide = {
+        "left_bundle_branch_block": (0.134, 0.165),
+        "right_bundle_branch_block": (0.134, 0.158),
+        "incomplete_right_bundle_branch_block": (0.106, 0.118),
+        "intraventricular_conduction_delay": (0.118, 0.138),
+    }
+    low, high = 0.082, 0.104
+    if "left_anterior_fascicular_block" in conditions or "left_ventricular_hypertrophy" in conditions:
+        low, high = 0.088, 0.108
+    wall = infarct_wall(conditions, anatomy)
+    if wall:
+        low, high = 0.095, 0.106
+    for name, limits in wide.items():
+        if name in conditions:
+            low, high = limits
+    duration = between(anatomy.qrs_duration, low, high)
+
+    if "left_bundle_branch_block" in conditions:
+        complex_waves = _left_bundle_branch_block(anatomy, duration, rng)
+    elif _RIGHT_BLOCKS & set(conditions):
+        complete = "right_bundle_branch_block" in conditions
+        start = (0.6 if complete else 0.76) * duration
+        complex_waves = _narrow_start(conditions, anatomy, start, wall, rng)
+        # The right ventricle is reached through the muscle: late, slow, rightward and forward.
+        size = rng.uniform(0.85, 1.3) if complete else rng.uniform(0.5, 0.8)
+        terminal = size * np.array([-0.48, 0.05, 0.62]) @ anatomy.lead_vectors
+        peak = (0.68 if complete else 0.74) * duration
+        timing = (peak, peak - 0.36 * duration, 0.0, duration - peak)
+        complex_waves += waves_of([(timing, terminal)])
+    else:
+        complex_waves = _narrow_start(conditions, anatomy, duration, wall, rng)
+
+    limb = between(anatomy.limb_voltage, 0.7, 2.1)
+    precordial = between(anatomy.precordial_voltage, 1.2, 3.25)
+    if "left_ventricular_hypertrophy" in conditions:
+        limb, precordial = between(anatomy.limb_voltage, 0.9, 2.6), between(anatomy.precordial_voltage, 3.7, 5.6)
+    elif "low_voltage" in conditions:
+        limb, precordial = between(anatomy.limb_voltage, 0.24, 0.44), between(anatomy.precordial_voltage, 0.9, 2.4)
+    elif _RIGHT_BLOCKS & set(conditions):
+        precordial = between(anatomy.precordial_voltage, 1.1, 2.3)
+    of_right = "right_ventricular_hypertrophy" in conditions
+    if of_right:
+        precordial = between(anatomy.precordial_voltage, 1.2, 2.4)
+    complex_waves = _scale_voltages(complex_waves, limb, precordial, anatomy.local_gain, of_right)
+
+    # Mean QRS deflection in each lead: bundle branch block leaves ST and T pointing away from it.
+    _, rise, plateau, fall = complex_waves.timing.T
+    complex_ = (0.5 * (rise + fall) + plateau) @ complex_waves.amplitude / (0.5 * duration)
+    st_shift = _st_shift(conditions, complex_, rng)
+    t_wave = _t_amplitude(conditions, anatomy, st_shift, complex_, rng)
+    # A wide complex lengthens the QT interval. At a fast rate that must leave room for the next P wave, but ST and T
+    # together last 0.2 s at least.
+    t_end = min(usual_qt(anatomy, rate) + max(0.0, duration - 0.1), 0.95 * 60.0 / rate - 0.16)
+    t_end = max(t_end, duration + 0.2)
+    t_rise, t_fall = 0.57 * (t_end - duration), 0.31 * (t_end - duration)
+    t_peak = t_end - t_fall
+    j_rise = min(0.04, 0.35 * duration)
+    st_hold = 0.2 * (t_end - duration)
+    st_timing = (duration - 0.004, j_rise, st_hold, t_end - duration - st_hold)
+    # A second, later and smaller part of the T wave, seen mostly from the front, makes it other than one loop.
+    second = np.zeros(NUM_INDEPENDENT_LEADS)
+    second[PRECORDIAL] = t_wave[PRECORDIAL] * rng.uniform(-0.12, 0.12, 6)
+    repolarisation = waves_of(
+        [
+            (st_timing, st_shift),
+            ((t_peak, t_rise, 0.0, t_fall), t_wave),
+            ((t_peak - 0.5 * t_rise, 0.5 * t_rise, 0.0, 0.5 * t_rise), second),
+        ]
+    )
+    return complex_waves + repolarisation, t_end
+
+
+def ectopic_waves(conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator) -> Waves:
+    """A premature ventricular beat: wide, large, T wave opposite to the QRS complex."""
+    duration = rng.uniform(0.148, 0.185)
+    # Beside a bundle branch block only a beat from the ventricle that is reached in time looks different.
+    from_right = rng.random() < 0.5
+    if "left_bundle_branch_block" in conditions:
+        from_right = False
+    elif "right_bundle_branch_block" in conditions:
+        from_right = True
+    # From the right ventricle the vector turns left and backward, from the left ventricle right and forward.
+    axis = direction(rng.uniform(60, 100) if from_right else rng.uniform(-140, -70))
+    depth = (-1.0 if from_right else 1.0) * rng.uniform(0.5, 0.9)
+    sideways = 0.35 if from_right else -0.2
+    size = between(anatomy.limb_voltage, 1.3, 2.0) * rng.uniform(0.9, 1.2)
+    if "left_ventricular_hypertrophy" in conditions:
+        size *= 1.6
+    first = size * np.array([0.5 * axis[0] + sideways, 0.6 * axis[1], 0.5 * depth]) @ anatomy.lead_vectors
+    main = size * np.array([0.8 * axis[0] + sideways, 0.8 * axis[1], depth]) @ anatomy.lead_vectors
+    last = size * np.array([0.4 * axis[0], 0.5 * axis[1], 0.4 * depth]) @ anatomy.lead_vectors
+    main[PRECORDIAL] *= rng.uniform(0.8, 1.2, 6)
+    t_end = usual_qt(anatomy, rate) + 0.04
+    t_wave = -rng.uniform(0.28, 0.42) * main
+    return waves_of(
+        [
+            ((0.25 * duration, 0.25 * duration, 0.0, 0.25 * duration), first),
+            ((0.45 * duration, 0.24 * duration, 0.0, 0.26 * duration), main),
+            ((0.75 * duration, 0.25 * duration, 0.0, 0.25 * duration), last),
+            ((duration, 0.3 * duration, 0.06, t_end - duration - 0.06), 0.3 * t_wave),
+            ((0.78 * t_end, 0.78 * t_end - duration, 0.0, 0.22 * t_end), t_wave),
+        ]
+    )

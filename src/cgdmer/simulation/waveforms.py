@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How waves become a trace: the heart and chest of a simulated patient, and beats laid over the leads.
+
+A beat is a sum of short waves. Each wave has a shape in time (a cosine rise, an optional plateau, a cosine fall, zero
+outside) and an amplitude in each of the eight independent leads I, II, V1-V6. The amplitude is the projection of a
+heart vector (x to the patient's left, y to the feet, z to the chest wall) on the leads, plus a local term in the
+precordial leads, which lie close enough to the heart to see more than one vector. Leads III, aVR, aVL and aVF follow
+from I and II and are never simulated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+NUM_INDEPENDENT_LEADS = 8
+LEAD_I, LEAD_II, V1, V2, V3, V4, V5, V6 = range(NUM_INDEPENDENT_LEADS)
+PRECORDIAL = slice(V1, V6 + 1)
+
+# Where each precordial electrode looks from: degrees in the horizontal plane, 0 = left side, 90 = front of the chest.
+_PRECORDIAL_AZIMUTH = np.array([118.0, 97.0, 75.0, 55.0, 28.0, 2.0])
+# Electrodes near the apex see larger voltages than the one in the axilla.
+_PRECORDIAL_GAIN = np.array([1.0, 1.3, 1.4, 1.4, 1.3, 1.0])
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What the records of one patient share. A quantile is in [0, 1] and places a quantity within the range that a
+    condition gives it, so that one heart keeps its place among others whatever befalls it.
+
+    Attributes:
+        lead_vectors: (3, 8) projection of the heart vector on I, II, V1-V6.
+        local_gain: (6,) local gain of V1-V6, about 1.
+        local_qrs: (6, 6) mV, local deflection k in precordial lead j, before voltage scaling.
+        axis: quantile of the frontal QRS axis.
+        limb_voltage, precordial_voltage: quantiles of the QRS voltages.
+        qrs_duration, pr_interval: quantiles of the intervals.
+        septal, posterior, basal: relative size of the first, later and last activation.
+        rotation: forward (positive) or backward tilt of the main vector.
+        p_size, t_size: relative size of the P and the T wave.
+        t_axis: degrees between the T and the QRS axis.
+        corrected_qt: seconds at 60 beats a minute.
+        infarct_anterior: where an old infarction lies if both walls are possible.
+    """
+
+    lead_vectors: np.ndarray
+    local_gain: np.ndarray
+    local_qrs: np.ndarray
+    axis: float
+    limb_voltage: float
+    precordial_voltage: float
+    qrs_duration: float
+    pr_interval: float
+    septal: float
+    posterior: float
+    basal: float
+    rotation: float
+    p_size: float
+    t_size: float
+    t_axis: float
+    corrected_qt: float
+    infarct_anterior: bool
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Waves of one beat; times in seconds from the onset of the QRS complex.
+
+    Attributes:
+        timing: (waves, 4): start of the plateau, rise before it, length of the plateau, fall after it.
+        amplitude: (waves, 8) mV in I, II, V1-V6.
+    """
+
+    timing: np.ndarray
+    amplitude: np.ndarray
+
+    def shape(self, time: np.ndarray) -> np.ndarray:
+        """(waves, time) values in [0, 1] at the given times."""
+        start, rise, plateau, fall = self.timing.T[:, :, None]
+        distance = np.maximum((start - time) / rise, (time - (start + plateau)) / fall)
+        np.minimum(np.maximum(distance, 0.0, out=distance), 1.0, out=distance)
+        distance *= np.pi
+        return 0.5 + 0.5 * np.cos(distance, out=distance)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """First and last moment at which any wave differs from zero."""
+        start, rise, plateau, fall = self.timing.T
+        return float((start - rise).min()), float((start + plateau + fall).max())
+
+    def __add__(self, other: "Waves") -> "Waves":
+        return Waves(
+            np.concatenate([self.timing, other.timing]),
+            np.concatenate([self.amplitude, other.amplitude]),
+        )
+
+
+def waves_of(rows: Sequence[tuple[tuple[float, float, float, float], np.ndarray]]) -> Waves:
+    return Waves(np.array([timing for timing, _ in rows]), np.array([amplitude for _, amplitude in rows]))
+
+
+def between(quantile: float, low: float, high: float) -> float:
+    return low + quantile * (high - low)
+
+
+def direction(degrees: float) -> np.ndarray:
+    """Unit vector (x, y) in the frontal plane; 0 degrees points left, 90 to the feet."""
+    return np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
+
+
+def draw_anatomy(rng: np.random.Generator, sex: str) -> Anatomy:
+    """Draw what the records of one patient share."""
+    azimuth = np.radians(_PRECORDIAL_AZIMUTH + rng.normal(0, 4) + rng.normal(0, 3, 6))
+    gain = _PRECORDIAL_GAIN * np.exp(rng.normal(0, 0.06, 6))
+    lead_vectors = np.zeros((3, NUM_INDEPENDENT_LEADS))
+    lead_vectors[:, LEAD_I] = [1.0, 0.0, 0.0]
+    lead_vectors[:, LEAD_II] = [0.5, np.sqrt(0.75), 0.0]
+    lead_vectors[:, PRECORDIAL] = [gain * np.cos(azimuth), np.full(6, 0.12), gain * np.sin(azimuth)]
+    # The wall under each electrode is activated a little later from V1 to V6; neighbours see half of it.
+    spread = np.eye(6) + 0.4 * (np.eye(6, k=1) + np.eye(6, k=-1))
+    strength = np.array([0.0, 0.14, 0.34, 0.4, 0.2, 0.1]) + rng.normal(0, 0.06, 6)
+    # Women have somewhat lower voltages and narrower complexes; the two sexes overlap widely.
+    shift = -0.1 if sex == "female" else 0.1
+    quantile = np.clip(rng.beta(1.6, 1.6, 5) + shift * np.array([0.0, 1.0, 1.0, 1.0, 0.0]), 0.0, 1.0)
+    return Anatomy(
+        lead_vectors=lead_vectors,
+        local_gain=np.exp(rng.normal(0, 0.08, 6)),
+        local_qrs=spread * strength[:, None],
+        axis=float(quantile[0]),
+        limb_voltage=float(quantile[1]),
+        precordial_voltage=float(quantile[2]),
+        qrs_duration=float(quantile[3]),
+        pr_interval=float(quantile[4]),
+        septal=float(rng.uniform(0.6, 1.2)),
+        posterior=float(rng.uniform(0.75, 1.25)),
+        basal=float(rng.uniform(0.2, 1.5)),
+        rotation=float(rng.uniform(-0.25, 0.1)),
+        p_size=float(rng.uniform(0.75, 1.35)),
+        t_size=float(np.exp(rng.normal(0, 0.25))),
+        t_axis=float(rng.uniform(-20, 20)),
+        corrected_qt=float(rng.uniform(0.37, 0.43)),
+        infarct_anterior=bool(rng.random() < 0.5),
+    )
+
+
+def add_beats(signal: np.ndarray, waves: Waves, onsets: np.ndarray, scale: np.ndarray, sampling_rate: float) -> None:
+    """Add the waves at every onset, in place.
+
+    Args:
+        signal: (8, time) mV.
+        onsets: (beats,) seconds, not rounded to samples.
+        scale: (beats, 8) factor of each beat in each lead.
+    """
+    first, last = waves.extent
+    length = round((last - first) * sampling_rate) + 2
+    begins = np.ceil((onsets + first) * sampling_rate).astype(int)
+    inside = (begins + length > 0) & (begins < signal.shape[1])
+    begins, onsets, scale = begins[inside], onsets[inside], scale[inside]
+    times = (begins[:, None] + np.arange(length)) / sampling_rate - onsets[:, None]
+    shapes = waves.shape(times.reshape(-1)).reshape(len(waves.timing), len(begins), length)
+    for number, begin in enumerate(begins):
+        beat = (waves.amplitude * scale[number]).T @ shapes[:, number]
+        left, right = max(0, -begin), min(length, signal.shape[1] - begin)
+        signal[:, begin + left : begin + right] += beat[:, left:right]

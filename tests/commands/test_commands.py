@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a user meets it: what it prints, what it writes, how it says no."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoFeatureExtractor, AutoProcessor, BertConfig, BertModel
+
+from cgdmer import CGDMERConfig, CGDMERModel, CoReECGConfig, CoReECGModel
+from cgdmer.commands import build_parser, main
+from cgdmer.data.storage import split_of_fold
+from cgdmer.data.writing import write_dataset
+from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.presets import SHIPPED_MODEL, preset_folder
+from cgdmer.simulation.cohort import simulate_cohort, simulate_record
+from recordings import with_frank_leads, write_wfdb
+from small_families import ECG, HEADS
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    config = CGDMERConfig.from_pretrained(preset_folder("cgdmer-tiny"))
+    config.ecg_config.num_hidden_layers = 1
+    torch.manual_seed(0)
+    CGDMERModel(config).save_pretrained(folder)
+    AutoProcessor.from_pretrained(preset_folder("cgdmer-tiny")).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def record_path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("record")
+    record = simulate_record(["atrial_fibrillation"], seed=2)
+    return write_wfdb(record, folder / "patient")
+
+
+@pytest.fixture(scope="module")
+def cohort_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort") / "dataset"
+    records = simulate_cohort(60, seed=3, sampling_rate=100)
+    write_dataset(records, folder, splits=split_of_fold, description="Simulated patients.")
+    return folder
+
+
+COMMANDS = ["demo", "prepare", "finetune", "evaluate", "push", "classify", "explain", "app", "score", "search", "plot"]
+COMMANDS += ["export"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        build_parser().parse_args([command, "--help"])
+    assert stop.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 8
+
+
+def test_classify_prints_scores_and_that_it_is_no_medical_device(model_folder, record_path, tmp_path, capsys):
+    arguments = ["classify", str(record_path), "--model", str(model_folder)]
+    arguments += ["--labels", "atrial fibrillation", "normal ECG"]
+    assert main([*arguments, "--plot", str(tmp_path / "ecg.png")]) == 0
+    printed = capsys.readouterr().out
+    assert "%  atrial fibrillation" in printed and "%  normal ECG" in printed
+    assert "Not a medical device" in printed
+    with Image.open(tmp_path / "ecg.png") as picture:
+        assert picture.width > 1000
+    assert main([*arguments, "--exclusive", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert sum(row["score"] for row in answer["scores"]) == pytest.approx(1)
+    assert {row["label"] for row in answer["scores"]} == {"atrial fibrillation", "normal ECG"}
+    assert "Not a medical device" in answer["note"]
+
+
+def test_explain_draws_a_picture_and_says_no_by_name(model_folder, record_path, tmp_path, capsys):
+    arguments = ["explain", str(record_path), "--model", str(model_folder), "--plot", str(tmp_path / "why.png")]
+    assert main([*arguments, "--label", "atrial fibrillation"]) == 0
+    printed = capsys.readouterr().out
+    assert "%  atrial fibrillation" in printed and "rank correlation" in printed and "Not a medical device" in printed
+    with Image.open(tmp_path / "why.png") as picture:
+        assert picture.width > 2000
+    assert main([*arguments, "--label", "atrial fibrillation", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert len(answer["relevance"]) == 12 and answer["picture"] == str(tmp_path / "why.png")
+    assert main([*arguments, "--label", " "]) == 1
+    assert "empty or not a text" in capsys.readouterr().err
+
+
+def test_of_fifteen_channels_the_named_leads_are_taken(model_folder, tmp_path, capsys):
+    record = simulate_record(["left_bundle_branch_block"], seed=1, sampling_rate=500)
+    paths = [write_wfdb(record, tmp_path / "twelve"), write_wfdb(with_frank_leads(record), tmp_path / "fifteen")]
+    answers = []
+    for path in paths:
+        command = ["classify", str(path), "--model", str(model_folder), "--json", "--labels", "normal ECG"]
+        assert main([*command, "--leads", *STANDARD_LEADS]) == 0
+        answers.append(json.loads(capsys.readouterr().out)["scores"])
+    assert answers[0] == answers[1]
+    assert main(["classify", str(paths[1]), "--model", str(model_folder), "--labels", "normal ECG"]) == 1
+    assert "'vx' is not one of the twelve" in (said := capsys.readouterr().err) and "--leads" in said
+    pictures = [str(tmp_path / name) for name in ("why.png", "ecg.png")]
+    explain = ["explain", str(paths[1]), "--model", str(model_folder), "--label", "normal ECG", "--json"]
+    assert main([*explain, "--plot", pictures[0], "--leads", "V1, II"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [lead for lead, there in zip(shown["leads"], shown["present"], strict=True) if any(there)] == ["II", "V1"]
+    assert main(["plot", str(paths[1]), pictures[1], "--leads", "I", "V9"]) == 1
+    assert "V9" in capsys.readouterr().err
+    classify = ["classify", str(paths[0]), "--model", str(model_folder), "--labels", "normal ECG"]
+    assert main([*classify, "--plot", str(tmp_path / "absent" / "ecg.png")]) == 1  # before the work, not after it
+    assert "absent is no folder" in capsys.readouterr().err
+
+
+def test_plot_draws_a_picture(record_path, tmp_path, capsys):
+    assert main(["plot", str(record_path), str(tmp_path / "twelve.png")]) == 0
+    assert "twelve.png" in capsys.readouterr().out
+    with Image.open(tmp_path / "twelve.png") as picture:
+        assert picture.size[0] > picture.size[1] > 500
+
+
+def test_evaluate_prints_a_table_and_writes_results(model_folder, cohort_folder, tmp_path, capsys):
+    arguments = ["evaluate", str(model_folder), "--dataset", str(cohort_folder), "--tasks", "simulated"]
+    assert main([*arguments, "--skip_linear_probe", "--output_dir", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "95 % interval" in printed and "overlap with the test records is not known" in printed
+    written = json.loads((tmp_path / "simulated" / "results.json").read_text())
+    assert list(written["measures"]) == list(written["untrained"]) == ["zero-shot"]
+    assert written["command"].startswith(f"cgdmer evaluate {model_folder} --dataset")
+    assert (tmp_path / "simulated" / "report.md").is_file()
+    assert main([*arguments, "--skip_linear_probe", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)["simulated"]
+    assert {**again, "command": ""} == {**written, "command": ""}
+
+
+def test_prepare_carries_on_past_bad_records(real_data, tmp_path, capsys):
+    """Forty real records, one truncated and one absent."""
+    raw, source = tmp_path / "raw", real_data / "ptb-xl-subset"
+    (raw / "records100" / "00000").mkdir(parents=True)
+    shutil.copy(source / "scp_statements.csv", raw)
+    with open(source / "ptbxl_database.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    rows = [row for row in rows if (source / f"{row['filename_lr']}.dat").is_file()][:40]
+    with open(raw / "ptbxl_database.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    for row in rows:
+        for ending in (".hea", ".dat"):
+            shutil.copyfile(source / f"{row['filename_lr']}{ending}", raw / f"{row['filename_lr']}{ending}")
+    (raw / f"{rows[3]['filename_lr']}.dat").unlink()
+    damaged = raw / f"{rows[5]['filename_lr']}.dat"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+
+    assert main(["prepare", "ptb-xl", str(raw), str(tmp_path / "out")]) == 0
+    assert "38 records written" in (printed := capsys.readouterr().out) and "2 skipped" in printed
+    with open(tmp_path / "out" / "skipped.csv", newline="", encoding="utf-8") as file:
+        skipped = {row["record"]: row["reason"] for row in csv.DictReader(file)}
+    assert set(skipped) == {rows[3]["ecg_id"], rows[5]["ecg_id"]}
+    assert main(["prepare", "ptb-xl", str(raw), str(tmp_path / "out")]) == 1
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_finetune_prints_what_it_measured(model_folder, cohort_folder, tmp_path, capsys):
+    arguments = ["finetune", str(model_folder), "--dataset", str(cohort_folder), "--output_dir", str(tmp_path)]
+    assert main([*arguments, "--labels", "sinus_rhythm", "--freeze_encoder"]) == 0
+    assert "macro AUROC" in capsys.readouterr().out
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plot", "nowhere/record"], "nowhere"),
+        (["classify", "{record}", "--model", "{model}", "--labels", "a", "a"], "more than once"),
+        (["classify", "{record}", "--model", "{model}", "--labels", " "], "empty"),
+        (["classify", "{record}", "--model", "{preset}", "--labels", "a"], "no weights"),
+        (["evaluate", "{model}", "--dataset", "{model}"], "no prepared dataset"),
+        (["evaluate", "{model}", "--dataset", "x", "--tasks", "ptbxl-none"], "ptbxl-super"),
+        (["finetune", "{model}", "--dataset", "{cohort}", "--output_dir", "x", "--labels", "nothing"], "'nothing'"),
+        (["prepare", "ptb-xl", "{model}", "{model}/out"], "ptbxl_database.csv"),
+        (["demo", "--output_dir", "{model}"], "not empty"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(arguments, message, model_folder, record_path, cohort_folder, capsys):
+    places = {
+        "record": record_path,
+        "model": model_folder,
+        "cohort": cohort_folder,
+        "preset": preset_folder("cgdmer-tiny"),
+    }
+    assert main([argument.format(**places) for argument in arguments]) == 1
+    complaint = capsys.readouterr().err.strip().splitlines()[-1]
+    assert complaint.startswith(f"cgdmer {arguments[0]}:") and message in complaint
+
+
+def test_every_command_knows_the_model_that_comes_along_by_name(tmp_path, monkeypatch):
+    options = build_parser().parse_args(["evaluate", "cgdmer-tiny-ptbxl", "--dataset", "d", "--output_dir", "o"])
+    assert Path(options.model) == SHIPPED_MODEL
+    assert Path(build_parser().parse_args(["app", "--model", "cgdmer-tiny-ptbxl"]).model) == SHIPPED_MODEL
+    assert (
+        build_parser().parse_args(["app", "--model", "someone/cgdmer-tiny-ptbxl"]).model == "someone/cgdmer-tiny-ptbxl"
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cgdmer-tiny-ptbxl").mkdir()  # a folder of one's own goes before
+    assert build_parser().parse_args(["app", "--model", "cgdmer-tiny-ptbxl"]).model == "cgdmer-tiny-ptbxl"
+
+
+def write_foreign_models(folder: Path, model_folder: Path) -> dict[str, Path]:
+    """Folders that are no zero-shot model, each with a word that its refusal says."""
+    made = {}
+    made["takes no texts"] = folder / "coreecg"
+    config = CoReECGConfig(**ECG | HEADS | {"protected_to_hz": 20.0})
+    CoReECGModel(config).save_pretrained(made["takes no texts"])
+    AutoFeatureExtractor.from_pretrained(preset_folder("coreecg-tiny")).save_pretrained(made["takes no texts"])
+    made["config.json"] = folder / "empty"
+    made["config.json"].mkdir()
+    made["of type 'bert'"] = folder / "bert"
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=10, **sizes)).save_pretrained(made["of type 'bert'"])
+    damages = {
+        "no_such_type": ("config.json", '{"model_type": "no_such_type"}'),
+        "is no model of this package": ("config.json", "[]"),
+        "JSONDecodeError": ("tokenizer.json", '{"version": '),
+        "holds no ECGProcessor": ("processor_config.json", "[]"),
+    }
+    for number, (word, (name, content)) in enumerate(damages.items()):
+        made[word] = folder / f"damaged_{number}"
+        shutil.copytree(model_folder, made[word])
+        assert (made[word] / name).is_file()
+        (made[word] / name).write_text(content)
+    return made
+
+
+@pytest.mark.parametrize("command", ["classify", "explain", "score", "export"])
+def test_folders_that_are_no_zero_shot_model_are_refused_by_name(command, model_folder, record_path, tmp_path, capsys):
+    arguments = {
+        "classify": ["classify", str(record_path), "--labels", "a", "--model"],
+        "explain": ["explain", str(record_path), "--label", "a", "--plot", str(tmp_path / "x.png"), "--model"],
+        "score": ["score", str(record_path.parent), str(tmp_path / "x.parquet"), "--labels", "a", "--model"],
+        "export": ["export", "--labels", "a", "--", "{model}", str(tmp_path / "x.onnx")],
+    }[command]
+    for word, folder in write_foreign_models(tmp_path, model_folder).items():
+        given = [argument.format(model=folder) for argument in arguments]
+        assert main(given if command == "export" else [*given, str(folder)]) == 1
+        complaint = capsys.readouterr().err
+        assert f"cgdmer {command}: {folder}" in complaint and word in complaint
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_pictures_that_cannot_be_drawn_are_refused_before_the_work(tmp_path, capsys):
+    """Before the recording and the model are looked for, too: neither is there."""
+    for arguments in (
+        ["classify", "nowhere", "--model", "nowhere", "--labels", "a", "--plot", "x.zzz"],
+        ["explain", "nowhere", "--model", "nowhere", "--label", "a", "--plot", "x.zzz"],
+        ["plot", "nowhere", "x.zzz"],
+        ["plot", "nowhere", "png"],
+    ):
+        assert main(arguments) == 1
+        complaint = capsys.readouterr().err
+        assert "has not the ending of a picture" in complaint and ".png, .pdf" in complaint
+
+
+def test_one_label_excludes_nothing(capsys):
+    assert main(["classify", "no-record", "--labels", "atrial fibrillation", "--exclusive"]) == 1
+    assert "name two at least" in capsys.readouterr().err
