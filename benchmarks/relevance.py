@@ -19,11 +19,11 @@ import torch
 from machine import print_figures
 from sklearn.metrics import roc_auc_score
 
-from cgdmer.data import simulation
 from cgdmer.explanation.explaining import load_classifier
 from cgdmer.explanation.relevance import gradient_relevance, integrated_gradients, occlusion_relevance, prompt_logits
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.simulation import cohort
 
 TERRITORIES = {
     "anterior_st_elevation": ("V1", "V2", "V3", "V4"),
@@ -45,15 +45,15 @@ METHODS = {
 def with_place(condition: str, seed: int, patches: int, patch_seconds: float) -> tuple[ECGRecord, np.ndarray]:
     """A simulated record, and (12, patches) bool, where its abnormality was put."""
     onsets: list[float] = []
-    place_ectopics = simulation._place_ectopics
+    place_ectopics = cohort._place_ectopics
 
     def watched(*arguments):
         all_onsets, premature = place_ectopics(*arguments)
         onsets.extend(all_onsets[premature])
         return all_onsets, premature
 
-    with mock.patch.object(simulation, "_place_ectopics", watched):
-        record = simulation.simulate_record([condition], seed=seed)
+    with mock.patch.object(cohort, "_place_ectopics", watched):
+        record = cohort.simulate_record([condition], seed=seed)
     place = np.zeros((len(STANDARD_LEADS), patches), dtype=bool)
     for lead in TERRITORIES.get(condition, ()):
         place[STANDARD_LEADS.index(lead)] = True
@@ -81,7 +81,7 @@ def records_with_place(classify, condition: str, num_records: int) -> Iterator[t
 
 
 def measure(classify, condition: str, num_records: int, methods: Sequence[str]) -> dict:
-    embed = classify.embed_prompts([simulation.CONDITIONS[condition].name])[0]
+    embed = classify.embed_prompts([cohort.ALL_CONDITIONS[condition].name])[0]
     shares: dict[str, list[float]] = {name: [] for name in methods}
     chances, scores, others = [], [], []
     for inputs, place in records_with_place(classify, condition, num_records):

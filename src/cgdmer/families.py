@@ -137,26 +137,24 @@ _REGISTRATIONS = {
     "transformers.models.auto.processing_auto": _register_processor,
     "transformers.pipelines": _register_pipelines,
 }
+# What files of models/ need, and what imports the Auto classes itself.
+_LAYERS = "transformers.modeling_layers"
 _due: list[str] = []
 
 
 def register_with_transformers() -> None:
     """Have transformers' Auto classes and pipelines serve the families, from when they have been imported."""
     ours = (f"cgdmer.models.{path.stem}" for path in (Path(__file__).parent / "models").glob("[a-z]*.py"))
-    for name in (*_REGISTRATIONS, *ours):
+    for name in (*_REGISTRATIONS, _LAYERS, *ours):
         wrapt.register_post_import_hook(_on_import, name)
 
 
 def _on_import(module: ModuleType) -> None:
-    """Do what is due, unless a file of models/ is what imports transformers: then at the end of that file."""
+    """Do what is due, unless a file of models/ is being imported, or what it needs: then when that has ended."""
     if module.__name__ in _REGISTRATIONS:
         _due.append(module.__name__)
-    unfinished = (
-        name
-        for name, one in list(sys.modules.items())
-        if name.startswith("cgdmer.models.") and one is not module and getattr(one.__spec__, "_initializing", False)
-    )
-    if not any(unfinished):
+    needed = [one for name, one in sys.modules.items() if name.startswith("cgdmer.models.") or name == _LAYERS]
+    if not any(one is not module and getattr(one.__spec__, "_initializing", False) for one in needed):
         while _due:
             _REGISTRATIONS[_due.pop(0)]()
 

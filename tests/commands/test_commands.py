@@ -16,7 +16,7 @@ from cgdmer.commands import build_parser, main
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.models.leads import STANDARD_LEADS
-from cgdmer.presets import SHIPPED_MODEL, preset_folder
+from cgdmer.presets import preset_folder
 from cgdmer.simulation.cohort import simulate_cohort, simulate_record
 from recordings import with_frank_leads, write_wfdb
 from small_families import ECG, HEADS
@@ -195,16 +195,16 @@ def test_what_cannot_be_done_is_said_in_a_line(arguments, message, model_folder,
     assert complaint.startswith(f"cgdmer {arguments[0]}:") and message in complaint
 
 
-def test_every_command_knows_the_model_that_comes_along_by_name(tmp_path, monkeypatch):
-    options = build_parser().parse_args(["evaluate", "cgdmer-tiny-ptbxl", "--dataset", "d", "--output_dir", "o"])
-    assert Path(options.model) == SHIPPED_MODEL
-    assert Path(build_parser().parse_args(["app", "--model", "cgdmer-tiny-ptbxl"]).model) == SHIPPED_MODEL
-    assert (
-        build_parser().parse_args(["app", "--model", "someone/cgdmer-tiny-ptbxl"]).model == "someone/cgdmer-tiny-ptbxl"
-    )
+def test_the_model_that_comes_along_is_known_by_its_name(record_path, tmp_path, monkeypatch, capsys):
+    command = ["classify", str(record_path), "--labels", "atrial fibrillation", "--json"]
+    assert main(command) == main([*command, "--model", "cgdmer-tiny-ptbxl"]) == 0
+    first, second = capsys.readouterr().out.split("}\n{")
+    assert first + "}" == "{" + second.rstrip()
+    assert main([*command, "--model", "cgdmer-tiny-ptbxl/"]) == 1  # no other spelling is
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cgdmer-tiny-ptbxl").mkdir()  # a folder of one's own goes before
-    assert build_parser().parse_args(["app", "--model", "cgdmer-tiny-ptbxl"]).model == "cgdmer-tiny-ptbxl"
+    assert main([*command, "--model", "cgdmer-tiny-ptbxl"]) == 1
+    assert "cgdmer-tiny-ptbxl is no model of this package" in capsys.readouterr().err
 
 
 def write_foreign_models(folder: Path, model_folder: Path) -> dict[str, Path]:

@@ -220,7 +220,7 @@ def test_a_resumed_run_and_earlier_weights(made, tmp_path):
     summary = json.loads((tmp_path / "run" / "training_summary.json").read_text())
     earlier = json.loads(json.dumps(summary))
     earlier["data"] |= {"source": {"title": "Another corpus", "licence": "ODbL"}, "train_records": None}
-    earlier["options"]["model_name_or_path"] = "lab/unheard-of"
+    earlier["options"]["model"] = "lab/unheard-of"
     summary |= {"resumed_at_step": 1, "earlier": earlier}
     (tmp_path / "run" / "training_summary.json").write_text(json.dumps(summary))
     text = fill_card(tmp_path / "run", REPOSITORY).text

@@ -256,7 +256,7 @@ def test_another_job_is_refused(folder, dataset_folder, tmp_path, monkeypatch):
         (["error"], {}, ECGInputError, "name of another column"),
         (["a", "a"], {}, ECGInputError, "more than once"),
         ([], {}, ECGInputError, "at least one"),
-        (["a"], {"split": "test"}, CorpusError, "no prepared dataset"),
+        (["a"], {"splits": ["test"]}, CorpusError, "no prepared dataset"),
         (["a"], {"leads": ["I", "VX"]}, ECGInputError, "'VX' is not one of the twelve"),
         (["a"], {"leads": ["I", "i"]}, ECGInputError, "more than once"),
         (["a"], {"batch_size": 0}, ConfigurationError, "batch_size is 0"),

@@ -183,7 +183,11 @@ def test_the_configuration_says_which_class_serves_what(folder, cls):
 
 
 def test_every_class_gives_embeddings():
-    classes = [one for one in vars(cgdmer).values() if isinstance(one, type) and issubclass(one, HubFolderModel)]
+    classes = [
+        one
+        for one in (getattr(cgdmer, name) for name in cgdmer.__all__)
+        if isinstance(one, type) and issubclass(one, HubFolderModel)
+    ]
     assert len(classes) > 10
     for cls in classes:
         entries = cls.hub_entries()

@@ -29,7 +29,7 @@ from cgdmer.training.pairs import (
     PairMaker,
     statement_id,
 )
-from cgdmer.training.streaming import WorkerPosition, StreamedPairs
+from cgdmer.training.streaming import StreamedPairs, WorkerPosition
 
 # An SNOMED CT code that says the same as AFIB, one that is a general term, and a label that nobody knows.
 LABELS = (
