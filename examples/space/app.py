@@ -2,7 +2,7 @@
 """The page of `cgdmer app` as a Hugging Face Space. Here, without one: python examples/space/app.py"""
 
 from cgdmer.app.page import build_page, launch_page
-from cgdmer.explanation.explaining import load_classifier
+from cgdmer.families import load_classifier
 
 if __name__ == "__main__":
     launch_page(build_page(load_classifier()))

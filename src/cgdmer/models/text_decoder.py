@@ -75,7 +75,7 @@ class MaskedTokenDecoder(nn.Module):
         start = self.start.to(masked_tokens_BKH.dtype).expand(len(masked_tokens_BKH), 1, -1)
         hidden = torch.cat([start, masked_tokens_BKH[:, :-1]], dim=1) + self.position_embedding(positions_BK)
         # Filling stands at the end, where a causal decoder's earlier steps never look: no mask is needed for it.
-        causal_mask = create_causal_mask(self.config, hidden, attention_mask=None, past_key_values=None)
+        causal_mask = create_causal_mask(self.config, hidden, None, None)
         report_mask = create_bidirectional_mask(
             self.config, hidden, attention_mask_BS, encoder_hidden_states=report_BSH
         )
