@@ -122,14 +122,8 @@ class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
         embeds_only: bool = False,
         **kwargs,
     ) -> CoReECGForPreTrainingOutput:
-        r"""All losses of one batch; in several processes, over the global batch.
-
-        Args:
-            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
-            noise: (B, V, 12, N) uniform numbers that decide which patches of each view are masked; drawn when None.
-            spectrum_noise: (B, V, 12, F) uniform numbers that perturb the spectrum of each view; drawn when None.
-            align, embeds_only: see [`PreTrainingMixin`].
-        """
+        """See `PreTrainingMixin`; with two views of each record, `noise` is (B, V, 12, N), and `spectrum_noise`
+        (B, V, 12, F) are uniform numbers that perturb the spectrum of each view, drawn when None."""
         config, views = self.config, self.config.num_views
         check_ecg_values(ecg_values, config)
         signal = self._views_of(ecg_values)

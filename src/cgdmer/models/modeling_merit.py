@@ -157,18 +157,7 @@ class MERITForPreTraining(PreTrainingMixin, MERITModel):
         embeds_only: bool = False,
         **kwargs,
     ) -> MERITForPreTrainingOutput:
-        r"""Both losses of one batch; in several processes, over the global batch.
-
-        Args:
-            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
-            input_ids, attention_mask, token_type_ids: the tokenized texts. There may be several an ECG, as many for
-                each: (B * texts, S), those of the first ECG first.
-            noise: (B, 12, N) uniform numbers that decide which patches are masked; drawn when None.
-            ecg_statement_ids, text_statement_ids: (B, M) and (texts, M) int64, see `objectives.satisfied_pairs`.
-            distinct_texts, text_index: see `pooled_texts`.
-            special_tokens_mask, text_noise: of no use here: no text is masked.
-            align, embeds_only: see [`PreTrainingMixin`].
-        """
+        """See `PreTrainingMixin`. No text is masked: `special_tokens_mask` and `text_noise` are of no use here."""
         config = self.config
         check_ecg_values(ecg_values, config.ecg_config)
         if input_ids is None and config.aligns:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What training asks of every family's class for pretraining, and the masked and whole views of a batch of ECGs.
 
-Shapes: B batch, L leads, N patches a lead, E embedding width, M statements a record at most.
+Shapes: B batch, L leads, N patches per lead, E embedding width, M statements per record at most, S tokens, U distinct
+texts.
 """
 
 from typing import Any, ClassVar
@@ -19,11 +20,22 @@ from .modeling_lead_time_encoder import LeadTimeEncoderOutput
 class PreTrainingMixin:
     """For a family's class for pretraining, in front of its model class.
 
-    Its `forward` takes a batch of `cgdmer.training.pairs` by keywords, and beside it
+    Its `forward` computes all losses of one batch; in several processes, over the global batch. It takes a batch of
+    `cgdmer.training.pairs` by keywords. What a family has no use for, its `forward` does not name:
 
+    - `ecg_values`, `lead_mask`, `patch_mask`: see `LeadTimeEncoder`. Without masks nothing waits for the device.
+    - `input_ids`, `attention_mask`, `token_type_ids`, `special_tokens_mask`: the tokenized texts. There may be several
+      for each ECG, as many for each: (B * texts, S), those of the first ECG first.
+    - `distinct_texts` (U,) int64, the first row of each text that is in the batch, and `text_index` int64, which of
+      them each row has: a text that comes several times is encoded once.
+    - `ecg_statement_ids`, `text_statement_ids`: (B, M) and (texts, M) int64, what holds for each ECG and what each text
+      states. An ECG that satisfies another record's text is not its negative: see `objectives.satisfied_pairs`.
+    - `noise`: (B, L, N) uniform numbers that decide which patches are masked, and `text_noise`, of the shape of
+      `input_ids`, which tokens; drawn when None.
+    - `align`: False leaves the losses of `alignment_losses` to the caller, who has the embeddings of other parts of the
+      batch as well (`training.cached_gradients`).
     - `embeds_only`: return the embeddings that are compared, and nothing else, and draw the same dropout as a pass
       that goes on.
-    - `align`: False leaves the losses of `alignment_losses` to the caller.
 
     It returns an `output_class`: `loss`; each loss by itself as `NAME_loss`, and what else is to be logged as
     `NAME_bound`, None where it is switched off; the two `compared` embeddings, unit vectors; `reconstructed_patches`

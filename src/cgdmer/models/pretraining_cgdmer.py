@@ -127,32 +127,13 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
         embeds_only: bool = False,
         **kwargs,
     ) -> CGDMERForPreTrainingOutput:
-        r"""All losses of one batch; in several processes, over the global batch.
-
-        Args:
-            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`]. Without masks nothing waits for the device.
-            input_ids, attention_mask, token_type_ids, special_tokens_mask: the tokenized reports; special tokens are
-                never masked. There may be several texts an ECG, as many for each: (B * texts, S), those of the first
-                ECG first. Only its first text is then reconstructed, and compared where the orthogonality is measured.
-            noise: (B, 12, N) uniform numbers that decide which patches are masked; drawn when None.
-            text_noise: likewise for report tokens, of the shape of `input_ids`.
-            ecg_statement_ids, text_statement_ids: (B, M) and (texts, M) int64, what holds for each ECG and what each
-                text states; an ECG that satisfies another record's text is not its negative. See
-                `objectives.satisfied_pairs`.
-            distinct_texts: (U,) int64, the first row of each text that is in the batch, and
-            text_index: int64, which of them each row has. A text that comes several times is then encoded once,
-                as far as it is not masked in several ways.
-            align: False leaves the contrastive and sigmoid losses to the caller, who has the `ecg_embeds` and
-                `text_embeds` of other parts of the batch as well (`training.cached_gradients`).
-            embeds_only: return the embeddings and nothing else.
-        """
+        """See `PreTrainingMixin`. Of several texts of an ECG only the first is reconstructed, and compared where the
+        orthogonality is measured. Special tokens are never masked. A text that comes several times is encoded once as
+        far as it is not masked in several ways."""
         config = self.config
         check_ecg_values(ecg_values, config.ecg_config)
-        if input_ids is None and (config.uses_heads or config.text_reconstruction_loss_weight > 0):
-            raise ConfigurationError(
-                "input_ids is missing: this configuration trains on reports. Set the contrastive, siglip, "
-                "text_reconstruction and orthogonality loss weights to 0 to train on signals alone."
-            )
+        if input_ids is None:
+            self._refuse_to_go_without_texts()
         hides = config.ecg_reconstruction_loss_weight > 0 or config.contrast_view != "full"
         ecg = ECGViews(self.ecg_model, hides, ecg_values, lead_mask, patch_mask, noise, kwargs)
         texts = (input_ids, attention_mask, token_type_ids, special_tokens_mask)
@@ -190,6 +171,13 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
             )
 
         return self.with_losses(output, losses)
+
+    def _refuse_to_go_without_texts(self) -> None:
+        if self.config.uses_heads or self.config.text_reconstruction_loss_weight > 0:
+            raise ConfigurationError(
+                "input_ids is missing: this configuration trains on reports. Set the contrastive, siglip, "
+                "text_reconstruction and orthogonality loss weights to 0 to train on signals alone."
+            )
 
     def loss_weights(self) -> dict[str, float]:
         """As eq. 10 names them."""
