@@ -13,8 +13,8 @@ import sys
 from transformers import pipeline
 
 import cgdmer  # noqa: F401 (registers the pipeline)
-from cgdmer.presets import SHIPPED_MODEL
 from cgdmer import simulate_record
+from cgdmer.presets import SHIPPED_MODEL
 
 record = simulate_record(["atrial_fibrillation"], seed=1, sampling_rate=400)
 leads = ["II", "V1", "V5", "I"]

@@ -28,12 +28,12 @@ class PreTrainingMixin:
       for each ECG, as many for each: (B * texts, S), those of the first ECG first.
     - `distinct_texts` (U,) int64, the first row of each text that is in the batch, and `text_index` int64, which of
       them each row has: a text that comes several times is encoded once.
-    - `ecg_statement_ids`, `text_statement_ids`: (B, M) and (texts, M) int64, what holds for each ECG and what each text
-      states. An ECG that satisfies another record's text is not its negative: see `objectives.satisfied_pairs`.
+    - `ecg_statement_ids`, `text_statement_ids`: (B, M) and (texts, M) int64, what holds for each ECG and what each
+      text states. An ECG that satisfies another record's text is not its negative: see `objectives.satisfied_pairs`.
     - `noise`: (B, L, N) uniform numbers that decide which patches are masked, and `text_noise`, of the shape of
       `input_ids`, which tokens; drawn when None.
-    - `align`: False leaves the losses of `alignment_losses` to the caller, who has the embeddings of other parts of the
-      batch as well (`training.cached_gradients`).
+    - `align`: False leaves the losses of `alignment_losses` to the caller, who has the embeddings of other parts of
+      the batch as well (`training.cached_gradients`).
     - `embeds_only`: return the embeddings that are compared, and nothing else, and draw the same dropout as a pass
       that goes on.
 
