@@ -32,7 +32,10 @@ from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderErr
 from cgdmer.presets import preset_folder
 from cgdmer.pretrain import parse_arguments
 from cgdmer.simulation.cohort import simulate_cohort
+from cgdmer.training import loop
+from cgdmer.training.flops import step_flops
 from cgdmer.training.loop import pretrain_model
+from cgdmer.training.throughput import Throughput
 from small_families import FAMILIES, small_config, write_small_preset
 
 SOURCE = Path(cgdmer.__file__).parent
@@ -145,6 +148,25 @@ def test_a_large_batch_in_chunks_gives_the_same_losses(runs, dataset, tmp_path, 
             if name.endswith(("_loss", "_bound")) or name == "loss":
                 # Untrained embeddings are alike but for a part that is taken out: rounding shows.
                 assert chunked[name] == pytest.approx(plain[name], rel=1e-3, abs=1e-4), name
+
+
+@everywhere
+def test_operations_of_a_runs_batches_are_counted(runs, dataset, tmp_path, family, monkeypatch):
+    """As on a GPU, where each batch has its masks, statements, and random numbers."""
+    batches = []
+
+    class Recording(Throughput):
+        def count(self, batch):
+            batches.append(batch)
+
+    monkeypatch.setattr(loop, "Throughput", Recording)
+    preset = runs[family].with_name(f"{family}-preset")
+    pretrain_model(parse_arguments(arguments(dataset, preset, tmp_path / "out", "--max_train_steps", "1")))
+    model = AutoModelForPreTraining.from_pretrained(tmp_path / "out")
+    shaping = ("ecg_values", "input_ids", "attention_mask", "distinct_texts", "text_index")
+    bare = {name: tensor for name, tensor in batches[0].items() if name in shaping}
+    assert len(bare) < len(batches[0])
+    assert step_flops(model, batches[0]) == step_flops(model, bare) > 0
 
 
 def test_options_of_texts_are_refused_where_there_are_none(dataset, runs, tmp_path):
