@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=2 python benchmarks/training_step.py [--config_name cgdmer-tiny] [--batch_size 64]
     python benchmarks/training_step.py --config_name cgdmer-base --batch_size 64 --bf16 --compile --profile  # GPU
 
-Random weights and random inputs of real sizes; AdamW included. Operations are counted on paper
+Random weights and random inputs of real sizes; AdamW included. torch's counter counts operations
 (`cgdmer.training.flops`); with `--bf16`, the share of what a known GPU reaches at most is printed as well.
 """
 
@@ -19,10 +19,9 @@ from machine import best_seconds, print_figures
 from cgdmer import CGDMERConfig
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining
 from cgdmer.presets import preset_folder
-from cgdmer.training.flops import training_step_flops
+from cgdmer.training.flops import peak_teraflops, step_flops
 from cgdmer.training.optimization import adamw
 from cgdmer.training.setup import compile_ecg_layers
-from cgdmer.training.throughput import peak_teraflops
 
 BRANCHES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
 PAIRS, EPOCHS = 780_000, 50  # MIMIC-IV-ECG, and as long as the paper trains
@@ -103,12 +102,14 @@ def main() -> None:
     seconds = best_seconds({name: partial(step, weights) for name, weights in variants.items()}, options.rounds)
     figures: dict[str, Any] = {"options": {name: value for name, value in vars(options).items() if value}}
     for name, taken in seconds.items():
-        work = training_step_flops(load(**variants[name]), options.batch_size, options.text_length)
+        with torch.device("meta"):
+            variant = CGDMERForPreTraining(load(**variants[name]))
+        work = step_flops(variant, batch)
         figures[name] = {
             "seconds": taken,
             "of_all_branches": taken / seconds["all_branches"],
             "gigaflops": work / 1e9,
-            "gigaflops_a_second": work / taken / 1e9,
+            "gigaflops_per_second": work / taken / 1e9,
         }
         if peak is not None:
             figures[name]["share_of_peak"] = work / taken / peak / 1e12

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoFeatureExtractor,
     AutoModel,
@@ -27,14 +26,16 @@ import cgdmer
 from cgdmer.commands import main
 from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
-from cgdmer.families import Purpose, class_for, ecg_config_of, load_model, load_text_model
+from cgdmer.families import ecg_config_of, load_model, load_text_model
 from cgdmer.hub.staging import stage_model
 from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
 from cgdmer.presets import preset_folder
 from cgdmer.pretrain import parse_arguments
 from cgdmer.simulation.cohort import simulate_cohort
-from cgdmer.training.flops import is_countable, training_step_flops
+from cgdmer.training import loop
+from cgdmer.training.flops import step_flops
 from cgdmer.training.loop import pretrain_model
+from cgdmer.training.throughput import Throughput
 from small_families import FAMILIES, small_config, write_small_preset
 
 SOURCE = Path(cgdmer.__file__).parent
@@ -150,18 +151,22 @@ def test_a_large_batch_in_chunks_gives_the_same_losses(runs, dataset, tmp_path, 
 
 
 @everywhere
-def test_operations_of_a_step_are_those_that_torch_counts(family):
-    config = small_config(family)
-    model = class_for(config, Purpose.PRETRAINING)(config).train()
-    model.set_attn_implementation("eager")
-    batch = {"ecg_values": torch.randn(3, 12, 1000)}
-    if model.takes_texts:
-        batch["input_ids"] = torch.randint(5, 1000, (3, 20))
-        batch["attention_mask"] = torch.ones_like(batch["input_ids"])
-    with FlopCounterMode(display=False) as counter:
-        model(**batch).loss.backward()
-    assert is_countable(config)
-    assert training_step_flops(config, 3, 20) == pytest.approx(counter.get_total_flops(), rel=0.02)
+def test_operations_of_a_runs_batches_are_counted(runs, dataset, tmp_path, family, monkeypatch):
+    """As on a GPU, where each batch has its masks, statements, and random numbers."""
+    batches = []
+
+    class Recording(Throughput):
+        def count(self, batch):
+            batches.append(batch)
+
+    monkeypatch.setattr(loop, "Throughput", Recording)
+    preset = runs[family].with_name(f"{family}-preset")
+    pretrain_model(parse_arguments(arguments(dataset, preset, tmp_path / "out", "--max_train_steps", "1")))
+    model = AutoModelForPreTraining.from_pretrained(tmp_path / "out")
+    shaping = ("ecg_values", "input_ids", "attention_mask", "distinct_texts", "text_index")
+    bare = {name: tensor for name, tensor in batches[0].items() if name in shaping}
+    assert len(bare) < len(batches[0])
+    assert step_flops(model, batches[0]) == step_flops(model, bare) > 0
 
 
 def test_options_of_texts_are_refused_where_there_are_none(dataset, runs, tmp_path):

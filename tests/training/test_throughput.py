@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+import sys
+
 import pytest
 import torch
 from accelerate import Accelerator
+from transformers import LongformerConfig
 
+from cgdmer import CGDMERForPreTraining
 from cgdmer.training import throughput
-from cgdmer.training.throughput import Throughput, in_words, peak_teraflops
+from cgdmer.training.flops import step_flops
+from cgdmer.training.throughput import Throughput, in_words
+from small_families import small_config
 
 
 class Clock:
@@ -32,7 +38,7 @@ def test_samples_and_waiting_are_those_between_start_and_stop(clock):
             clock.now += 1.0  # is waited for
             yield batch(6)
 
-    meter = Throughput(Accelerator(cpu=True), None)
+    meter = Throughput(Accelerator(cpu=True))
     clock.now += 50.0  # before the start
     meter.start()
     measured = []
@@ -50,25 +56,58 @@ def test_samples_and_waiting_are_those_between_start_and_stop(clock):
         assert 0.1 < metrics["peak_memory_gb"] < 100
     assert meter.summary() == pytest.approx({**measured[1], "peak_memory_gb": meter.summary()["peak_memory_gb"]})
     assert in_words(meter.summary()).startswith("2 samples/s, 33.3% of the time waiting for data, at most ")
-    assert in_words(Throughput(Accelerator(cpu=True), None).summary()) == "no step was made"
+    assert in_words(Throughput(Accelerator(cpu=True)).summary()) == "no step was made"
 
 
-@pytest.mark.parametrize(
-    ("device", "peak"),
-    [
-        ("NVIDIA H200", 989.0),
-        ("NVIDIA H100 80GB HBM3", 989.0),
-        ("NVIDIA H100 PCIe", 756.0),
-        ("NVIDIA A100-SXM4-40GB", 312.0),
-        ("NVIDIA A10G", 70.0),
-        ("NVIDIA A10", 125.0),
-        ("NVIDIA L4", 121.0),
-        ("NVIDIA L40S", 362.0),
-        ("Tesla T4", 65.0),
-        ("NVIDIA GeForce RTX 3090", 71.0),
-        ("NVIDIA T400 4GB", None),
-        ("NVIDIA RTX A1000", None),
-    ],
-)
-def test_peaks_go_by_the_whole_name(device, peak):
-    assert peak_teraflops(device) == peak
+def pairs(records: int, length: int) -> dict[str, torch.Tensor]:
+    ids = torch.randint(5, 100, (records, length))
+    return {"ecg_values": torch.zeros(records, 12, 1000), "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def test_operations_are_those_of_each_batch_and_counted_once_for_texts_of_nearly_one_length(clock, monkeypatch):
+    counted = []
+
+    def counting(model, batch) -> int:
+        counted.append((*batch["input_ids"].shape, step_flops(model, batch)))
+        return counted[-1][-1]
+
+    monkeypatch.setattr(throughput, "step_flops", counting)
+    model = CGDMERForPreTraining(small_config("cgdmer"))
+    meter = Throughput(Accelerator(cpu=True), model)
+    meter.start()
+    for shape in ((4, 16), (4, 18), (4, 40), (2, 16), (4, 23)):
+        meter.count(pairs(*shape))
+    clock.now += 2.0
+    metrics = meter.metrics()
+    assert [tuple(shape) for *shape, _ in counted] == [(4, 16), (4, 40), (2, 16)]
+    short, long, few = (flops for *_, flops in counted)
+    assert short < long and 2 * few == short
+    assert metrics["teraflops_per_device"] == pytest.approx((3 * short + long + few) / 2 / 1e12)
+    assert "model_flop_utilization" not in metrics  # of a processor nobody states a peak
+    assert " GB on a device, 0.0 TFLOP/s" in in_words(metrics)
+
+
+def test_a_model_that_cannot_be_counted_is_trained_nevertheless(clock, caplog):
+    """A Longformer asks its input for how much to pad it."""
+    config = small_config("cgdmer")
+    config.text_config = LongformerConfig(
+        vocab_size=1000, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    meter = Throughput(Accelerator(cpu=True), CGDMERForPreTraining(config))
+    meter.start()
+    for _ in range(2):
+        meter.count(pairs(2, 20))
+    clock.now += 1.0
+    assert meter.metrics()["samples_per_second"] == 4.0
+    assert "teraflops_per_device" not in meter.summary()
+    assert [record.levelname for record in caplog.records if record.name == throughput.__name__] == ["WARNING"]
+    assert "cannot be counted" in caplog.text
+
+
+def test_nothing_is_said_of_memory_where_the_system_says_nothing(clock, monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    meter = Throughput(Accelerator(cpu=True))
+    meter.start()
+    meter.count(batch(2))
+    clock.now += 1.0
+    assert in_words(meter.metrics()) == "2 samples/s, 0.0% of the time waiting for data"

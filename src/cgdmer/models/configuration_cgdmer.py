@@ -11,7 +11,6 @@ from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .configuration_ecg_text import ECGTextConfig
 from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ConfigurationError
-from .training_passes import TrainingPasses
 
 PAPER, HUB_TAG = "CG-DMER, arXiv 2602.21154", "cg-dmer"
 
@@ -112,21 +111,6 @@ class CGDMERConfig(ECGTextConfig):
     @property
     def uses_heads(self) -> bool:
         return self.aligns or self.orthogonality_loss_weight > 0
-
-    @property
-    def training_passes(self) -> TrainingPasses:
-        reconstructs, masks_texts = self.ecg_reconstruction_loss_weight > 0, self.text_reconstruction_loss_weight > 0
-        heads = 0 if not self.uses_heads else 2 if self.orthogonality_loss_weight > 0 else 1
-        compares_masked_texts = self.contrast_view == "masked" and masks_texts
-        return TrainingPasses(
-            masked=int(reconstructs or (self.uses_heads and self.contrast_view != "full")),
-            whole=int(self.uses_heads and self.contrast_view == "full"),
-            decoded=int(reconstructs),
-            masked_texts=int(masks_texts),
-            whole_texts=int(self.uses_heads and not compares_masked_texts),
-            ecg_heads=heads,
-            text_heads=heads,
-        )
 
     def take_from_tokenizer(self, tokenizer) -> None:
         """The id of the mask token."""

@@ -6,7 +6,6 @@ from huggingface_hub.dataclasses import strict
 from .configuration_checks import refuse_below_one, refuse_to_restore_nothing, refuse_unless_positive, refuse_weights
 from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ConfigurationError
-from .training_passes import TrainingPasses
 
 
 @strict
@@ -116,11 +115,3 @@ class CoReECGConfig(LeadTimeEncoderConfig):
         if self.frequency_augmentation:
             shapes["spectrum_noise"] = (self.num_views, self.num_leads, self.num_bins)
         return shapes
-
-    @property
-    def training_passes(self) -> TrainingPasses:
-        return TrainingPasses(
-            masked=self.num_views,
-            decoded=self.num_views if self.ecg_reconstruction_loss_weight > 0 else 0,
-            ecg_heads=2 if self.contrasts else 0,
-        )

@@ -10,7 +10,6 @@ from .configuration_checks import refuse_to_restore_nothing, refuse_weights
 from .configuration_ecg_text import ECGTextConfig
 from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ConfigurationError
-from .training_passes import TrainingPasses
 
 PAPER, HUB_TAG = "MERIT, arXiv 2605.27583", "merit"
 
@@ -73,15 +72,3 @@ class MERITConfig(ECGTextConfig):
     def contrasts(self) -> bool:
         """Whether any loss compares the records of a batch with each other."""
         return self.aligns
-
-    @property
-    def training_passes(self) -> TrainingPasses:
-        reconstructs, aligns = int(self.ecg_reconstruction_loss_weight > 0), int(self.aligns)
-        return TrainingPasses(
-            masked=reconstructs,
-            whole=aligns,
-            decoded=reconstructs,
-            whole_texts=aligns,
-            ecg_heads=aligns,
-            text_heads=aligns,
-        )

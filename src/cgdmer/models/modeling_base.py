@@ -32,8 +32,7 @@ class ECGPreTrainedModel(HubFolderModel):
       one, is `ecg_decoder`; the layers of both can be compiled.
     - A configuration has the ECG branch under `ecg_config`, or is it. It says whether ECGs are `aligns`: trained to be
       near their texts, so that texts can be scored, and `contrasts`: whether any loss compares records of a batch.
-      `training_passes` says what a step computes. `noise_shapes`, where it is there, names the uniform numbers that
-      the model wants with each record in training.
+      `noise_shapes`, where it is there, names the uniform numbers that the model wants with each record in training.
     - `input_modalities` says whether a class takes texts; those that do are `modeling_ecg_text.ECGTextModel`s.
     - `auto_classes` and `pipelines` say which of transformers' Auto classes and which pipelines serve a folder.
     - The class for pretraining is also a `pretraining_base.PreTrainingMixin`.

@@ -24,7 +24,6 @@ from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.cached_gradients import backward_in_chunks
 from cgdmer.training.calibration import fit_score
 from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_beyond
-from cgdmer.training.flops import is_countable
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw
 from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
@@ -156,10 +155,8 @@ class _Training:
         self.checkpoints, self.training, self.total_steps = checkpoints, training, total_steps
         self.data = training.pairs.identity()
         self.finite = FiniteSteps(optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
-        counts_operations = accelerator.device.type == "cuda" and is_countable(self.config)
-        self.throughput = Throughput(
-            accelerator, self.config if counts_operations else None, options.freeze_text_layers or 0
-        )
+        on_gpu = accelerator.device.type == "cuda"
+        self.throughput = Throughput(accelerator, accelerator.unwrap_model(model) if on_gpu else None)
         self.stop = StopRequest(accelerator)
         self.step = 0
         self.place = 0, 0  # the epoch, and how many of its batches are done
