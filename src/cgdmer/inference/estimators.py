@@ -23,6 +23,7 @@ from sklearn.preprocessing import MultiLabelBinarizer, StandardScaler
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
+from transformers.utils import cached_file
 
 from cgdmer.families import (
     Purpose,
@@ -68,7 +69,7 @@ def _load(source: str, revision: str) -> _Encoder:
 def _revision(source: str) -> str:
     """Changes when the files of a model do."""
     if not os.path.isdir(source):
-        return str(config_of(source)._commit_hash)
+        return str(cached_file(source, "config.json"))  # its path names the commit
     states = [(entry.name, entry.stat()) for entry in os.scandir(source) if entry.is_file()]
     return repr(sorted((name, state.st_mtime_ns, state.st_size) for name, state in states))
 
@@ -95,7 +96,7 @@ class _TakesRecordings(BaseEstimator):
 class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecordings):
     """Recordings in, the feature vector of a frozen model for each out.
 
-    Nothing is learnt from the recordings: `fit` looks whether they and the model can be used. A recording longer
+    Nothing is learned from the recordings: `fit` looks whether they and the model can be used. A recording longer
     than the model's window is averaged over its windows. The model is loaded when it is needed and once per process,
     on a GPU where there is one.
 
@@ -110,7 +111,7 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecor
         sampling_rate: of recordings passed as arrays, in Hz.
         lead_names: of recordings passed as arrays, one for each row of an array (leads, time).
         unit: of recordings passed as arrays: "mV", "uV" or "V".
-        batch_size: records a batch, and the most windows that the model takes at once.
+        batch_size: records per batch, and the most windows that the model takes at once.
         num_proc: processes that read and prepare records while the model works; 0: none, all in turn.
 
     Attributes:
@@ -313,7 +314,7 @@ class ECGClassifier(ClassifierMixin, _TakesRecordings):
         scaler = StandardScaler().fit(features)
         standardized = scaler.transform(features)
         columns = targets.T if self.multilabel_ else [targets]
-        names = self.classes_ if self.multilabel_ else [""]
+        names = self.classes_.tolist() if self.multilabel_ else [""]
         maps = [_linear_map(standardized, column, self.C, name) for name, column in zip(names, columns, strict=True)]
         coef = np.concatenate([coef for coef, _ in maps]) / scaler.scale_
         intercept = np.concatenate([intercept for _, intercept in maps]) - coef @ scaler.mean_
@@ -470,7 +471,7 @@ def _read_labels(y: Any) -> tuple[np.ndarray, np.ndarray, bool]:
     assert_all_finite(y, input_name="y")
     classes, targets = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y holds one class alone, {classes[0]!r}: at least 2 classes are needed.")
+        raise ValueError(f"y holds one class alone, {classes.tolist()[0]!r}: at least 2 classes are needed.")
     return classes, targets, False
 
 
@@ -481,7 +482,7 @@ def _linear_map(features: np.ndarray, targets: np.ndarray, C: float, label: Any)
         return regression.coef_, regression.intercept_
     positive = int(targets.sum())
     warnings.warn(
-        f"the label {label!r} is in {'every' if positive else 'no'} recording: nothing can be learnt of it, and its "
+        f"the label {label!r} is in {'every' if positive else 'no'} recording: nothing can be learned of it, and its "
         "probability will be the same for every recording.",
         stacklevel=3,
     )
