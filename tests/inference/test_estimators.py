@@ -388,9 +388,8 @@ def test_the_model_is_loaded_once(small_model, records, labels):
 def test_features_have_names(small_model, records):
     names = ECGEmbedder(small_model).get_feature_names_out()
     assert names[0] == "ecgembedder0" and len(names) == 16
-    paths = pd.Series(records, index=range(7, 19))
-    table = ECGEmbedder(small_model).set_output(transform="pandas").fit_transform(paths)
-    assert list(table.columns) == list(names) and list(table.index) == list(range(7, 19))
+    table = ECGEmbedder(small_model).set_output(transform="pandas").fit_transform(records)
+    assert list(table.columns) == list(names) and table.shape == (12, 16)
     assert len(ECGEmbedder(feature="embeds").get_feature_names_out()) == 128
 
 
@@ -416,6 +415,19 @@ def test_a_joblib_file_holds_the_probe_and_refuses_other_weights(records, labels
             one.predict_proba(records)
         assert clone(one).fit(records, labels).predict_proba(records).shape == (12, 2)
     assert ECGEmbedder(model).transform(records).shape == (12, 16)
+
+
+def test_of_the_weights_only_those_of_the_feature_count(records, tmp_path):
+    folder = save_small_model(tmp_path / "model", small_config("cgdmer"))
+    pooled, embeds = ECGEmbedder(folder).fit(records), ECGEmbedder(folder, "embeds").fit(records)
+    expected = pooled.transform(records)
+    model = load_model(folder)
+    with torch.no_grad():
+        next(model.head_of("ecg").parameters()).add_(0.1)
+    model.save_pretrained(folder)
+    np.testing.assert_array_equal(pooled.transform(records), expected)
+    with pytest.raises(ModelFolderError, match="has other weights"):
+        embeds.transform(records)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -54,7 +54,9 @@ class ArrayDescription:
                 '(units per mV) and pass unit="mV".'
             )
         if isinstance(self.lead_names, str):
-            raise ECGInputError(f"lead_names is the string {self.lead_names!r}; expected a list with one name per row.")
+            raise ECGInputError(
+                f"lead_names is the string {self.lead_names!r}; expected a list with one name per row."
+            )
 
     def record(self, array: Any) -> ECGRecord:
         """The record of an array of shape (leads, time)."""
