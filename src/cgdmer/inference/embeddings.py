@@ -110,6 +110,7 @@ def embed_records(
     records: Records,
     batch_size: int = BATCH_SIZE,
     description: str = "embedding",
+    num_proc: int = 0,
 ) -> RecordFeatures:
     """The features of all records.
 
@@ -118,7 +119,8 @@ def embed_records(
     """
     pooled, embeds = [], []
     number = 0
-    for batch in encode_records(model, feature_extractor, records, batch_size=batch_size, description=description):
+    options = {"batch_size": batch_size, "num_proc": num_proc}
+    for batch in encode_records(model, feature_extractor, records, description=description, **options):
         for error in batch.errors:
             if error is not None:
                 raise type(error)(f"record {number} of {len(records)}: {error}") from error

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings in whatever form a user has them: paths, records, arrays, rows of a dataset."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import datasets
+import numpy as np
+
+from cgdmer.data.storage import DatasetRecords, check_columns, row_to_record
+from cgdmer.inference.embeddings import Records
+from cgdmer.models.ecg_record import ECGRecord, is_record
+from cgdmer.models.errors import ECGInputError
+from cgdmer.models.feature_extraction_ecg import MILLIVOLTS_PER_UNIT
+from cgdmer.models.reading_record import read_record
+from cgdmer.models.wfdb_header import header_path_of
+
+_EXPECTED = (
+    "Pass a list that holds, for each recording, its path (WFDB, DICOM, aECG, MUSE XML, EDF), an ECGRecord, or a row "
+    "of a prepared dataset; or the dataset; or an array of shape (recordings, leads, time), with sampling_rate, "
+    "lead_names and unit given to the constructor."
+)
+
+
+@dataclass(frozen=True)
+class ArrayDescription:
+    """What arrays do not say of themselves.
+
+    Attributes:
+        sampling_rate: Hz.
+        lead_names: one for each row of an array.
+        unit: "mV", "uV" or "V".
+    """
+
+    sampling_rate: float | None = None
+    lead_names: Sequence[str] | None = None
+    unit: str | None = None
+
+    @property
+    def missing(self) -> list[str]:
+        return [name for name, value in vars(self).items() if value is None]
+
+    def check(self) -> None:
+        if self.missing:
+            raise ECGInputError(
+                f"X holds arrays, and the constructor was not given {' and '.join(self.missing)}, which is not "
+                'guessed. Pass, for instance, sampling_rate=500, lead_names=["I", "II"], unit="mV".'
+            )
+        if self.unit not in MILLIVOLTS_PER_UNIT:
+            raise ECGInputError(
+                f'unit is {self.unit!r}; expected "mV", "uV" or "V". Divide the integers of a converter by its gain '
+                '(units per mV) and pass unit="mV".'
+            )
+        if isinstance(self.lead_names, str):
+            raise ECGInputError(
+                f"lead_names is the string {self.lead_names!r}; expected a list with one name per row."
+            )
+
+    def record(self, array: Any) -> ECGRecord:
+        """The record of an array of shape (leads, time)."""
+        assert self.sampling_rate is not None and self.lead_names is not None and self.unit is not None
+        signal_mv = np.asarray(array, dtype=np.float64) * MILLIVOLTS_PER_UNIT[self.unit]
+        return ECGRecord(signal_mv, self.sampling_rate, tuple(self.lead_names))
+
+
+@dataclass(frozen=True)
+class GivenRecords:
+    """The records of a list, each read or converted when it is asked for."""
+
+    items: list[Any] = field(repr=False)
+    arrays: ArrayDescription
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> ECGRecord:
+        item = self.items[number]
+        if isinstance(item, (str, os.PathLike)):
+            return read_record(item)
+        if isinstance(item, Mapping):
+            return row_to_record(item)
+        return item if is_record(item) else self.arrays.record(item)
+
+
+def given_records(X: Any, arrays: ArrayDescription) -> Records:
+    """The records that a user passed. None is read yet, but every path is looked up.
+
+    Args:
+        X: a sequence of paths, `ECGRecord`s, arrays of shape (leads, time), or rows of a prepared dataset, which may
+            be mixed; an array of shape (records, leads, time); a prepared dataset, or what slicing it gives.
+        arrays: of the arrays among them.
+
+    Raises:
+        ECGInputError: X is something else, or empty; one of its entries is something else, or names no file; `arrays`
+            lacks what arrays need, or says something where there are none.
+        CorpusError: the dataset lacks a column.
+    """
+    if isinstance(X, (GivenRecords, DatasetRecords)):
+        return X
+    if isinstance(X, datasets.Dataset):
+        check_columns(X.features, "X")
+        records: Records = DatasetRecords(X)
+        holds_arrays = False
+    else:
+        items = _items(X)
+        kinds = [_is_array(number, item) for number, item in enumerate(items)]
+        records, holds_arrays = GivenRecords(items, arrays), any(kinds)
+    if not len(records):
+        raise ECGInputError(f"X is empty: it holds 0 sample(s), and at least one recording is needed. {_EXPECTED}")
+    if holds_arrays:
+        arrays.check()
+    elif len(arrays.missing) < 3:
+        given = next(name for name, value in vars(arrays).items() if value is not None)
+        raise ECGInputError(
+            f"{given} is for arrays, and X holds none: files, ECGRecords and datasets state their own. Leave it out; "
+            "where a file is wrong, pass dataclasses.replace(read_record(path), ...)."
+        )
+    return records
+
+
+def _items(X: Any) -> list[Any]:
+    if isinstance(X, (str, os.PathLike)) or is_record(X):
+        raise ECGInputError("X is a single recording. Pass a list: [recording].")
+    if isinstance(X, Mapping):  # columns: what slicing a dataset gives
+        return [dict(zip(X, values, strict=True)) for values in zip(*X.values(), strict=True)]
+    if getattr(X, "ndim", 1) not in (1, 3):
+        raise ECGInputError(f"X is a {type(X).__name__} of shape {tuple(X.shape)}. {_EXPECTED}")
+    if isinstance(X, Iterator) or not hasattr(X, "__len__"):
+        raise ECGInputError(f"X is a {type(X).__name__}, which has no length. {_EXPECTED}")
+    return list(X)
+
+
+def _is_array(number: int, item: Any) -> bool:
+    """Whether an entry is an array; raises ECGInputError where it is no recording."""
+    if isinstance(item, (str, os.PathLike)):
+        if not os.path.exists(item) and not os.path.isfile(header_path_of(item)):
+            raise ECGInputError(
+                f"X[{number}] is {os.fspath(item)!r}, and there is no such file, nor {header_path_of(item)}. Name a "
+                "recording by its path, a WFDB record by that of its header."
+            )
+        return False
+    if isinstance(item, Mapping) or is_record(item):
+        return False
+    if not hasattr(item, "__array__") or np.ndim(item) != 2:
+        shape = f" of shape {np.shape(item)}" if hasattr(item, "__array__") else ""
+        raise ECGInputError(f"X[{number}] is a {type(item).__name__}{shape}. {_EXPECTED}")
+    if (kind := np.asarray(item).dtype).kind not in "iuf":
+        raise ECGInputError(
+            f"X[{number}] is an array of {kind}; expected integers or floats, NaN where one is missing."
+        )
+    return True
