@@ -224,7 +224,7 @@ def test_a_model_that_knows_the_labels_scores_one(model, processor, splits, monk
     class Planted:
         embeds = labels.astype(float)
 
-    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
+    monkeypatch.setattr("cgdmer.evaluation.evaluate_task.embed_prompts", planted_prompts)
     monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: Planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
     results = evaluate_task(model, processor, alone, task, fractions=()).results
@@ -293,7 +293,7 @@ def test_a_model_that_knows_the_labels_fails_with_prompts_in_another_order(model
         asked.append(given)
         return np.array([[float(one == other) for other in wordings] for one in given])
 
-    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
+    monkeypatch.setattr("cgdmer.evaluation.evaluate_task.embed_prompts", planted_prompts)
     monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: Planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
 
