@@ -17,7 +17,8 @@ from cgdmer.evaluation.splits import pooled, repaired_splits
 from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
-from cgdmer.training.finetune import LabelledDataset, predict
+from cgdmer.inference.embeddings import classifier_logits
+from cgdmer.training.finetune import LabelledDataset
 from cgdmer.training.optimization import adamw
 
 SUPERVISED = "supervised"
@@ -73,7 +74,7 @@ def evaluate_classifier(folder: Path, dataset: datasets.DatasetDict, task: Task,
     """The classifier's own scores of a task's classes; a class without a training record scores 0 everywhere."""
     model = _classifier_class(folder).from_pretrained(folder).to(PartialState().device)
     test = pooled(repaired_splits(dataset, task), splits, task)
-    logits = predict(model, LabelledDataset(test.rows, AutoFeatureExtractor.from_pretrained(folder), []))
+    logits = classifier_logits(model, AutoFeatureExtractor.from_pretrained(folder), test)
     columns = [model.config.label2id.get(f"{task.name} {name}") for name in task.class_names]
     scores = np.stack([np.zeros(len(test)) if c is None else logits[:, c] for c in columns], axis=1)[None]
     result = measure(test.labels, scores, task.class_names, test.patients)

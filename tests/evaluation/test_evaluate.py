@@ -224,7 +224,7 @@ def test_a_model_that_knows_the_labels_scores_one(model, processor, splits, monk
     class Planted:
         embeds = labels.astype(float)
 
-    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
+    monkeypatch.setattr("cgdmer.evaluation.evaluate_task.embed_prompts", planted_prompts)
     monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: Planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
     results = evaluate_task(model, processor, alone, task, fractions=()).results
@@ -266,7 +266,7 @@ def test_a_long_recording_is_the_mean_over_its_windows(model, processor):
     long = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=100, duration=20.0)
     features = embed_records(model, processor.feature_extractor, [long])
     windows = processor.feature_extractor(long, windows=True, return_tensors="pt")
-    assert len(windows.pop("record_index")) == 2
+    assert len(windows.pop("record_index")) == len(windows.pop("window_weights")) == 2
     with torch.no_grad():
         pooled = model.ecg_model(**windows).pooler_output.mean(dim=0).numpy()
     np.testing.assert_allclose(features.pooled[0], pooled, atol=1e-5)
@@ -293,7 +293,7 @@ def test_a_model_that_knows_the_labels_fails_with_prompts_in_another_order(model
         asked.append(given)
         return np.array([[float(one == other) for other in wordings] for one in given])
 
-    monkeypatch.setattr("cgdmer.evaluation.evaluate.embed_prompts", planted_prompts)
+    monkeypatch.setattr("cgdmer.evaluation.evaluate_task.embed_prompts", planted_prompts)
     monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: Planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
 

@@ -78,6 +78,20 @@ def test_the_last_window_ends_with_the_recording_and_a_silent_beginning_is_left_
     found = explain_record(classify, replace(calm, signal=signal), LABEL)
     assert (found.num_windows, found.start_seconds) == (3, pytest.approx(1.5 + 15.0))
     np.testing.assert_array_equal(found.window.signal, premature.signal)
+    (row,) = classify(replace(calm, signal=signal), candidate_labels=[LABEL])
+    assert found.score == pytest.approx(row["score"], rel=1e-5)
+
+
+def test_the_last_window_ends_with_the_recording_at_another_rate_too(classify):
+    calm, premature = (
+        simulate_record([name], seed=4, sampling_rate=500, duration=10.0)
+        for name in ("sinus_rhythm", "premature_ventricular_beats")
+    )
+    long = joined(calm, premature)
+    long = replace(long, signal=long.signal[:, 1233:])  # 17.534 s, a sample at 100 Hz more than whole
+    found = explain_record(classify, long, LABEL)
+    assert (found.num_windows, found.start_seconds) == (2, pytest.approx(7.54))
+    np.testing.assert_array_equal(found.window.signal, premature.signal)
 
 
 def test_leads_that_were_not_recorded_have_no_relevance_and_limb_leads_are_derived(classify, premature):

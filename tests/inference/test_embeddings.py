@@ -51,7 +51,7 @@ class MixedRecords:
 def expected_batch(
     model, extractor, records, numbers: list[int], most_windows: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`pooled` and `embeds` of a batch with all its windows joined."""
+    """`pooled` and `embeds` of a batch with all its windows joined; the last five seconds of 85 are a ninth window."""
     batches = [extractor(records[number], windows=True, return_tensors="pt") for number in numbers]
     joined = {name: torch.cat([batch[name] for batch in batches]) for name in extractor.model_input_names}
     counts = [len(batch["ecg_values"]) for batch in batches]
@@ -61,7 +61,14 @@ def expected_batch(
             inputs = {name: tensor[start : start + most_windows] for name, tensor in joined.items()}
             pooled.append(model.base_model(**inputs).pooler_output)
         embeds = [model.project("ecg", part) for part in pooled]
-    means = [[part.mean(dim=0) for part in torch.cat(rows).split(counts)] for rows in (pooled, embeds)]
+    new_seconds = [torch.tensor([10.0] * (count - 1) + [5.0 if count == 9 else 10.0]) for count in counts]
+    means = [
+        [
+            seconds @ part / seconds.sum()
+            for seconds, part in zip(new_seconds, torch.cat(rows).split(counts), strict=True)
+        ]
+        for rows in (pooled, embeds)
+    ]
     return torch.stack(means[0]), torch.stack(means[1])
 
 

@@ -98,10 +98,12 @@ def test_embeddings_are_unit_vectors_averaged_over_windows(folder, classify, tmp
     rows = rows_of(tmp_path / "out.parquet")
     for record_id in READABLE:
         inputs = dict(classify.processor(ecg=read_wfdb(folder / record_id), windows=True, return_tensors="pt"))
-        assert len(inputs.pop("record_index")) == (4 if record_id == "b/c/long" else 1)
+        assert len(inputs.pop("record_index")) == (4 if record_id == "b/c/long" else 1)  # 34 s
+        weights = torch.tensor([10.0, 10.0, 10.0, 4.0] if record_id == "b/c/long" else [1.0])
+        torch.testing.assert_close(inputs.pop("window_weights"), weights / weights.sum())
         with torch.no_grad():
             windows = classify.model.get_ecg_features(**inputs).pooler_output
-        expected = F.normalize(windows.mean(dim=0), dim=-1)
+        expected = F.normalize(weights @ windows, dim=-1)
         np.testing.assert_allclose(rows[record_id]["embedding"], expected, atol=1e-6)
 
 

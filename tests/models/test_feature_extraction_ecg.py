@@ -556,7 +556,7 @@ def test_windows_cover_a_long_recording(extract, samples):
 def test_without_windows_the_beginning_is_taken(extract):
     signal = twelve_leads(25)
     features = extract(**described(signal))
-    assert "record_index" not in features
+    assert not {"record_index", "window_weights"} & set(features)
     assert_same(features, extract(**described(signal[:, :5000])))
 
 
@@ -564,6 +564,7 @@ def test_record_index(extract):
     signals = [twelve_leads(seconds, seed=seed) for seed, seconds in enumerate((4, 25, 10))]
     features = extract(signals, RATE, list(STANDARD_LEADS), "mV", windows=True, return_tensors="pt")
     assert features["record_index"].tolist() == [0, 1, 1, 1, 2]
+    assert features["window_weights"].tolist() == pytest.approx([1, 0.4, 0.4, 0.2, 1])
     assert [patches(features, row) for row in range(5)] == [40, 100, 100, 100, 100]
     np.testing.assert_array_equal(features["ecg_values"][4], signals[2].astype(np.float32))
 

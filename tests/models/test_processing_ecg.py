@@ -54,6 +54,7 @@ def test_records_and_windows(tiny_processor):
     record = ECGRecord(signal=signal, sampling_rate=100, lead_names=tuple(NAMES))
     batch = tiny_processor(ecg=[record, record], windows=True)
     assert batch["record_index"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert batch["window_weights"].reshape(2, 3).sum(axis=1) == pytest.approx(1)
     assert len(tiny_processor(ecg=record)["ecg_values"]) == 1
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -11,11 +13,15 @@ from transformers import AutoProcessor, pipeline
 
 from cgdmer import CGDMERConfig, CGDMERECGModel, CGDMERForECGClassification, CGDMERModel
 from cgdmer.data.fingerprints import Fingerprints
-from cgdmer.data.storage import load_dataset_folder, row_to_record
+from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold
+from cgdmer.data.writing import write_dataset
 from cgdmer.hub.cards import fill_card
-from cgdmer.models.errors import CorpusError
+from cgdmer.inference.embeddings import classifier_logits
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import CorpusError, TrainingError
+from cgdmer.simulation.cohort import simulate_record
 from cgdmer.training.arguments import FinetuningArguments
-from cgdmer.training.finetune import choose_labels, finetune_model
+from cgdmer.training.finetune import LabelledDataset, choose_labels, finetune_model
 
 
 def finetune(*places: str, **options) -> dict:
@@ -126,3 +132,77 @@ def test_a_patient_in_two_splits_is_refused_and_a_split_may_be_absent(model_fold
         freeze_encoder=True,
     )
     assert found == {"labels": ["atrial_fibrillation"]}
+
+
+def of_two_rhythms(number: int) -> ECGRecord:
+    """27 s: ten of sinus rhythm, and then, of every second record, atrial fibrillation."""
+    label = ("sinus_rhythm", "atrial_fibrillation")[number % 2]
+    first, rest = (
+        simulate_record([name], seed=number, sampling_rate=100, duration=duration)
+        for name, duration in (("sinus_rhythm", 10.0), (label, 17.0))
+    )
+    signal = np.concatenate([first.signal, rest.signal], axis=1)
+    who = {"record_id": f"{number}", "patient_id": f"patient {number}"}
+    return replace(first, signal=signal, labels=(label,), statements=(label,), fold=(1, 1, 10)[number % 3], **who)
+
+
+@pytest.fixture(scope="module")
+def long_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("long") / "dataset"
+    write_dataset(map(of_two_rhythms, range(36)), folder, splits=split_of_fold, description="Long recordings.")
+    return folder
+
+
+@pytest.mark.parametrize("freeze_encoder", [True, False])
+def test_what_is_measured_on_long_recordings_is_what_the_pipeline_answers(
+    model_folder, long_folder, tmp_path, freeze_encoder
+):
+    how = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "learning_rate": 3e-3}
+    results = finetune(str(model_folder), str(long_folder), str(tmp_path), freeze_encoder=freeze_encoder, **how)
+    classify = pipeline("ecg-classification", model=str(tmp_path))
+    rows = list(load_dataset_folder(long_folder)["test"])
+
+    def areas(scores_of) -> dict[str, float]:
+        scores = [{one["label"]: one["score"] for one in scores_of(row_to_record(row))} for row in rows]
+        return {
+            label: roc_auc_score([label in row["labels"] for row in rows], [one[label] for one in scores])
+            for label in results["labels"]
+        }
+
+    measured = {label: one["auroc"] for label, one in results["test"]["per_class"].items()}
+    assert measured == pytest.approx(areas(classify))
+    assert measured != pytest.approx(areas(lambda record: classify(replace(record, signal=record.signal[:, :1000]))))
+    logits = classifier_logits(classify.model, classify.feature_extractor, [row_to_record(row) for row in rows])
+    for row, line in zip(rows, logits, strict=True):
+        scores = {one["label"]: one["score"] for one in classify(row_to_record(row))}
+        expected = torch.from_numpy(line).sigmoid().tolist()
+        assert scores == pytest.approx(dict(zip(results["labels"], expected, strict=True)), abs=1e-6)
+
+
+def test_training_draws_a_window_of_a_long_recording_every_epoch(model_folder, long_folder, cohort_folder):
+    extractor = AutoProcessor.from_pretrained(model_folder).feature_extractor
+    split = load_dataset_folder(long_folder)["train"]
+    windows = extractor(row_to_record(split[3]), windows=True)["ecg_values"]
+
+    def drawn(seed: int, epochs: int, index: int = 3) -> list[int]:
+        part, found = LabelledDataset(split, extractor, ["sinus_rhythm"], seed), []
+        for epoch in range(epochs):
+            part.set_epoch(epoch)
+            (match,) = (row for row in range(3) if np.array_equal(windows[row], part[index]["ecg_values"]))
+            found.append(match)
+        return found
+
+    counts = np.bincount(drawn(0, 600), minlength=3)
+    np.testing.assert_allclose(counts / 600, [10 / 27, 10 / 27, 7 / 27], atol=0.06)
+    assert drawn(0, 20) == drawn(0, 20) != drawn(1, 20)
+    short = load_dataset_folder(cohort_folder)["train"]
+    sample, whole = LabelledDataset(short, extractor, ["sinus_rhythm"])[5], extractor(row_to_record(short[5]))
+    assert sample.keys() == {*whole.keys(), "labels"}
+    assert all(np.array_equal(sample[name], value[0]) for name, value in whole.items())
+
+
+def test_training_that_diverges_ends(model_folder, cohort_folder, tmp_path):
+    how = {"learning_rate": 1e30, "per_device_train_batch_size": 4, "num_train_epochs": 4}
+    with pytest.raises(TrainingError, match="lower --learning_rate"):
+        finetune(str(model_folder), str(cohort_folder), str(tmp_path), labels=["low_voltage"], **how)
+    assert not (tmp_path / "model.safetensors").exists()

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from cgdmer.models.errors import TrainingError
 from cgdmer.pretrain import main
-from cgdmer.training.optimization import MOST_SKIPPED_IN_A_ROW, FiniteSteps, adamw
+from cgdmer.training.optimization import MOST_SKIPPED_IN_A_ROW, FiniteSteps, adamw, schedule
 
 
 def trained(bad_steps: dict[int, float], count: int, leave_out: bool = False) -> tuple[torch.nn.Module, FiniteSteps]:
@@ -66,6 +69,21 @@ def test_only_matrices_decay():
     assert [decayed["weight_decay"], others["weight_decay"]] == [0.5, 0.0]
     assert [tuple(weight.shape) for weight in decayed["params"]] == [(3, 2)]
     assert [tuple(weight.shape) for weight in others["params"]] == [(3,), (3,), (3,)]
+
+
+@pytest.mark.parametrize("num_processes", [1, 4])
+def test_the_schedule_ends_with_the_last_step_however_many_processes_advance_it(num_processes):
+    optimizer = adamw(torch.nn.Linear(1, 1), 0.1, 0.0)
+    scheduler = schedule(SimpleNamespace(num_processes=num_processes), optimizer, "cosine", 10, num_warmup_steps=2)
+    rates = []
+    for _ in range(10):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        for _ in range(num_processes):  # as Accelerate does
+            scheduler.step()
+    falling = [0.05 * (1 + math.cos(math.pi * step / 8)) for step in range(8)]
+    assert rates == pytest.approx([0.0, 0.05, *falling])
+    assert scheduler.get_last_lr()[0] == pytest.approx(0.0)
 
 
 def test_a_run_that_diverges_stops_and_says_so(cohort_folder, small_preset, tmp_path):

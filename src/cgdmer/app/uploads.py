@@ -12,9 +12,9 @@ import numpy as np
 
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ECGInputError, RecordFileError
-from cgdmer.models.feature_extraction_ecg import MILLIVOLTS_PER_UNIT
 from cgdmer.models.leads import standard_lead_names
 from cgdmer.models.reading_record import read_record
+from cgdmer.models.units import MILLIVOLTS_PER_UNIT
 
 UNITS = ("mV", "uV", "V")
 LARGEST_MEGABYTES = 50

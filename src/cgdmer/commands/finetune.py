@@ -21,4 +21,4 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         if split in results:
             low, high = results[split]["macro_auroc_interval"]
             say(f"{split}: macro AUROC {results[split]['macro_auroc']:.3f} (95 % interval {low:.3f} to {high:.3f})")
-    return results
+    return dict(results)

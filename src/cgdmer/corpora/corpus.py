@@ -5,17 +5,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from scipy import signal as scipy_signal
 
 from cgdmer.data.storage import SkippedRecord
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.models.reading_wfdb import read_wfdb
+from cgdmer.models.resampling import resample, resampling_ratio
 
 _FINEST_GAIN = 1000.0  # units per mV of a resampled signal: rounding costs half a microvolt at most
 _LARGEST_COUNT = 32767
@@ -151,7 +150,7 @@ def resampled(record: ECGRecord, sampling_rate: float) -> ECGRecord:
         record: any record; it comes back as it is when it has that rate already.
         sampling_rate: Hz.
     """
-    ratio = (Fraction(str(sampling_rate)) / Fraction(str(record.sampling_rate))).limit_denominator(1000)
+    ratio = resampling_ratio(record.sampling_rate, sampling_rate)
     if ratio == 1:
         return record
     missing = np.isnan(record.signal)
@@ -159,7 +158,7 @@ def resampled(record: ECGRecord, sampling_rate: float) -> ECGRecord:
     times = np.arange(signal.shape[1])
     for lead, gaps in zip(signal, missing, strict=True):
         lead[gaps] = np.interp(times[gaps], times[~gaps], lead[~gaps]) if not gaps.all() else 0.0
-    signal = scipy_signal.resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="edge")
+    signal = resample(signal, record.sampling_rate, sampling_rate)
     nearest = np.rint(np.arange(signal.shape[1]) / float(ratio)).astype(int).clip(max=len(times) - 1)
     signal[missing[:, nearest]] = np.nan
     gain = []

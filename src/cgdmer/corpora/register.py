@@ -10,7 +10,7 @@ from cgdmer.corpora.mimic_iv_ecg import MIMIC_IV_ECG
 from cgdmer.corpora.ptbxl import PTBXL
 from cgdmer.corpora.wfdb_folder import WFDB_FOLDER
 from cgdmer.models.errors import CorpusError
-from cgdmer.models.wfdb_header import HIGHEST_RATE, LOWEST_RATE
+from cgdmer.models.units import HIGHEST_RATE, LOWEST_RATE
 
 CORPORA: dict[str, Corpus] = {
     corpus.source.name: corpus for corpus in (MIMIC_IV_ECG, PTBXL, CPSC2018, CSN, WFDB_FOLDER)

@@ -50,7 +50,8 @@ class Evaluation:
         record_ids, patients: of the test records.
         labels: (R, C) bool of the test records.
         scores: by measure (S, R, C).
-        embeddings: (R, E) unit vectors: those compared with texts, or the probes' features made as long.
+        embeddings: (R, E) the vectors compared with texts (see `RecordFeatures`), or the probes' features made unit
+            vectors.
     """
 
     results: dict[str, Any]
@@ -92,7 +93,8 @@ def evaluate_task(
 ) -> Evaluation:
     """Measure a model and, in the same way, one of its configuration with random weights.
 
-    Zero-shot: cosine between the record's and each class's prompts. Linear probe: fitted on shares of the training
+    Zero-shot: cosine between the record and each class's prompts, of a long recording the mean over its windows, as
+    in the pipeline `zero-shot-ecg-classification`. Linear probe: fitted on shares of the training
     records, its regularisation chosen on the validation records. Thresholds for F1 are chosen there too. If the
     validation split is tested as well, there is no F1, and the probe chooses on held-out training patients. Nothing
     is chosen on the test records, except by the probe of the protocol `as_published`. Records that belong to no class
@@ -111,8 +113,8 @@ def evaluate_task(
         fractions: of the training records, above 0 and up to 1, for the linear probe; below 1 with five seeds. Empty:
             no probe, and no training features.
         shots: also probes on so many records of each class, with five seeds.
-        probed_feature: what linear probes see, "pooled" (the encoder's feature) or "embeds" (the unit vector in the
-            space shared with text, which only a model that takes texts has).
+        probed_feature: what linear probes see, "pooled" (the encoder's feature) or "embeds" (the vector in the space
+            shared with text, which only a model that takes texts has).
         robustness: also measure with fewer leads, at lower rates and with noise; the probe is that of all records.
         untrained: also measure a model of the same configuration with random weights.
         trained_on: what the model was pretrained on; None: it does not say.

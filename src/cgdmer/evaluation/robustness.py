@@ -5,12 +5,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from math import gcd
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from cgdmer.models.ecg_record import ECGRecord, keep_leads, without_filled_ends
+from cgdmer.models.resampling import resample
 
 LEAD_SUBSETS = {
     "6 limb leads": ("I", "II", "III", "aVR", "aVL", "aVF"),
@@ -46,10 +45,8 @@ def lower_rate(record: ECGRecord, sampling_rate: float) -> ECGRecord:
     """
     if record.sampling_rate <= sampling_rate:
         return record
-    up, down = round(sampling_rate * 2), round(record.sampling_rate * 2)  # rates come in halves of a hertz
-    common = gcd(up, down)
-    signal = resample_poly(record.signal, up // common, down // common, axis=1).astype(np.float32)
-    return replace(record, signal=signal, sampling_rate=sampling_rate, gain=None, baseline=None)
+    signal = resample(record.signal, record.sampling_rate, sampling_rate, padding="constant")
+    return replace(record, signal=signal.astype(np.float32), sampling_rate=sampling_rate, gain=None, baseline=None)
 
 
 def add_noise(record: ECGRecord, decibels: float) -> ECGRecord:

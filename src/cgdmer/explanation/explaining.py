@@ -23,6 +23,8 @@ from cgdmer.models.ecg_record import ECGRecord, keep_leads
 from cgdmer.models.leads import STANDARD_LEADS, recorded_span
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
 from cgdmer.models.reading_record import read_record
+from cgdmer.models.resampling import resampled_length
+from cgdmer.models.windows import cut_windows
 
 _WINDOWS_AT_ONCE = 20  # that the model takes; a recording of a day has thousands
 
@@ -131,7 +133,7 @@ def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecor
     window, start_seconds = _window_of(record, extractor, chosen)
     return Explanation(
         label=label,
-        score=float(logits.mean().sigmoid()),
+        score=float((batch["window_weights"].to(logits.device) * logits).sum().sigmoid()),
         window_score=float(logits[chosen].sigmoid()),
         window=window,
         start_seconds=start_seconds,
@@ -181,10 +183,11 @@ def _window_of(record: ECGRecord, extractor, number: int) -> tuple[ECGRecord, fl
     signal, present_L = extractor.twelve_leads(record)
     before, _ = recorded_span(record.signal, record.sampling_rate)
     seconds = extractor.num_samples / extractor.sampling_rate
-    latest = max(signal.shape[1] / record.sampling_rate - seconds, 0.0)
-    start = min(number * seconds, latest)  # the last window ends with the recording
-    begin = round(start * record.sampling_rate)
-    piece = signal[present_L, begin : begin + round(seconds * record.sampling_rate)]
+    length = resampled_length(signal.shape[1], record.sampling_rate, extractor.sampling_rate)
+    start = float(cut_windows(length, extractor.num_samples)[0][number]) / extractor.sampling_rate
+    samples = round(seconds * record.sampling_rate)
+    begin = max(min(round(start * record.sampling_rate), signal.shape[1] - samples), 0)
+    piece = signal[present_L, begin : begin + samples]
     window = ECGRecord(
         signal=piece.astype(np.float32),
         sampling_rate=record.sampling_rate,

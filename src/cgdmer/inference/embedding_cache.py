@@ -26,6 +26,8 @@ from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
+_METHOD = "mean over windows, weighted by what is new in each"  # features computed in another way have another name
+
 
 class EmbeddingCache:
     """Features by a model, from disk where they are known.
@@ -91,7 +93,7 @@ class EmbeddingCache:
 
     def _key_of_records(self, model, feature_extractor, part, change_name) -> str:
         key = hashlib.blake2b(self._weights_of(model, "ecg"), digest_size=16)
-        for text in (__version__, feature_extractor.to_json_string(), change_name):
+        for text in (__version__, _METHOD, feature_extractor.to_json_string(), change_name):
             key.update(text.encode() + b"\0")
         # The samples stand for themselves; gains, rates and names say what they mean.
         for row in part.rows.select_columns(["fingerprint", "gain", "baseline", "sampling_rate", "lead_names"]):

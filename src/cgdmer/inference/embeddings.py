@@ -2,10 +2,10 @@
 """Frozen features of records and texts: the one loop in which records are read, prepared and sent through a model."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ BATCH_SIZE = 64
 _RECORDS_TOGETHER = 4  # that a process prepares and hands over; one of a day has hundreds of megabytes
 
 Windows = dict[str, torch.Tensor]
+Computation = Callable[[Windows], torch.Tensor]  # from windows as the model takes them to (windows, width)
 
 
 class Records(Protocol):
@@ -38,12 +39,13 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class RecordFeatures:
-    """Features of n records, in their order.
+    """Features of n records, in their order: means over a recording's windows, in which each moment counts once.
 
     Attributes:
         pooled: (n, width) the mean of the encoder's tokens: what a linear probe sees.
-        embeds: (n, width) unit vectors in the space shared with text: what zero-shot compares. None for a model
-            without a text tower.
+        embeds: (n, width) the vector in the space shared with text, whose product with a text's unit vector is the
+            cosine of zero-shot: a unit vector where the recording fits into one window, else the mean of its windows'
+            unit vectors, which is shorter where they differ. None for a model without a text tower.
     """
 
     pooled: np.ndarray
@@ -56,9 +58,7 @@ class EncodedBatch:
 
     Attributes:
         errors: for each record why it could not be read; None for the n that could.
-        pooled: (n, width) float32, the mean over a recording's windows of what a linear probe sees.
-        embeds: (n, width) float32, the mean over a recording's windows of unit vectors, which itself is shorter than
-            1 where the windows differ. None for a model without a text tower.
+        pooled, embeds: (n, width) float32, as in `RecordFeatures`.
     """
 
     errors: list[CGDMERError | None]
@@ -78,30 +78,23 @@ def encode_records(
 ) -> Iterator[EncodedBatch]:
     """Run the ECG branch over records, in their order and with a progress bar.
 
-    A recording longer than the model's window is averaged over its windows. They go through the model as the records
-    come, so that a few recordings are in memory at a time, however long they are.
-
     Args:
-        first: begin with this record; those before it count as done.
-        batch_size: records a batch, and the most windows that the model takes at once.
-        num_proc: processes that read and prepare records while the model works; 0: none, all in turn.
+        first, batch_size, num_proc: see `average_windows`.
     """
-    model.eval()
-    loader = DataLoader(
-        _PreparedRecords(records, feature_extractor),
-        batch_size=_RECORDS_TOGETHER,  # not a whole batch: as many long ones would not fit into memory
-        sampler=range(first, len(records)),
-        collate_fn=_joined,
-        num_workers=num_proc,
-        worker_init_fn=outlive_signals,
-        generator=torch.Generator(),  # the loader draws a number that nobody uses: not from the caller's state
+
+    def compute(windows: Windows) -> torch.Tensor:
+        return torch.cat(_pooled_and_embeds(model, windows), dim=1)
+
+    batches = average_windows(
+        *(model, compute, sum(_widths(model)), feature_extractor, records),
+        first=first,
+        batch_size=batch_size,
+        num_proc=num_proc,
+        description=description,
     )
-    with tqdm(total=len(records), initial=first, desc=description, unit="record") as progress:
-        prepared = _one_by_one(loader)
-        for start in range(first, len(records), batch_size):
-            batch = _encode(model, islice(prepared, min(batch_size, len(records) - start)), batch_size)
-            yield batch
-            progress.update(len(batch.errors))
+    for errors, means in batches:
+        pooled, *embeds = means.split(_widths(model), dim=1)
+        yield EncodedBatch(errors, pooled, embeds[0] if embeds else None)
 
 
 def embed_records(
@@ -117,18 +110,120 @@ def embed_records(
     Raises:
         CGDMERError: of the type that reading a record raised; the message says which record.
     """
-    pooled, embeds = [], []
-    number = 0
-    options = {"batch_size": batch_size, "num_proc": num_proc}
-    for batch in encode_records(model, feature_extractor, records, description=description, **options):
-        for error in batch.errors:
+
+    def compute(windows: Windows) -> torch.Tensor:
+        pooled, *embeds = _pooled_and_embeds(model, windows)
+        # Once more in single precision: unit vectors of a model in half precision are none.
+        return torch.cat([pooled, *(F.normalize(one, dim=-1) for one in embeds)], dim=1)
+
+    how: dict[str, Any] = {"batch_size": batch_size, "num_proc": num_proc, "description": description}
+    means = _of_all(model, compute, sum(_widths(model)), feature_extractor, records, **how)
+    pooled, *embeds = np.split(means, np.cumsum(_widths(model))[:-1], axis=1)
+    return RecordFeatures(np.ascontiguousarray(pooled), np.ascontiguousarray(embeds[0]) if embeds else None)
+
+
+def classifier_logits(
+    model: ECGPreTrainedModel,
+    feature_extractor: ECGFeatureExtractor,
+    records: Records,
+    batch_size: int = BATCH_SIZE,
+    description: str = "classifying",
+) -> np.ndarray:
+    """(n, labels) of a classifier: what the pipeline `ecg-classification` takes the sigmoid or softmax of.
+
+    Raises:
+        CGDMERError: as in `embed_records`.
+    """
+
+    def compute(windows: Windows) -> torch.Tensor:
+        return model(**windows).logits
+
+    how: dict[str, Any] = {"batch_size": batch_size, "description": description}
+    return _of_all(model, compute, model.config.num_labels, feature_extractor, records, **how)
+
+
+def _widths(model: ECGPreTrainedModel) -> list[int]:
+    """Of what `_pooled_and_embeds` gives."""
+    return [model.base_model.config.hidden_size, *([model.config.projection_size] if model.takes_texts else [])]
+
+
+def _pooled_and_embeds(model: ECGPreTrainedModel, windows: Windows) -> list[torch.Tensor]:
+    """What a linear probe sees and, of a model that takes texts, unit vectors: (windows, width) float32 each."""
+    pooled = model.base_model(**windows).pooler_output
+    return [pooled.float(), *([model.project("ecg", pooled).float()] if model.takes_texts else [])]
+
+
+def average_windows(
+    model: ECGPreTrainedModel,
+    compute: Computation,
+    width: int,
+    feature_extractor: ECGFeatureExtractor,
+    records: Records,
+    *,
+    first: int = 0,
+    batch_size: int = BATCH_SIZE,
+    num_proc: int = 0,
+    description: str,
+) -> Iterator[tuple[list[CGDMERError | None], torch.Tensor]]:
+    """Prepare records and send them through a model, in their order and with a progress bar.
+
+    What is computed of a recording longer than the model's window is averaged over its windows, so that each moment
+    counts once. They go through the model as the records come, so that a few recordings are in memory at a time,
+    however long they are.
+
+    Args:
+        compute: called without gradients, with the model in evaluation.
+        width: of its results.
+        first: begin with this record; those before it count as done.
+        batch_size: records per batch, and the most windows that the model takes at once.
+        num_proc: processes that read and prepare records while the model works; 0: none, all in turn.
+
+    Yields:
+        For each batch why a record could not be read, None for the n that could; and (n, width) float32.
+    """
+    model.eval()
+    loader = DataLoader(
+        _PreparedRecords(records, feature_extractor),
+        batch_size=_RECORDS_TOGETHER,  # not a whole batch: as many long ones would not fit into memory
+        sampler=range(first, len(records)),
+        collate_fn=_joined,
+        num_workers=num_proc,
+        worker_init_fn=outlive_signals,
+        generator=torch.Generator(),  # the loader draws a number that nobody uses: not from the caller's state
+    )
+    with tqdm(total=len(records), initial=first, desc=description, unit="record") as progress:
+        prepared = _one_by_one(loader)
+        for start in range(first, len(records), batch_size):
+            count = min(batch_size, len(records) - start)
+            errors: list[CGDMERError | None] = []
+            means = torch.zeros(count, width)
+            with torch.no_grad():
+                for windows, record_index in _chunks(islice(prepared, count), batch_size, errors):
+                    weights = windows.pop("window_weights")
+                    inputs = {name: tensor.to(model.device) for name, tensor in windows.items()}
+                    inputs["ecg_values"] = inputs["ecg_values"].to(model.dtype)
+                    means.index_add_(0, record_index, weights[:, None] * compute(inputs).float().cpu())
+            yield errors, means[torch.tensor([error is None for error in errors])]
+            progress.update(count)
+
+
+def _of_all(
+    model: ECGPreTrainedModel,
+    compute: Computation,
+    width: int,
+    feature_extractor: ECGFeatureExtractor,
+    records: Records,
+    **how: Any,
+) -> np.ndarray:
+    """(n, width) of all records; what cannot be read is an error."""
+    means, number = [], 0
+    for errors, batch in average_windows(model, compute, width, feature_extractor, records, **how):
+        for error in errors:
             if error is not None:
                 raise type(error)(f"record {number} of {len(records)}: {error}") from error
             number += 1
-        pooled.append(batch.pooled.numpy())
-        if batch.embeds is not None:
-            embeds.append(F.normalize(batch.embeds, dim=-1).numpy())
-    return RecordFeatures(np.concatenate(pooled), np.concatenate(embeds) if embeds else None)
+        means.append(batch.numpy())
+    return np.concatenate(means)
 
 
 class _PreparedRecords(Dataset):
@@ -154,7 +249,7 @@ def _joined(prepared: list[BatchFeature | CGDMERError]) -> tuple[Windows, list[i
     features = [one for one in prepared if not isinstance(one, CGDMERError)]
     windows = {
         name: torch.from_numpy(np.concatenate([one[name] for one in features]))
-        for name in ECGFeatureExtractor.model_input_names
+        for name in (*ECGFeatureExtractor.model_input_names, "window_weights")
         if features
     }
     counts = [len(one["record_index"]) for one in features]
@@ -176,33 +271,13 @@ def _one_by_one(
                 start = end
 
 
-@torch.no_grad()
-def _encode(model: ECGPreTrainedModel, prepared: Iterable[Windows | CGDMERError], most_windows: int) -> EncodedBatch:
-    """What the model makes of a batch of records, `most_windows` windows at a time."""
-    errors: list[CGDMERError | None] = []
-    counts: list[int] = []  # of windows, of each record that could be read
-    pooled = _Sums(model.base_model.config.hidden_size)
-    embeds = _Sums(model.config.projection_size) if model.takes_texts else None
-    for windows, record_index in _chunks(prepared, most_windows, errors, counts):
-        inputs = {name: tensor.to(model.device) for name, tensor in windows.items()}
-        inputs["ecg_values"] = inputs["ecg_values"].to(model.dtype)
-        outputs = model.base_model(**inputs)
-        pooled.add(record_index, outputs.pooler_output)
-        if embeds is not None:
-            embeds.add(record_index, model.project("ecg", outputs.pooler_output))
-    return EncodedBatch(errors, pooled.means(counts), None if embeds is None else embeds.means(counts))
-
-
 def _chunks(
-    prepared: Iterable[Windows | CGDMERError],
-    most_windows: int,
-    errors: list[CGDMERError | None],
-    counts: list[int],
+    prepared: Iterable[Windows | CGDMERError], most_windows: int, errors: list[CGDMERError | None]
 ) -> Iterator[tuple[Windows, torch.Tensor]]:
-    """The windows of all records, so many at a time, and of which readable record each is.
+    """The windows of all records, so many at a time, and of which record each is.
 
     Args:
-        errors, counts: are filled in on the way.
+        errors: is filled in on the way, with one for each record.
     """
     pieces: list[Windows] = []
     record_index: list[int] = []
@@ -215,34 +290,17 @@ def _chunks(
             end = min(count, start + most_windows - len(record_index))
             # Copied: what comes from another process holds a file handle of this one.
             pieces.append({name: tensor[start:end].clone() for name, tensor in one.items()})
-            record_index += [len(counts)] * (end - start)
+            record_index += [len(errors) - 1] * (end - start)
             if len(record_index) == most_windows:
                 yield _together(pieces), torch.tensor(record_index)
                 pieces, record_index = [], []
             start = end
-        counts.append(count)
     if pieces:
         yield _together(pieces), torch.tensor(record_index)
 
 
 def _together(pieces: list[Windows]) -> Windows:
     return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
-class _Sums:
-    """Of the features of each record's windows."""
-
-    def __init__(self, width: int):
-        self._sums = torch.zeros(0, width)
-
-    def add(self, record_index: torch.Tensor, features: torch.Tensor) -> None:
-        """Windows with the records that they belong to, whose order is that of their numbers."""
-        missing = int(record_index[-1]) + 1 - len(self._sums)
-        self._sums = torch.cat([self._sums, torch.zeros(missing, self._sums.shape[1])])
-        self._sums.index_add_(0, record_index, features.float().cpu())
-
-    def means(self, counts: list[int]) -> torch.Tensor:
-        return self._sums / torch.tensor(counts)[:, None] if counts else self._sums
 
 
 @torch.no_grad()

@@ -77,8 +77,8 @@ def export_onnx(
     Its input `ecg_values` (batch, leads, samples) is a whole window of the feature extractor, without padding, the
     rows of the file's leads. Its outputs are `scores` (batch, labels), each label by itself as the pipeline
     `zero-shot-ecg-classification` has them, `logits`, whose sigmoid they are (of a long recording the pipeline
-    averages the windows' logits), and `embeddings` (batch, width), unit vectors. Its metadata say what the rows,
-    columns and preprocessing are: `leads`, `recorded_leads`, `labels`, `sampling_rate`, `num_samples`,
+    averages the windows' logits by `window_weights`), and `embeddings` (batch, width), unit vectors. Its metadata say
+    what the rows, columns and preprocessing are: `leads`, `recorded_leads`, `labels`, `sampling_rate`, `num_samples`,
     `preprocessing` (the feature extractor's JSON), `cgdmer` (version) and `note`.
 
     Args:

@@ -32,8 +32,8 @@ def nearest(candidates: np.ndarray, query: np.ndarray, top: int = TOP) -> tuple[
     """The candidates most similar to a query, best first; of equal ones the first in the list first.
 
     Args:
-        candidates: (n, width) unit vectors.
-        query: (width,) unit vector.
+        candidates: (n, width) unit vectors; of records, `RecordFeatures.embeds`.
+        query: (width,) likewise.
         top: how many, 1 or more; all where there are fewer.
 
     Returns:
@@ -86,7 +86,7 @@ def search_reports(
     """ECG to report: of the distinct reports of a dataset those nearest to a record, best first.
 
     Args:
-        record: any recording; a long one is averaged over its windows.
+        record: any recording; of a long one, cosines are averaged over its windows.
         cache: of the reports' embeddings; None keeps nothing.
 
     Returns:

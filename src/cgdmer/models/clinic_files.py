@@ -10,10 +10,16 @@ import numpy as np
 from .ecg_record import ECGRecord
 from .errors import ECGInputError, RecordFileError
 from .leads import known_spelling, refuse_places_on_the_scalp
-from .wfdb_header import HIGHEST_RATE, LONGEST_SECONDS, LOWEST_RATE, MOST_LEADS, open_record_file
-
-MILLIVOLTS_PER_UNIT = {"V": 1e3, "mV": 1.0, "uV": 1e-3, "\u00b5V": 1e-3, "\u03bcV": 1e-3, "nV": 1e-6}
-MOST_VALUES = 2**29  # of all leads together, as in reading_wfdb
+from .units import (
+    HIGHEST_RATE,
+    LONGEST_FILE_SECONDS,
+    LOWEST_RATE,
+    MILLIVOLTS_PER_UNIT,
+    MOST_LEADS,
+    MOST_VALUES,
+    UNITS_OF_CLINIC_FILES,
+)
+from .wfdb_header import open_record_file
 
 # A scale or an offset beyond these bounds (millivolts) makes values that float32 cannot hold.
 _SMALLEST_SCALE, _LARGEST_SCALE, _LARGEST_OFFSET = 1e-12, 1e9, 1e9
@@ -62,7 +68,7 @@ def in_millivolts(where: str, what: str, value: float, unit: str | None) -> floa
         raise RecordFileError(
             f"{where}: the unit of the {what} is missing. It is not guessed: export the recording with it."
         )
-    if unit.strip() not in MILLIVOLTS_PER_UNIT:
+    if unit.strip() not in UNITS_OF_CLINIC_FILES:
         raise RecordFileError(
             f"{where}: the unit of the {what} is {shown(unit)}, which is not one of V, mV, uV and nV. Name the leads "
             "to use where other channels are no ECG (read_record(path, leads=[...]), --leads)."
@@ -88,7 +94,7 @@ def check_size(where: str, num_leads: int, num_samples: int, sampling_rate: floa
         )
     for what, value, most in (
         ("leads", num_leads, MOST_LEADS),
-        ("samples a lead", num_samples, LONGEST_SECONDS * sampling_rate),
+        ("samples a lead", num_samples, LONGEST_FILE_SECONDS * sampling_rate),
         ("samples of all leads together", num_leads * num_samples, MOST_VALUES),
     ):
         if not 1 <= value <= most:

@@ -7,22 +7,31 @@ It travels with the weights, so that the preprocessing of a model is never a mat
 import statistics
 import warnings
 from collections.abc import Sequence
-from fractions import Fraction
+from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy import signal as scipy_signal
 from transformers import BatchFeature, FeatureExtractionMixin
 
 from .ecg_record import ECGRecord, is_record
 from .errors import ConfigurationError, ECGInputError, ECGInputWarning
 from .leads import STANDARD_LEADS, contradiction, derive_limb_leads, recorded_span, standard_lead_names
+from .resampling import resample
+from .units import (
+    HIGHEST_RATE,
+    LONGEST_SECONDS,
+    LONGEST_WINDOW,
+    LOWEST_RATE,
+    MILLIVOLTS_PER_UNIT,
+    MOST_SAMPLES,
+    UNITS_OF_ARRAYS,
+)
+from .windows import cut_windows
 
 NORMALIZATIONS = ("fixed", "centered", "minmax_record", "zscore_lead", "zscore_record")
 KEEP_AMPLITUDE = ("fixed", "centered")  # a difference of 1.0 is one of `fixed_millivolts`
 FILTERS = ("none", "lowpass_40hz", "bandpass_0.67_40hz")
-MILLIVOLTS_PER_UNIT = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "μV": 1e-3, "V": 1e3}
 
 # What transformers itself writes into, or reads from, the file that an extractor is saved in.
 _KEYS_OF_TRANSFORMERS = {
@@ -33,15 +42,11 @@ _KEYS_OF_TRANSFORMERS = {
     "transformers_version",
 }
 
-LOWEST_RATE, HIGHEST_RATE = 50.0, 10_000.0
 # Median over leads of the peak-to-peak amplitude: 0.17 to 11.3 mV in 4,700 real recordings of six corpora.
 LOWEST_PEAK_TO_PEAK_MV, HIGHEST_PEAK_TO_PEAK_MV = 0.005, 50.0
 LARGEST_CONTRADICTION = 0.2  # of `leads.contradiction`, beyond which a warning says so
 # A single broken lead may be anything that 32 bits at a low gain hold; beyond, float32 would overflow on the way.
 HIGHEST_VALUE_MV = 1e9
-# What is taken at once: a day, at 1,000 Hz; some 30 GB of memory on the way, however few leads there are.
-LONGEST_SECONDS, MOST_SAMPLES = 86_400.0, 86_400_000
-_LONGEST_WINDOW = 2**22  # samples; two hours at 500 Hz, 200 MB
 
 
 class ECGFeatureExtractor(FeatureExtractionMixin):
@@ -87,26 +92,6 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         unknown = [key for key in kwargs if key not in _KEYS_OF_TRANSFORMERS and not key.startswith("_")]
         if unknown:
             raise ConfigurationError(f"ECGFeatureExtractor has no option {unknown[0]!r}.")
-        if normalization not in NORMALIZATIONS:
-            choices = ", ".join(NORMALIZATIONS)
-            raise ConfigurationError(f"normalization is {normalization!r}; expected one of {choices}")
-        if filter not in FILTERS:
-            raise ConfigurationError(f"filter is {filter!r}; expected one of {', '.join(FILTERS)}")
-        # The numbers come from a file of the model's folder: without bounds it could ask for any amount of memory.
-        for name, value, lowest, highest in (
-            ("sampling_rate", sampling_rate, 1, HIGHEST_RATE),
-            ("num_samples", num_samples, 1, _LONGEST_WINDOW),
-            ("fixed_millivolts", fixed_millivolts, 1e-6, 1e6),
-            ("longest_gap_seconds", longest_gap_seconds, 0, LONGEST_SECONDS),
-            ("shortest_seconds", shortest_seconds, 0, LONGEST_SECONDS),
-        ):
-            if not isinstance(value, Real) or not lowest <= value <= highest:
-                raise ConfigurationError(
-                    f"{name} is {_shown(value)}; expected a number from {lowest:g} to {highest:g}"
-                )
-        whole = isinstance(patch_length, Integral) and isinstance(num_samples, Integral)
-        if not whole or patch_length < 1 or num_samples % patch_length:
-            raise ConfigurationError(f"patch_length ({_shown(patch_length)}) must divide num_samples ({num_samples})")
         self.sampling_rate = sampling_rate
         self.num_samples = num_samples
         self.patch_length = patch_length
@@ -116,6 +101,29 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         self.derive_limb_leads = derive_limb_leads
         self.longest_gap_seconds = longest_gap_seconds
         self.shortest_seconds = shortest_seconds
+        self._check_options()
+
+    def _check_options(self) -> None:
+        if self.normalization not in NORMALIZATIONS:
+            choices = ", ".join(NORMALIZATIONS)
+            raise ConfigurationError(f"normalization is {self.normalization!r}; expected one of {choices}")
+        if self.filter not in FILTERS:
+            raise ConfigurationError(f"filter is {self.filter!r}; expected one of {', '.join(FILTERS)}")
+        # The numbers come from a file of the model's folder: without bounds it could ask for any amount of memory.
+        for name, value, lowest, highest in (
+            ("sampling_rate", self.sampling_rate, 1, HIGHEST_RATE),
+            ("num_samples", self.num_samples, 1, LONGEST_WINDOW),
+            ("fixed_millivolts", self.fixed_millivolts, 1e-6, 1e6),
+            ("longest_gap_seconds", self.longest_gap_seconds, 0, LONGEST_SECONDS),
+            ("shortest_seconds", self.shortest_seconds, 0, LONGEST_SECONDS),
+        ):
+            if not isinstance(value, Real) or not lowest <= value <= highest:
+                raise ConfigurationError(
+                    f"{name} is {_shown(value)}; expected a number from {lowest:g} to {highest:g}"
+                )
+        patch, window = self.patch_length, self.num_samples
+        if not (isinstance(patch, Integral) and isinstance(window, Integral)) or patch < 1 or window % patch:
+            raise ConfigurationError(f"patch_length ({_shown(patch)}) must divide num_samples ({window})")
 
     def __call__(
         self,
@@ -137,38 +145,33 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             unit (`str`): `"mV"`, `"uV"`, `"V"`, or `"adu"` for the converter's integers, which needs `gain`.
             gain (`float`): converter units a millivolt, for `unit="adu"`; one number, or one a lead.
             windows (`bool`): cut a recording longer than the model's window in several windows (the last one ends
-                with the recording) instead of taking its beginning. `record_index` then says whose each row is.
+                with the recording) instead of taking its beginning.
             return_tensors (`str`): `"pt"` or `"np"`.
 
         Returns:
             `ecg_values` (rows, 12, num_samples) float32; `lead_mask` (rows, 12) and `patch_mask` (rows, patches),
-            int64, 1 where there is signal; with `windows`, `record_index` (rows,).
+            int64, 1 where there is signal. With `windows`, `record_index` (rows,) int64 says whose each row is, and
+            `window_weights` (rows,) float32 how much it counts in a mean over the recording: see `cut_windows`.
 
         Raises:
             ECGInputError: something is missing, contradictory or not physiological. The message says what to do.
         """
         recordings = self._as_list(ecg)
-        values, lead_masks, patch_masks, record_index = [], [], [], []
+        count = len(recordings)
+        rows: list[dict[str, Any]] = []
         for number, recording in enumerate(recordings):
             try:
-                signal_mv, rate, names = self._in_millivolts(
+                signal_LT, present_L = self._model_signal(
                     recording,
-                    _for_record(sampling_rate, number, len(recordings), "sampling_rate"),
-                    _names_for_record(lead_names, number, len(recordings)),
-                    _for_record(unit, number, len(recordings), "unit"),
+                    _for_record(sampling_rate, number, count, "sampling_rate"),
+                    _names_for_record(lead_names, number, count),
+                    _for_record(unit, number, count, "unit"),
                     gain,
                 )
-                signal_LT, present_L = self._twelve_leads(signal_mv, rate, names)
-                signal_LT = self._resample(self._filtered(signal_LT, rate), rate)
-                if signal_LT.shape[1] < self.patch_length:
-                    raise ECGInputError(
-                        f"the recording lasts {signal_LT.shape[1] / self.sampling_rate:.2f} s, less than one patch of "
-                        f"the model ({self.patch_length / self.sampling_rate:g} s)."
-                    )
             except ECGInputError as error:
-                if len(recordings) == 1:
+                if count == 1:
                     raise
-                raise ECGInputError(f"recording {number} of {len(recordings)}: {error}") from error
+                raise ECGInputError(f"recording {number} of {count}: {error}") from error
             if not windows and signal_LT.shape[1] >= self.num_samples + self.patch_length:
                 warnings.warn(
                     f"the recording lasts {signal_LT.shape[1] / self.sampling_rate:.1f} s: its first "
@@ -176,19 +179,13 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                     ECGInputWarning,
                     stacklevel=2,
                 )
-            for start in self._window_starts(signal_LT.shape[1], windows):
-                window_LT, patch_mask = self._window(signal_LT[:, start : start + self.num_samples], present_L)
-                values.append(window_LT)
-                lead_masks.append(present_L)
-                patch_masks.append(patch_mask)
-                record_index.append(number)
-        batch = {
-            "ecg_values": np.stack(values),
-            "lead_mask": np.stack(lead_masks).astype(np.int64),
-            "patch_mask": np.stack(patch_masks).astype(np.int64),
-        }
-        if windows:
-            batch["record_index"] = np.array(record_index)
+            cut = zip(*cut_windows(signal_LT.shape[1], self.num_samples), strict=True)
+            for start, weight in cut if windows else islice(cut, 1):
+                row = self._window(signal_LT[:, start : start + self.num_samples], present_L)
+                rows.append({**row, "record_index": number, "window_weights": weight})
+        batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        if not windows:
+            del batch["record_index"], batch["window_weights"]
         return BatchFeature(batch, tensor_type=return_tensors)
 
     def twelve_leads(self, record: "ECGRecord") -> tuple[np.ndarray, np.ndarray]:
@@ -205,6 +202,18 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         return self._twelve_leads(*self._in_millivolts(record, None, None, None, None))
 
     # The steps, in the order in which they run.
+
+    def _model_signal(self, recording, rate, names, unit, gain) -> tuple[np.ndarray, np.ndarray]:
+        """(12, time) millivolts at the model's rate, and which leads are there."""
+        signal_mv, rate, names = self._in_millivolts(recording, rate, names, unit, gain)
+        signal_LT, present_L = self._twelve_leads(signal_mv, rate, names)
+        signal_LT = resample(self._filtered(signal_LT, rate), rate, self.sampling_rate)
+        if signal_LT.shape[1] < self.patch_length:
+            raise ECGInputError(
+                f"the recording lasts {signal_LT.shape[1] / self.sampling_rate:.2f} s, less than one patch of the "
+                f"model ({self.patch_length / self.sampling_rate:g} s)."
+            )
+        return signal_LT, present_L
 
     @staticmethod
     def _as_list(ecg) -> list:
@@ -255,7 +264,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             )
         if unit is None:
             raise ECGInputError('unit is missing. Pass "mV", "uV", "V", or "adu" together with gain.')
-        if not isinstance(unit, str) or (unit != "adu" and unit not in MILLIVOLTS_PER_UNIT):
+        if not isinstance(unit, str) or unit not in ("adu", *UNITS_OF_ARRAYS):
             raise ECGInputError(f'unit is {_shown(unit)}; expected "mV", "uV", "V" or "adu".')
         try:
             names = standard_lead_names(list(names))
@@ -392,36 +401,23 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         kind, edges = (
             ("bandpass", [lower, upper]) if lower and upper else (("highpass", lower) if lower else ("lowpass", upper))
         )
-        sections = scipy_signal.butter(5, edges, btype=kind, fs=rate, output="sos")
-        return scipy_signal.sosfiltfilt(sections, signal_LT, axis=-1)
+        from scipy.signal import butter, sosfiltfilt  # takes half a second to import
 
-    def _resample(self, signal_LT: np.ndarray, rate: float) -> np.ndarray:
-        if rate == self.sampling_rate:
-            return signal_LT
-        ratio = (Fraction(self.sampling_rate) / Fraction(str(rate))).limit_denominator(1000)
-        if ratio == 1:
-            return signal_LT
-        # Padding with the edge value: zeros would ring wherever the baseline is not at zero.
-        return scipy_signal.resample_poly(signal_LT, ratio.numerator, ratio.denominator, axis=-1, padtype="edge")
+        sections = butter(5, edges, btype=kind, fs=rate, output="sos")
+        return sosfiltfilt(sections, signal_LT, axis=-1)
 
-    def _window_starts(self, length: int, windows: bool) -> list[int]:
-        if not windows or length <= self.num_samples:
-            return [0]
-        starts = list(range(0, length - self.num_samples + 1, self.num_samples))
-        if starts[-1] + self.num_samples < length:
-            starts.append(length - self.num_samples)
-        return starts
-
-    def _window(self, signal_LT: np.ndarray, present_L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _window(self, signal_LT: np.ndarray, present_L: np.ndarray) -> dict[str, np.ndarray]:
         """Normalise and pad one window; a patch counts as present when the recording fills all of it."""
         length = signal_LT.shape[1]
-        normalized = self._normalized(signal_LT, present_L)
         window_LT = np.zeros((len(STANDARD_LEADS), self.num_samples), dtype=np.float32)
-        window_LT[:, :length] = normalized
+        window_LT[:, :length] = self._normalized(signal_LT, present_L)
         window_LT[~present_L] = 0.0
-        patch_mask = np.zeros(self.num_samples // self.patch_length, dtype=bool)
-        patch_mask[: length // self.patch_length] = True
-        return window_LT, patch_mask
+        patches = np.arange(self.num_samples // self.patch_length)
+        return {
+            "ecg_values": window_LT,
+            "lead_mask": present_L.astype(np.int64),
+            "patch_mask": (patches < length // self.patch_length).astype(np.int64),
+        }
 
     def _normalized(self, signal_LT: np.ndarray, present_L: np.ndarray) -> np.ndarray:
         if self.normalization == "fixed":

@@ -72,23 +72,25 @@ class ECGPipeline(ChunkPipeline):
         elif not hasattr(recording, "__array__") or np.ndim(recording) != 2:
             raise ECGInputError(f"cannot read a recording from {_kind(recording)}. {_RECORDING_HELP}")
         batch = self._extractor()(recording, windows=True, return_tensors="pt", **signal_arguments)
-        names = ("ecg_values", "lead_mask", "patch_mask")
+        names = ("ecg_values", "lead_mask", "patch_mask", "window_weights")
         count = len(batch["ecg_values"])
         for row in range(count):
             yield {**{name: batch[name][row : row + 1] for name in names}, "is_last": row == count - 1}
 
     def _forward(self, model_inputs, **forward_parameters):
-        is_last = model_inputs.pop("is_last")
+        kept = {name: model_inputs.pop(name) for name in ("is_last", "window_weights")}
         model_inputs["ecg_values"] = model_inputs["ecg_values"].to(self.model.dtype)
-        return {"is_last": is_last, "logits": self.model_logits(model_inputs, **forward_parameters)}
+        return {**kept, "logits": self.model_logits(model_inputs, **forward_parameters)}
 
     def model_logits(self, model_inputs: dict[str, torch.Tensor], **forward_parameters: Any) -> torch.Tensor:
         raise NotImplementedError
 
     @staticmethod
     def mean_logits(model_outputs: list[dict[str, Any]]) -> torch.Tensor:
-        """Average over the windows of one recording: (labels,)."""
-        return torch.cat([outputs["logits"].float() for outputs in model_outputs]).mean(dim=0)
+        """Average over the windows of one recording, in which each moment counts once: (labels,)."""
+        logits = torch.cat([outputs["logits"].float() for outputs in model_outputs])
+        weights = torch.cat([outputs["window_weights"] for outputs in model_outputs])
+        return (weights[:, None] * logits).sum(dim=0)
 
     @staticmethod
     def ranked(labels: list[str], scores: torch.Tensor) -> list[dict[str, Any]]:

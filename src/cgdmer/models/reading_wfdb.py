@@ -18,21 +18,11 @@ import numpy as np
 
 from .ecg_record import ECGRecord
 from .errors import ECGInputError, RecordFileError
-from .wfdb_header import (
-    FORMATS,
-    LOWEST_RATE,
-    WFDBHeader,
-    header_path_of,
-    open_record_file,
-    read_wfdb_header,
-)
+from .units import LOWEST_RATE, MOST_VALUES
+from .wfdb_header import FORMATS, WFDBHeader, header_path_of, open_record_file, read_wfdb_header
 
 # float32 holds integers up to 2**24: a sample minus its baseline must stay well below for the way back to be exact.
 _LARGEST_EXACT_BASELINE = 2**22
-
-# A day of twelve leads at 500 Hz, or half a day at 1,000 Hz: some 8 GB of memory while it is read. What is longer is
-# read in parts.
-_MOST_VALUES = 2**29
 
 
 def read_wfdb(
@@ -63,11 +53,11 @@ def read_wfdb(
     header_path = header_path_of(path)
     header = read_wfdb_header(header_path)
     first, last = _part(header, seconds)
-    if (last - first) * len(header.lead_names) > _MOST_VALUES:
-        longest = _MOST_VALUES / len(header.lead_names) / header.sampling_rate
+    if (last - first) * len(header.lead_names) > MOST_VALUES:
+        longest = MOST_VALUES / len(header.lead_names) / header.sampling_rate
         raise RecordFileError(
             f"{header_path}: {len(header.lead_names)} leads of {last - first} samples are more than the "
-            f"{_MOST_VALUES} values that are read at once. Read parts of at most {longest:.0f} s: "
+            f"{MOST_VALUES} values that are read at once. Read parts of at most {longest:.0f} s: "
             "read_wfdb(path, seconds=(0, 3600))."
         )
     try:

@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import RecordFileError
-
-LOWEST_RATE, HIGHEST_RATE = 50.0, 10_000.0  # Hz
-
-# How many of a header's units make one millivolt. "MV" is missing on purpose: it would be a megavolt.
-_UNITS_PER_MILLIVOLT = {"mV": 1.0, "mv": 1.0, "uV": 1e3, "uv": 1e3, "\u00b5V": 1e3, "\u03bcV": 1e3, "V": 1e-3}
+from .units import (
+    HIGHEST_RATE,
+    LONGEST_FILE_SECONDS,
+    LOWEST_RATE,
+    MILLIVOLTS_PER_UNIT,
+    MOST_LEADS,
+    UNITS_OF_WFDB,
+)
 
 # A gain beyond these bounds (units per mV) makes values that float32 cannot hold.
 _LOWEST_GAIN, _HIGHEST_GAIN = 1e-9, 1e12
-# Bounds on what a header may announce. Recorders worn on the skin run for two weeks and up to a month; maps of the
-# body surface, the recordings with the most electrodes, have up to about 250.
-LONGEST_SECONDS = 31 * 86_400.0
-MOST_LEADS = 256
 _MOST_HEADER_BYTES = 2**20  # the headers of real corpora have 200 to 3,000
 
 
@@ -237,11 +236,11 @@ def _parse_record_line(header_path: Path, line: str) -> tuple[float, int, int]:
             f"{header_path}: the number of signals is given as {num_leads}; at most {MOST_LEADS} are read. Correct "
             "the header, or divide the record."
         )
-    if num_samples > LONGEST_SECONDS * rate:
+    if num_samples > LONGEST_FILE_SECONDS * rate:
         raise RecordFileError(
             f"{header_path}: the number of samples is given as {num_samples}, which at {rate:g} Hz are "
-            f"{num_samples / rate / 86400:.4g} days; at most {LONGEST_SECONDS / 86400:g} days are read. Correct the "
-            "header, or divide the record."
+            f"{num_samples / rate / 86400:.4g} days; at most {LONGEST_FILE_SECONDS / 86400:g} days are read. Correct "
+            "the header, or divide the record."
         )
     return rate, num_samples, num_leads
 
@@ -335,11 +334,11 @@ def _parse_gain(where: str, field: str) -> tuple[float, int | None, str]:
     unit = match["unit"]
     if unit is None:
         raise RecordFileError(f"{where}: the unit of the gain {field!r} is missing. It is not guessed: write it in.")
-    if unit not in _UNITS_PER_MILLIVOLT:
+    if unit not in UNITS_OF_WFDB:
         raise RecordFileError(
             f"{where}: the unit {unit!r} is not one of mV, uV, \u00b5V and V. Correct it, or convert."
         )
-    gain = float(match["gain"]) * _UNITS_PER_MILLIVOLT[unit]
+    gain = float(match["gain"]) * (1 / MILLIVOLTS_PER_UNIT[unit])
     if not _LOWEST_GAIN <= gain <= _HIGHEST_GAIN:  # zero means "not known" to WFDB; below zero is upside down
         raise RecordFileError(
             f"{where}: the gain {field!r} must be above zero and within {_LOWEST_GAIN:g} to {_HIGHEST_GAIN:g} units "

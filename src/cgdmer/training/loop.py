@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, set_seed
 from tqdm.auto import tqdm
-from transformers import get_scheduler
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import dataset_summary
@@ -25,7 +24,7 @@ from cgdmer.training.cached_gradients import backward_in_chunks
 from cgdmer.training.calibration import fit_score
 from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_beyond
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
-from cgdmer.training.optimization import FiniteSteps, adamw
+from cgdmer.training.optimization import FiniteSteps, adamw, schedule
 from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
 from cgdmer.training.setup import compile_ecg_layers, installed_trackers, model_and_processor
 from cgdmer.training.sharding import as_whole, keep_word_embeddings_whole, whole_model
@@ -97,13 +96,7 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
 
     steps_per_epoch = len(training) // options.gradient_accumulation_steps
     total_steps = options.max_train_steps or options.num_train_epochs * steps_per_epoch
-    # Accelerate advances the schedule once a process and step.
-    scheduler = get_scheduler(
-        options.lr_scheduler_type,
-        optimizer,
-        num_warmup_steps=options.num_warmup_steps * accelerator.num_processes,
-        num_training_steps=total_steps * accelerator.num_processes,
-    )
+    scheduler = schedule(accelerator, optimizer, options.lr_scheduler_type, total_steps, options.num_warmup_steps)
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
     keep_word_embeddings_whole(model)
     run = _Training(options, accelerator, model, processor, optimizer, scheduler, checkpoints, training, total_steps)

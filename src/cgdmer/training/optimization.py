@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optimizer, and steps left out because their gradients are no numbers."""
+"""The optimizer, its schedule, and steps left out because their gradients are no numbers."""
 
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import nn
+from transformers import get_scheduler
 
 from cgdmer.models.errors import TrainingError
 
@@ -23,6 +25,22 @@ def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.
             (decayed if weight.ndim > 1 and "embedding" not in name else others).append(weight)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
+def schedule(
+    accelerator: Accelerator, optimizer: torch.optim.Optimizer, kind: str, num_steps: int, num_warmup_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate by step, to be handed to `accelerator.prepare`.
+
+    Args:
+        kind: one of transformers'.
+        num_steps: of the optimizer, which all processes take together.
+        num_warmup_steps: in which the learning rate rises.
+    """
+    per_step = accelerator.num_processes  # Accelerate advances it so many times
+    return get_scheduler(
+        kind, optimizer, num_warmup_steps=num_warmup_steps * per_step, num_training_steps=num_steps * per_step
+    )
 
 
 class FiniteSteps:
@@ -64,8 +82,9 @@ class FiniteSteps:
         if self._longest > MOST_SKIPPED_IN_A_ROW:
             raise TrainingError(
                 f"{int(self._longest)} steps in a row had gradients that are not finite: training has diverged. "
-                "Start anew, or from an earlier checkpoint with --model, with a lower --learning_rate, "
-                "more --num_warmup_steps or a lower --max_grad_norm; with mixed_precision fp16, try bf16."
+                "Start anew, or from an earlier checkpoint with --model, with a lower --learning_rate (or, in "
+                "pretraining, more --num_warmup_steps or a lower --max_grad_norm); with mixed_precision fp16, try "
+                "bf16."
             )
         return int(self._skipped)
 

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One resampler behind the feature extractor, prepared datasets and robustness: each against its own call of SciPy."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy.signal import resample_poly
+
+from cgdmer.corpora.corpus import resampled
+from cgdmer.evaluation.robustness import lower_rate
+from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.models.resampling import resample, resampled_length
+
+RATES = [62.5, 100, 125, 250, 257.5, 300, 400, 500, 800, 1000]
+
+
+def some_record(rate: float) -> ECGRecord:
+    signal = np.random.default_rng(0).standard_normal((12, round(9.7 * rate))).astype(np.float32)
+    return ECGRecord(signal + 3, rate, STANDARD_LEADS)
+
+
+def polyphase(signal: np.ndarray, rate: float, new_rate: float, padding: str) -> np.ndarray:
+    ratio = Fraction(new_rate) / Fraction(rate)  # exact: these rates are halves
+    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype=padding)
+
+
+@pytest.mark.parametrize("new_rate", RATES)
+@pytest.mark.parametrize("rate", RATES)
+def test_every_user_gets_the_same_filter(rate, new_rate):
+    record = some_record(rate)
+    if rate == new_rate:
+        assert resample(record.signal, rate, new_rate) is record.signal
+        return
+    expected = polyphase(record.signal.astype(np.float64), rate, new_rate, "edge")
+    assert resampled_length(record.signal.shape[1], rate, new_rate) == expected.shape[1]
+    np.testing.assert_array_equal(resampled(record, new_rate).signal, expected.astype(np.float32))
+    extract = ECGFeatureExtractor(new_rate, 4 * expected.shape[1], 4, fixed_millivolts=1.0)
+    with pytest.warns(UserWarning, match="contradict"):
+        values = extract(record)["ecg_values"][0, :, : expected.shape[1]]
+    np.testing.assert_array_equal(values, expected.astype(np.float32))
+    if new_rate < rate:
+        zeros_around = polyphase(record.signal, rate, new_rate, "constant").astype(np.float32)
+        np.testing.assert_array_equal(lower_rate(record, new_rate).signal, zeros_around)

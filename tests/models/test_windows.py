@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows cover a recording, the last one ends with it, and weighted by what is new every sample counts once."""
+
+import numpy as np
+import pytest
+
+from cgdmer.models.windows import cut_windows
+
+
+@pytest.mark.parametrize("length", [1, 7, 9, 10, 11, 19, 20, 21, 37, 100, 104])
+def test_each_sample_counts_once(length):
+    starts, weights = cut_windows(length, 10)
+    first_seen_in = [next(row for row, start in enumerate(starts) if start <= at < start + 10) for at in range(length)]
+    counts = np.bincount(first_seen_in, minlength=len(starts))
+    np.testing.assert_allclose(weights, counts / length, rtol=1e-6)
+    assert starts.tolist() == [*range(0, max(length - 10, 0), 10), max(length - 10, 0)]
+    assert (starts.dtype, weights.dtype) == (np.int64, np.float32)
+
+
+@pytest.mark.parametrize("length", [1, 4999, 5000])
+def test_what_fits_in_one_window_has_exactly_the_weight_one(length):
+    starts, weights = cut_windows(length, 5000)
+    assert starts.tolist() == [0] and weights.tolist() == [1.0]
+
+
+def test_a_last_window_that_hardly_adds_anything_hardly_counts():
+    assert cut_windows(10_001, 5000)[1][-1] == pytest.approx(1 / 10_001)
