@@ -220,7 +220,7 @@ def test_a_resumed_run_and_earlier_weights(made, tmp_path):
     summary = json.loads((tmp_path / "run" / "training_summary.json").read_text())
     earlier = json.loads(json.dumps(summary))
     earlier["data"] |= {"source": {"title": "Another corpus", "licence": "ODbL"}, "train_records": None}
-    earlier["options"]["model_name_or_path"] = "lab/unheard-of"
+    earlier["options"]["model"] = "lab/unheard-of"
     summary |= {"resumed_at_step": 1, "earlier": earlier}
     (tmp_path / "run" / "training_summary.json").write_text(json.dumps(summary))
     text = fill_card(tmp_path / "run", REPOSITORY).text
@@ -279,22 +279,22 @@ def changed(results: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("task", "/tmp/x/evil", "task is '/tmp/x/evil'"),
         ("task", "../evil", "task is '../evil'"),
         ("task", "a\nb", "task is"),
-        ("task", 3, "task is of type int"),
-        ("measures", [], "measures is of type list"),
+        ("task", 3, "'task' expected str, got int"),
+        ("measures", [], "'measures' expected dict, got list"),
         ("measures", {}, "measures is empty"),
-        ("measures/zero-shot", None, "measures.zero-shot is of type NoneType"),
-        ("measures/zero-shot/records", True, "records is of type bool"),
+        ("measures/zero-shot", None, "'measures.zero-shot' expected dict, got NoneType"),
+        ("measures/zero-shot/records", True, "records' expected int, got bool"),
         ("measures/zero-shot/per_class", ABSENT, "lacks per_class"),
-        ("measures/zero-shot/macro_auroc", "0.9", "macro_auroc is of type str"),
+        ("measures/zero-shot/macro_auroc", "0.9", "macro_auroc' .*'0.9'"),
         ("measures/zero-shot/macro_auroc_interval", ABSENT, "lacks macro_auroc_interval"),
         ("measures/zero-shot/macro_auroc_interval", [0.5], "has not two ends"),
-        ("untrained", {"zero-shot": 1}, "untrained.zero-shot is of type int"),
-        ("splits", "test", "splits is of type str"),
+        ("untrained", {"zero-shot": 1}, "'untrained.zero-shot' expected dict, got int"),
+        ("splits", "test", "'splits' expected list, got str"),
         ("overlap", {"records": 1}, "overlap lacks patients"),
-        ("groups", {"sex": [{}]}, r"groups.sex\[0\] lacks name"),
+        ("groups", {"sex": [{}]}, "groups.name' expected str"),
         ("groups", {"sex": [{"name": "women"}]}, "no measures"),
         ("robustness/leads/0/zero-shot", {}, "lacks records"),
-        ("calibration/bins", [1], r"bins\[0\] is of type int"),
+        ("calibration/bins", [1], r"bins\[0\]' expected dict, got int"),
         ("command", "cgdmer 'evaluate", "closing quotation"),
     ],
 )
@@ -324,7 +324,7 @@ def test_results_without_any_group(made, results):
     ("text", "words"),
     [
         ("{}", "lacks data"),
-        ("[]", "type list"),
+        ("[]", "'it' expected dict, got list"),
         ('{"data": null}', "lacks"),
         ("[" * 10**5, "nested too deeply"),
         ('{"earlier":' * 500 + "null" + "}" * 500, "nested too deeply"),
@@ -343,12 +343,12 @@ def test_a_summary_of_training_that_is_none(made, tmp_path, text, words):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("data", None, "data is of type NoneType"),
-        ("data/source", {"title": 3}, "data.source.title is of type int"),
+        ("data", None, "'data' expected dict, got NoneType"),
+        ("data/source", {"title": 3}, "'data.source.title' expected str, got int"),
         ("data/train_records", ABSENT, "lacks train_records"),
-        ("options/text_source", "dreams", "expected a text like report"),
-        ("seconds", "long", "seconds is of type str"),
-        ("versions", {"torch": 2}, "versions.torch is of type int"),
+        ("options/text_source", "dreams", "'report', 'statements'"),
+        ("seconds", "long", "'seconds' expected float, got str"),
+        ("versions", {"torch": 2}, "'versions.torch' expected str, got int"),
         ("command", "finetune", "options lacks labels"),
         ("earlier", {}, "earlier lacks data"),
     ],

@@ -367,8 +367,7 @@ class _Training:
             self.accelerator.end_training()
         return {**self.last_validation, "steps": self.step, **speed}
 
-    def _summary(self, validation: PairDataset) -> dict[str, Any]:
-        """See `run_summary`; the seconds are those of training alone since the step `resumed_at_step`."""
+    def _summary(self, validation: PairDataset) -> run_summary.TrainingSummary:
         options, accelerator = self.options, self.accelerator
         batch = options.per_device_train_batch_size * accelerator.num_processes * options.gradient_accumulation_steps
         summary = dataset_summary(options.dataset)
