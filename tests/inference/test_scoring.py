@@ -368,13 +368,16 @@ def begun(target: Path, *counts: int) -> Path:
 
 
 HOLDING_RUN = """
-import sys, time
+import multiprocessing, sys, time
 from pathlib import Path
 import pyarrow as pa
 from cgdmer.inference.growing_table import GrowingTable
 
 schema = pa.schema([("record_id", pa.string()), ("score", pa.float32()), ("error", pa.string())])
 with GrowingTable(Path(sys.argv[1]), schema, {"labels": ["a"]}):
+    reader = multiprocessing.get_context("fork").Process(target=len, args=([],))
+    reader.start()
+    reader.join()  # it had the lock too, and does not take it along
     print("at work", flush=True)
     time.sleep(3600)
 """

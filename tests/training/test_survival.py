@@ -70,7 +70,7 @@ def run(
         watched(os, "replace")
         watched(checkpoints.shutil, "rmtree")
         for name in ("_losses", "_log"):
-            watched(loop._Run, name)
+            watched(loop._Training, name)
         main(arguments)
 
 

@@ -205,11 +205,9 @@ def _run(
     skipped_of_part: dict[tuple[str, int], list[SkippedRecord]] = {}
     shards: dict[str, dict[int, str]] = {split: {} for split in SPLITS}
     tallies = {split: Tally() for split in SPLITS}
-    num_kept = 0
     with tqdm(total=total, desc=f"preparing {target.name}", unit=" records", smoothing=0.05) as progress:
         for part, report, kept in _reports(job, _parts(rows, skipped_rows), pool, num_proc):
-            if kept:  # not counted as work done, else rate and remaining time would be wrong
-                num_kept += 1
+            if kept and not progress.disable:  # no work done, else rate and remaining time would be wrong
                 progress.initial += len(part.rows)
             skipped_of_part[part.split, part.number] = [SkippedRecord(*record) for record in report["skipped"]]
             shards[part.split][part.number] = shard_name(part.number)

@@ -74,7 +74,7 @@ def _read(source: str | os.PathLike[str]) -> tuple[str, bytes]:
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise ConfigurationError(
             f"{os.fspath(source)!r} is neither a set of prompts nor a file that can be read ({error}). "
-            f"Expected one of {', '.join(PROMPT_SETS)}, or the path of a JSON file, {_FORMS}."
+            f"Choose one of {', '.join(PROMPT_SETS)}, or give the path of a JSON file. Expected {_FORMS}."
         ) from error
 
 
