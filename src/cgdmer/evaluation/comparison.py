@@ -21,7 +21,7 @@ from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.report import aligned
 from cgdmer.evaluation.results import Comparison
 from cgdmer.evaluation.statistics import paired_difference
-from cgdmer.files.reading import read_json_object
+from cgdmer.files.reading import failing_as, read_json_object
 from cgdmer.models.errors import CorpusError
 
 SCORES, RESULTS = "scores.parquet", "results.json"
@@ -130,7 +130,8 @@ class _Scored:
 def _read(folder: str | os.PathLike[str]) -> _Scored:
     where = Path(folder)
     try:
-        results = read_json_object(where / RESULTS)
+        with failing_as(CorpusError, where / RESULTS, "Evaluate again."):
+            results = read_json_object(where / RESULTS)
         # A Parquet file of kilobytes can unfold to terabytes; its footer says how large it gets.
         footer = pa.parquet.read_metadata(where / SCORES)
         size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
@@ -139,7 +140,7 @@ def _read(folder: str | os.PathLike[str]) -> _Scored:
         table = pa.parquet.read_table(where / SCORES)
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
         missing = [name for name in _HOW if name not in results] + [c for c in _FIRST_COLUMNS if c not in columns]
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (CorpusError, OSError, ValueError, pa.ArrowException) as error:
         raise CorpusError(
             f"{where} holds no evaluation that can be compared ({error}). Name the folder of one task that "
             "`cgdmer evaluate --output_dir` wrote."

@@ -18,6 +18,7 @@ import numpy as np
 from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.evaluation.figures import METRIC_NAMES
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES
+from cgdmer.files.writing import write_text
 
 IN_DOMAIN = "In-domain: the model was pretrained on other records of the corpus it is tested on."
 INTERVALS = (
@@ -193,7 +194,7 @@ def write_results_json(path: str | os.PathLike[str], results: Any) -> None:
         ValueError: a number is infinite, which JSON cannot say.
     """
     text = json.dumps(without_nan(results), indent=2, ensure_ascii=False, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write_text(Path(path), text + "\n")
 
 
 def without_nan(value: Any) -> Any:

@@ -16,6 +16,7 @@ from transformers import get_scheduler
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import dataset_summary
+from cgdmer.files.writing import write_json
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import Marker, options_marked
 from cgdmer.presets import model_source
@@ -175,7 +176,7 @@ class _Training:
         options, accelerator = self.options, self.accelerator
         if accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "training_arguments.json").write_text(json.dumps(asdict(options), indent=2) + "\n")
+            write_json(self.folder / "training_arguments.json", asdict(options))
             if self.step == 0:
                 (self.folder / "metrics.jsonl").unlink(missing_ok=True)
                 self.watcher.start_anew()
