@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -160,7 +161,7 @@ def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeyp
     assert [path.name for path in sorted(partial.glob("*.parquet"))] == ["000000000000.parquet"]
     run_killed_at(monkeypatch, "flush", 2, dataset_folder, output, LABELS, **arguments)
     before = (partial / "000000000000.parquet").stat().st_mtime_ns
-    (partial / "000000000008.77.tmp").write_bytes(b"PAR1 half of a part")
+    (partial / ".000000000008.parquet.77.0.part").write_bytes(b"PAR1 half of a part")
     run_killed_at(monkeypatch, "finish", 1, dataset_folder, output, LABELS, **arguments)
     assert (partial / "000000000000.parquet").stat().st_mtime_ns == before  # its records were not read again
     assert not output.exists()
@@ -369,13 +370,16 @@ def begun(target: Path, *counts: int) -> Path:
 
 
 HOLDING_RUN = """
-import sys, time
+import multiprocessing, sys, time
 from pathlib import Path
 import pyarrow as pa
 from cgdmer.inference.growing_table import GrowingTable
 
 schema = pa.schema([("record_id", pa.string()), ("score", pa.float32()), ("error", pa.string())])
 with GrowingTable(Path(sys.argv[1]), schema, {"labels": ["a"]}):
+    reader = multiprocessing.get_context("fork").Process(target=len, args=([],))
+    reader.start()
+    reader.join()  # it had the lock too, and does not take it along
     print("at work", flush=True)
     time.sleep(3600)
 """
@@ -462,18 +466,19 @@ def test_wherever_a_part_is_damaged_it_is_made_again(tmp_path):
 def test_what_is_renamed_is_on_the_disk_before(tmp_path, monkeypatch):
     """The order of the system's calls; that it survives a power failure cannot be tried here."""
     calls = []
-    synced, replaced = os.fsync, Path.replace
+    synced, replaced = os.fsync, os.replace
     monkeypatch.setattr(
         os, "fsync", lambda number: calls.append(os.readlink(f"/proc/self/fd/{number}")) or synced(number)
     )
-    monkeypatch.setattr(Path, "replace", lambda path, to: calls.append("rename") or replaced(path, to))
+    monkeypatch.setattr(os, "replace", lambda path, to: calls.append("rename") or replaced(path, to))
     with GrowingTable(tmp_path / "out.parquet", SCHEMA, {"labels": ["a"]}) as table:
         table.append(some_rows(0, 3))
         table.finish(3)
-    names = [Path(call).name for call in calls]
+    names = [re.sub(rf"\.{os.getpid()}\.[0-9a-f]+\.part$", "", Path(call).name) for call in calls]
     folder = "out.parquet.partial"
-    job, part = ["job.tmp", "rename", folder], [f"000000000000.{os.getpid()}.tmp", "rename", folder]
-    assert names == [*job, *part, "whole.tmp", "rename", tmp_path.name]
+    job, part = [".job.json", "rename", folder], [".000000000000.parquet", "rename", folder]
+    assert names == [*job, *part, ".out.parquet", "rename", tmp_path.name]
+    assert Path(calls[-3]).parent.name == folder  # where the next run removes it
 
 
 def test_names_that_are_not_utf8_are_rows_too(folder, tmp_path, monkeypatch):
@@ -497,7 +502,7 @@ def test_a_file_of_labels_has_a_bound(tmp_path):
     path.write_text("".join(f"{number:06d}\n" for number in range(142_857)))  # 999,999 bytes
     assert len(read_labels(path)) == 142_857
     path.write_text("".join(f"{number:06d}\n" for number in range(142_858)))
-    with pytest.raises(ECGInputError, match=r"labels\.txt is larger than 1,000,000 bytes"):
+    with pytest.raises(ECGInputError, match=r"labels\.txt cannot be read: it is larger than 1,000,000 bytes"):
         read_labels(path)
 
 

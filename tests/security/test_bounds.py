@@ -12,7 +12,8 @@ import pytest
 
 from cgdmer.corpora.register import CORPORA
 from cgdmer.evaluation.comparison import compare
-from cgdmer.files.tables import read_json_object, read_table, read_text, table_columns
+from cgdmer.files.reading import failing_as, read_json_object
+from cgdmer.files.tables import read_list, read_table, table_columns
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.reading_aecg import _DIGITS
 
@@ -33,6 +34,11 @@ def all_rows(path: Path) -> list[dict[str, str]]:
     return list(read_table(path, ("a",)))
 
 
+def json_object(path: Path) -> dict:
+    with failing_as(CorpusError, path, "Prepare anew."):
+        return read_json_object(path)
+
+
 def write(folder: Path, content: str, size: int | None = None) -> Path:
     """A file; `size` makes it larger by a hole on the disk."""
     path = folder / "table.csv"
@@ -44,7 +50,7 @@ def write(folder: Path, content: str, size: int | None = None) -> Path:
 
 @pytest.mark.parametrize("read", [all_rows, lambda path: table_columns(path, "")])
 def test_tables_that_are_too_large(tmp_path, read):
-    refused(read, write(tmp_path, "a,b\n1,2\n", size=2**33), f"{2**33} bytes", f"at most {2**30}")
+    refused(read, write(tmp_path, "a,b\n1,2\n", size=2**33), f"larger than {2**30:,} bytes")
     refused(read, write(tmp_path, ",".join(f"c{column}" for column in range(10_000))), "10000 fields")
     refused(read, write(tmp_path, "a" + ",b" * 10**6), "1048576 characters")
     refused(read, write(tmp_path, "", size=2**29), "1048576 characters")
@@ -63,21 +69,21 @@ def test_ptb_xls_table_is_held_and_so_has_a_lower_bound(tmp_path):
     path = tmp_path / "ptbxl_database.csv"
     path.write_text("ecg_id\n")
     os.truncate(path, 2**28)
-    refused(lambda _: CORPORA["ptb-xl"].rows(tmp_path, {"sampling_rate": 100}), path, f"at most {2**27}")
+    refused(lambda _: CORPORA["ptb-xl"].rows(tmp_path, {"sampling_rate": 100}), path, f"larger than {2**27:,} bytes")
 
 
 def test_lists_and_json_that_are_too_large(tmp_path):
     path = write(tmp_path, "name\n", size=2**34)
-    refused(read_text, path, f"{2**34} bytes")
-    refused(lambda path: read_json_object(path, "Prepare anew."), path, f"{2**34} bytes", "Prepare anew.")
+    refused(read_list, path, f"larger than {2**28:,} bytes")
+    refused(json_object, path, f"larger than {2**24:,} bytes", "Prepare anew.")
     for content in ("[" * 10**5, "[]", "{", "\0"):
-        refused(lambda path: read_json_object(path, ""), write(tmp_path, content), "is damaged")
+        refused(json_object, write(tmp_path, content), "cannot be read", "Prepare anew.")
 
 
 def test_a_named_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "table.csv")
     refused(all_rows, tmp_path / "table.csv", "not a regular file")
-    refused(read_text, tmp_path / "table.csv", "not a regular file")
+    refused(read_list, tmp_path / "table.csv", "not a regular file")
 
 
 def test_scores_that_unfold_to_gigabytes(tmp_path):

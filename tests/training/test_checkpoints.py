@@ -106,7 +106,7 @@ def test_the_limit_keeps_the_last_by_step_and_leftovers_go(tmp_path):
     assert names(tmp_path) == ["notes.tmp", "step_12", "step_9"]
 
 
-@pytest.mark.parametrize("stage", ["_write_json", "save_model", "save_file", "_sha256", "sync", "os.replace"])
+@pytest.mark.parametrize("stage", ["write_json", "save_model", "save_file", "sha256_of_file", "sync", "os.replace"])
 def test_a_save_that_dies_at_any_stage_leaves_the_earlier_checkpoint(tmp_path, monkeypatch, stage):
     run = Run(tmp_path, total_limit=1)
     first = run.go(1).save()

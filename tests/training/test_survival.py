@@ -22,7 +22,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-SAVING = ("_write_json", "save_model", "save_file", "_sha256", "sync", "write_manifest")
+SAVING = ("write_json", "save_model", "save_file", "sha256_of_file", "sync", "write_manifest")
 # Started once, with everything imported; each run is a fork of it that has not computed anything yet.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["cgdmer.pretrain"])
@@ -58,7 +58,7 @@ def run(
                 if name == "_losses" and counts[name] == stop_at:
                     os.kill(os.getpid(), signal.SIGTERM)
                 if seen == die_at:
-                    if name == "_write_json":  # halfway through the file
+                    if name == "write_json":  # halfway through the file
                         args[0].write_text('{"step": 1')
                     os.kill(os.getpid(), signal.SIGKILL)
                 return original(*args, **kwargs)
@@ -70,7 +70,7 @@ def run(
         watched(os, "replace")
         watched(checkpoints.shutil, "rmtree")
         for name in ("_losses", "_log"):
-            watched(loop._Run, name)
+            watched(loop._Training, name)
         main(arguments)
 
 

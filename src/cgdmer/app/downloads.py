@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers that visitors may download, each in a folder of its own and for an hour."""
 
-import json
 import os
 import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from cgdmer.files.writing import write_json
 
 KEPT_SECONDS = 3600
 
@@ -20,7 +21,7 @@ def write_download(folder: str | os.PathLike[str], answer: dict[str, Any]) -> st
     """
     _remove_old(Path(folder))
     path = Path(tempfile.mkdtemp(dir=folder), "cgdmer.json")
-    path.write_text(json.dumps(answer, indent=2), encoding="utf-8")
+    write_json(path, answer)
     return str(path)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`cgdmer compare`: two evaluations of the same records, with a paired bootstrap."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ class Arguments:
     seed: int = option("of the bootstrap", 0)
 
 
-def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
+def run(arguments: Arguments, say: Callable[..., None]) -> Mapping[str, Any]:
     from cgdmer.evaluation.comparison import compare, comparison_table
 
     compared = compare(arguments.first, arguments.second, arguments.seed)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`cgdmer demo`: the whole story on simulated patients."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.files.writing import write_json
 from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.options import option
 
@@ -52,7 +52,7 @@ def run(arguments: Arguments, say: Callable[..., None] = print) -> dict[str, Any
         "training": training,
         "seconds": time.perf_counter() - started,
     }
-    (folder / "results.json").write_text(json.dumps(answer, indent=2) + "\n")
+    write_json(folder / "results.json", answer)
     say(f"Done in {answer['seconds']:.0f} s. Results and picture: {folder}/results.json, {folder}/ecg.png")
     return answer
 

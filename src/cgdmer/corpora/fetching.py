@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from cgdmer.corpora.corpus import CorpusRow, Download, path_inside
 from cgdmer.corpora.register import checked_options
-from cgdmer.files.tables import read_text
+from cgdmer.files.tables import read_list
 from cgdmer.models.errors import CorpusError
 
 _CONNECTIONS = 2
@@ -71,7 +71,7 @@ def _record_lists(fetcher: "_Fetcher", folder: Path, download: Download) -> Iter
     """The `RECORDS` of the database, which names folders, and that of each folder that belongs to the corpus."""
     fetcher.fetch_needed(["RECORDS"])
     yield "RECORDS"
-    for name in read_text(folder / "RECORDS").split():
+    for name in read_list(folder / "RECORDS"):
         if name.startswith(download.folder) and name.endswith("/"):
             yield f"{path_inside(name, 'RECORDS')}/RECORDS"
 

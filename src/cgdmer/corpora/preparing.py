@@ -34,7 +34,9 @@ from cgdmer.corpora.corpus import Corpus, CorpusRow, resampled
 from cgdmer.corpora.register import CORPORA, checked_options
 from cgdmer.data.storage import SPLITS, SkippedRecord, record_to_row
 from cgdmer.data.tally import Tally
-from cgdmer.data.writing import ShardWriter, check_target, complete_folder, shard_name
+from cgdmer.data.writing import check_target, complete_folder, open_shard, shard_name
+from cgdmer.files.reading import read_json_object
+from cgdmer.files.writing import TEMPORARY_SUFFIX, write_json
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.models.leads import recorded_span
@@ -154,7 +156,7 @@ def prepare_corpus(
             ) from error
         except KeyboardInterrupt:
             # Ctrl-C may come between the opening of a file and what cleans up after it.
-            for leftover in job.folder.rglob(f".*.{os.getpid()}.part"):
+            for leftover in job.folder.rglob(f".*.{os.getpid()}.*{TEMPORARY_SUFFIX}"):
                 leftover.unlink(missing_ok=True)
             raise KeyboardInterrupt(_kept_note(job)) from None
 
@@ -169,14 +171,10 @@ def _open_partial(job: _Job, target: Path) -> None:
     state = {"format": _FORMAT, "version": __version__, "corpus": job.corpus, "options": job.options}
     if not job.folder.exists():
         job.folder.mkdir(parents=True)
-    if not any(job.folder.iterdir()):
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        temporary.replace(path)
+    if all(other.suffix == TEMPORARY_SUFFIX for other in job.folder.iterdir()):
+        write_json(path, state)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("not an object")
+        found = read_json_object(path)
     except (OSError, ValueError) as error:
         raise CorpusError(
             f"{job.folder} is where the unfinished dataset would be kept, but it holds something else ({error}). "
@@ -207,11 +205,9 @@ def _run(
     skipped_of_part: dict[tuple[str, int], list[SkippedRecord]] = {}
     shards: dict[str, dict[int, str]] = {split: {} for split in SPLITS}
     tallies = {split: Tally() for split in SPLITS}
-    num_kept = 0
     with tqdm(total=total, desc=f"preparing {target.name}", unit=" records", smoothing=0.05) as progress:
         for part, report, kept in _reports(job, _parts(rows, skipped_rows), pool, num_proc):
-            if kept:  # not counted as work done, else rate and remaining time would be wrong
-                num_kept += 1
+            if kept and not progress.disable:  # no work done, else rate and remaining time would be wrong
                 progress.initial += len(part.rows)
             skipped_of_part[part.split, part.number] = [SkippedRecord(*record) for record in report["skipped"]]
             shards[part.split][part.number] = shard_name(part.number)
@@ -240,10 +236,11 @@ def _run(
 
 
 def _put_in_place(folder: Path, target: Path, shards: dict[str, dict[int, str]]) -> None:
+    for path in folder.rglob(f"*{TEMPORARY_SUFFIX}"):  # which a killed process left
+        path.unlink()
     for split in SPLITS:
-        # Parts of an earlier list that was longer, and files that a killed process left.
-        for path in folder.joinpath(split).iterdir():
-            if path.name.endswith((".arrow", ".part")) and path.name not in shards[split].values():
+        for path in folder.joinpath(split).glob("*.arrow"):  # parts of an earlier list that was longer
+            if path.name not in shards[split].values():
                 path.unlink()
     check_target(target)
     if target.exists():
@@ -316,7 +313,7 @@ def _reports(
 def _report_of_whole_part(job: _Job, part: _Part) -> dict[str, Any] | None:
     """The report of a part that an earlier run finished; None if there is none, or something has changed since."""
     try:
-        report = json.loads(part.report_path(job.folder).read_text(encoding="utf-8"))
+        report = read_json_object(part.report_path(job.folder))
         size = part.shard_path(job.folder).stat().st_size
     except (OSError, ValueError):
         return None
@@ -338,7 +335,7 @@ def _write_part(job: _Job, part: _Part) -> dict[str, Any]:
     corpus = CORPORA[job.corpus]
     tally = Tally()
     skipped: list[tuple[str, str, str]] = []
-    with ShardWriter(part.shard_path(job.folder)) as shard:
+    with open_shard(part.shard_path(job.folder)) as shard:
         for row in part.rows:
             if _stop is not None and _stop.is_set():
                 raise _Stopped
@@ -353,10 +350,7 @@ def _write_part(job: _Job, part: _Part) -> dict[str, Any]:
                 continue
             tally.add(record)
     report = {"fingerprint": part.fingerprint, "bytes": shard.num_bytes, "skipped": skipped, "tally": tally.counts}
-    path = part.report_path(job.folder)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(report), encoding="utf-8")
-    temporary.replace(path)
+    write_json(part.report_path(job.folder), report)
     return report
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from cgdmer.corpora.corpus import CorpusRow, read_row, split_of_key
 from cgdmer.data.storage import SkippedRecord
-from cgdmer.files.tables import read_text
+from cgdmer.files.tables import read_list
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.reading_wfdb import read_wfdb_header
@@ -108,7 +108,7 @@ def _record_paths(raw_dir: Path) -> list[str]:
         here = Path(folder).relative_to(raw_dir)
         stems = {name[:-4] for name in file_names if name.endswith(_SUFFIXES)}
         if "RECORDS" in file_names:
-            listed = read_text(Path(folder) / "RECORDS").split()
+            listed = read_list(Path(folder) / "RECORDS")
             stems.update(name for name in listed if not name.endswith("/") and not (Path(folder) / name).is_dir())
         found.update((here / stem).as_posix() for stem in stems)
     return sorted(found)

@@ -6,11 +6,11 @@ comes from corpus and patient id, because another record of a training patient i
 the samples or the id back, though whoever holds a list of ids can look for them.
 """
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import datasets
 import numpy as np
@@ -18,9 +18,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from transformers.utils import cached_file
 
+from cgdmer.files.hashing import number_of, short_hash
 from cgdmer.models.errors import ModelFolderError
 
 FILE_NAME = "training_records.safetensors"
+
+
+class Overlap(TypedDict):
+    """How many records were trained on, and how many are of patients who were."""
+
+    records: int
+    patients: int
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,8 @@ class Fingerprints:
             tuple(sorted({*self.corpora, *other.corpora})),
         )
 
-    def overlap(self, split: datasets.Dataset) -> dict[str, int]:
-        """How many rows of a split are training records (`records`), and records of training patients (`patients`)."""
+    def overlap(self, split: datasets.Dataset) -> Overlap:
+        """Of the rows of a split."""
         records, patients = fingerprints_of_rows(split)
         return {
             "records": int(np.isin(records, self.records).sum()),
@@ -106,7 +114,7 @@ def corpus_of(split: datasets.Dataset) -> str:
 def fingerprints_of_rows(split: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """(rows,) int64 each: a number for every row's record, and for its patient (0 where the patient is not known)."""
     corpus = corpus_of(split)
-    patients = [0 if patient is None else _number(f"{corpus}/{patient}".encode()) for patient in split["patient_id"]]
+    patients = [0 if patient is None else number_of(f"{corpus}/{patient}".encode()) for patient in split["patient_id"]]
     return np.array(split["fingerprint"], dtype=np.int64), np.array(patients, dtype=np.int64)
 
 
@@ -115,7 +123,7 @@ def fingerprint_of_split(split: datasets.Dataset) -> dict[str, int | str]:
     records = split.select_columns(["fingerprint"]).with_format("numpy")[:]["fingerprint"]
     return {
         "rows": len(split),
-        "records": hashlib.blake2b(np.asarray(records).astype("<i8").tobytes(), digest_size=8).hexdigest(),
+        "records": short_hash(np.asarray(records).astype("<i8").tobytes()).hex(),
     }
 
 
@@ -125,8 +133,4 @@ def record_fingerprint(counts: np.ndarray) -> int:
     Args:
         counts: (leads, time) little-endian int16.
     """
-    return _number(len(counts).to_bytes(4, "little") + counts.astype("<i2").tobytes())
-
-
-def _number(content: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True) or 1
+    return number_of(len(counts).to_bytes(4, "little") + counts.astype("<i2").tobytes())

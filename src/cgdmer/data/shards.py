@@ -18,7 +18,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import FEATURES, check_columns, load_dataset_folder
-from cgdmer.files.tables import read_json_object
+from cgdmer.files.reading import failing_as, read_json_object
 from cgdmer.models.errors import ConfigurationError, CorpusError
 
 _SPLITS = ("train", "validation")
@@ -164,7 +164,8 @@ def dataset_summary(name: str) -> dict[str, Any]:
             path = Path(hf_hub_download(name, "summary.json", repo_type="dataset"))
         except EntryNotFoundError:
             return {}
-    return read_json_object(path, "Prepare the dataset anew.")
+    with failing_as(CorpusError, path, "Prepare the dataset anew."):
+        return read_json_object(path)
 
 
 def _shards_in(folder: Path, split: str, suffix: str) -> list[str]:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is counted while records are written, for `summary.json`. Tallies of parts add up to that of the whole."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from cgdmer.files.hashing import short_hash
 from cgdmer.models.ecg_record import ECGRecord
 
 _COUNTED = ("records", "seconds", "sampling_rates", "gains", "leads", "labels", "texts", "patients", "unknown_codes")
@@ -97,7 +97,7 @@ def summarize(tallies: Mapping[str, Tally]) -> dict[str, Any]:
 
 
 def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return short_hash(text.encode("utf-8", "surrogatepass")).hex()
 
 
 def _median(durations: list[tuple[float, int]], num_records: int) -> float:

@@ -6,7 +6,6 @@ here rows go straight into Arrow files, and the library's own small files are wr
 """
 
 import csv
-import json
 import os
 import shutil
 import uuid
@@ -14,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import datasets
@@ -22,6 +22,8 @@ from tqdm.auto import tqdm
 
 from cgdmer.data.storage import FEATURES, SPLITS, SkippedRecord, record_to_row
 from cgdmer.data.tally import Tally, summarize
+from cgdmer.files.reading import read_json_object
+from cgdmer.files.writing import replacing, write_json
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError
 
@@ -29,24 +31,27 @@ _ROWS_A_BATCH = 100
 _BYTES_A_SHARD = 2**29
 
 
+@contextmanager
+def open_shard(path: Path) -> Iterator["ShardWriter"]:
+    """An Arrow file to write; it takes its name when it is whole, at the end of the block, or is not there."""
+    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
+        shard = ShardWriter(file)
+        yield shard
+        shard.finish()
+
+
 class ShardWriter:
-    """Streams rows into one Arrow file in bounded memory; the file takes its name when it is whole, or is not there.
+    """Streams rows into one Arrow file in bounded memory.
 
     Attributes:
         num_bytes: size so far, without the rows of the batch that is being gathered.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file: pa.NativeFile) -> None:
         self.num_bytes = 0
-        self._path = path
-        # The process id keeps two runs that work on one folder by mistake out of each other's files.
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._file = file
+        self._stream = pa.ipc.new_stream(file, FEATURES.arrow_schema)
         self._rows: list[dict[str, Any]] = []
-
-    def __enter__(self) -> "ShardWriter":
-        self._file = pa.OSFile(str(self._temporary), "wb")
-        self._stream = pa.ipc.new_stream(self._file, FEATURES.arrow_schema)
-        return self
 
     def write(self, row: dict[str, Any]) -> None:
         """Add a row of `FEATURES`. Raises OSError when the disk is full."""
@@ -59,18 +64,12 @@ class ShardWriter:
         self._rows = []
         self.num_bytes = self._file.tell()
 
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        try:
-            if error_type is None:
-                if self._rows or not self.num_bytes:  # a file without rows still tells its columns
-                    self._flush()
-                self._stream.close()
-                self.num_bytes = self._file.tell()
-                self._file.close()
-                self._temporary.replace(self._path)
-        finally:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
+    def finish(self) -> None:
+        """Write what is left. Raises OSError when the disk is full."""
+        if self._rows or not self.num_bytes:  # a file without rows still tells its columns
+            self._flush()
+        self._stream.close()
+        self.num_bytes = self._file.tell()
 
 
 def write_dataset(
@@ -186,8 +185,8 @@ def complete_folder(
             "_output_all_columns": False,
             "_split": split,
         }
-        (folder / split / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
-    (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(SPLITS)}), encoding="utf-8")
+        write_json(folder / split / "state.json", state)
+    write_json(folder / "dataset_dict.json", {"splits": list(SPLITS)})
     with open(folder / "skipped.csv", "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(("record", "kind", "reason"))
@@ -201,7 +200,7 @@ def complete_folder(
         "splits": counts,
         **summarize(tallies),
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "summary.json", summary)
     return {"written": written, "skipped": len(skipped), **counts}
 
 
@@ -224,8 +223,8 @@ def check_target(target: Path, overwrite: bool = False) -> None:
 
 def _what_it_holds(target: Path) -> str:
     try:
-        description = json.loads((target / "summary.json").read_text(encoding="utf-8"))["description"]
-    except (OSError, ValueError, KeyError, TypeError):
+        description = read_json_object(target / "summary.json")["description"]
+    except (OSError, ValueError, KeyError):
         return ""
     return f" (it holds: {description})"
 
@@ -257,6 +256,7 @@ class _SplitWriter:
     def __init__(self, folder: Path) -> None:
         self.shards: list[str] = []
         self._folder = folder
+        self._open = ExitStack()
 
     def __enter__(self) -> "_SplitWriter":
         self._folder.mkdir()
@@ -264,17 +264,19 @@ class _SplitWriter:
         return self
 
     def _open_shard(self) -> None:
+        self._open.close()  # the one before is whole
         self.shards.append(shard_name(len(self.shards)))
-        self._shard = ShardWriter(self._folder / self.shards[-1]).__enter__()
+        self._shard = self._open.enter_context(open_shard(self._folder / self.shards[-1]))
 
     def write(self, row: dict[str, Any]) -> None:
         if self._shard.num_bytes >= _BYTES_A_SHARD:
-            self._shard.__exit__(None)
             self._open_shard()
         self._shard.write(row)
 
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        self._shard.__exit__(error_type)
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(error_type, error, traceback)
 
 
 def shard_name(number: int) -> str:

@@ -19,8 +19,9 @@ from tqdm.auto import tqdm
 from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.report import aligned
+from cgdmer.evaluation.results import Comparison
 from cgdmer.evaluation.statistics import paired_difference
-from cgdmer.files.tables import read_json_object
+from cgdmer.files.reading import failing_as, read_json_object
 from cgdmer.models.errors import CorpusError
 
 SCORES, RESULTS = "scores.parquet", "results.json"
@@ -44,7 +45,7 @@ def write_scores(path: str | os.PathLike[str], evaluation: Evaluation, class_nam
     pa.parquet.write_table(pa.table(columns), path)
 
 
-def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed: int = 0) -> dict[str, Any]:
+def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed: int = 0) -> Comparison:
     """How much better the first of two evaluations is than the second, on the same records (`paired_difference`).
 
     Args:
@@ -77,14 +78,16 @@ def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed:
     for name in tqdm(common, desc="comparing", unit=" measures", leave=False):
         measures[name] = paired_difference(one.labels, one.scores[name], other.scores[name], one.patients, seed=seed)
     return {
-        **{name: one.results[name] for name in _HOW},
+        "task": one.results["task"],
+        "protocol": one.results["protocol"],
+        "splits": one.results["splits"],
         "records": len(one.labels),
         "patients": len(set(one.patients)),
         "measures": measures,
     }
 
 
-def comparison_table(compared: dict[str, Any]) -> str:
+def comparison_table(compared: Comparison) -> str:
     """What `compare` returned as text for a terminal."""
     rows = [["macro AUROC", "first", "second", "first - second (95 % interval)", "p"]]
     for name, row in compared["measures"].items():
@@ -127,7 +130,8 @@ class _Scored:
 def _read(folder: str | os.PathLike[str]) -> _Scored:
     where = Path(folder)
     try:
-        results = read_json_object(where / RESULTS, "Evaluate again.")
+        with failing_as(CorpusError, where / RESULTS, "Evaluate again."):
+            results = read_json_object(where / RESULTS)
         # A Parquet file of kilobytes can unfold to terabytes; its footer says how large it gets.
         footer = pa.parquet.read_metadata(where / SCORES)
         size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))

@@ -32,7 +32,7 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         say: takes lines for a person, as `print` does; None: nothing is said.
 
     Returns:
-        By the name of each task its results, as `cgdmer.evaluation.report` describes them; with
+        By the name of each task its results, as `cgdmer.evaluation.results.TaskResults` describes them; with
         `arguments.report_retrieval` also what `retrieve_reports` found.
 
     Raises:

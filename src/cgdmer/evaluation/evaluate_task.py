@@ -19,6 +19,7 @@ from cgdmer.evaluation.as_published import published_probes, published_splits
 from cgdmer.evaluation.linear_probe import LinearProbe, few_records_a_class, fit_linear_probe, fraction_of_records
 from cgdmer.evaluation.patients import patient_groups
 from cgdmer.evaluation.reliability import reliability
+from cgdmer.evaluation.results import Measured, Reliability, TaskResults
 from cgdmer.evaluation.robustness import DISTURBANCES
 from cgdmer.evaluation.splits import LabelledRows, pooled, refuse_shared_patients, repaired_splits
 from cgdmer.evaluation.statistics import best_thresholds, measure
@@ -46,7 +47,7 @@ class Evaluation:
     """What was measured, and what figures are drawn from.
 
     Attributes:
-        results: see `cgdmer.evaluation.report`; besides `overlap`.
+        results: as they are written.
         record_ids, patients: of the test records.
         labels: (R, C) bool of the test records.
         scores: by measure (S, R, C).
@@ -54,7 +55,7 @@ class Evaluation:
             vectors.
     """
 
-    results: dict[str, Any]
+    results: TaskResults
     record_ids: list[str]
     patients: list[str]
     labels: np.ndarray
@@ -147,7 +148,7 @@ def evaluate_task(
             f"the model was pretrained on {overlap['records']} of the {len(parts.test)} test records, and on the "
             f"patients of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
         )
-    measured: dict[str, dict[str, Any]] = {"measures": {}, "untrained": {}}
+    measured: dict[str, dict[str, Measured]] = {"measures": {}, "untrained": {}}
     scores: dict[str, np.ndarray] = {}
     models = {"measures": model}
     if untrained:
@@ -164,12 +165,10 @@ def evaluate_task(
         if one is model:
             scores = {name: value for name, (_, value) in found.items() if value is not None}
             embeddings = run.embeds
-            more = {
-                "groups": run.by_group(scores),
-                "robustness": run.robustness() if robustness else {},
-                "calibration": run.calibration() if model.takes_texts else {},
-            }
-    results: dict[str, Any] = {
+            groups = run.by_group(scores)
+            disturbed = run.robustness() if robustness else {}
+            calibration = dict(run.calibration()) if model.takes_texts else {}
+    results: TaskResults = {
         "task": task.name,
         "protocol": protocol,
         "prompts": os.fspath(prompts) if model.takes_texts else None,
@@ -179,8 +178,12 @@ def evaluate_task(
         "absent_records": parts.test.absent,
         "in_domain": trained_on is not None and corpus_of(parts.test.rows) in trained_on.corpora,
         "overlap": overlap,
-        **measured,
-        **more,
+        "measures": measured["measures"],
+        "untrained": measured["untrained"],
+        "groups": groups,
+        "robustness": disturbed,
+        "calibration": calibration,
+        "command": "",
     }
     record_ids = list(parts.test.rows["record_id"])
     return Evaluation(results, record_ids, parts.test.patients, parts.test.labels, scores, embeddings)
@@ -231,7 +234,7 @@ class _ModelOnTask:
         """(R, D) what linear probes see."""
         return getattr(features, self.probed_feature)
 
-    def _measure(self, scores: np.ndarray, validation_scores: np.ndarray | None) -> tuple[dict[str, Any], np.ndarray]:
+    def _measure(self, scores: np.ndarray, validation_scores: np.ndarray | None) -> tuple[Measured, np.ndarray]:
         """Of scores (S, R, C), with thresholds from the validation records where there are any."""
         thresholds = None
         if validation_scores is not None and self.parts.validation is not None:
@@ -241,7 +244,7 @@ class _ModelOnTask:
         result = measure(test.labels, scores, self.task.class_names, test.patients, thresholds, seed=self.seed)
         return result, scores
 
-    def zero_shot(self) -> dict[str, tuple[dict[str, Any], np.ndarray | None]]:
+    def zero_shot(self) -> dict[str, tuple[Measured, np.ndarray | None]]:
         """Nothing for a model that takes no texts."""
         if self.prompts is None:
             return {}
@@ -255,7 +258,7 @@ class _ModelOnTask:
 
     def probes(
         self, fractions: Sequence[float], shots: Sequence[int]
-    ) -> dict[str, tuple[dict[str, Any], np.ndarray | None]]:
+    ) -> dict[str, tuple[Measured, np.ndarray | None]]:
         """A probe for each share and number of shots: name -> (what `measure` returned, scores)."""
         train = self.parts.train
         assert train is not None
@@ -270,7 +273,7 @@ class _ModelOnTask:
             drawn[f"linear probe {count} shots"] = [
                 few_records_a_class(train.labels, count, self.seed + number) for number in range(NUM_SEEDS)
             ]
-        found: dict[str, tuple[dict[str, Any], np.ndarray | None]] = {}
+        found: dict[str, tuple[Measured, np.ndarray | None]] = {}
         for name, draws in drawn.items():
             probes = [self._fit(features, rows) for rows in draws]
             result, scores = self._measure(
@@ -294,12 +297,12 @@ class _ModelOnTask:
         patients = [train.patients[row] for row in rows]
         return fit_linear_probe(features[rows], train.labels[rows], patients, validation, self.seed)
 
-    def published_probes(self) -> dict[str, tuple[dict[str, Any], np.ndarray | None]]:
+    def published_probes(self) -> dict[str, tuple[Measured, np.ndarray | None]]:
         """The published probe, which prints one number a share of the training records and nothing else."""
         train, test = self.parts.train, self.parts.test
         assert train is not None
         features = self._probed(self._features(train, "training records"))
-        found: dict[str, tuple[dict[str, Any], np.ndarray | None]] = {}
+        found: dict[str, tuple[Measured, np.ndarray | None]] = {}
         values = published_probes(features, train.labels, self._probed(self.test), test.labels)
         for percent, value in values.items():
             found[f"published probe {percent} %"] = (
@@ -340,7 +343,7 @@ class _ModelOnTask:
                 families[what] = rows
         return families
 
-    def calibration(self) -> dict[str, Any]:
+    def calibration(self) -> Reliability:
         """Of the scores that the model gives its prompts."""
         cosines = torch.from_numpy(self._similarity(self.test)[0])
         config = self.model.config

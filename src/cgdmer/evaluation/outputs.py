@@ -2,7 +2,9 @@
 """What an evaluation leaves in a folder: results.json, per_class.csv, scores.parquet, a report, and figures."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
 from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, Evaluation, main_measure
@@ -21,7 +23,8 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     Returns:
         The files. A figure for which there is too little (t-SNE of a handful of records) is left out.
     """
-    target, results = Path(folder), evaluation.results
+    target = Path(folder)
+    results: Mapping[str, Any] = evaluation.results
     target.mkdir(parents=True, exist_ok=True)
     write_results_json(target / RESULTS, results)
     write_scores(target / SCORES, evaluation, task.class_names)

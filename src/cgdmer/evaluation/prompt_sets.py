@@ -5,11 +5,11 @@ The packaged sets are keyed by task and label, because corpora give one acronym 
 in CSN, whose ST is sinus tachycardia. They were written for this package from standard electrocardiography.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from importlib import resources
 
+from cgdmer.files.reading import parse_json, read_bytes
 from cgdmer.models.errors import ConfigurationError
 
 PROMPT_SETS = ("name", "description", "ensemble")
@@ -38,13 +38,9 @@ def load_prompts(
             absent, empty, no text, or the same as that of another class. The message names file and label.
     """
     file_name, content = _read(source)
-    if len(content) > _LARGEST_FILE:
-        raise ConfigurationError(
-            f"{file_name}: larger than {_LARGEST_FILE:,} bytes, which no file of prompts needs. Expected {_FORMS}."
-        )
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(content)
+    except ValueError as error:
         raise ConfigurationError(f"{file_name}: not a JSON file ({error}). Expected {_FORMS}.") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{file_name}: holds a {type(document).__name__}. Expected a JSON object, {_FORMS}.")
@@ -69,17 +65,16 @@ def load_prompts(
 
 
 def _read(source: str | os.PathLike[str]) -> tuple[str, bytes]:
-    """A name for messages, and the content: of a file, no more than it takes to see that it is too large."""
+    """A name for messages, and the content."""
     if source in PROMPT_SETS:
         packaged = resources.files("cgdmer.evaluation") / "prompts" / f"{source}s.json"
         return str(packaged), packaged.read_bytes()
     try:
-        with open(source, "rb") as file:
-            return os.fspath(source), file.read(_LARGEST_FILE + 1)
+        return os.fspath(source), read_bytes(source, _LARGEST_FILE)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise ConfigurationError(
             f"{os.fspath(source)!r} is neither a set of prompts nor a file that can be read ({error}). "
-            f"Choose one of {', '.join(PROMPT_SETS)}, or give the path of a JSON file, {_FORMS}."
+            f"Choose one of {', '.join(PROMPT_SETS)}, or give the path of a JSON file. Expected {_FORMS}."
         ) from error
 
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether scores mean what they say: of the records that are scored about 0.3, do three in ten have the finding?"""
 
-from typing import Any
-
 import numpy as np
 from sklearn.metrics import brier_score_loss
+
+from cgdmer.evaluation.results import Reliability, ReliabilityBin
 
 BINS = 10
 
 
-def reliability(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+def reliability(labels: np.ndarray, probabilities: np.ndarray) -> Reliability:
     """Scores against what came true, over all records and classes together.
 
     Args:
@@ -24,13 +24,12 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]
     """
     labels = np.asarray(labels, dtype=bool)
     wanted, said = labels.ravel(), np.asarray(probabilities, dtype=float).ravel()
-    order = np.argsort(said, kind="stable")
-    bins = [
+    parts = [part for part in np.array_split(np.argsort(said, kind="stable"), BINS) if len(part)]
+    bins: list[ReliabilityBin] = [
         {"mean_score": float(said[part].mean()), "share_positive": float(wanted[part].mean()), "scores": len(part)}
-        for part in np.array_split(order, BINS)
-        if len(part)
+        for part in parts
     ]
-    distance = sum(abs(one["mean_score"] - one["share_positive"]) * one["scores"] for one in bins) / len(wanted)
+    distance = sum(abs(said[part].mean() - wanted[part].mean()) * len(part) for part in parts) / len(wanted)
     prevalence = np.broadcast_to(labels.mean(axis=0), labels.shape).ravel()
     return {
         "brier": float(brier_score_loss(wanted, said)),

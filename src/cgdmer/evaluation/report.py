@@ -1,23 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results of one task as text for a terminal, as CSV, as Markdown and as JSON.
 
-Every function takes the same `results`, a dict of
-
-* `task`, `protocol`: their names.
-* `prompts`: which prompts zero-shot used, in words; None if it was not measured.
-* `probed_feature`: what linear probes saw, "pooled" or "embeds"; None without them.
-* `splits`: the names of the splits tested, pooled.
-* `in_domain`: whether the model was pretrained on other records of the corpus it is tested on.
-* `records_without_label`: how many of the tested records have no class of the task.
-* `measures`: for each name ("zero-shot", "linear probe 1 %", ...), in the order to show, what `statistics.measure`
-  returned. All are of the same records.
-* `untrained`: by the same names, the same of a model with random weights. A name may be absent.
-* `groups`, `robustness`: for each kind of group ("sex", "age") or disturbance ("leads", ...) a list of dicts: `name`,
-  and by the names of measures what `statistics.measure` returned for it.
-* `calibration`: what `reliability.reliability` returned for the scores of zero-shot; empty without them.
-* `command`: the command line that reproduces the results.
-
-A value that could not be measured is NaN, or None once the results have been through JSON; both are shown as "-".
+Every function takes the same `results`, those of `cgdmer.evaluation.results.TaskResults`. A value that could not be
+measured is shown as "-".
 """
 
 import csv
@@ -33,6 +18,7 @@ import numpy as np
 from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.evaluation.figures import METRIC_NAMES
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES
+from cgdmer.files.writing import write_text
 
 IN_DOMAIN = "In-domain: the model was pretrained on other records of the corpus it is tested on."
 INTERVALS = (
@@ -208,7 +194,7 @@ def write_results_json(path: str | os.PathLike[str], results: Any) -> None:
         ValueError: a number is infinite, which JSON cannot say.
     """
     text = json.dumps(without_nan(results), indent=2, ensure_ascii=False, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write_text(Path(path), text + "\n")
 
 
 def without_nan(value: Any) -> Any:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same record with fewer leads, at a lower rate, or with noise added: what a task's figures do then."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from cgdmer.files.hashing import seed_of
 from cgdmer.models.ecg_record import ECGRecord, keep_leads, without_filled_ends
 from cgdmer.models.resampling import resample
 
@@ -55,8 +55,7 @@ def add_noise(record: ECGRecord, decibels: float) -> ECGRecord:
     The same record always gets the same noise. A flat lead stays flat, and ends that were filled up are left out.
     """
     record = without_filled_ends(record)
-    digest = hashlib.blake2b(record.record_id.encode(), digest_size=8).digest()
-    random = np.random.default_rng(int.from_bytes(digest, "little"))
+    random = np.random.default_rng(seed_of(record.record_id.encode()))
     deviation = np.nanstd(record.signal, axis=1, keepdims=True)
     noise = random.standard_normal(record.signal.shape) * deviation * 10 ** (-decibels / 20)
     return replace(record, signal=(record.signal + noise).astype(np.float32), gain=None, baseline=None)

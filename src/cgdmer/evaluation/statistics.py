@@ -5,10 +5,11 @@ Shapes: R records, C classes, S seeds, D draws of the bootstrap, G groups of rec
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from cgdmer.evaluation.results import Measured, PairedDifference
 from cgdmer.models.errors import CorpusError
 
 FEWEST_POSITIVES = 10  # classes with fewer are marked: their own figure says little
@@ -24,7 +25,7 @@ def measure(
     thresholds: np.ndarray | None = None,
     bootstrap_samples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Measured:
     """How well scores tell the records of each class from the others.
 
     The intervals are percentile bootstraps (95 %) over patients: all records of a patient are drawn together. In a
@@ -90,7 +91,7 @@ def measure(
         result["frequent"] = {"classes": int(frequent.sum()), "macro_auroc": float(whole)}
         result["frequent"]["macro_auroc_interval"] = interval(draws)
     left_out = [name for name, kept in zip(class_names, usable, strict=True) if not kept]
-    return {**result, "per_class": per_class, "left_out": left_out}
+    return cast(Measured, {**result, "per_class": per_class, "left_out": left_out})
 
 
 def paired_difference(
@@ -100,7 +101,7 @@ def paired_difference(
     patients: Sequence[str],
     bootstrap_samples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> PairedDifference:
     """By how much the macro AUROC of the first scores exceeds that of the second, on the same records.
 
     Both are measured on the same draws of patients, so what makes a draw easy or hard for both cancels.

@@ -5,19 +5,16 @@ Rows are taken one after the other, so a table needs the memory of its longest r
 """
 
 import csv
-import json
-import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
+from cgdmer.files.reading import check_size, failing_as, read_text
 from cgdmer.models.errors import CorpusError
 
 _LARGEST_TABLE = 2**30  # bytes; the largest known, MIMIC-IV-ECG's machine_measurements.csv, has fewer than 2**28
-_LARGEST_TEXT = 2**28  # bytes; the RECORDS of MIMIC-IV-ECG has some 5 * 10**7
-_LARGEST_JSON = 2**26  # bytes; what `prepare` writes has fewer than 10**6
 _LONGEST_ROW = 2**20  # characters; with a whole report in it a row has a few thousand
 _MOST_COLUMNS = 4096
 
@@ -85,21 +82,30 @@ def csv_lines(path: Path, hint: str, largest: int = _LARGEST_TABLE) -> Iterator[
     Raises:
         CorpusError: while lines are taken: the table is absent, unreadable or too large.
     """
-    _check_size(path, hint, largest)
-    try:
+    with failing_as(CorpusError, path, hint):
+        check_size(path, largest)
         with open(path, encoding="utf-8-sig", newline="") as file:
             lines = _Lines(file)
             table = csv.reader(lines, strict=True)
-            for fields in table:
-                if len(fields) > _MOST_COLUMNS:
-                    raise csv.Error(f"line {table.line_num} has {len(fields)} fields, more than {_MOST_COLUMNS}")
-                if fields:
-                    yield table.line_num, fields
-                lines.length = 0
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is not UTF-8 text: {error}. {hint}") from error
-    except (csv.Error, OSError) as error:
-        raise CorpusError(f"{path} cannot be read as a CSV table: {error}. {hint}") from error
+            try:
+                for fields in table:
+                    if len(fields) > _MOST_COLUMNS:
+                        raise csv.Error(f"line {table.line_num} has {len(fields)} fields, more than {_MOST_COLUMNS}")
+                    if fields:
+                        yield table.line_num, fields
+                    lines.length = 0
+            except csv.Error as error:
+                raise CorpusError(f"{path} cannot be read as a CSV table: {error}. {hint}") from error
+
+
+def read_list(path: Path) -> list[str]:
+    """The words of a text file, such as `RECORDS`; what is not UTF-8 in it becomes a mark that no name has.
+
+    Raises:
+        CorpusError: it is absent, unreadable, or too large.
+    """
+    with failing_as(CorpusError, path, "Fetch the file again."):
+        return read_text(path, errors="replace").split()
 
 
 class _Lines:
@@ -120,44 +126,3 @@ class _Lines:
         if not line:
             raise StopIteration
         return line
-
-
-def read_text(path: Path, hint: str = "Fetch the file again.", largest: int = _LARGEST_TEXT) -> str:
-    """A text file as a whole; what is no UTF-8 in it becomes a mark that no name has.
-
-    Raises:
-        CorpusError: it is absent, unreadable or too large.
-    """
-    _check_size(path, hint, largest)
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error}. {hint}") from error
-
-
-def read_json_object(path: Path, hint: str) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    Raises:
-        CorpusError: it is absent, unreadable, too large or something else.
-    """
-    try:
-        found = json.loads(read_text(path, hint, _LARGEST_JSON))
-        if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
-    except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{path} is damaged ({error}). {hint}") from error
-    return found
-
-
-def _check_size(path: Path, hint: str, largest: int) -> None:
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise CorpusError(f"{path} does not exist. {hint}") from error
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{path} cannot be read: {error}. {hint}") from error
-    if not stat.S_ISREG(status.st_mode):  # a named pipe would block for ever
-        raise CorpusError(f"{path} cannot be read: it is not a regular file. {hint}")
-    if status.st_size > largest:
-        raise CorpusError(f"{path} holds {status.st_size} bytes; at most {largest} are read. {hint}")

@@ -21,34 +21,17 @@ from huggingface_hub.utils import validate_repo_id, yaml_dump
 from cgdmer.evaluation.comparison import RESULTS
 from cgdmer.evaluation.evaluate_task import ZERO_SHOT
 from cgdmer.evaluation.figures import METRIC_NAMES
-from cgdmer.files.checked_json import VALUE, Each, Maybe, check_shape, read_json
+from cgdmer.evaluation.results import Measured, Reliability, TaskResults
+from cgdmer.files.checking import check
+from cgdmer.files.reading import read_json
 from cgdmer.models.errors import CorpusError, PublishingError
 
 # As the Hub calls them; F1 over classes is its "f1" with an average.
 _METRIC_TYPES = {"auroc": "roc_auc", "auprc": "average_precision", "f1": "f1"}
-# What cards and the files for benchmarks rely on. A task names a file.
-_RESULTS = {
-    "task": re.compile(r"[A-Za-z0-9_.-]+"),
-    "protocol": str,
-    "splits": [str],
-    "in_domain": bool,
-    "measures": Each({"records": int, "patients": int, "per_class": Each({"positives": int, "few_positives": bool})}),
-    "untrained": Each(dict),
-    "command": str,
-    "prompts": Maybe(str),
-    "probed_feature": Maybe(str),
-    "overlap": Maybe({"records": int, "patients": int}),
-    "groups": Maybe(Each([{"name": str}])),
-    "robustness": Maybe(Each([{"name": str}])),
-    "calibration": Maybe(dict),
-}
-_CALIBRATION = {
-    "bins": [{"mean_score": VALUE, "share_positive": VALUE, "scores": int}],
-    **dict.fromkeys(("expected_calibration_error", "brier", "brier_of_prevalence"), VALUE),
-}
+_NAME_OF_TASK = re.compile(r"[A-Za-z0-9_.-]+")  # it names a file
 
 
-def read_results(folders: Sequence[str | os.PathLike[str]]) -> list[dict[str, Any]]:
+def read_results(folders: Sequence[str | os.PathLike[str]]) -> list[TaskResults]:
     """The results of every task, sorted by the task's name, then in the order of the folders.
 
     Args:
@@ -66,19 +49,19 @@ def read_results(folders: Sequence[str | os.PathLike[str]]) -> list[dict[str, An
     return sorted(found, key=lambda results: results["task"])
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> TaskResults:
     try:
-        results = read_json(file, _RESULTS)
+        results = read_json(file)
+        check(results, TaskResults)
+        if not _NAME_OF_TASK.fullmatch(results["task"]):
+            raise ValueError(f"task is {results['task'][:100]!r}; expected letters, digits, and any of _.-")
         if results.get("calibration"):
-            check_shape(results["calibration"], _CALIBRATION, "calibration")
+            check(results["calibration"], Reliability, "calibration")
         if not results["measures"]:
             raise ValueError("measures is empty")
         shlex.split(results["command"])
         for group in ("measures", "untrained"):
-            for name, measured in results[group].items():
-                _check_values(measured, "macro_", f"{group}.{name}")
-                for label, row in measured.get("per_class", {}).items():
-                    _check_values(row, "", f"{group}.{name}.{label}")
+            _check_intervals(results[group], group)
         for kind in ("groups", "robustness"):
             _check_conditions([row for rows in (results.get(kind) or {}).values() for row in rows], kind)
     except (OSError, ValueError) as error:
@@ -91,22 +74,27 @@ def _read(file: Path) -> dict[str, Any]:
 def _check_conditions(rows: list[dict[str, Any]], place: str) -> None:
     """Of a table of groups or disturbances: each row has the same measures."""
     for row in rows:
+        check(row.get("name"), str, f"{place}.name")
         measured = {name: one for name, one in row.items() if name != "name"}
-        check_shape(measured, Each({"records": int}), place)
+        check(measured, dict[str, Measured], place)
         if not measured or row.keys() != rows[0].keys():
             raise ValueError(f"{place}: its rows have no measures, or different ones")
-        for name, one in measured.items():
-            _check_values(one, "macro_", f"{place}.{name}")
+        _check_intervals(measured, place)
 
 
-def _check_values(row: dict[str, Any], prefix: str, place: str) -> None:
-    """Of each metric that is there, a number or null; of a number an interval too."""
+def _check_intervals(measures: Mapping[str, Measured], place: str) -> None:
+    """A value has an interval, and an interval two ends."""
+    for name, measured in measures.items():
+        _check_ends(measured, "macro_", f"{place}.{name}")
+        _check_ends(measured.get("frequent", {}), "macro_", f"{place}.{name}.frequent")
+        for label, row in measured["per_class"].items():
+            _check_ends(row, "", f"{place}.{name}.{label}")
+
+
+def _check_ends(row: Mapping[str, Any], prefix: str, place: str) -> None:
     for metric in (prefix + name for name in METRIC_NAMES):
-        check_shape(row.get(metric), VALUE, f"{place}.{metric}")
-        if row.get(metric) is not None:
-            check_shape(row, {f"{metric}_interval": [VALUE]}, place)
-            if len(row[f"{metric}_interval"]) != 2:
-                raise ValueError(f"{place}.{metric}_interval has not two ends")
+        if row.get(metric) is not None and len(row.get(f"{metric}_interval", ())) != 2:
+            raise ValueError(f"{place}.{metric}_interval has not two ends")
 
 
 def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult]:

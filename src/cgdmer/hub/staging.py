@@ -5,7 +5,6 @@ Files are chosen by what a model needs, not by what must not go: checkpoints, me
 this machine stay where they are without being named anywhere.
 """
 
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,8 @@ from safetensors import SafetensorError
 import cgdmer
 from cgdmer.data.fingerprints import FILE_NAME as FINGERPRINTS
 from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.files.reading import read_json_object
+from cgdmer.files.writing import write_json
 from cgdmer.models.errors import CGDMERError, ModelFolderError
 from cgdmer.models.hub_folder import HubFolderModel, copy_model_code
 from cgdmer.training import run_summary
@@ -50,14 +51,14 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
     _refuse_pickles(source)
     try:
         _refuse_two_extractors(source)
-        config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
+        config = read_json_object(source / CONFIG)
         model_class = _class_of(source, config)
         for path in source.iterdir():
             if _WEIGHTS.fullmatch(path.name):
                 shutil.copyfile(path, target / path.name)
         entries = model_class.hub_entries()
         document = {**_without_names_of_origin(config), **entries}
-        _write_json(target / CONFIG, document)
+        write_json(target / CONFIG, document)
         takes_texts = "text" in model_class.input_modalities
         (cgdmer.ECGProcessor if takes_texts else cgdmer.ECGFeatureExtractor).from_pretrained(source).save_pretrained(
             target
@@ -68,7 +69,7 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
             Fingerprints.load(source / FINGERPRINTS)
             shutil.copyfile(source / FINGERPRINTS, target / FINGERPRINTS)
         if (source / RUN_SUMMARY).is_file():
-            _write_json(target / RUN_SUMMARY, run_summary.read(source / RUN_SUMMARY))
+            write_json(target / RUN_SUMMARY, run_summary.read(source / RUN_SUMMARY))
         _check_weights(model_class.from_pretrained(target), source)
     except CGDMERError:
         raise
@@ -110,7 +111,7 @@ def _refuse_two_extractors(folder: Path) -> None:
     names = ("processor_config.json", "preprocessor_config.json")
     if not all((folder / name).is_file() for name in names):
         return
-    processor, extractor = (json.loads((folder / name).read_text(encoding="utf-8")) for name in names)
+    processor, extractor = (read_json_object(folder / name) for name in names)
     other = processor["feature_extractor"]
     differing = [key for key in extractor if key in other and other[key] != extractor[key]]
     if differing:
@@ -158,11 +159,7 @@ def _without_names_of_origin(value: Any) -> Any:
 
 def _clean_json_files(folder: Path) -> None:
     for path in folder.glob("*_config.json"):
-        _write_json(path, _without_names_of_origin(json.loads(path.read_text(encoding="utf-8"))))
-
-
-def _write_json(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, _without_names_of_origin(read_json_object(path)))
 
 
 def _check_weights(model: torch.nn.Module, source: Path) -> None:

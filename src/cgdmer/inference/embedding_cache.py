@@ -8,7 +8,6 @@ the tokens of the texts in their order. Names of files or models play no part.
 
 import hashlib
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from cgdmer.about import __version__
 from cgdmer.data.storage import DatasetRecords
 from cgdmer.families import ecg_config_of
+from cgdmer.files.writing import replacing
 from cgdmer.inference.embeddings import RecordFeatures, embed_records, embed_texts
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
@@ -86,9 +86,8 @@ class EmbeddingCache:
             path.unlink()
         arrays = compute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
-        save_file(arrays, temporary)
-        temporary.rename(path)
+        with replacing(path) as temporary:
+            save_file(arrays, temporary)
         return arrays
 
     def _key_of_records(self, model, feature_extractor, part, change_name) -> str:

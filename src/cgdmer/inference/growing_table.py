@@ -7,19 +7,17 @@ gap is finished. The run that is at work on it holds the file `lock`, which the 
 however it ends.
 """
 
-import fcntl
-import json
-import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
+from filelock import FileLock, Timeout
 
-from cgdmer.files.disk import sync
+from cgdmer.files.reading import read_json_object
+from cgdmer.files.writing import TEMPORARY_SUFFIX, replacing, write_json
 from cgdmer.models.errors import CorpusError
 
 ROWS_A_PART = 256  # about as many are lost by a kill
@@ -48,10 +46,8 @@ class GrowingTable:
         try:
             self._open(dict(job))
         except BaseException:
-            self._lock_path.unlink()
-            with suppress(OSError):  # it holds something
-                self.folder.rmdir()
-            self._lock.close()
+            self._remove_folder()
+            self._lock.release()
             raise
         self._waiting: list[pa.Table] = []
         self._num_written = sum(len(rows) for rows in self._parts())
@@ -60,8 +56,7 @@ class GrowingTable:
         return self
 
     def __exit__(self, *_: object) -> None:
-        fcntl.flock(self._lock, fcntl.LOCK_UN)  # also for reading processes that have not ended yet
-        self._lock.close()
+        self._lock.release()
 
     @property
     def num_rows(self) -> int:
@@ -77,10 +72,8 @@ class GrowingTable:
     def flush(self) -> None:
         """Write the rows that wait."""
         if self._waiting:
-            path = self._part(self._num_written)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            pa.parquet.write_table(pa.concat_tables(self._waiting), temporary, write_page_checksum=True)
-            _replace(temporary, path)
+            with replacing(self._part(self._num_written)) as temporary:
+                pa.parquet.write_table(pa.concat_tables(self._waiting), temporary, write_page_checksum=True)
             self._num_written, self._waiting = self.num_rows, []
 
     def finish(self, expected_rows: int) -> pa.Table:
@@ -93,65 +86,58 @@ class GrowingTable:
             CorpusError: there are fewer or more rows than expected; the file is not made.
         """
         self.flush()
-        temporary = self.folder / "whole.tmp"
-        num_rows = 0
-        with pa.parquet.ParquetWriter(temporary, self.schema) as writer:
-            for rows in self._groups():
-                writer.write_table(rows)
-                num_rows += len(rows)
-        if num_rows != expected_rows:
-            raise CorpusError(
-                f"{self.folder} holds {num_rows} rows that can be read; expected {expected_rows}. Somebody else "
-                "changed it, or the disk is damaged. Start the same command again to make what is missing, or remove "
-                "the folder."
-            )
-        _replace(temporary, self.target)
+        with replacing(self.target, self.folder) as temporary:
+            num_rows = 0
+            with pa.parquet.ParquetWriter(temporary, self.schema) as writer:
+                for rows in self._groups():
+                    writer.write_table(rows)
+                    num_rows += len(rows)
+            if num_rows != expected_rows:
+                raise CorpusError(
+                    f"{self.folder} holds {num_rows} rows that can be read; expected {expected_rows}. Somebody else "
+                    "changed it, or the disk is damaged. Start the same command again to make what is missing, or "
+                    "remove the folder."
+                )
         # The first rows last: whatever a kill leaves of the folder can be gone on with.
         for path in sorted(self.folder.glob("*.parquet"), reverse=True):
             path.unlink()
-        for path in (*self.folder.glob("*.tmp"), self._job_path, self._lock_path):
+        for path in (*self.folder.glob(f"*{TEMPORARY_SUFFIX}"), self._job_path):
             path.unlink()
-        with suppress(OSError):  # a run that has just begun looks in, and removes it when it finds the target
-            self.folder.rmdir()
+        self._remove_folder()
         return pa.parquet.read_table(self.target, columns=["record_id", "error"])
 
-    def _take_lock(self) -> IO[bytes]:
+    def _take_lock(self) -> FileLock:
         """Make the folder if it is not there, and hold the lock in it."""
-        deadline = time.monotonic() + PATIENCE
+        lock = FileLock(self._lock_path)
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                lock = open(self._lock_path, "ab")  # noqa: SIM115 (held until the end of the run)
+                lock.acquire(timeout=PATIENCE, poll_interval=0.1)
             except FileNotFoundError:  # another run has just finished and removed the folder
                 continue
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(lock.fileno()), os.stat(self._lock_path)):
-                    return lock
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    lock.close()
-                    raise CorpusError(
-                        f"another run is at work on {self.target}. Wait until it has ended, or name another file."
-                    ) from None
-                time.sleep(0.1)
-            except FileNotFoundError:  # as above
-                pass
-            lock.close()
+            except Timeout:
+                raise CorpusError(
+                    f"another run is at work on {self.target}. Wait until it has ended, or name another file."
+                ) from None
+            return lock
+
+    def _remove_folder(self) -> None:
+        """Unless it holds something: rows, or the lock of a run that has just begun and will find the target there."""
+        with suppress(OSError):
+            self._lock_path.unlink()
+            self.folder.rmdir()
 
     def _open(self, job: dict[str, Any]) -> None:
         """Begin, or check that what is there belongs to the same job."""
         path = self._job_path
         if self.target.exists() and not path.exists():
             raise CorpusError(f"{self.target} exists already. Remove it, or name another file.")
-        if all(other.suffix == ".tmp" or other == self._lock_path for other in self.folder.iterdir()):
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(job), encoding="utf-8")
-            _replace(temporary, path)
+        if all(other.suffix == TEMPORARY_SUFFIX or other == self._lock_path for other in self.folder.iterdir()):
+            write_json(path, job)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json_object(path)
             different = [name for name in job if found[name] != job[name]]
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError) as error:
             raise CorpusError(
                 f"{self.folder} is where unfinished rows would be kept, but it holds something else ({error!r}). "
                 "Remove it, or name another file."
@@ -187,10 +173,3 @@ class GrowingTable:
                 yield rows.slice(0, _ROWS_A_GROUP).combine_chunks()
                 rows = rows.slice(_ROWS_A_GROUP)
         yield rows.combine_chunks()
-
-
-def _replace(temporary: Path, path: Path) -> None:
-    """Give a written file its name, so that after a power failure what has the name is whole."""
-    sync(temporary)
-    temporary.replace(path)
-    sync(path.parent)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.families import load_classifier
+from cgdmer.files.reading import failing_as, read_text
 from cgdmer.inference.embedding_cache import weights_digest
 from cgdmer.inference.embeddings import BATCH_SIZE, EncodedBatch, encode_records
 from cgdmer.inference.growing_table import GrowingTable
@@ -29,6 +30,7 @@ from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeli
 
 NUM_PROC = 2
 _LARGEST_LABELS_FILE = 1_000_000  # bytes; all 71 statements of PTB-XL in words have some 3,000
+_EXPECTED_LABELS = "Expected a text file in UTF-8 with one label per line."
 _OTHER_COLUMNS = ("record_id", "embedding", "error")
 
 
@@ -140,22 +142,13 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
     """The labels of a text file, one a line; blank lines are passed over.
 
     Raises:
-        ECGInputError: the file is not UTF-8 text or too large, or holds no label or one twice.
+        ECGInputError: the file is absent, not UTF-8 text, or too large, or holds no label or one twice.
     """
-    with open(path, "rb") as file:
-        content = file.read(_LARGEST_LABELS_FILE + 1)
-    if len(content) > _LARGEST_LABELS_FILE:
-        raise ECGInputError(
-            f"{path} is larger than {_LARGEST_LABELS_FILE:,} bytes, which no list of labels needs. Expected a text "
-            "file with a label a line."
-        )
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ECGInputError(f"{path} is not a text file in UTF-8: {error}. Save it as one.") from error
+    with failing_as(ECGInputError, path, _EXPECTED_LABELS):
+        lines = read_text(path, _LARGEST_LABELS_FILE).splitlines()
     labels = [line.strip() for line in lines if line.strip()]
     if not labels:
-        raise ECGInputError(f"{path} holds no label. Expected a text file with a label a line.")
+        raise ECGInputError(f"{path} holds no label. {_EXPECTED_LABELS}")
     if twice := [label for label, count in Counter(labels).items() if count > 1]:
         raise ECGInputError(f"{path} holds the label {twice[0]!r} more than once. Keep one of them.")
     return labels

@@ -17,7 +17,6 @@ what it writes is pickle. Tensors are safetensors here, everything else JSON.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -35,7 +34,9 @@ from accelerate.utils import DistributedType, broadcast_object_list
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 
-from cgdmer.files.disk import sync
+from cgdmer.files.hashing import sha256_of_file
+from cgdmer.files.reading import read_json_object
+from cgdmer.files.writing import sync, write_json, write_text
 from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
 from cgdmer.training.sharding import load_parts, part_like, whole_on_cpu
 
@@ -190,7 +191,7 @@ class Checkpoints:
             temporary.mkdir()
         accelerator.wait_for_everyone()
         rank = {"random_states": _random_states(accelerator.device), "extra": extra or {}}
-        _write_json(temporary / _rank_file(accelerator.process_index), rank)
+        write_json(temporary / _rank_file(accelerator.process_index), rank)
         tensors, settings = _divided(optimizer.state_dict())
         if accelerator.is_fsdp2:
             weights = whole_on_cpu(model.state_dict(), keep=accelerator.is_main_process)
@@ -203,7 +204,7 @@ class Checkpoints:
             save_file(tensors, temporary / OPTIMIZER)
             scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
             state = {"optimizer": settings, "scheduler": scheduler.state_dict(), "scaler": scaler}
-            _write_json(temporary / STATE, state)
+            write_json(temporary / STATE, state)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             write_manifest(temporary, position, configuration)
@@ -257,7 +258,7 @@ class Checkpoints:
         with _naming(path / OPTIMIZER):
             tensors = load_file(path / OPTIMIZER)
         with _naming(path / STATE):
-            state = _read_json(path / STATE)
+            state = read_json_object(path / STATE)
             joined = _joined(tensors, state["optimizer"])
             if self.accelerator.is_fsdp2:
                 _divide_among_processes(joined["state"], optimizer)
@@ -267,7 +268,7 @@ class Checkpoints:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         rank_file = path / _rank_file(self.accelerator.process_index)
         with _naming(rank_file):
-            rank = _read_json(rank_file)
+            rank = read_json_object(rank_file)
             _set_random_states(rank["random_states"], self.accelerator.device)  # now, for an error to name the file
             self._random_states = rank["random_states"]
             return position_of(manifest), rank["extra"]
@@ -300,9 +301,7 @@ def drop_metrics_beyond(path: Path, position: RunPosition) -> None:
         again = line["step"] == position.step and position.batch > 0 and "validation_loss" in line
         if line["step"] <= position.step and not again:
             kept.append(text + "\n")
-    temporary = path.with_name(path.name + _TEMPORARY)
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, "".join(kept))
 
 
 # Manifest
@@ -314,9 +313,8 @@ def write_manifest(folder: Path, position: RunPosition, configuration: dict[str,
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST:
             sync(path)
-            files[path.name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
-    _write_json(folder / MANIFEST, {**asdict(position), "configuration": configuration, "files": files})
-    sync(folder / MANIFEST)
+            files[path.name] = {"size": path.stat().st_size, "sha256": sha256_of_file(path)}
+    write_json(folder / MANIFEST, {**asdict(position), "configuration": configuration, "files": files})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -329,7 +327,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelFolderError(f"{folder} is not a checkpoint of cgdmer.pretrain: it has no {MANIFEST}.")
     with _naming(path):
-        manifest = _read_json(path)
+        manifest = read_json_object(path)
         position_of(manifest)
         if not isinstance(manifest["configuration"], dict) or not isinstance(manifest["files"], dict):
             raise TypeError("configuration and files must be objects")
@@ -352,7 +350,7 @@ def verify(folder: Path) -> None:
             fault = "is missing"
         elif path.stat().st_size != expected["size"]:
             fault = f"has {path.stat().st_size} bytes instead of {expected['size']}"
-        elif _sha256(path) != expected["sha256"]:
+        elif sha256_of_file(path) != expected["sha256"]:
             fault = "was altered: its SHA-256 is not the manifest's"
         else:
             continue
@@ -398,19 +396,6 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _rank_file(rank: int) -> str:
     return f"rank_{rank}.json"
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # States

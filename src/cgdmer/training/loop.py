@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import dataset_summary
+from cgdmer.files.writing import write_json
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import Marker, options_marked
 from cgdmer.presets import model_source
@@ -165,7 +166,7 @@ class _Training:
         options, accelerator = self.options, self.accelerator
         if accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "training_arguments.json").write_text(json.dumps(asdict(options), indent=2) + "\n")
+            write_json(self.folder / "training_arguments.json", asdict(options))
             if self.step == 0:
                 (self.folder / "metrics.jsonl").unlink(missing_ok=True)
                 self.watcher.start_anew()
@@ -357,8 +358,7 @@ class _Training:
             self.accelerator.end_training()
         return {**self.last_validation, "steps": self.step, **speed}
 
-    def _summary(self, validation: PairDataset) -> dict[str, Any]:
-        """See `run_summary`; the seconds are those of training alone since the step `resumed_at_step`."""
+    def _summary(self, validation: PairDataset) -> run_summary.TrainingSummary:
         options, accelerator = self.options, self.accelerator
         batch = options.per_device_train_batch_size * accelerator.num_processes * options.gradient_accumulation_steps
         summary = dataset_summary(options.dataset)

@@ -6,7 +6,6 @@ masked) comes from (seed, epoch, index of the record): any number of processes, 
 In a stream (`cgdmer.training.streaming`) a number from the record's id stands for the index.
 """
 
-import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from cgdmer.data.fingerprints import Fingerprints, fingerprint_of_split
 from cgdmer.data.storage import row_to_record
 from cgdmer.data.wordings import Wordings
 from cgdmer.families import ecg_config_of
+from cgdmer.files.hashing import number_of
 from cgdmer.models.ecg_record import without_filled_ends
 from cgdmer.models.errors import CorpusError, ECGInputWarning
 from cgdmer.training.augmentation import Augmentation
@@ -41,8 +41,7 @@ MOST_HELD = 64  # findings of a record and general terms that hold for it; of 4,
 
 def statement_id(statement: str) -> int:
     """A number for a text, the same on every machine; never 0, which stands for filling."""
-    digest = hashlib.blake2b(statement.strip().lower().encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True) or 1
+    return number_of(statement.strip().lower().encode())
 
 
 def _padded_ids(findings: list[str], most: int = MOST_STATEMENTS) -> np.ndarray:

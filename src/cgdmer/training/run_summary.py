@@ -5,53 +5,80 @@ It travels with the weights, so it holds no path of the machine, and of the data
 record or a patient and no text of a report.
 """
 
-import json
 import os
 import platform
-import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import torch
 import transformers
 from transformers.utils import cached_file
 
 from cgdmer.about import __version__
-from cgdmer.files.checked_json import NUMBER, Each, Maybe, check_shape, read_json
+from cgdmer.files.checking import check
+from cgdmer.files.reading import read_json
+from cgdmer.files.writing import write_json
 from cgdmer.models.errors import ModelFolderError
 from cgdmer.options import Marker, options_marked
 
 FILE_NAME = "training_summary.json"
 PRETRAIN, FINETUNE = "pretrain", "finetune"  # the commands that write it
 _PLACES = ("config_name", "model", "text_model")  # options that name a folder of this machine, or something on the Hub
-_TEXT = Maybe(str)
-# As far as a card says it; it travels with weights of any origin, so that nothing about it is taken for granted.
-_STAGE = {
-    "command": _TEXT,
-    "data": {
-        "name": str,
-        "source": Maybe(dict.fromkeys(("name", "title", "version", "url", "licence", "citation"), _TEXT)),
-        "description": (str, type(None)),
-        "train_records": (int, type(None)),
-        "validation_records": int,
-    },
-    "options": {
-        "model": _TEXT,
-        "text_model": _TEXT,
-        "text_source": Maybe(re.compile("report|statements")),
-        "labels": Maybe([str]),
-    },
-    "steps": int,
-    "samples": int,
-    "seconds": NUMBER,
-    "resumed_at_step": int,
-    "processes": int,
-    "device": str,
-    "mixed_precision": str,
-    "versions": Each(str),
-    "earlier": Maybe(dict),
-}
-_FINETUNE_STAGE = _STAGE | {"options": {"model": str, "labels": [str]}}
+
+
+class DataSource(TypedDict, total=False):
+    """Where a corpus comes from, and on what terms."""
+
+    name: str | None
+    title: str | None
+    version: str | None
+    url: str | None
+    licence: str | None
+    citation: str | None
+
+
+class TrainingData(TypedDict):
+    """What a model was trained on; `train_records` is None where the number is not known."""
+
+    name: str
+    source: NotRequired[DataSource | None]
+    description: str | None
+    train_records: int | None
+    validation_records: int
+
+
+class OptionsOnCard(TypedDict, total=False):
+    """Those of a run's options that a card says in words; there are more, which it repeats in the command."""
+
+    model: str | None
+    text_model: str | None
+    text_source: Literal["report", "statements"] | None
+    labels: list[str] | None
+
+
+class FinetuningOptions(TypedDict):
+    """What a run of `cgdmer finetune` has in any case."""
+
+    model: str
+    labels: list[str]
+
+
+class TrainingSummary(TypedDict):
+    """One run; `seconds` are those of training alone since the step `resumed_at_step`, `earlier` is the run before."""
+
+    command: NotRequired[str | None]
+    data: TrainingData
+    options: OptionsOnCard
+    steps: int
+    samples: int
+    seconds: float
+    resumed_at_step: int
+    processes: int
+    device: str
+    mixed_precision: str
+    versions: dict[str, str]
+    earlier: NotRequired["TrainingSummary | None"]
 
 
 def origin(name: str) -> str:
@@ -59,7 +86,7 @@ def origin(name: str) -> str:
     return Path(name).resolve().name if Path(name).exists() else name
 
 
-def of_dataset(name: str, summary: dict[str, Any], train: int | None, validation: int) -> dict[str, Any]:
+def of_dataset(name: str, summary: dict[str, Any], train: int | None, validation: int) -> TrainingData:
     """Of the data: where it comes from and on what terms, and how many records there were.
 
     Args:
@@ -67,7 +94,7 @@ def of_dataset(name: str, summary: dict[str, Any], train: int | None, validation
         summary: what its `summary.json` says; empty where there is none.
         train, validation: records; None: not known.
     """
-    source = {key: value for key, value in summary.get("source", {}).items() if value}
+    source = cast(DataSource, {key: value for key, value in summary.get("source", {}).items() if value})
     return {
         "name": origin(name),
         "source": source or None,
@@ -78,10 +105,11 @@ def of_dataset(name: str, summary: dict[str, Any], train: int | None, validation
     }
 
 
-def of_options(options: Any) -> dict[str, Any]:
+def of_options(options: Any) -> OptionsOnCard:
     """Those of the options that a card names, without the folders."""
     chosen = {name: getattr(options, name) for name in options_marked(type(options), Marker.ON_CARD)}
-    return {name: origin(value) if value and name in _PLACES else value for name, value in chosen.items()}
+    named = {name: origin(value) if value and name in _PLACES else value for name, value in chosen.items()}
+    return cast(OptionsOnCard, named)
 
 
 def of_device(device: torch.device) -> str:
@@ -95,7 +123,7 @@ def versions() -> dict[str, str]:
     return {"cgdmer": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
 
 
-def of_model(model: str | os.PathLike[str]) -> dict[str, Any] | None:
+def of_model(model: str | os.PathLike[str]) -> TrainingSummary | None:
     """What a model's folder or Hub repository says of its training; None if it says nothing.
 
     Raises:
@@ -110,17 +138,19 @@ def of_model(model: str | os.PathLike[str]) -> dict[str, Any] | None:
     return None if path is None else read(Path(path))
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> TrainingSummary:
     """The file of a model.
 
     Raises:
         ModelFolderError: it is damaged.
     """
     try:
-        summary = read_json(path, dict)
+        summary = read_json(path)
+        check(summary, TrainingSummary)
         stage, place = summary, ""
         while stage is not None:
-            check_shape(stage, _FINETUNE_STAGE if stage.get("command") == FINETUNE else _STAGE, place)
+            if stage.get("command") == FINETUNE:
+                check(stage["options"], FinetuningOptions, f"{place}.options")
             stage, place = stage.get("earlier"), f"{place}.earlier"
         return summary
     except (OSError, ValueError) as error:
@@ -130,5 +160,5 @@ def read(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def write(folder: Path, summary: dict[str, Any]) -> None:
-    (folder / FILE_NAME).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def write(folder: Path, summary: Mapping[str, Any]) -> None:
+    write_json(folder / FILE_NAME, summary)

@@ -8,7 +8,6 @@ a resumed run goes on with exactly the batch that would have come.
 Workers do not wait for one another: each has an epoch of its own, at whose end a batch that is not full is dropped.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -24,6 +23,7 @@ from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.wordings import load_wordings
 from cgdmer.data.workers import outlive_signals
+from cgdmer.files.hashing import seed_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.augmentation import Augmentation
@@ -157,7 +157,7 @@ class StreamedPairs(IterableDataset):
     def _pairs(self, worker: int, start: WorkerPosition) -> Iterator[tuple[dict[str, Any], WorkerPosition]]:
         for row, position in self._rows(worker, start):
             if self.column is None or row[self.column]:
-                random = np.random.default_rng((self.seed, start.epoch, _record_number(row["record_id"])))
+                random = np.random.default_rng((self.seed, start.epoch, seed_of(row["record_id"].encode())))
                 yield self.make_pair(row, random), position
 
     def _rows(self, worker: int, start: WorkerPosition) -> Iterator[tuple[dict[str, Any], WorkerPosition]]:
@@ -325,8 +325,3 @@ def _batches_per_epoch(num_rows: int | None, options: PretrainingArguments, worl
             f"{world_size} processes x {accumulated} accumulated batches. Lower --per_device_train_batch_size."
         )
     return steps * accumulated
-
-
-def _record_number(record_id: str) -> int:
-    """A number for a record's draws, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(record_id.encode(), digest_size=8).digest(), "little")
