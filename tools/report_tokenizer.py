@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tokenizer of the tiny and small presets, learned from the words of this package.
 
-They are those of simulated reports, and of a list of ECG terms.
-
-Single characters are always in it, so that any English prompt can be written in sub-words.
+They are those of simulated reports and of a list of ECG terms. Single characters are always in it, so that any English
+prompt can be written in sub-words.
 """
 
 import string
