@@ -81,12 +81,3 @@ def evaluate_classifier(folder: Path, dataset: datasets.DatasetDict, task: Task,
     results |= {"measures": {SUPERVISED: result}}
     ids = list(test.rows["record_id"])
     return Evaluation(results, ids, test.patients, test.labels, {SUPERVISED: scores}, np.zeros((len(test), 0)))
-
-
-__all__ = [
-    "SUPERVISED",
-    "dataset_of_classes",
-    "evaluate_classifier",
-    "labels_in_training",
-    "seconds_a_step",
-]
