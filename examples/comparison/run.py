@@ -271,7 +271,7 @@ def _seconds_logged(folder: Path, batch_size: int, after: int = 0) -> float:
 
 
 def _without_zero_shot(evaluation: Evaluation) -> Evaluation:
-    """Of a model that has not learnt to align, cosines with texts say nothing."""
+    """Of a model that has not learned to align, cosines with texts say nothing."""
     measures = {name: one for name, one in evaluation.results["measures"].items() if name != ZERO_SHOT}
     scores = {name: one for name, one in evaluation.scores.items() if name != ZERO_SHOT}
     return replace(evaluation, results=evaluation.results | {"measures": measures}, scores=scores)

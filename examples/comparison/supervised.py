@@ -24,18 +24,18 @@ SUPERVISED = "supervised"
 
 
 def dataset_of_classes(splits: datasets.DatasetDict, tasks: Sequence[Task], folder: Path) -> Path:
-    """The same records in a folder of their own, labelled with their classes in every task: `TASK CLASS`."""
+    """The same records in a folder of their own, labeled with their classes in every task: `TASK CLASS`."""
     if not folder.is_dir():
-        labelled = {}
+        labeled = {}
         for name, rows in splits.items():
             labels = [
                 [f"{task.name} {one}" for task in tasks for one in task.class_names if one in task.classes_of(codes)]
                 for codes in rows["labels"]
             ]
             kept = rows.remove_columns("labels")
-            labelled[name] = kept.add_column("labels", labels, feature=rows.features["labels"])
+            labeled[name] = kept.add_column("labels", labels, feature=rows.features["labels"])
         partial = folder.with_name(folder.name + ".part")
-        datasets.DatasetDict(labelled).save_to_disk(partial)
+        datasets.DatasetDict(labeled).save_to_disk(partial)
         partial.rename(folder)
     return folder
 

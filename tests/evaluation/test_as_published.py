@@ -123,7 +123,7 @@ def test_defect_b_csn_labels_are_substrings(make_dataset):
         for name, classes in zip(part.rows["record_id"], classes_at(part, task), strict=True)
     }
     assert found == expected
-    assert sum(part.unlabelled for part in parts.values()) == 2
+    assert sum(part.unlabeled for part in parts.values()) == 2
     exact = classes_at(repaired_splits(dataset, task)["train"], task)
     assert all(fewer <= more for fewer, more in zip(exact, expected.values(), strict=True))
     assert exact[:2] == [{"STE", "ERV"}, {"AF", "AVB"}]

@@ -18,7 +18,7 @@ def sample(records=600, width=20, seed=0):
     return features, labels, [str(number // 2) for number in range(records)]
 
 
-def test_equals_a_standardised_logistic_regression_of_the_strength_chosen():
+def test_equals_a_standardized_logistic_regression_of_the_strength_chosen():
     features, labels, patients = sample()
     probe = fit_linear_probe(features, labels, patients)
     assert probe.strength in STRENGTHS
@@ -45,7 +45,7 @@ def test_a_class_without_positives_scores_zero():
 
 
 def test_the_strength_is_chosen_on_the_validation_records_alone():
-    """Validation labels that only the strongest regularisation fits: the choice must follow them."""
+    """Validation labels that only the strongest regularization fits: the choice must follow them."""
     features, labels, patients = sample()
     probes = {strength: linear_probe._fit(features, labels, strength) for strength in STRENGTHS}
     new = sample(seed=1)[0]

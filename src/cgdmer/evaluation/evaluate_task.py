@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zero-shot classification and linear probing on a prepared dataset, always beside a randomly initialised model.
+"""Zero-shot classification and linear probing on a prepared dataset, always beside a randomly initialized model.
 
 Shapes: R test records, C classes, S seeds, E embedding width.
 """
@@ -20,7 +20,7 @@ from cgdmer.evaluation.linear_probe import LinearProbe, few_records_a_class, fit
 from cgdmer.evaluation.patients import patient_groups
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.robustness import DISTURBANCES
-from cgdmer.evaluation.splits import LabelledRows, pooled, refuse_shared_patients, repaired_splits
+from cgdmer.evaluation.splits import LabeledRows, pooled, refuse_shared_patients, repaired_splits
 from cgdmer.evaluation.statistics import best_thresholds, measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.families import Purpose, class_for, extractor_of
@@ -65,9 +65,9 @@ class Evaluation:
 class _Parts:
     """The records of one task by what they are for; training and validation only where something is fitted."""
 
-    test: LabelledRows
-    validation: LabelledRows | None
-    train: LabelledRows | None
+    test: LabeledRows
+    validation: LabeledRows | None
+    train: LabeledRows | None
 
 
 def evaluate_task(
@@ -93,7 +93,7 @@ def evaluate_task(
     """Measure a model and, in the same way, one of its configuration with random weights.
 
     Zero-shot: cosine between the record's and each class's prompts. Linear probe: fitted on shares of the training
-    records, its regularisation chosen on the validation records. Thresholds for F1 are chosen there too. If the
+    records, its regularization chosen on the validation records. Thresholds for F1 are chosen there too. If the
     validation split is tested as well, there is no F1, and the probe chooses on held-out training patients. Nothing
     is chosen on the test records, except by the probe of the protocol `as_published`. Records that belong to no class
     of the task have no part in it.
@@ -173,7 +173,7 @@ def evaluate_task(
         "prompts": os.fspath(prompts) if model.takes_texts else None,
         "probed_feature": probed_feature if fractions or shots else None,
         "splits": list(splits),
-        "records_without_label": parts.test.unlabelled,
+        "records_without_label": parts.test.unlabeled,
         "absent_records": parts.test.absent,
         "in_domain": trained_on is not None and corpus_of(parts.test.rows) in trained_on.corpora,
         "overlap": overlap,
@@ -184,7 +184,7 @@ def evaluate_task(
     return Evaluation(results, record_ids, parts.test.patients, parts.test.labels, scores, embeddings)
 
 
-def _parts(of_task: dict[str, LabelledRows], task: Task, splits: Sequence[str], fits: bool) -> _Parts:
+def _parts(of_task: dict[str, LabeledRows], task: Task, splits: Sequence[str], fits: bool) -> _Parts:
     test = pooled(of_task, splits, task)
     train = pooled(of_task, ("train",), task) if fits else None
     validation = of_task.get("validation")
@@ -218,7 +218,7 @@ class _ModelOnTask:
         self.embeds = _unit(self.test.pooled) if self.test.embeds is None else self.test.embeds
         self._whole_probe: LinearProbe | None = None
 
-    def _features(self, part: LabelledRows, what: str, change_name: str = "") -> RecordFeatures:
+    def _features(self, part: LabeledRows, what: str, change_name: str = "") -> RecordFeatures:
         if part.change is not None and not change_name:
             change_name = part.change.__name__
         return self.cache.features(

@@ -26,16 +26,16 @@ _NOTE_SIZE, _TITLE_SIZE = 8.0, 10.5
 _LINE_HEIGHT = 0.145
 _DOTS_AN_INCH = 200
 
-# Okabe and Ito's colours, with a darker violet in place of their yellow, which is too pale for thin lines.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B5AA6")
-TEXT_COLOUR, PALE_TEXT_COLOUR = "#222222", "#6b6b6b"
+# Okabe and Ito's colors, with a darker violet in place of their yellow, which is too pale for thin lines.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B5AA6")
+TEXT_COLOR, PALE_TEXT_COLOR = "#222222", "#6b6b6b"
 REFERENCE_LINE: dict[str, Any] = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (4, 2)), "zorder": 1.5}
-GRID_COLOUR = "#dde1e5"
-_BAND_COLOUR = "#f3f5f7"
+GRID_COLOR = "#dde1e5"
+_BAND_COLOR = "#f3f5f7"
 
 _STYLE = {
     "axes.edgecolor": "#888888",
-    "axes.labelcolor": TEXT_COLOUR,
+    "axes.labelcolor": TEXT_COLOR,
     "axes.labelsize": TEXT_SIZE,
     "axes.linewidth": 0.7,
     "axes.spines.right": False,
@@ -44,10 +44,10 @@ _STYLE = {
     "font.size": TEXT_SIZE,
     "legend.fontsize": TEXT_SIZE,
     "pdf.fonttype": 42,  # journals refuse Type 3
-    "text.color": TEXT_COLOUR,
+    "text.color": TEXT_COLOR,
     "text.parse_math": False,  # a "$" in a class name is a dollar sign
-    "xtick.color": TEXT_COLOUR,
-    "ytick.color": TEXT_COLOUR,
+    "xtick.color": TEXT_COLOR,
+    "ytick.color": TEXT_COLOR,
     "xtick.labelsize": TEXT_SIZE,
     "ytick.labelsize": TEXT_SIZE,
     "xtick.major.width": 0.7,
@@ -96,7 +96,7 @@ def new_page(
         0.0,
         "\n".join(lines),
         size=_NOTE_SIZE,
-        color=PALE_TEXT_COLOUR,
+        color=PALE_TEXT_COLOR,
         linespacing=1.25,
         verticalalignment="bottom",
         gid="notes",
@@ -155,8 +155,8 @@ def draw_rows(axes: Axes, labels: Sequence[Sequence[str]], heights: Sequence[flo
     axes.tick_params(axis="y", length=0.0, pad=4.0)
     axes.spines["left"].set_visible(False)
     for upper, lower in zip(edges[0:-1:2], edges[1::2], strict=True):
-        axes.axhspan(upper, lower, color=_BAND_COLOUR, linewidth=0.0, zorder=0.5)
-    axes.grid(axis="x", color=GRID_COLOUR, linewidth=0.6)
+        axes.axhspan(upper, lower, color=_BAND_COLOR, linewidth=0.0, zorder=0.5)
+    axes.grid(axis="x", color=GRID_COLOR, linewidth=0.6)
     axes.set_axisbelow(True)
     return middles
 

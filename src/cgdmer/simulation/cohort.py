@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated cohort of twelve-lead ECGs with reports, for demonstrations and tests.
 
-No simulated record is a person's. What is learnt from the cohort shows that the software works; it says nothing about
+No simulated record is a person's. What is learned from the cohort shows that the software works; it says nothing about
 how well a model reads real tracings.
 """
 
@@ -187,7 +187,7 @@ def _electrode_noise(sampling_rate: int, length: int, rng: np.random.Generator) 
     electrodes = rng.normal(0, np.tile(size, 2), (9, 8)).astype(np.float32) @ curves
     strength = (np.exp(rng.normal(-4.5, 0.5)) * np.exp(rng.normal(0, 0.3, (9, 1)))).astype(np.float32)
     muscle = rng.standard_normal((9, length + 1), dtype=np.float32) * strength
-    # Two neighbouring samples share some of it: muscle noise is not quite white.
+    # Two neighboring samples share some of it: muscle noise is not quite white.
     electrodes += np.float32(0.8) * muscle[:, 1:]
     electrodes += np.float32(0.5) * muscle[:, :-1]
     right_arm, left_arm, left_leg = electrodes[:3]

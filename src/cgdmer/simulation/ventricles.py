@@ -87,8 +87,8 @@ def _left_bundle_branch_block(anatomy: Anatomy, duration: float, rng: np.random.
         # The local terms of V2-V4 stay small: R progression is poor in left bundle branch block.
         amplitude = np.zeros(NUM_INDEPENDENT_LEADS)
         amplitude[PRECORDIAL] = anatomy.local_qrs[number] * [0.2, 0.2, 0.2, 0.4, 0.8, 1.0]
-        centre = 0.35 + 0.06 * number
-        rows.append(((centre * duration, 0.2 * duration, 0.0, 0.2 * duration), amplitude))
+        center = 0.35 + 0.06 * number
+        rows.append(((center * duration, 0.2 * duration, 0.0, 0.2 * duration), amplitude))
     return waves_of(rows)
 
 
@@ -159,13 +159,13 @@ def _narrow_start(
     for number in range(6):
         vector = np.zeros(NUM_INDEPENDENT_LEADS)
         vector[PRECORDIAL] = local[number]
-        centre = 0.21 + 0.055 * number
-        rows.append(((centre * duration, 0.2 * duration, 0.0, 0.24 * duration), vector))
+        center = 0.21 + 0.055 * number
+        rows.append(((center * duration, 0.2 * duration, 0.0, 0.24 * duration), vector))
     if "intraventricular_conduction_delay" in conditions:
         # Late and slow somewhere in the left ventricle: a notch, but neither bundle's direction.
         late = rng.uniform(0.25, 0.5) * np.array([axis[0], axis[1], rng.uniform(-0.7, -0.2)]) @ leads
-        centre = rng.uniform(0.7, 0.78)
-        rows.append(((centre * duration, 0.16 * duration, 0.0, (1.0 - centre) * duration), late))
+        center = rng.uniform(0.7, 0.78)
+        rows.append(((center * duration, 0.16 * duration, 0.0, (1.0 - center) * duration), late))
     return waves_of(rows)
 
 
@@ -194,7 +194,7 @@ def _scale_voltages(
 def _st_shift(conditions: Collection[str], complex_: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(8,) mV at the J point. An injury current is local, so the precordial values are written out lead by lead."""
     shift = rng.uniform(-0.02, 0.03, NUM_INDEPENDENT_LEADS)
-    # A little elevation is usual in V2-V3 (early repolarisation).
+    # A little elevation is usual in V2-V3 (early repolarization).
     shift[[V1, V2, V3, V4]] += rng.uniform(0.0, 0.1) * np.array([0.4, 1.0, 0.9, 0.4])
     if "left_bundle_branch_block" in conditions:
         return shift - rng.uniform(0.08, 0.13) * complex_
@@ -260,7 +260,7 @@ def _t_amplitude(
         depth = rng.uniform(0.16, 0.5)
         walls = ["anterior", "lateral", "inferior"]
         if {"left_ventricular_hypertrophy", "st_depression"} & set(conditions):
-            walls = ["lateral"]  # strain and subendocardial ischaemia show in the lateral leads
+            walls = ["lateral"]  # strain and subendocardial ischemia show in the lateral leads
         wall = rng.choice(walls)
         if wall == "anterior":
             wave[[V1, V2, V3, V4]] = -depth * rng.uniform(0.9, 1.2, 4) * np.array([0.5, 1.0, 1.1, 1.0])
@@ -361,14 +361,14 @@ def ventricular_waves(
     # A second, later and smaller part of the T wave, seen mostly from the front, makes it other than one loop.
     second = np.zeros(NUM_INDEPENDENT_LEADS)
     second[PRECORDIAL] = t_wave[PRECORDIAL] * rng.uniform(-0.12, 0.12, 6)
-    repolarisation = waves_of(
+    repolarization = waves_of(
         [
             (st_timing, st_shift),
             ((t_peak, t_rise, 0.0, t_fall), t_wave),
             ((t_peak - 0.5 * t_rise, 0.5 * t_rise, 0.0, 0.5 * t_rise), second),
         ]
     )
-    return complex_waves + repolarisation, t_end
+    return complex_waves + repolarization, t_end
 
 
 def ectopic_waves(conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator) -> Waves:
