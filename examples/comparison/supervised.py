@@ -49,7 +49,7 @@ def _classifier_class(folder: Path) -> type:
     return class_for(ecg_config_of(config_of(str(folder))), Purpose.CLASSIFICATION)
 
 
-def seconds_a_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
+def seconds_per_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
     """Of training the classifier; the first half of the steps is not counted."""
     extractor, labels = AutoFeatureExtractor.from_pretrained(start), labels_in_training(dataset)
     rows = LabelledDataset(load_dataset_folder(dataset)["train"], extractor, labels)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cgdmer.evaluation import figures
-from cgdmer.evaluation.figures import draw_per_class_bars, draw_robustness, draw_roc, draw_tsne
+from cgdmer.evaluation.figures import draw_per_class_dots, draw_robustness, draw_roc, draw_tsne
 from cgdmer.evaluation.statistics import auroc_by_column, measure
 from cgdmer.models.errors import CorpusError
 
@@ -352,13 +352,13 @@ def test_files_are_what_their_suffix_says_and_matplotlib_is_left_alone(tmp_path)
     pyplot.close("all")
     with matplotlib.rc_context({"savefig.bbox": "tight", "font.size": 30, "savefig.dpi": 40}):
         before = dict(matplotlib.rcParams)
-        draw_per_class_bars(tmp_path / "bars.png", {"a": measured()})
+        draw_per_class_dots(tmp_path / "dots.png", {"a": measured()})
         draw_roc(tmp_path / "roc.svg", labels, scores, names)
         draw_tsne(str(tmp_path / "tsne.pdf"), embeddings, tsne_labels, tsne_names)
         draw_robustness(tmp_path / "robustness.png", CURVES, 0.912)
         assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []
-    with Image.open(tmp_path / "bars.png") as picture:
+    with Image.open(tmp_path / "dots.png") as picture:
         assert picture.width == 880 and picture.info["dpi"] == pytest.approx((200, 200), abs=0.1)
     assert b"<svg" in (tmp_path / "roc.svg").read_bytes()
     assert (tmp_path / "tsne.pdf").read_bytes().startswith(b"%PDF")

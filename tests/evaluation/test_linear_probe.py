@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from cgdmer.evaluation import linear_probe
-from cgdmer.evaluation.linear_probe import STRENGTHS, few_records_a_class, fit_linear_probe, fraction_of_records
+from cgdmer.evaluation.linear_probe import STRENGTHS, few_records_per_class, fit_linear_probe, fraction_of_records
 from cgdmer.models.errors import ConfigurationError
 
 
@@ -75,7 +75,7 @@ def test_fractions_are_nested_in_nothing_but_their_seed():
 def test_few_shots_hold_so_many_of_each_class():
     random = np.random.default_rng(0)
     labels = random.random((500, 4)) < [0.4, 0.1, 0.02, 0.0]
-    drawn = few_records_a_class(labels, shots=5, seed=1)
+    drawn = few_records_per_class(labels, shots=5, seed=1)
     counts = labels[drawn].sum(axis=0)
     assert (counts[:2] >= 5).all() and counts[2] == min(5, labels[:, 2].sum()) and counts[3] == 0
     assert labels[drawn].any(axis=1).all() and len(drawn) <= 15

@@ -29,7 +29,7 @@ def change_csv(path, change):
 
 
 def write_ptbxl_files(folder, task, dataset, list_column, orders=None):
-    """Split files as the released ones: a folder a task, `sub_class` between paths and labels."""
+    """Split files as the released ones: a folder per task, `sub_class` between paths and labels."""
     for split, rows in dataset.items():
         order = (orders or {}).get(split, task.class_names)
         table = []

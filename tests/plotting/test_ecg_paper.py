@@ -213,7 +213,7 @@ def test_missing_samples_are_a_gap(missing):
 
 def test_short_record_shows_every_lead_and_says_when_columns_start():
     record = make_record(7.0)
-    record.signal[:] = np.linspace(-0.7, 0.7, record.signal.shape[1])  # 0.2 mV a second: height tells the time
+    record.signal[:] = np.linspace(-0.7, 0.7, record.signal.shape[1])  # 0.2 mV per second: height tells the time
     figure = plot_ecg(record)
     for name, (row, column) in PLACES.items():
         trace = points(figure, f"lead {name}")

@@ -68,13 +68,13 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
                     elem_id="files",
                 )
                 with gr.Accordion("CSV and NPY do not say these. Of other files: the leads to use", open=True):
-                    rate = gr.Textbox("", label="Samples a second (Hz)", placeholder="500", elem_id="rate")
+                    rate = gr.Textbox("", label="Samples per second (Hz)", placeholder="500", elem_id="rate")
                     leads = gr.Textbox("", label="Leads in the file's order", placeholder="I, II, V1", elem_id="leads")
                     unit = gr.Dropdown(list(UNITS), value=None, label="Unit", elem_id="unit")
                 choices = [(condition.name, name) for name, condition in CONDITIONS.items()]
                 example = gr.Dropdown(choices, value=None, label="Or a simulated example", elem_id="example")
             with gr.Column(min_width=320):
-                prompts = gr.Textbox("\n".join(PROMPTS), label="Findings, one a line", lines=5, elem_id="prompts")
+                prompts = gr.Textbox("\n".join(PROMPTS), label="Findings, one per line", lines=5, elem_id="prompts")
                 button = gr.Button("Score", variant="primary", elem_id="score")
                 message = gr.HTML(elem_id="message")
                 bars = gr.HTML(elem_id="bars")
@@ -153,7 +153,7 @@ def launch_page(page: gr.Blocks, **options: Any) -> Any:
 
 
 def findings_in(text: str) -> list[str]:
-    """One a line.
+    """One per line.
 
     Raises:
         ECGInputError: there are too many.

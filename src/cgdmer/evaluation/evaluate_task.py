@@ -16,7 +16,7 @@ import torch
 from cgdmer.data.fingerprints import Fingerprints, corpus_of
 from cgdmer.evaluation.arguments import ProbedFeature
 from cgdmer.evaluation.as_published import published_probes, published_splits
-from cgdmer.evaluation.linear_probe import LinearProbe, few_records_a_class, fit_linear_probe, fraction_of_records
+from cgdmer.evaluation.linear_probe import LinearProbe, few_records_per_class, fit_linear_probe, fraction_of_records
 from cgdmer.evaluation.patients import patient_groups
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.robustness import DISTURBANCES
@@ -266,7 +266,7 @@ class _ModelOnTask:
             ]
         for count in shots:
             drawn[f"linear probe {count} shots"] = [
-                few_records_a_class(train.labels, count, self.seed + number) for number in range(NUM_SEEDS)
+                few_records_per_class(train.labels, count, self.seed + number) for number in range(NUM_SEEDS)
             ]
         found: dict[str, tuple[dict[str, Any], np.ndarray | None]] = {}
         for name, draws in drawn.items():
@@ -293,7 +293,7 @@ class _ModelOnTask:
         return fit_linear_probe(features[rows], train.labels[rows], patients, validation, self.seed)
 
     def published_probes(self) -> dict[str, tuple[dict[str, Any], np.ndarray | None]]:
-        """The published probe, which prints one number a share of the training records and nothing else."""
+        """The published probe, which prints one number per share of the training records and nothing else."""
         train, test = self.parts.train, self.parts.test
         assert train is not None
         features = self._probed(self._features(train, "training records"))

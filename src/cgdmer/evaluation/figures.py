@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of an evaluation: per-class scores with intervals, ROC curves, t-SNE of record embeddings, robustness.
 
-Each function takes plain numbers, however they were computed, and writes one file: PNG (200 dots an inch), SVG or PDF,
-as the suffix of the path says. A figure is 4.4 inches wide, for half a page of A4 or a slide; per-class scores of more
+Each function takes plain numbers, however they were computed, and writes one file: PNG (200 dots per inch), SVG or
+PDF, as the suffix of the path says. A figure is 4.4 inches wide, for half a page of A4 or a slide; per-class scores of more
 than 40 classes take two columns and twice that width. Colors are those of Okabe and Ito, which people with any
 color vision tell apart; marks or line styles differ as well wherever there is room for them.
 
@@ -59,13 +59,13 @@ _CURVE_STYLES: tuple[dict[str, Any], ...] = tuple(
 )
 
 
-def draw_per_class_bars(
+def draw_per_class_dots(
     path: str | PathLike[str],
     measures: Mapping[str, Mapping[str, Any]],
     metric: str = "auroc",
     title: str = "Scores by class",
 ) -> None:
-    """A row a class, in the order given; in it, a dot with its 95 % interval for each measure.
+    """A row per class, in the order given; in it, a dot with its 95 % interval for each measure.
 
     Classes with few positives are marked with a star and paler. The classes that were left out are named below.
 
@@ -89,7 +89,7 @@ def draw_roc(
     class_names: Sequence[str],
     title: str = "ROC",
 ) -> None:
-    """A receiver operating characteristic a class, with the area under it.
+    """A receiver operating characteristic per class, with the area under it.
 
     More than 12 classes are thin gray curves, and only the best, the worst and the macro average are named. The best
     and the worst are chosen among classes with enough positives, if there are any. The macro average is the mean of
@@ -99,7 +99,7 @@ def draw_roc(
         path: the file to write.
         labels: (R, C) bool.
         scores: (R, C), any monotone score.
-        class_names: one a column. Classes without both positive and negative records are named below, without curve.
+        class_names: one per column. Classes without both positive and negative records are named below, without curve.
         title: wrapped if it is long.
 
     Raises:
@@ -125,7 +125,7 @@ def draw_tsne(
         path: the file to write.
         embeddings: (R, D), no zero vectors.
         labels: (R, C) bool.
-        class_names: one a column.
+        class_names: one per column.
         seed: of the choice of records and of t-SNE.
         title: wrapped if it is long.
 
@@ -141,7 +141,7 @@ def draw_robustness(
     reference: float,
     title: str = "Robustness",
 ) -> None:
-    """Macro AUROC under several conditions: a panel a family of conditions, all on one scale.
+    """Macro AUROC under several conditions: a panel per family of conditions, all on one scale.
 
     Args:
         path: the file to write.

@@ -12,7 +12,7 @@ from cgdmer.plotting.figure_page import COLORS, GRID_COLOR, house_style, save
 
 
 def draw_frequency_importance(path: str | os.PathLike[str], model: CoReECGForPreTraining) -> None:
-    """The learned importance of each bin of the spectrum, a curve a map; the protected band is shaded.
+    """The learned importance of each bin of the spectrum, a curve per map; the protected band is shaded.
 
     Args:
         path: the file to write: PNG, SVG or PDF.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linear probe on frozen features: one regularized logistic regression a class.
+"""A linear probe on frozen features: one regularized logistic regression per class.
 
 Shapes: R records, D features, C classes.
 """
@@ -24,7 +24,7 @@ _USUAL_STRENGTH = STRENGTHS[1]  # where nothing can be chosen
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """One linear function a class on raw features, and the strength that was chosen.
+    """One linear function per class on raw features, and the strength that was chosen.
 
     Attributes:
         weights: (C, D) float32.
@@ -56,7 +56,7 @@ def fit_linear_probe(
     Args:
         features: (R, D).
         labels: (R, C) bool. A class without positive records gets the score 0 everywhere.
-        patients: one a record.
+        patients: one per record.
         validation: features and labels of other patients' records. Without it an eighth of the training patients is
             held out for the choice (of fewer than 16 none, and nothing is chosen); then all records are fitted.
         seed: of the held-out patients.
@@ -80,7 +80,7 @@ def fraction_of_records(count: int, fraction: float, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
 
 
-def few_records_a_class(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
+def few_records_per_class(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     """Sorted indices of training records: for each class `shots` random positive ones (all, where there are fewer).
 
     A record that was drawn for one class counts with all its labels, so frequent classes get more.

@@ -2,8 +2,8 @@
 """Which records of a dataset take part in a task, in which split, with which labels.
 
 A prepared dataset brings its own splits. A folder of CSV files in the layout that the MERL benchmark released
-(https://github.com/cheliu-computation/MERL-ICML2024, `finetune/data_split`) replaces them: one file a split, in which
-each row is a record and each column from a certain one on a class.
+(https://github.com/cheliu-computation/MERL-ICML2024, `finetune/data_split`) replaces them: one file per split, in
+which each row is a record and each column from a certain one on a class.
 """
 
 import os
@@ -34,7 +34,7 @@ class LabeledRows(DatasetRecords):
 
     Attributes:
         labels: (n, C) bool.
-        patients: one a record; the record's own id where the corpus names no patient.
+        patients: one per record; the record's own id where the corpus names no patient.
         unlabeled: how many records were left out because they belong to no class of the task.
         absent: how many records a split file lists that the dataset does not hold.
     """
@@ -96,7 +96,7 @@ class SplitFile:
     Attributes:
         path: for messages.
         header: the columns' names.
-        table: the fields, one list a row.
+        table: the fields, one list per row.
         layout: that of its task.
     """
 

@@ -33,14 +33,14 @@ def measure(
     Args:
         labels: (R, C) bool.
         scores: (R, C), any monotone score; (S, R, C) for a model fitted S times, whose figures are averaged.
-        class_names: one a column.
-        patients: one a record.
+        class_names: one per column.
+        patients: one per record.
         thresholds: (C,) or (S, C), a record is called positive from this score on; chosen on other records
             (`best_thresholds`). Without them there is no F1; a class whose threshold is NaN has none.
 
     Returns:
         `macro_auroc`, `macro_auprc` and (with thresholds) `macro_f1`, each with `<name>_interval` (low, high);
-        `records`, `patients`; `per_class`, a dict a class: `auroc`, `auprc`, `f1`, their intervals, `positives`,
+        `records`, `patients`; `per_class`, a dict per class: `auroc`, `auprc`, `f1`, their intervals, `positives`,
         `few_positives`; `frequent` (if there are any), the number of `classes` with ten positive records or more, and
         their `macro_auroc` with its interval (draws hardly vary a class with a few positives, or miss it, so that
         intervals over all classes say less than they seem to); `left_out`, the classes without both positive and
@@ -108,7 +108,7 @@ def paired_difference(
     Args:
         labels: (R, C).
         first, second: (R, C); (S, R, C) for a model fitted S times, whose figures are averaged.
-        patients: one a record.
+        patients: one per record.
 
     Returns:
         the two macro AUROCs `first` and `second`, their `difference`, its `interval` (95 %), and `p_value`:

@@ -23,7 +23,7 @@ from cgdmer.families import load_classifier
 from cgdmer.inference.embedding_cache import weights_digest
 from cgdmer.inference.embeddings import BATCH_SIZE, EncodedBatch, encode_records
 from cgdmer.inference.growing_table import GrowingTable
-from cgdmer.inference.sources import Source, open_source
+from cgdmer.inference.sources import RecordingSource, open_source
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
 
@@ -46,7 +46,7 @@ def score_recordings(
 ) -> dict[str, Any]:
     """Score every label, each by itself, for every recording of a folder or a prepared dataset.
 
-    The file has one row a record, in the order of the record's paths (of the dataset): `record_id` (in a folder the
+    The file has one row per record, in the order of the record's paths (of the dataset): `record_id` (in a folder the
     path without suffix; bytes of it that are not UTF-8 as \\udc80 etc.), a float32 column for each label under its
     name, with the score that the pipeline `zero-shot-ecg-classification` gives, `embedding` if asked for (float32 unit
     vector), and `error`, which says why a recording could not be read; the other columns of its row are null then.
@@ -114,7 +114,7 @@ def _fill(
     table: GrowingTable,
     classify: ZeroShotECGClassificationPipeline,
     labels: list[str],
-    source: Source,
+    source: RecordingSource,
     batch_size: int,
     num_proc: int,
 ) -> None:
@@ -137,7 +137,7 @@ def _fill(
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:
-    """The labels of a text file, one a line; blank lines are passed over.
+    """The labels of a text file, one per line; blank lines are passed over.
 
     Raises:
         ECGInputError: the file is not UTF-8 text or too large, or holds no label or one twice.
@@ -147,7 +147,7 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
     if len(content) > _LARGEST_LABELS_FILE:
         raise ECGInputError(
             f"{path} is larger than {_LARGEST_LABELS_FILE:,} bytes, which no list of labels needs. Expected a text "
-            "file with a label a line."
+            "file with one label per line."
         )
     try:
         lines = content.decode("utf-8-sig").splitlines()
@@ -155,7 +155,7 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
         raise ECGInputError(f"{path} is not a text file in UTF-8: {error}. Save it as one.") from error
     labels = [line.strip() for line in lines if line.strip()]
     if not labels:
-        raise ECGInputError(f"{path} holds no label. Expected a text file with a label a line.")
+        raise ECGInputError(f"{path} holds no label. Expected a text file with one label per line.")
     if twice := [label for label, count in Counter(labels).items() if count > 1]:
         raise ECGInputError(f"{path} holds the label {twice[0]!r} more than once. Keep one of them.")
     return labels

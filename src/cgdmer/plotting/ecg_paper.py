@@ -155,7 +155,7 @@ def save_ecg_plot(
         path: the file to write; its ending chooses the format, one of `PICTURE_SUFFIXES`.
         title: as in `plot_ecg`.
         scores: as in `plot_ecg`.
-        dpi: pixels an inch, for the formats made of pixels.
+        dpi: pixels per inch, for the formats made of pixels.
 
     Raises:
         ConfigurationError: the path has another ending; also what `plot_ecg` raises.
@@ -194,7 +194,7 @@ def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, fl
         )
     if not (np.isfinite(record.sampling_rate) and record.sampling_rate > 0):
         raise ECGInputError(
-            f"sampling_rate of record {record.record_id!r} is {record.sampling_rate}; expected samples a second, "
+            f"sampling_rate of record {record.record_id!r} is {record.sampling_rate}; expected samples per second, "
             "above 0."
         )
     names = standard_lead_names(record.lead_names)

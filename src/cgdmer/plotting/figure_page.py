@@ -24,7 +24,7 @@ AXIS_HEIGHT = 0.46  # tick labels and the axis's name
 TEXT_SIZE = 8.5
 _NOTE_SIZE, _TITLE_SIZE = 8.0, 10.5
 _LINE_HEIGHT = 0.145
-_DOTS_AN_INCH = 200
+_DOTS_PER_INCH = 200
 
 # Okabe and Ito's colors, with a darker violet in place of their yellow, which is too pale for thin lines.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B5AA6")
@@ -62,7 +62,7 @@ def house_style() -> AbstractContextManager[None]:
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:
     with house_style():
-        figure.savefig(path, dpi=_DOTS_AN_INCH)
+        figure.savefig(path, dpi=_DOTS_PER_INCH)
 
 
 def new_page(
@@ -75,7 +75,7 @@ def new_page(
     """
     width = columns * PAGE_WIDTH
     room = width - 2 * MARGIN
-    figure = Figure(figsize=(width, 1.0), dpi=_DOTS_AN_INCH, facecolor="white")
+    figure = Figure(figsize=(width, 1.0), dpi=_DOTS_PER_INCH, facecolor="white")
     figure.set_layout_engine("none")
     canvas = FigureCanvasAgg(figure)
     for handle in handles:

@@ -114,7 +114,7 @@ def _place_atrial_ectopics(
 def _simulate_clean(
     conditions: Collection[str], anatomy: Anatomy, sampling_rate: int, duration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """The noise-free trace, (8, time) mV in I, II, V1-V6, and the ventricular rate a minute."""
+    """The noise-free trace, (8, time) mV in I, II, V1-V6, and the ventricular rate per minute."""
     time = np.arange(round(duration * sampling_rate)) / sampling_rate
     signal = np.zeros((NUM_INDEPENDENT_LEADS, len(time)))
     premature: np.ndarray | None = None
@@ -350,7 +350,7 @@ def simulate_cohort(
         num_patients: each has one to three records.
         seed: the same seed gives the same cohort; a larger cohort begins with the smaller one.
         sampling_rate: Hz.
-        duration: seconds a record.
+        duration: seconds per record.
         noise: add baseline wander, mains hum and muscle noise. Without it the same records come out clean.
         further: draw `FURTHER_CONDITIONS` too: another cohort, for pretraining.
     """

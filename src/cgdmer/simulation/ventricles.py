@@ -294,7 +294,7 @@ def ventricular_waves(
     """QRS complex, ST segment and T wave of a conducted beat.
 
     Args:
-        rate: ventricular beats a minute; the QT interval depends on it.
+        rate: ventricular beats per minute; the QT interval depends on it.
 
     Returns:
         The waves and the end of the T wave in seconds after the onset of the QRS complex.

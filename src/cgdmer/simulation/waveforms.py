@@ -39,7 +39,7 @@ class Anatomy:
         rotation: forward (positive) or backward tilt of the main vector.
         p_size, t_size: relative size of the P and the T wave.
         t_axis: degrees between the T and the QRS axis.
-        corrected_qt: seconds at 60 beats a minute.
+        corrected_qt: seconds at 60 beats per minute.
         infarct_anterior: where an old infarction lies if both walls are possible.
     """
 

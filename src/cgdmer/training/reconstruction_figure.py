@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The picture of masked reconstruction: a few leads of a few records, true and as the model restores them.
 
-Lengths are inches. Shapes: L leads, N patches a lead, P samples a patch.
+Lengths are inches. Shapes: L leads, N patches per lead, P samples per patch.
 """
 
 from collections.abc import Sequence
@@ -133,12 +133,12 @@ def _write_heading(figure: Figure, top: float, number: str, text: str) -> None:
 def _draw_lead(axes: Axes, record: Reconstruction, lead: int, sampling_rate: float, unit: str) -> None:
     true_NP, predicted_NP = record.true[lead], record.predicted[lead]
     masked_N, present_N = record.masked[lead], record.present[lead]
-    seconds_a_patch = true_NP.shape[1] / sampling_rate
+    seconds_per_patch = true_NP.shape[1] / sampling_rate
     times = np.arange(true_NP.size) / sampling_rate
-    axes.set_xlim(0.0, len(masked_N) * seconds_a_patch)
+    axes.set_xlim(0.0, len(masked_N) * seconds_per_patch)
     axes.set_ylim(*_limits(true_NP[present_N]))
     axes.broken_barh(
-        [(first * seconds_a_patch, count * seconds_a_patch) for first, count in _runs(masked_N)],
+        [(first * seconds_per_patch, count * seconds_per_patch) for first, count in _runs(masked_N)],
         (0.0, 1.0),
         transform=axes.get_xaxis_transform(),
         facecolor=_MASKED_COLOR,

@@ -27,7 +27,7 @@ from cgdmer.plotting.figure_page import (
 )
 from cgdmer.training.retrieval import RECALL_AT
 
-_PANELS_A_ROW = 3
+_PANELS_PER_ROW = 3
 _PANEL_HEIGHT, _TITLE_HEIGHT, _BELOW_PANEL = 1.45, 0.3, 0.3
 _LEFT_OF_PANEL, _RIGHT_OF_PANEL = 0.5, 0.12
 _DIRECTIONS = {"": "the ECG's own text", "text_to_ecg_": "the text's own ECG"}
@@ -93,9 +93,9 @@ def training_curve_figure(history: History) -> Figure:
         prefix for prefix in _DIRECTIONS if f"validation_{prefix}recall_at_{RECALL_AT[0]}" in history.metrics
     ]
     names = [*losses, "learning_rate", *(f"{prefix}recall" for prefix in directions)]
-    rows = -(-len(names) // _PANELS_A_ROW)
+    rows = -(-len(names) // _PANELS_PER_ROW)
     row_height = _TITLE_HEIGHT + _PANEL_HEIGHT + _BELOW_PANEL
-    panel_width = (2 * PAGE_WIDTH - 2 * MARGIN) / _PANELS_A_ROW
+    panel_width = (2 * PAGE_WIDTH - 2 * MARGIN) / _PANELS_PER_ROW
     notes = ["From left to right: steps."]
     if directions:
         notes.append(f"Dashed: recall at {RECALL_AT[-1]} by chance.")
@@ -104,7 +104,7 @@ def training_curve_figure(history: History) -> Figure:
     with house_style():
         figure, bottom = new_page(2, rows * row_height, "Pretraining", _handles(bool(directions)), notes)
         for number, name in enumerate(names):
-            row, column = divmod(number, _PANELS_A_ROW)
+            row, column = divmod(number, _PANELS_PER_ROW)
             axes = axes_in_inches(
                 figure,
                 MARGIN + column * panel_width + _LEFT_OF_PANEL,
