@@ -2,8 +2,8 @@
 """Figures of an evaluation: per-class scores with intervals, ROC curves, t-SNE of record embeddings, robustness.
 
 Each function takes plain numbers, however they were computed, and writes one file: PNG (200 dots per inch), SVG or
-PDF, as the suffix of the path says. A figure is 4.4 inches wide, for half a page of A4 or a slide; per-class scores of more
-than 40 classes take two columns and twice that width. Colors are those of Okabe and Ito, which people with any
+PDF, as the suffix of the path says. A figure is 4.4 inches wide, for half a page of A4 or a slide; per-class scores of
+more than 40 classes take two columns and twice that width. Colors are those of Okabe and Ito, which people with any
 color vision tell apart; marks or line styles differ as well wherever there is room for them.
 
 Shapes: R records, C classes, D embedding width.

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
 from matplotlib.textpath import TextToPath
 
 PAGE_WIDTH = 4.4
@@ -77,9 +78,7 @@ def new_page(
     room = width - 2 * MARGIN
     figure = Figure(figsize=(width, 1.0), dpi=_DOTS_PER_INCH, facecolor="white")
     figure.set_layout_engine("none")
-    canvas = FigureCanvasAgg(figure)
-    for handle in handles:
-        handle.set_label("\n".join(wrapped(str(handle.get_label()), room - 0.4, TEXT_SIZE)))
+    FigureCanvasAgg(figure)  # measures texts
     heading = figure.text(
         0.0,
         0.0,
@@ -101,13 +100,30 @@ def new_page(
         verticalalignment="bottom",
         gid="notes",
     )
-    # As few rows as the width allows, and no more columns than those rows fill.
-    for rows in range(-(-len(handles) // (4 * columns)), len(handles) + 1):
-        legend_columns = -(-len(handles) // rows)
+    legend = _legend(figure, handles, room, most_columns=4 * columns)
+
+    heading_height = heading.get_window_extent().height / figure.dpi
+    footer_height = footer.get_window_extent().height / figure.dpi + 0.04 if lines else 0.0
+    header_height = heading_height + 0.09 + legend.get_window_extent().height / figure.dpi + 0.09
+    height = MARGIN + header_height + body_height + footer_height + MARGIN
+    figure.set_size_inches(width, height)
+    heading.set_position((MARGIN / width, 1.0 - MARGIN / height))
+    legend.set_bbox_to_anchor((MARGIN / width, 1.0 - (MARGIN + heading_height + 0.09) / height))
+    footer.set_position((MARGIN / width, MARGIN / height))
+    return figure, MARGIN + footer_height
+
+
+def _legend(figure: Figure, handles: Sequence[Artist], room: float, most_columns: int) -> Legend:
+    """In as few rows as the width allows, and no more columns than those rows fill."""
+    for handle in handles:
+        handle.set_label("\n".join(wrapped(str(handle.get_label()), room - 0.4, TEXT_SIZE)))
+    rows = -(-len(handles) // most_columns)
+    while True:
+        columns = -(-len(handles) // rows)
         legend = figure.legend(
             handles=list(handles),
             loc="upper left",
-            ncols=legend_columns,
+            ncols=columns,
             frameon=False,
             borderpad=0.0,
             borderaxespad=0.0,
@@ -116,20 +132,10 @@ def new_page(
             handlelength=1.7,
             handletextpad=0.5,
         )
-        size = legend.get_window_extent(canvas.get_renderer())
-        if size.width / figure.dpi <= room or legend_columns == 1:
-            break
+        if legend.get_window_extent().width / figure.dpi <= room or columns == 1:
+            return legend
         legend.remove()
-
-    heading_height = heading.get_window_extent().height / figure.dpi
-    footer_height = footer.get_window_extent().height / figure.dpi + 0.04 if lines else 0.0
-    header_height = heading_height + 0.09 + size.height / figure.dpi + 0.09
-    height = MARGIN + header_height + body_height + footer_height + MARGIN
-    figure.set_size_inches(width, height)
-    heading.set_position((MARGIN / width, 1.0 - MARGIN / height))
-    legend.set_bbox_to_anchor((MARGIN / width, 1.0 - (MARGIN + heading_height + 0.09) / height))
-    footer.set_position((MARGIN / width, MARGIN / height))
-    return figure, MARGIN + footer_height
+        rows += 1
 
 
 def axes_in_inches(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
