@@ -126,62 +126,60 @@ def evaluate_task(
         CorpusError: the records or split files do not suit the task, a patient is in training and test, or the model
             was pretrained on test records.
     """
-    if protocol not in PROTOCOLS:
-        raise ConfigurationError(f"there is no protocol {protocol!r}. Protocols: {', '.join(PROTOCOLS)}.")
+    fits = bool(fractions or shots)
+    _refuse_unknown(model, protocol, probed_feature, fits)
     wordings = task.prompts(prompts) if model.takes_texts else None
-    if wordings is None and not (fractions or shots):
-        raise ConfigurationError(
-            f"a {type(model).__name__} takes no texts, so that there is no zero-shot: measure linear probes."
-        )
-    if probed_feature not in PROBED_FEATURES:
-        raise ConfigurationError(f"there is no feature {probed_feature!r} to probe: {' or '.join(PROBED_FEATURES)}.")
-    if wordings is None and probed_feature == "embeds":
-        raise ConfigurationError(f"a {type(model).__name__} takes no texts and has no embeds: probe 'pooled'.")
-    cache = cache or EmbeddingCache(None)
-    parts = _parts(PROTOCOLS[protocol](dataset, task, split_files), task, splits, bool(fractions or shots))
-    overlap = None if trained_on is None else trained_on.overlap(parts.test.rows)
-    if overlap and any(overlap.values()) and not allow_overlap:
-        raise CorpusError(
-            f"the model was pretrained on {overlap['records']} of the {len(parts.test)} test records, and on the "
-            f"patients of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
-        )
-    measured: dict[str, dict[str, Any]] = {"measures": {}, "untrained": {}}
-    scores: dict[str, np.ndarray] = {}
-    models = {"measures": model}
-    if untrained:
-        models["untrained"] = untrained_like(model, seed)
-    for group, one in models.items():
-        described = "trained" if one is model else "untrained"
-        run = _ModelOnTask(one, processor, task, parts, wordings, cache, probed_feature, seed, described)
-        found = run.zero_shot()
-        if protocol == "as_published" and fractions:
-            found |= run.published_probes()
-        elif fractions or shots:
-            found |= run.probes(fractions, shots)
-        measured[group] = {name: result for name, (result, _) in found.items()}
-        if one is model:
-            scores = {name: value for name, (_, value) in found.items() if value is not None}
-            embeddings = run.embeds
-            more = {
-                "groups": run.by_group(scores),
-                "robustness": run.robustness() if robustness else {},
-                "calibration": run.calibration() if model.takes_texts else {},
-            }
+    parts = _parts(PROTOCOLS[protocol](dataset, task, split_files), task, splits, fits)
+    overlap = _overlap(trained_on, parts.test, allow_overlap)
+    how = (processor, task, parts, wordings, cache or EmbeddingCache(None), probed_feature, seed)
+    run = _ModelOnTask(model, *how, "trained")
+    found = run.measures(protocol, fractions, shots)
+    scores = {name: value for name, (_, value) in found.items() if value is not None}
     results: dict[str, Any] = {
         "task": task.name,
         "protocol": protocol,
         "prompts": os.fspath(prompts) if model.takes_texts else None,
-        "probed_feature": probed_feature if fractions or shots else None,
+        "probed_feature": probed_feature if fits else None,
         "splits": list(splits),
         "records_without_label": parts.test.unlabeled,
         "absent_records": parts.test.absent,
         "in_domain": trained_on is not None and corpus_of(parts.test.rows) in trained_on.corpora,
         "overlap": overlap,
-        **measured,
-        **more,
+        "measures": {name: result for name, (result, _) in found.items()},
+        "untrained": {},
+        "groups": run.by_group(scores),
+        "robustness": run.robustness() if robustness else {},
+        "calibration": run.calibration() if model.takes_texts else {},
     }
+    if untrained:
+        beside = _ModelOnTask(untrained_like(model, seed), *how, "untrained").measures(protocol, fractions, shots)
+        results["untrained"] = {name: result for name, (result, _) in beside.items()}
     record_ids = list(parts.test.rows["record_id"])
-    return Evaluation(results, record_ids, parts.test.patients, parts.test.labels, scores, embeddings)
+    return Evaluation(results, record_ids, parts.test.patients, parts.test.labels, scores, run.embeds)
+
+
+def _refuse_unknown(model: ECGPreTrainedModel, protocol: str, probed_feature: str, fits: bool) -> None:
+    """Protocols and features that there are none of, and what a model without texts cannot be asked for."""
+    if protocol not in PROTOCOLS:
+        raise ConfigurationError(f"there is no protocol {protocol!r}. Protocols: {', '.join(PROTOCOLS)}.")
+    if not (model.takes_texts or fits):
+        raise ConfigurationError(
+            f"a {type(model).__name__} takes no texts, so that there is no zero-shot: measure linear probes."
+        )
+    if probed_feature not in PROBED_FEATURES:
+        raise ConfigurationError(f"there is no feature {probed_feature!r} to probe: {' or '.join(PROBED_FEATURES)}.")
+    if not model.takes_texts and probed_feature == "embeds":
+        raise ConfigurationError(f"a {type(model).__name__} takes no texts and has no embeds: probe 'pooled'.")
+
+
+def _overlap(trained_on: Fingerprints | None, test: LabeledRows, allowed: bool) -> dict[str, int] | None:
+    overlap = None if trained_on is None else trained_on.overlap(test.rows)
+    if overlap and any(overlap.values()) and not allowed:
+        raise CorpusError(
+            f"the model was pretrained on {overlap['records']} of the {len(test)} test records, and on the "
+            f"patients of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
+        )
+    return overlap
 
 
 def _parts(of_task: dict[str, LabeledRows], task: Task, splits: Sequence[str], fits: bool) -> _Parts:
@@ -238,6 +236,15 @@ class _ModelOnTask:
         test = self.parts.test
         result = measure(test.labels, scores, self.task.class_names, test.patients, thresholds, seed=self.seed)
         return result, scores
+
+    def measures(
+        self, protocol: str, fractions: Sequence[float], shots: Sequence[int]
+    ) -> dict[str, tuple[dict[str, Any], np.ndarray | None]]:
+        """Zero-shot and probes: name -> (what `measure` returned, scores)."""
+        found = self.zero_shot()
+        if protocol == "as_published" and fractions:
+            return found | self.published_probes()
+        return found | self.probes(fractions, shots) if fractions or shots else found
 
     def zero_shot(self) -> dict[str, tuple[dict[str, Any], np.ndarray | None]]:
         """Nothing for a model that takes no texts."""
