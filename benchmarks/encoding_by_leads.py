@@ -43,7 +43,7 @@ def main() -> None:
         passes: dict[str, Callable] = {str(leads): partial(encode, model, ecg_values, leads) for leads in LEADS}
         seconds = best_seconds(passes, options.rounds)
         figures[name] = {
-            "ecgs_a_second_by_leads": {leads: options.batch_size / taken for leads, taken in seconds.items()},
+            "ecgs_per_second_by_leads": {leads: options.batch_size / taken for leads, taken in seconds.items()},
             "share_of_twelve_leads": {leads: taken / seconds["12"] for leads, taken in seconds.items()},
             "one_lead_within_a_sixth": seconds["1"] <= seconds["12"] / 6,
         }

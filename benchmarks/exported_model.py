@@ -54,7 +54,7 @@ def main() -> None:
         }
         seconds = best_seconds(contenders, options.rounds)
         figures[str(size)] = {
-            "milliseconds_an_ecg": {name: 1e3 * taken / size for name, taken in seconds.items()},
+            "milliseconds_per_ecg": {name: 1e3 * taken / size for name, taken in seconds.items()},
             "times_as_fast": seconds["torch"] / seconds["onnxruntime"],
             "at_least_as_fast": seconds["onnxruntime"] <= seconds["torch"],
         }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ECGs a second of the pretraining loader, against reading the files with `wfdb` and against what training consumes.
+"""ECGs per second of the pretraining loader, against reading the files with `wfdb` and against what training consumes.
 
     OMP_NUM_THREADS=2 python benchmarks/loader.py PTB_XL_DIR WORK_DIR [--num_records 320]
 
@@ -100,7 +100,7 @@ def main() -> None:
         loader = loader_of(pairs, indices, num_workers=0)
         read = read_files(options.ptbxl, pairs, indices, rate)
         seconds = best_seconds({"loader": partial(exhaust, loader), "wfdb": read}, options.rounds)
-        figures |= {f"{name}_{rate}hz_ecgs_a_second": len(indices) / taken for name, taken in seconds.items()}
+        figures |= {f"{name}_{rate}hz_ecgs_per_second": len(indices) / taken for name, taken in seconds.items()}
         figures[f"loader_over_wfdb_{rate}hz"] = seconds["wfdb"] / seconds["loader"]
     # From the last one, 100 Hz: an epoch of many batches, in which the workers' start does not count.
     many = torch.randperm(len(pairs), generator=order)[: 10 * count].tolist()
@@ -108,10 +108,10 @@ def main() -> None:
     step = training_step(next(iter(loader)))
     contenders: dict[str, Callable] = {"loader": partial(exhaust, two_workers), "step": step}
     seconds = best_seconds(contenders, options.rounds, clock=time.perf_counter)  # workers have clocks of their own
-    figures["loader_two_workers_ecgs_a_second"] = len(many) / seconds["loader"]
-    figures["training_cgdmer-tiny_ecgs_a_second"] = BATCH_SIZE / seconds["step"]
+    figures["loader_two_workers_ecgs_per_second"] = len(many) / seconds["loader"]
+    figures["training_cgdmer-tiny_ecgs_per_second"] = BATCH_SIZE / seconds["step"]
     figures["two_workers_over_training"] = (
-        figures["loader_two_workers_ecgs_a_second"] / figures["training_cgdmer-tiny_ecgs_a_second"]
+        figures["loader_two_workers_ecgs_per_second"] / figures["training_cgdmer-tiny_ecgs_per_second"]
     )
     print_figures(figures)
 

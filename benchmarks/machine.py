@@ -84,6 +84,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_rounded(item) for item in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-__all__ = ["best_seconds", "has_processor_clock", "machine", "print_figures"]

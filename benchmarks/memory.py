@@ -93,7 +93,7 @@ def main() -> None:
         line: dict[str, Any] = {"peak_gigabytes_by_batch_size": table}
         if len(fitting) > 1:
             a_record, at_none = np.polyfit(list(fitting), list(fitting.values()), 1)
-            line["megabytes_a_record"] = 1e3 * float(a_record)
+            line["megabytes_per_record"] = 1e3 * float(a_record)
             line[f"gigabytes_at_{options.target}"] = float(at_none + a_record * options.target)
         figures[f"chunk_size_{chunk_size}" if chunk_size else "plain"] = line
     print_figures(figures)

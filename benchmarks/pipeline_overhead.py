@@ -57,7 +57,7 @@ def main() -> None:
     print_figures(
         {
             "batch_size": options.batch_size,
-            "milliseconds_an_ecg": {name: 1e3 * taken / len(records) for name, taken in seconds.items()},
+            "milliseconds_per_ecg": {name: 1e3 * taken / len(records) for name, taken in seconds.items()},
             "overhead": overhead,
             "within_15_percent": overhead <= 0.15,
         }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `cgdmer prepare mimic-iv-ecg` costs: records a second, peak memory, bytes a record, and so hours and disk.
+"""What `cgdmer prepare mimic-iv-ecg` costs: records per second, peak memory, bytes per record, and so hours and disk.
 
     python benchmarks/prepare_mimic.py PTB_XL_DIR WORK_DIR [--num_records 20000]
 
@@ -58,7 +58,7 @@ def lay_out(ptbxl: Path, folder: Path, num_records: int) -> list[Path]:
 
 
 def plain_loop(paths: list[Path], folder: Path) -> float:
-    """Records a second of what a script without this package would do."""
+    """Records per second of what a script without this package would do."""
     folder.mkdir()
     started = time.perf_counter()
     for number, path in enumerate(paths):
@@ -87,20 +87,22 @@ def main() -> None:
     raw.mkdir(parents=True)
     paths = lay_out(options.ptbxl, raw, options.num_records)
     answer: dict[str, float] = {"records": len(paths)}
-    answer["plain_loop_records_a_second"] = plain_loop(paths[:LOOP_RECORDS], options.work / "loop")
+    answer["plain_loop_records_per_second"] = plain_loop(paths[:LOOP_RECORDS], options.work / "loop")
     shutil.rmtree(options.work / "loop")
     for num_proc in (1, 2):
         output = options.work / f"prepared{num_proc}"
         seconds, answer["peak_memory_gigabytes"] = prepare(raw, output, num_proc)
-        answer[f"records_a_second_{num_proc}_processes"] = len(paths) / seconds
+        answer[f"records_per_second_{num_proc}_processes"] = len(paths) / seconds
     shards = list((options.work / "prepared1").rglob("*.arrow"))
-    answer["bytes_a_record"] = sum(path.stat().st_size for path in shards) / len(paths)
-    answer["two_processes_over_one"] = answer["records_a_second_2_processes"] / answer["records_a_second_1_processes"]
-    answer["one_process_over_plain_loop"] = (
-        answer["records_a_second_1_processes"] / answer["plain_loop_records_a_second"]
+    answer["bytes_per_record"] = sum(path.stat().st_size for path in shards) / len(paths)
+    answer["two_processes_over_one"] = (
+        answer["records_per_second_2_processes"] / answer["records_per_second_1_processes"]
     )
-    answer["hours_for_mimic_two_processes"] = RECORDS_OF_MIMIC / answer["records_a_second_2_processes"] / 3600
-    answer["gigabytes_for_mimic"] = RECORDS_OF_MIMIC * answer["bytes_a_record"] / 1e9
+    answer["one_process_over_plain_loop"] = (
+        answer["records_per_second_1_processes"] / answer["plain_loop_records_per_second"]
+    )
+    answer["hours_for_mimic_two_processes"] = RECORDS_OF_MIMIC / answer["records_per_second_2_processes"] / 3600
+    answer["gigabytes_for_mimic"] = RECORDS_OF_MIMIC * answer["bytes_per_record"] / 1e9
     print_figures(answer)
 
 

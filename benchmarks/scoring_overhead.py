@@ -88,7 +88,7 @@ def main() -> None:
             "batch_size": options.batch_size,
             "num_proc": options.num_proc,
             "seconds_to_start": seconds["score_one"],
-            "milliseconds_an_ecg": {
+            "milliseconds_per_ecg": {
                 "score": 1e3 * scoring / len(records),
                 "reading": 1e3 * seconds["reading"] / len(records),
                 "encoder": 1e3 * seconds["encoder"] / len(records),

@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config_name", default="cgdmer-tiny")
     parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--text_length", type=int, default=48, help="tokens a report")
+    parser.add_argument("--text_length", type=int, default=48, help="tokens per report")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compile", action="store_true")

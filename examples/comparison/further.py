@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="that of run.py")
     parser.add_argument("--output_dir", required=True, type=Path, help="that of run.py")
-    parser.add_argument("--csv", required=True, type=Path, help="the results, a line a row, seed, kind and measure")
+    parser.add_argument("--csv", required=True, type=Path, help="the results, a line per row, seed, kind and measure")
     parser.add_argument("--rows", nargs="+", required=True, help="those whose models are measured")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--shifted", nargs="+", default=[], help="prepared corpora with SNOMED CT codes: NAME=FOLDER")

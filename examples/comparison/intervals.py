@@ -81,6 +81,3 @@ def read_draws(results: Path) -> dict[tuple[str, str, str], dict[int, np.ndarray
                 task, _, measure = name.partition("/")
                 found.setdefault((measure, row, task), {})[int(seed)] = file.get_tensor(name).astype(float)
     return found
-
-
-__all__ = ["draws_file", "macro_aurocs", "over_seeds", "read_draws", "write_draws"]

@@ -43,6 +43,3 @@ def write_preset(folder: Path, row: dict[str, Any]) -> PreTrainedConfig:
     extractor.update(row["feature_extractor"], patch_length=ecg_config_of(changed).patch_length)
     (folder / name).write_text(json.dumps(processor, indent=2) + "\n")
     return changed
-
-
-__all__ = ["ROWS", "read_row", "write_preset"]

@@ -31,7 +31,7 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 from intervals import draws_file, write_draws
 from rows import ROWS, read_row, write_preset
-from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training, seconds_a_step
+from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training, seconds_per_step
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
     parser.add_argument("--output_dir", required=True, type=Path, help="models and evaluations go here")
-    parser.add_argument("--csv", required=True, type=Path, help="the results, a line a row, seed, task and measure")
+    parser.add_argument("--csv", required=True, type=Path, help="the results, a line per row, seed, task and measure")
     parser.add_argument("--minutes", type=float, default=6.0, help="of training steps, for each row and seed")
     parser.add_argument("--max_train_steps", type=int, help="so many steps instead, to try things out")
     parser.add_argument("--rows", nargs="+", default=ROWS)
@@ -135,7 +135,7 @@ class _Protocol:
     def __init__(self, options: argparse.Namespace):
         self._file = options.csv.with_name(f"{options.csv.stem}_protocol.json")
         wanted = {name: getattr(options, name) for name in ("tasks", "splits", "fractions", "minutes")}
-        self._kept = json.loads(self._file.read_text()) if self._file.is_file() else {**wanted, "seconds_a_step": {}}
+        self._kept = json.loads(self._file.read_text()) if self._file.is_file() else {**wanted, "seconds_per_step": {}}
         for name, value in wanted.items():
             if self._kept[name] != value and not (name == "minutes" and options.max_train_steps):
                 raise ConfigurationError(
@@ -144,11 +144,11 @@ class _Protocol:
                 )
 
     @property
-    def seconds_a_step(self) -> dict[str, float]:
-        return self._kept["seconds_a_step"]
+    def seconds_per_step(self) -> dict[str, float]:
+        return self._kept["seconds_per_step"]
 
     def keep(self, row: str, seconds: float) -> None:
-        self.seconds_a_step[row] = seconds
+        self.seconds_per_step[row] = seconds
         self._file.parent.mkdir(parents=True, exist_ok=True)
         write_results_json(self._file, self._kept)
 
@@ -218,12 +218,12 @@ class _One:
 
     def measure_a_step(self) -> None:
         """Once for all seeds of the row."""
-        if self.training == "none" or self.place.name in self.protocol.seconds_a_step:
+        if self.training == "none" or self.place.name in self.protocol.seconds_per_step:
             return
         print(f"{self.place.name}: how long a step takes", flush=True)
         if self.training == SUPERVISED:
             dataset, start, batch = self._supervised_start()
-            seconds = seconds_a_step(start, dataset, batch)
+            seconds = seconds_per_step(start, dataset, batch)
         else:
             folder = self.place / "timing"
             shutil.rmtree(folder, ignore_errors=True)
@@ -236,7 +236,7 @@ class _One:
         """So many as fit the time."""
         if self.options.max_train_steps:
             return self.options.max_train_steps
-        return max(1, round(60 * self.options.minutes / self.protocol.seconds_a_step[self.place.name]))
+        return max(1, round(60 * self.options.minutes / self.protocol.seconds_per_step[self.place.name]))
 
     def _supervised_start(self) -> tuple[Path, Path, int]:
         """(dataset with the classes of all tasks, random weights to start from, batch size)."""
@@ -263,7 +263,7 @@ class _One:
 
 
 def _seconds_logged(folder: Path, batch_size: int, after: int = 0) -> float:
-    """Seconds a step, the mean over what a run logged beyond its first `after` steps."""
+    """Seconds per step, the mean over what a run logged beyond its first `after` steps."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rates = {line["step"]: line["samples_per_second"] for line in lines if "samples_per_second" in line}
     parts = [(end - begin, rates[end]) for begin, end in pairwise([0, *rates]) if begin >= after]
@@ -271,7 +271,7 @@ def _seconds_logged(folder: Path, batch_size: int, after: int = 0) -> float:
 
 
 def _without_zero_shot(evaluation: Evaluation) -> Evaluation:
-    """Of a model that has not learnt to align, cosines with texts say nothing."""
+    """Of a model that has not learned to align, cosines with texts say nothing."""
     measures = {name: one for name, one in evaluation.results["measures"].items() if name != ZERO_SHOT}
     scores = {name: one for name, one in evaluation.scores.items() if name != ZERO_SHOT}
     return replace(evaluation, results=evaluation.results | {"measures": measures}, scores=scores)

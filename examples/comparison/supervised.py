@@ -25,18 +25,18 @@ SUPERVISED = "supervised"
 
 
 def dataset_of_classes(splits: datasets.DatasetDict, tasks: Sequence[Task], folder: Path) -> Path:
-    """The same records in a folder of their own, labelled with their classes in every task: `TASK CLASS`."""
+    """The same records in a folder of their own, labeled with their classes in every task: `TASK CLASS`."""
     if not folder.is_dir():
-        labelled = {}
+        labeled = {}
         for name, rows in splits.items():
             labels = [
                 [f"{task.name} {one}" for task in tasks for one in task.class_names if one in task.classes_of(codes)]
                 for codes in rows["labels"]
             ]
             kept = rows.remove_columns("labels")
-            labelled[name] = kept.add_column("labels", labels, feature=rows.features["labels"])
+            labeled[name] = kept.add_column("labels", labels, feature=rows.features["labels"])
         partial = folder.with_name(folder.name + ".part")
-        datasets.DatasetDict(labelled).save_to_disk(partial)
+        datasets.DatasetDict(labeled).save_to_disk(partial)
         partial.rename(folder)
     return folder
 
@@ -50,7 +50,7 @@ def _classifier_class(folder: Path) -> type:
     return class_for(ecg_config_of(config_of(str(folder))), Purpose.CLASSIFICATION)
 
 
-def seconds_a_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
+def seconds_per_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
     """Of training the classifier; the first half of the steps is not counted."""
     extractor, labels = AutoFeatureExtractor.from_pretrained(start), labels_in_training(dataset)
     rows = LabelledDataset(load_dataset_folder(dataset)["train"], extractor, labels)
@@ -82,12 +82,3 @@ def evaluate_classifier(folder: Path, dataset: datasets.DatasetDict, task: Task,
     results |= {"measures": {SUPERVISED: result}}
     ids = list(test.rows["record_id"])
     return Evaluation(results, ids, test.patients, test.labels, {SUPERVISED: scores}, np.zeros((len(test), 0)))
-
-
-__all__ = [
-    "SUPERVISED",
-    "dataset_of_classes",
-    "evaluate_classifier",
-    "labels_in_training",
-    "seconds_a_step",
-]

@@ -123,7 +123,7 @@ def test_defect_b_csn_labels_are_substrings(make_dataset):
         for name, classes in zip(part.rows["record_id"], classes_at(part, task), strict=True)
     }
     assert found == expected
-    assert sum(part.unlabelled for part in parts.values()) == 2
+    assert sum(part.unlabeled for part in parts.values()) == 2
     exact = classes_at(repaired_splits(dataset, task)["train"], task)
     assert all(fewer <= more for fewer, more in zip(exact, expected.values(), strict=True))
     assert exact[:2] == [{"STE", "ERV"}, {"AF", "AVB"}]
@@ -222,7 +222,7 @@ def test_defects_e_and_f_of_the_probe(monkeypatch):
     features, labels = probe_data(170)
     test_features, test_labels = probe_data(80, seed=1)
     best = published_probe(features, labels, test_features, test_labels, epochs=6)
-    # 11 iterations an epoch, and one step of the schedule more: its fortieth is the fourth iteration of epoch 4.
+    # 11 iterations per epoch, and one step of the schedule more: its fortieth is the fourth iteration of epoch 4.
     assert len(rates) == 6 * 11
     changed = next(number for number, rate in enumerate(rates) if rate < 1e-3)
     assert changed == 37  # 3 x (11 + 1) + 4 = 40, of which 3 are no iterations

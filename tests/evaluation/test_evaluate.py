@@ -17,7 +17,7 @@ from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.outputs import write_evaluation
 from cgdmer.evaluation.report import terminal_table, without_nan
 from cgdmer.evaluation.robustness import DISTURBANCES
-from cgdmer.evaluation.splits import LabelledRows
+from cgdmer.evaluation.splits import LabeledRows
 from cgdmer.evaluation.statistics import auroc_by_column
 from cgdmer.evaluation.tasks import Task, get_task
 from cgdmer.inference import embedding_cache
@@ -166,10 +166,10 @@ def test_embeddings_are_computed_once(model, processor, splits, tmp_path, monkey
     assert without_nan(evaluate_task(model, processor, splits, task, **again).results) == first
     assert not calls
     # Whatever the embeddings depend on makes new ones: the weights, the settings, the records, what is done to them.
-    part = LabelledRows(splits["test"], task.label_matrix(splits["test"]["labels"]), splits["test"]["patient_id"])
+    part = LabeledRows(splits["test"], task.label_matrix(splits["test"]["labels"]), splits["test"]["patient_id"])
     cache, extractor = EmbeddingCache(tmp_path / "cache"), processor.feature_extractor
     other = type(extractor).from_dict({**extractor.to_dict(), "fixed_millivolts": 0.3})
-    fewer = LabelledRows(part.rows.select(range(5)), part.labels[:5], part.patients[:5])
+    fewer = LabeledRows(part.rows.select(range(5)), part.labels[:5], part.patients[:5])
     cache.features(untrained_like(model, 5), extractor, part, "")
     cache.features(model, other, part, "")
     cache.features(model, extractor, fewer, "")
@@ -313,14 +313,14 @@ def cpsc2018(splits):
     """The same signals with CPSC2018's codes; every fifth has none."""
     codes = [["59118001"], ["164889003"], ["426783006", "284470004"], ["59118001", "164884008"], ["999"]]
 
-    def relabelled(rows):
+    def relabeled(rows):
         return rows.map(
             lambda row, number: {"labels": codes[number % 5], "statements": [], "patient_id": None},
             with_indices=True,
             features=rows.features,
         )
 
-    return datasets.DatasetDict({name: relabelled(rows) for name, rows in splits.items()})
+    return datasets.DatasetDict({name: relabeled(rows) for name, rows in splits.items()})
 
 
 def test_records_without_a_label_are_left_out_and_counted(model, processor, cpsc2018):

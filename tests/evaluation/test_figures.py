@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cgdmer.evaluation import figures
-from cgdmer.evaluation.figures import draw_per_class_bars, draw_robustness, draw_roc, draw_tsne
+from cgdmer.evaluation.figures import draw_per_class_dots, draw_robustness, draw_roc, draw_tsne
 from cgdmer.evaluation.statistics import auroc_by_column, measure
 from cgdmer.models.errors import CorpusError
 
@@ -140,13 +140,13 @@ def test_a_class_in_the_wrong_row_would_be_noticed():
     assert as_drawn(right, "a", right.axes[0]) != as_drawn(wrong, "a", wrong.axes[0])
 
 
-def test_few_positives_are_pale_and_untrained_is_hollow_and_grey():
+def test_few_positives_are_pale_and_untrained_is_hollow_and_gray():
     figure = figures._per_class_figure({"a": measured(5), "untrained": measured(5)}, "auroc", "title")
     (dots,), (hollow,) = artists(figure, "value a"), artists(figure, "value untrained")
-    colours = [to_hex(colour) for colour in dots.get_facecolors()]
+    colors = [to_hex(color) for color in dots.get_facecolors()]
     assert row_labels(figure.axes[0])[1].endswith("(4)*")
-    assert colours[1] != colours[0] and len(set(colours)) == 2
-    assert {to_hex(colour) for colour in hollow.get_facecolors()} == {"#ffffff"}
+    assert colors[1] != colors[0] and len(set(colors)) == 2
+    assert {to_hex(color) for color in hollow.get_facecolors()} == {"#ffffff"}
     red, green, blue, _ = hollow.get_edgecolors()[0]
     assert red == green == blue
     ticks = [tick.get_color() for tick in figure.axes[0].get_yticklabels()]
@@ -231,7 +231,7 @@ def test_many_curves_name_the_best_and_the_worst_with_enough_positives():
     assert {name for name, width in widths.items() if width > 1} == {names[best], names[worst]}
 
 
-def test_a_colour_and_dashes_name_one_curve():
+def test_a_color_and_dashes_name_one_curve():
     labels, scores, names, _ = sample(13)
     figure = figures._roc_figure(np.delete(labels, 2, 1), np.delete(scores, 2, 1), names[:2] + names[3:], "title")
     looks = [(line.get_color(), line.get_linestyle()) for line in figure.legends[0].get_lines()]
@@ -248,20 +248,20 @@ def clusters(classes: int, each: int = 20):
     return np.concatenate([embeddings, random.normal(size=(15, 16))]), labels, [f"c{n}" for n in range(classes)]
 
 
-def test_tsne_draws_each_record_of_one_class_in_its_colour():
+def test_tsne_draws_each_record_of_one_class_in_its_color():
     embeddings, labels, names = clusters(3)
     figure = figures._tsne_figure(embeddings, labels, names, 0, "title")
     (points,) = artists(figure, "points")
-    colours = np.array([to_hex(colour) for colour in points.get_facecolors()])
+    colors = np.array([to_hex(color) for color in points.get_facecolors()])
     assert legend_texts(figure) == ["c0 (20)", "c1 (20)", "c2 (20)"]
     assert len(artists(figure, "points of other classes")[0].get_offsets()) == 0
     assert notes(figure) == "60 of the 60 records with exactly one class. Not shown: 10 with several, 5 with none."
     places = np.asarray(points.get_offsets())
     order = [to_hex(line.get_color()) for line in figure.legends[0].get_lines()]
-    centres = np.array([places[colours == colour].mean(axis=0) for colour in order])
-    # Well separated clusters stay together: every point is nearest to the centre of its own colour.
-    nearest = np.linalg.norm(places[:, None] - centres, axis=-1).argmin(axis=1)
-    assert np.array_equal(np.array(order)[nearest], colours)
+    centers = np.array([places[colors == color].mean(axis=0) for color in order])
+    # Well separated clusters stay together: every point is nearest to the center of its own color.
+    nearest = np.linalg.norm(places[:, None] - centers, axis=-1).argmin(axis=1)
+    assert np.array_equal(np.array(order)[nearest], colors)
 
 
 def test_tsne_is_repeatable_and_takes_no_more_than_it_says(monkeypatch):
@@ -275,7 +275,7 @@ def test_tsne_is_repeatable_and_takes_no_more_than_it_says(monkeypatch):
     assert notes(first).startswith("30 of the 60 records")
 
 
-def test_tsne_of_many_classes_colours_the_frequent_ones():
+def test_tsne_of_many_classes_colors_the_frequent_ones():
     embeddings, labels, names = clusters(10, each=6)
     labels[:6] = False  # of the first class, nothing is left
     labels[6:9] = False  # and of the second, half
@@ -352,13 +352,13 @@ def test_files_are_what_their_suffix_says_and_matplotlib_is_left_alone(tmp_path)
     pyplot.close("all")
     with matplotlib.rc_context({"savefig.bbox": "tight", "font.size": 30, "savefig.dpi": 40}):
         before = dict(matplotlib.rcParams)
-        draw_per_class_bars(tmp_path / "bars.png", {"a": measured()})
+        draw_per_class_dots(tmp_path / "dots.png", {"a": measured()})
         draw_roc(tmp_path / "roc.svg", labels, scores, names)
         draw_tsne(str(tmp_path / "tsne.pdf"), embeddings, tsne_labels, tsne_names)
         draw_robustness(tmp_path / "robustness.png", CURVES, 0.912)
         assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []
-    with Image.open(tmp_path / "bars.png") as picture:
+    with Image.open(tmp_path / "dots.png") as picture:
         assert picture.width == 880 and picture.info["dpi"] == pytest.approx((200, 200), abs=0.1)
     assert b"<svg" in (tmp_path / "roc.svg").read_bytes()
     assert (tmp_path / "tsne.pdf").read_bytes().startswith(b"%PDF")

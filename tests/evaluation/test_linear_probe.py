@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from cgdmer.evaluation import linear_probe
-from cgdmer.evaluation.linear_probe import STRENGTHS, few_records_a_class, fit_linear_probe, fraction_of_records
+from cgdmer.evaluation.linear_probe import STRENGTHS, few_records_per_class, fit_linear_probe, fraction_of_records
 from cgdmer.models.errors import ConfigurationError
 
 
@@ -18,7 +18,7 @@ def sample(records=600, width=20, seed=0):
     return features, labels, [str(number // 2) for number in range(records)]
 
 
-def test_equals_a_standardised_logistic_regression_of_the_strength_chosen():
+def test_equals_a_standardized_logistic_regression_of_the_strength_chosen():
     features, labels, patients = sample()
     probe = fit_linear_probe(features, labels, patients)
     assert probe.strength in STRENGTHS
@@ -45,7 +45,7 @@ def test_a_class_without_positives_scores_zero():
 
 
 def test_the_strength_is_chosen_on_the_validation_records_alone():
-    """Validation labels that only the strongest regularisation fits: the choice must follow them."""
+    """Validation labels that only the strongest regularization fits: the choice must follow them."""
     features, labels, patients = sample()
     probes = {strength: linear_probe._fit(features, labels, strength) for strength in STRENGTHS}
     new = sample(seed=1)[0]
@@ -75,7 +75,7 @@ def test_fractions_are_nested_in_nothing_but_their_seed():
 def test_few_shots_hold_so_many_of_each_class():
     random = np.random.default_rng(0)
     labels = random.random((500, 4)) < [0.4, 0.1, 0.02, 0.0]
-    drawn = few_records_a_class(labels, shots=5, seed=1)
+    drawn = few_records_per_class(labels, shots=5, seed=1)
     counts = labels[drawn].sum(axis=0)
     assert (counts[:2] >= 5).all() and counts[2] == min(5, labels[:, 2].sum()) and counts[3] == 0
     assert labels[drawn].any(axis=1).all() and len(drawn) <= 15

@@ -30,7 +30,13 @@ GROUPS = {"AMI", "IMI"}
 
 
 def packaged(prompt_set):
-    return json.loads((resources.files("cgdmer.evaluation") / "prompts" / f"{prompt_set}s.json").read_text("utf-8"))
+    """By task and label, from the files."""
+    files = (resources.files("cgdmer.evaluation") / "prompts").iterdir()
+    classes_of = {file.name.removesuffix(".json"): json.loads(file.read_text("utf-8")) for file in files}
+    return {
+        task: {label: wordings[prompt_set] for label, wordings in classes.items()}
+        for task, classes in classes_of.items()
+    }
 
 
 def write(folder, content):

@@ -57,11 +57,14 @@ class Planted(EmbeddingCache):
         return RecordFeatures(np.zeros((len(wanted), 1)), np.eye(len(reports), dtype=np.float32)[wanted])
 
 
-def retrieved_by(chosen, splits, shipped, **options):
+def retrieved_by(chosen, splits, shipped, patient=None, **options):
+    """Those records are all of `patient`, if given."""
     cache = Planted(chosen)
     cache.splits = splits
     # Other patients with the very reports of the training records.
-    again = splits["train"].map(lambda row: {name: f"{row[name]}-again" for name in ("record_id", "patient_id")})
+    again = splits["train"].map(
+        lambda row: {"record_id": f"{row['record_id']}-again", "patient_id": patient or f"{row['patient_id']}-again"}
+    )
     twice = datasets.DatasetDict({"train": splits["train"], "again": again})
     return retrieve_reports(*shipped, twice, ("again",), cache=cache, **options)
 
@@ -73,6 +76,14 @@ def test_an_ecg_that_points_at_its_own_report_gets_it(splits, shipped):
     for baseline in (RANDOM, MOST_FREQUENT):
         low, high = measures[baseline]["rougeL_interval"]
         assert low < measures[baseline]["rougeL"] < high < 1.0
+
+
+def test_records_of_a_patient_are_drawn_together(splits, shipped):
+    """Every draw of a single patient holds the same records."""
+    found = retrieved_by(lambda own, reports: reports[0], splits, shipped, patient="one")
+    assert found["patients"] == 1 < found["records"]
+    for measured in found["measures"].values():
+        assert measured["rouge1_interval"] == pytest.approx([measured["rouge1"]] * 2)
 
 
 def test_a_language_model_gets_the_record_and_the_nearest_reports_best_first(splits, shipped):

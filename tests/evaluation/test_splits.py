@@ -29,7 +29,7 @@ def change_csv(path, change):
 
 
 def write_ptbxl_files(folder, task, dataset, list_column, orders=None):
-    """Split files as the released ones: a folder a task, `sub_class` between paths and labels."""
+    """Split files as the released ones: a folder per task, `sub_class` between paths and labels."""
     for split, rows in dataset.items():
         order = (orders or {}).get(split, task.class_names)
         table = []
@@ -60,7 +60,7 @@ def test_columns_are_taken_by_name_whatever_their_order(sub_files, ptbxl_dataset
         np.testing.assert_array_equal(part.labels, own[split].labels)
         assert part.rows["record_id"][:] == own[split].rows["record_id"][:]
         assert part.patients == own[split].patients
-        assert (part.unlabelled, part.absent) == (0, 0)
+        assert (part.unlabeled, part.absent) == (0, 0)
 
 
 def test_rows_are_found_in_whichever_split_of_the_dataset_they_are(sub_files, ptbxl_dataset):
@@ -242,7 +242,7 @@ def test_csn_labels_are_rebuilt_from_the_exact_lists(tmp_path, csn_dataset):
         for name, row in zip(part.rows["record_id"], part.labels, strict=True)
     }
     assert found == {name: exact for name, (_, _, exact) in CSN_LISTS.items() if exact}
-    assert parts["test"].unlabelled == 1
+    assert parts["test"].unlabeled == 1
     own = repaired_splits(csn_dataset, task)["train"]
     np.testing.assert_array_equal(np.concatenate([part.labels for part in parts.values()]), own.labels)
 
@@ -273,5 +273,5 @@ def test_pooling_adds_up(ptbxl_dataset):
     parts = repaired_splits(ptbxl_dataset, task)
     both = pooled(parts, ["validation", "test"], task)
     assert len(both) == len(parts["validation"]) + len(parts["test"]) == len(both.rows) == len(both.patients)
-    assert both.unlabelled == parts["validation"].unlabelled + parts["test"].unlabelled > 0
+    assert both.unlabeled == parts["validation"].unlabeled + parts["test"].unlabeled > 0
     assert [record.record_id for record in both] == list(both.rows["record_id"])

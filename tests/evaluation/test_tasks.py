@@ -118,16 +118,16 @@ def test_every_code_of_ptbxl_is_in_the_class_that_the_corpus_gives_it(statements
 
 @pytest.mark.parametrize("task", COLUMNS)
 def test_counts_on_the_real_rows(ptbxl_table, ptbxl_dataset, statements, task):
-    positives, labelled = by_folds(ptbxl_table, statements, task)
+    positives, labeled = by_folds(ptbxl_table, statements, task)
     parts = repaired_splits(ptbxl_dataset, get_task(task))
     for number, (split, part) in enumerate(parts.items()):
         counts = dict(zip(get_task(task).class_names, part.labels.sum(axis=0), strict=True))
         assert counts == {name: positives.get((name, split), 0) for name in counts}
-        assert len(part) == labelled[split] and part.labels.any(axis=1).all()
-        assert len(part) + part.unlabelled == len(ptbxl_dataset[split])
+        assert len(part) == labeled[split] and part.labels.any(axis=1).all()
+        assert len(part) + part.unlabeled == len(ptbxl_dataset[split])
         if task in RELEASED:  # a part of the corpus has no more than the whole
             assert all(counts[name] <= POSITIVES[task][name][number] for name in counts)
-    assert (parts["train"].unlabelled > 1000) == (task == "ptbxl-form")
+    assert (parts["train"].unlabeled > 1000) == (task == "ptbxl-form")
 
 
 def test_each_patient_is_in_one_fold(ptbxl_table):

@@ -48,7 +48,7 @@ def artists(figure: Figure, gid: str) -> list:
 
 
 def points(figure: Figure, gid: str) -> np.ndarray:
-    """Vertices of the one line with this gid, in millimetres of the printed page, shape (vertices, 2)."""
+    """Vertices of the one line with this gid, in millimeters of the printed page, shape (vertices, 2)."""
     (line,) = artists(figure, gid)
     return on_page(figure, line.axes.transData.transform(line.get_xydata()))
 
@@ -165,8 +165,8 @@ def test_rendered_pixels_show_a_pulse_in_v4_only():
 def test_leads_are_found_by_name_whatever_their_order_and_spelling():
     record = make_record(pulses={"V4": (1.0, 8.0, 8.2), "aVL": (-0.5, 3.0, 3.2)})
     order = np.random.default_rng(0).permutation(12)
-    spelt = {"aVL": "AVL", "aVR": "Lead aVR", "V4": "v4", "II": "DII"}
-    names = tuple(spelt.get(STANDARD_LEADS[row], STANDARD_LEADS[row]) for row in order)
+    spelled = {"aVL": "AVL", "aVR": "Lead aVR", "V4": "v4", "II": "DII"}
+    names = tuple(spelled.get(STANDARD_LEADS[row], STANDARD_LEADS[row]) for row in order)
     shuffled = ECGRecord(record.signal[order], record.sampling_rate, names)
     expected, found = plot_ecg(record), plot_ecg(shuffled)
     for name in STANDARD_LEADS:
@@ -174,7 +174,7 @@ def test_leads_are_found_by_name_whatever_their_order_and_spelling():
     assert np.ptp(points(found, "lead V4")[:, 1]) == pytest.approx(10.0, abs=1e-4)
 
 
-def test_absent_leads_leave_an_empty_labelled_place():
+def test_absent_leads_leave_an_empty_labeled_place():
     figure = plot_ecg(make_record(leads=("V5", "aVF", "I")))
     assert sorted(gid for gid in drawn_gids(figure) if gid.startswith(("lead ", "rhythm"))) == sorted(
         ["lead V5", "lead aVF", "lead I", "rhythm I"] + ["lead separator"] * 18
@@ -213,7 +213,7 @@ def test_missing_samples_are_a_gap(missing):
 
 def test_short_record_shows_every_lead_and_says_when_columns_start():
     record = make_record(7.0)
-    record.signal[:] = np.linspace(-0.7, 0.7, record.signal.shape[1])  # 0.2 mV a second: height tells the time
+    record.signal[:] = np.linspace(-0.7, 0.7, record.signal.shape[1])  # 0.2 mV per second: height tells the time
     figure = plot_ecg(record)
     for name, (row, column) in PLACES.items():
         trace = points(figure, f"lead {name}")

@@ -69,7 +69,7 @@ def _sharpness(eight: np.ndarray, rate: float, seconds: float) -> np.ndarray:
 
 
 def find_beats(eight: np.ndarray, rate: float) -> np.ndarray:
-    """(beats,) sample at the centre of each QRS complex.
+    """(beats,) sample at the center of each QRS complex.
 
     A QRS complex bends more sharply than a P or a T wave, so within 20 ms it does much of what it does within 60 ms.
     """
@@ -84,18 +84,18 @@ def find_beats(eight: np.ndarray, rate: float) -> np.ndarray:
     found = []
     for begin, end in _runs(mask):
         peak, weight = sharp[begin:end].max(), sharp[begin:end] ** 2
-        centre = float((np.arange(begin, end) * weight).sum() / weight.sum())
+        center = float((np.arange(begin, end) * weight).sum() / weight.sum())
         if peak > max(0.15 * level, 3 * atrial):
-            found.append((centre / rate, peak, peak / broad[begin:end].max()))
-    centres = []
+            found.append((center / rate, peak, peak / broad[begin:end].max()))
+    centers = []
     for index, (time, peak, ratio) in enumerate(found):
         is_p = any(0 < later - time < 0.4 and other > 3 * peak for later, other, _ in found[index + 1 : index + 2])
         is_t = ratio < 0.26 and any(
             time - sooner < 0.45 and other > 2 * peak for sooner, other, _ in found[:index][-1:]
         )
         if not is_p and not is_t and (ratio > 0.22 or peak > 0.5 * level):
-            centres.append(round(time * rate))
-    return np.array(centres)
+            centers.append(round(time * rate))
+    return np.array(centers)
 
 
 def _quiet_edge(velocity: np.ndarray, start: int, step: int, level: float, hold: int) -> int:
@@ -112,15 +112,15 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     signal = signal.astype(np.float64)
     eight = signal[INDEPENDENT]
     length = signal.shape[1]
-    centres = find_beats(eight, rate)
-    rr = np.diff(centres) / rate
+    centers = find_beats(eight, rate)
+    rr = np.diff(centers) / rate
     typical = float(np.median(rr))
 
     # Average beat: align on the velocity, leave out beats of another shape.
     before, after = round(0.42 * rate), round(0.6 * rate)
     near = slice(before - round(0.06 * rate), before + round(0.09 * rate))
-    inside = [index for index, centre in enumerate(centres) if centre >= before + 8 and centre + after + 8 <= length]
-    windows = np.stack([eight[:, centres[index] - before : centres[index] + after] for index in inside])
+    inside = [index for index, center in enumerate(centers) if center >= before + 8 and center + after + 8 <= length]
+    windows = np.stack([eight[:, centers[index] - before : centers[index] + after] for index in inside])
     reference = np.median(windows, axis=0)
     likeness = []
     aligned: list[np.ndarray] = []
@@ -128,7 +128,7 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     for index in inside:
         scores = []
         for shift in range(-7, 8):
-            begin = centres[index] - before + shift
+            begin = centers[index] - before + shift
             piece = eight[:, begin : begin + before + after][:, near]
             target = reference[:, near]
             piece, target = piece - piece[:, :1], target - target[:, :1]
@@ -136,7 +136,7 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
         best = int(np.argmax(scores)) - 7
         likeness.append(max(scores))
         if likeness[-1] > 0.8:
-            begin = centres[index] - before + best
+            begin = centers[index] - before + best
             aligned.append(signal[:, begin : begin + before + after])
             origins.append(begin + before)
     beats = np.stack(aligned)
@@ -144,11 +144,11 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
 
     # QRS complex.
     velocity = _velocity(beat[INDEPENDENT], rate)
-    centre = before
+    center = before
     top = velocity[near].max()
     level = min(max(0.06 * top, 2 * float(np.median(velocity))), 0.12 * top)  # above what atrial waves leave behind
-    onset = _quiet_edge(velocity, centre, -1, level, round(0.016 * rate))
-    offset = _quiet_edge(velocity, centre, 1, level, round(0.02 * rate))
+    onset = _quiet_edge(velocity, center, -1, level, round(0.016 * rate))
+    offset = _quiet_edge(velocity, center, 1, level, round(0.02 * rate))
     baseline = beat[:, onset - round(0.012 * rate) : onset - round(0.002 * rate)].mean(axis=1)
     beat = beat - baseline[:, None]
     complex_ = beat[:, onset : offset + 1]
@@ -200,8 +200,8 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
 
     # Flat stretches in leads II and V1 at once.
     mask = np.ones(length, dtype=bool)
-    left, right = centre - onset + round(0.01 * rate), offset - centre + round(0.01 * rate)
-    for position in centres:
+    left, right = center - onset + round(0.01 * rate), offset - center + round(0.01 * rate)
+    for position in centers:
         mask[max(0, position - left) : position + right] = False
     slope = _velocity(signal[[1, 6]], rate)
     flat = [(b - a) / rate for a, b in _runs(mask & (slope < 0.12))]
@@ -210,13 +210,13 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     # Early wide beats.
     early_wide = 0
     for index, score in zip(inside, likeness, strict=True):
-        if score > 0.8 or not 0 < index < len(centres) - 1:
+        if score > 0.8 or not 0 < index < len(centers) - 1:
             continue
-        piece = eight[:, centres[index] - before : centres[index] + after]
+        piece = eight[:, centers[index] - before : centers[index] + after]
         speed = _velocity(piece, rate)
-        level = 0.08 * speed[centre - 30 : centre + 30].max()
-        first = _quiet_edge(speed, centre, -1, level, round(0.016 * rate))
-        last = _quiet_edge(speed, centre, 1, level, round(0.016 * rate))
+        level = 0.08 * speed[center - 30 : center + 30].max()
+        first = _quiet_edge(speed, center, -1, level, round(0.016 * rate))
+        last = _quiet_edge(speed, center, 1, level, round(0.016 * rate))
         # A P wave before it would look as it does before the other beats.
         reach = min(round((pr_interval or 0.16) * rate), first, onset)
         own, usual = piece[:, first - reach : first], beat[INDEPENDENT, onset - reach : onset]
@@ -229,7 +229,7 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     # V1 without QRS-T.
     rest = signal[6].copy()
     for origin in origins:
-        begin = origin - centre
+        begin = origin - center
         a, b = onset - 4, min(beat.shape[1], onset + round(1.15 * usual_qt * rate))
         rest[begin + a : begin + b] -= beat[6, a:b]
         rest[begin + a : begin + offset + 4] = np.linspace(
@@ -246,7 +246,7 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     flutter_frequency, flutter_size = None, 0.0
     if isoelectric <= 0.02:
         flutter_frequency, wave = _periodic_atrial_wave(
-            signal, mask, centres + (offset - centre), usual_qt - duration, rate
+            signal, mask, centers + (offset - center), usual_qt - duration, rate
         )
         flutter_size = float(np.ptp(wave[1]))
         if flutter_frequency and not cleaned and typical > 0.5:

@@ -28,7 +28,7 @@ import ecg_measurements as calipers
 
 RHYTHMS = ("sinus_rhythm", "sinus_bradycardia", "sinus_tachycardia", "atrial_fibrillation", "atrial_flutter")
 NUM_PATIENTS = 450
-# Share of records that may be read otherwise than labelled, per condition: with P waves, and with atrial arrhythmia.
+# Share of records that may be read otherwise than labeled, per condition: with P waves, and with atrial arrhythmia.
 TOLERANCE_SINUS, TOLERANCE_ARRHYTHMIA = 0.004, 0.04
 
 
@@ -202,7 +202,7 @@ def test_rhythm_is_sinus_unless_named():
 
 # Reports and prompts
 
-# How a reader recognises each finding in a sentence; written without a look at the simulator's lists.
+# How a reader recognizes each finding in a sentence; written without a look at the simulator's lists.
 MENTION = {
     "sinus_rhythm": r"(?<!fast )(?<!slow )\bsinus (rhythm|at a normal)(?!.*(slow|fast|cardic))|p wave precedes",
     "sinus_bradycardia": r"bradycard|slow sinus|slow rate",
@@ -283,7 +283,7 @@ def test_wordings_vary_and_prompts_differ_from_them():
 # Each condition, measured
 
 
-def test_criteria_hold_where_labelled_and_nowhere_else():
+def test_criteria_hold_where_labeled_and_nowhere_else():
     sinus, arrhythmia = misread([record.labels for record in clean_cohort()])
     num_arrhythmia = len(having("atrial_fibrillation")) + len(having("atrial_flutter"))
     num_sinus = len(clean_cohort()) - num_arrhythmia

@@ -36,7 +36,7 @@ def begins_with_q(found: calipers.Measurements, *leads: str) -> bool:
 
 
 def sinus_arrhythmia(found):
-    """The cycle swings slowly: a short interval has short neighbours."""
+    """The cycle swings slowly: a short interval has short neighbors."""
     smooth = np.corrcoef(found.rr[:-1], found.rr[1:])[0, 1] > 0
     return np.ptp(found.rr) > 0.12 and smooth and found.p_share > 0.55
 
@@ -119,9 +119,9 @@ def test_a_further_condition_is_seen_in_its_own_records_alone(name):
 
 def p_wave(signal: np.ndarray) -> tuple[float, float]:
     """Deepest end of the P wave in V1 (mV) and its duration in lead II (s), on the average beat."""
-    centres = calipers.find_beats(signal[[0, 1, *range(6, 12)]].astype(float), RATE)
+    centers = calipers.find_beats(signal[[0, 1, *range(6, 12)]].astype(float), RATE)
     reach = round(0.26 * RATE)
-    beats = [signal[:, c - reach : c - round(0.05 * RATE)] for c in centres if c >= reach]
+    beats = [signal[:, c - reach : c - round(0.05 * RATE)] for c in centers if c >= reach]
     beat = np.median(np.stack(beats), axis=0)
     beat = beat - beat[:, -5:].mean(axis=1, keepdims=True)
     lead_ii = np.abs(beat[1]) > 0.01

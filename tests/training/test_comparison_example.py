@@ -104,7 +104,7 @@ def test_an_unknown_row_is_refused():
         rows.read_row("fll", FOLDER / "base.json")
 
 
-def test_seconds_a_step_are_those_that_the_run_logged(tmp_path):
+def test_seconds_per_step_are_those_that_the_run_logged(tmp_path):
     logged = [
         {"step": 10, "samples_per_second": 8.0},  # 10 steps of 16 in 20 s
         {"step": 10, "validation_loss": 1.0},
@@ -167,7 +167,7 @@ def of(place: Path, row: str, seed: int) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_steps_are_those_that_fit_the_minutes(compared):
-    measured = json.loads((compared / "results_protocol.json").read_text())["seconds_a_step"]["full"]
+    measured = json.loads((compared / "results_protocol.json").read_text())["seconds_per_step"]["full"]
     found = of(compared, "full", 0)
     assert {line["steps"] for line in found} == {str(max(1, round(1.2 / measured)))}
     model = compared / "work" / "full" / "seed_0" / "model"

@@ -46,7 +46,7 @@ def texts(figure, gid: str) -> list[str]:
 def validated(
     cohort_folder, small_preset
 ) -> tuple[CGDMERForPreTraining, ECGProcessor, dict, CGDMERForPreTrainingOutput]:
-    """An untrained model that reconstructs normalised patches, and a batch of validation records through it."""
+    """An untrained model that reconstructs normalized patches, and a batch of validation records through it."""
     options = parse_arguments(["--dataset", "d", "--config_name", str(small_preset), "--output_dir", "o"])
     torch.manual_seed(0)
     model, processor = model_and_processor(options)

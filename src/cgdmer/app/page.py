@@ -55,6 +55,7 @@ STYLE = """
 def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
     """The page for one model, which is loaded already. Show it with `launch_page`."""
     downloads = tempfile.TemporaryDirectory(prefix="cgdmer-app-")
+    answers = _Answers(classify, downloads.name)
     # `delete_cache`: files of visitors are removed after an hour.
     with gr.Blocks(title="cgdmer: ECG and findings", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
         page.downloads = downloads  # removed together with the page
@@ -68,13 +69,13 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
                     elem_id="files",
                 )
                 with gr.Accordion("CSV and NPY do not say these. Of other files: the leads to use", open=True):
-                    rate = gr.Textbox("", label="Samples a second (Hz)", placeholder="500", elem_id="rate")
+                    rate = gr.Textbox("", label="Samples per second (Hz)", placeholder="500", elem_id="rate")
                     leads = gr.Textbox("", label="Leads in the file's order", placeholder="I, II, V1", elem_id="leads")
                     unit = gr.Dropdown(list(UNITS), value=None, label="Unit", elem_id="unit")
                 choices = [(condition.name, name) for name, condition in CONDITIONS.items()]
                 example = gr.Dropdown(choices, value=None, label="Or a simulated example", elem_id="example")
             with gr.Column(min_width=320):
-                prompts = gr.Textbox("\n".join(PROMPTS), label="Findings, one a line", lines=5, elem_id="prompts")
+                prompts = gr.Textbox("\n".join(PROMPTS), label="Findings, one per line", lines=5, elem_id="prompts")
                 button = gr.Button("Score", variant="primary", elem_id="score")
                 message = gr.HTML(elem_id="message")
                 bars = gr.HTML(elem_id="bars")
@@ -86,63 +87,71 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
         answer = gr.DownloadButton("Download the figures (JSON)", interactive=False, elem_id="json")
         gr.Markdown("The pictures have a download button of their own.")
 
-        def show_scores(record: ECGRecord | None, text: str) -> list[Any]:
-            """What the page shows for a record: message, bars, paper, labels, no relevance yet, JSON."""
-            if record is None:
-                raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
-            scores = classify(record, candidate_labels=findings_in(text))
-            path = write_download(downloads.name, {"scores": scores, "note": RESEARCH_USE_ONLY})
-            labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
-            return [
-                "",
-                _bars(scores),
-                _picture(plot_ecg(record)),
-                labels,
-                None,
-                gr.DownloadButton(value=path, interactive=True),
-            ]
-
-        def from_files(paths, rate, leads, unit, text) -> list[Any]:
-            try:
-                read = read_uploads(paths or [], rate, leads or "", unit)
-                return [read, None, *show_scores(read, text)]
-            except (CGDMERError, OSError) as error:
-                return [None, None, *_refused(error)]
-
-        def from_example(name: str | None, text: str) -> list[Any]:
-            try:
-                chosen = simulate_record([name], seed=1) if name else None
-                return [chosen, None, *show_scores(chosen, text)]
-            except CGDMERError as error:
-                return [None, None, *_refused(error)]
-
-        def again(record, paths, rate, leads, unit, text) -> list[Any]:
-            if paths:
-                read, _, *shown = from_files(paths, rate, leads, unit, text)
-                return [read, *shown]
-            try:
-                return [record, *show_scores(record, text)]
-            except CGDMERError as error:
-                return [record, *_refused(error)]
-
-        def show_relevance(record: ECGRecord | None, label: str | None) -> list[Any]:
-            try:
-                if record is None or not label:
-                    raise ECGInputError("there are no scores yet. Drop files, or choose a simulated example.")
-                explanation = explain_record(classify, record, label)
-            except CGDMERError as error:
-                return [_message(error), None, gr.DownloadButton(interactive=False)]
-            path = write_download(downloads.name, explanation.as_json())
-            return ["", _picture(plot_explanation(explanation)), gr.DownloadButton(value=path, interactive=True)]
-
         shown = [message, bars, paper, label, relevance, answer]
         described = [files, rate, leads, unit, prompts]
-        files.upload(from_files, described, [record, example, *shown])
+        files.upload(answers.from_files, described, [record, example, *shown])
         files.clear(lambda: None, None, record)
-        example.input(from_example, [example, prompts], [record, files, *shown])
-        button.click(again, [record, *described], [record, *shown])
-        explain.click(show_relevance, [record, label], [message, relevance, answer])
+        example.input(answers.from_example, [example, prompts], [record, files, *shown])
+        button.click(answers.again, [record, *described], [record, *shown])
+        explain.click(answers.show_relevance, [record, label], [message, relevance, answer])
     return page
+
+
+class _Answers:
+    """What happens when a visitor does something: each method gives the new values of the parts of the page."""
+
+    def __init__(self, classify: ZeroShotECGClassificationPipeline, folder: str):
+        """`folder` is for files to download."""
+        self.classify, self.folder = classify, folder
+
+    def show_scores(self, record: ECGRecord | None, text: str) -> list[Any]:
+        """What the page shows for a record: message, bars, paper, labels, no relevance yet, JSON."""
+        if record is None:
+            raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
+        scores = self.classify(record, candidate_labels=findings_in(text))
+        path = write_download(self.folder, {"scores": scores, "note": RESEARCH_USE_ONLY})
+        labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
+        return [
+            "",
+            _bars(scores),
+            _picture(plot_ecg(record)),
+            labels,
+            None,
+            gr.DownloadButton(value=path, interactive=True),
+        ]
+
+    def from_files(self, paths, rate, leads, unit, text) -> list[Any]:
+        try:
+            read = read_uploads(paths or [], rate, leads or "", unit)
+            return [read, None, *self.show_scores(read, text)]
+        except (CGDMERError, OSError) as error:
+            return [None, None, *_refused(error)]
+
+    def from_example(self, name: str | None, text: str) -> list[Any]:
+        try:
+            chosen = simulate_record([name], seed=1) if name else None
+            return [chosen, None, *self.show_scores(chosen, text)]
+        except CGDMERError as error:
+            return [None, None, *_refused(error)]
+
+    def again(self, record, paths, rate, leads, unit, text) -> list[Any]:
+        if paths:
+            read, _, *shown = self.from_files(paths, rate, leads, unit, text)
+            return [read, *shown]
+        try:
+            return [record, *self.show_scores(record, text)]
+        except CGDMERError as error:
+            return [record, *_refused(error)]
+
+    def show_relevance(self, record: ECGRecord | None, label: str | None) -> list[Any]:
+        try:
+            if record is None or not label:
+                raise ECGInputError("there are no scores yet. Drop files, or choose a simulated example.")
+            explanation = explain_record(self.classify, record, label)
+        except CGDMERError as error:
+            return [_message(error), None, gr.DownloadButton(interactive=False)]
+        path = write_download(self.folder, explanation.as_json())
+        return ["", _picture(plot_explanation(explanation)), gr.DownloadButton(value=path, interactive=True)]
 
 
 def launch_page(page: gr.Blocks, **options: Any) -> Any:
@@ -153,7 +162,7 @@ def launch_page(page: gr.Blocks, **options: Any) -> Any:
 
 
 def findings_in(text: str) -> list[str]:
-    """One a line.
+    """One per line.
 
     Raises:
         ECGInputError: there are too many.

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from cgdmer.evaluation.label_tables import CSN_ACRONYMS_OF
-from cgdmer.evaluation.splits import LabelledRows, SplitFile, labelled_rows, read_split_files, repaired_splits
+from cgdmer.evaluation.splits import LabeledRows, SplitFile, labeled_rows, read_split_files, repaired_splits
 from cgdmer.evaluation.statistics import auroc_by_column
 from cgdmer.evaluation.tasks import Task
 from cgdmer.models.ecg_record import ECGRecord
@@ -38,7 +38,7 @@ _CPSC_SECONDS, _CPSC_PADDED_SECONDS = 5, 10  # 2,500 and 5,000 samples at 500 Hz
 
 def published_splits(
     splits: datasets.DatasetDict, task: Task, split_files: str | os.PathLike[str] | None = None
-) -> dict[str, LabelledRows]:
+) -> dict[str, LabeledRows]:
     """The records of each split with the published labels.
 
     With the released split files these are the published rows. Without them PTB-XL has the same rows by its folds,
@@ -58,7 +58,7 @@ def published_splits(
     if split_files is not None:
         # Rows without any label stay, as they did (CSN has two).
         parts = read_split_files(
-            split_files, splits, task, labels_of=_positional_labels, compare=False, keep_unlabelled=True
+            split_files, splits, task, labels_of=_positional_labels, compare=False, keep_unlabeled=True
         )
     elif task.name in ("cpsc2018", "csn"):
         parts = _random_splits(splits, task)
@@ -196,7 +196,7 @@ def _substring_classes(codes: list[str], task: Task) -> list[str]:
     return [name for name in task.class_names if name in joined]
 
 
-def _random_splits(splits: datasets.DatasetDict, task: Task) -> dict[str, LabelledRows]:
+def _random_splits(splits: datasets.DatasetDict, task: Task) -> dict[str, LabeledRows]:
     """80/20 into training and test, then 90/10 of the former into training and validation, by record."""
     everything = datasets.concatenate_datasets(list(splits.values()))
     known = sorted(enumerate(everything.select_columns(["record_id", "labels"])), key=lambda row: row[1]["record_id"])
@@ -206,13 +206,13 @@ def _random_splits(splits: datasets.DatasetDict, task: Task) -> dict[str, Labell
         labels = task.matrix_of_classes(_substring_classes(codes, task) for codes in labels_of_records)
     else:
         labels = task.label_matrix(labels_of_records)
-    labelled = np.flatnonzero(labels.any(axis=1))
-    if len(labelled) < 10:
-        raise CorpusError(f"only {len(labelled)} records have a label of the task {task.name}: too few to split.")
-    rest, test = train_test_split(labelled, test_size=0.2, random_state=_SEED)
+    labeled = np.flatnonzero(labels.any(axis=1))
+    if len(labeled) < 10:
+        raise CorpusError(f"only {len(labeled)} records have a label of the task {task.name}: too few to split.")
+    rest, test = train_test_split(labeled, test_size=0.2, random_state=_SEED)
     train, validation = train_test_split(rest, test_size=0.1, random_state=_SEED)
-    unlabelled = len(labels) - len(labelled)
+    unlabeled = len(labels) - len(labeled)
     chosen = {"train": train, "validation": validation, "test": test}
-    parts = {name: labelled_rows(everything.select(rows), labels[rows]) for name, rows in chosen.items()}
+    parts = {name: labeled_rows(everything.select(rows), labels[rows]) for name, rows in chosen.items()}
     # Records without a label are drawn into no split; they are counted with the one that is always measured.
-    return {**parts, "test": replace(parts["test"], unlabelled=unlabelled)}
+    return {**parts, "test": replace(parts["test"], unlabeled=unlabeled)}

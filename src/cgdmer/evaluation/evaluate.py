@@ -13,10 +13,10 @@ from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation import report_retrieval
 from cgdmer.evaluation.arguments import EvaluationArguments
-from cgdmer.evaluation.evaluate_task import FRACTIONS, evaluate_task
+from cgdmer.evaluation.evaluate_task import FRACTIONS, Evaluation, evaluate_task
 from cgdmer.evaluation.outputs import write_evaluation
 from cgdmer.evaluation.report import terminal_table, without_nan, write_results_json
-from cgdmer.evaluation.tasks import get_task
+from cgdmer.evaluation.tasks import Task, get_task
 from cgdmer.families import load_model, load_processor
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.models.modeling_base import ECGPreTrainedModel
@@ -57,26 +57,10 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
     if trained_on is None:
         say("The model does not say which records it was pretrained on: overlap with the test records is not known.")
     command = shlex.join(["cgdmer", "evaluate", *words_of(EvaluationArguments, asdict(arguments))])
-    results, cache = {}, EmbeddingCache(arguments.cache_dir)
+    measured = (arguments, model, processor, dataset, trained_on, EmbeddingCache(arguments.cache_dir))
+    results = {}
     for task in tasks:
-        evaluation = evaluate_task(
-            model,
-            processor,
-            dataset,
-            task,
-            arguments.splits,
-            prompts=arguments.prompts,
-            protocol=arguments.protocol,
-            split_files=arguments.split_files,
-            fractions=() if arguments.skip_linear_probe else FRACTIONS,
-            shots=() if arguments.skip_linear_probe else arguments.shots,
-            probed_feature=arguments.probed_feature,
-            robustness=arguments.robustness,
-            trained_on=trained_on,
-            allow_overlap=arguments.allow_overlap,
-            cache=cache,
-            seed=arguments.seed,
-        )
+        evaluation = _evaluate(task, *measured)
         evaluation.results["command"] = command
         results[task.name] = without_nan(evaluation.results)
         say(terminal_table(evaluation.results))
@@ -87,8 +71,7 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
             for path in write_evaluation(Path(arguments.output_dir) / task.name, evaluation, task, arguments.seed):
                 say(f"written: {path}")
     if arguments.report_retrieval:
-        found = _retrieve_reports(arguments, model, processor, dataset, trained_on, cache)
-        found["command"] = command
+        found = _retrieve_reports(*measured) | {"command": command}
         say(report_retrieval.retrieval_table(found))
         if arguments.output_dir:
             # Not in a folder of its own: those are of classification tasks, which cards and comparisons read.
@@ -102,6 +85,35 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
 
 def _silence(*_: str, **__: Any) -> None:
     pass
+
+
+def _evaluate(
+    task: Task,
+    arguments: EvaluationArguments,
+    model: ECGPreTrainedModel,
+    processor: Any,
+    dataset: datasets.DatasetDict,
+    trained_on: Fingerprints | None,
+    cache: EmbeddingCache,
+) -> Evaluation:
+    return evaluate_task(
+        model,
+        processor,
+        dataset,
+        task,
+        arguments.splits,
+        prompts=arguments.prompts,
+        protocol=arguments.protocol,
+        split_files=arguments.split_files,
+        fractions=() if arguments.skip_linear_probe else FRACTIONS,
+        shots=() if arguments.skip_linear_probe else arguments.shots,
+        probed_feature=arguments.probed_feature,
+        robustness=arguments.robustness,
+        trained_on=trained_on,
+        allow_overlap=arguments.allow_overlap,
+        cache=cache,
+        seed=arguments.seed,
+    )
 
 
 def _retrieve_reports(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zero-shot classification and linear probing on a prepared dataset, always beside a randomly initialised model.
+"""Zero-shot classification and linear probing on a prepared dataset, always beside a randomly initialized model.
 
 Shapes: R test records, C classes, S seeds, E embedding width.
 """
@@ -13,15 +13,15 @@ import datasets
 import numpy as np
 import torch
 
-from cgdmer.data.fingerprints import Fingerprints, corpus_of
+from cgdmer.data.fingerprints import Fingerprints, Overlap, corpus_of
 from cgdmer.evaluation.arguments import ProbedFeature
 from cgdmer.evaluation.as_published import published_probes, published_splits
-from cgdmer.evaluation.linear_probe import LinearProbe, few_records_a_class, fit_linear_probe, fraction_of_records
+from cgdmer.evaluation.linear_probe import LinearProbe, few_records_per_class, fit_linear_probe, fraction_of_records
 from cgdmer.evaluation.patients import patient_groups
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.results import Measured, Reliability, TaskResults
 from cgdmer.evaluation.robustness import DISTURBANCES
-from cgdmer.evaluation.splits import LabelledRows, pooled, refuse_shared_patients, repaired_splits
+from cgdmer.evaluation.splits import LabeledRows, pooled, refuse_shared_patients, repaired_splits
 from cgdmer.evaluation.statistics import best_thresholds, measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.families import Purpose, class_for, extractor_of
@@ -67,9 +67,9 @@ class Evaluation:
 class _Parts:
     """The records of one task by what they are for; training and validation only where something is fitted."""
 
-    test: LabelledRows
-    validation: LabelledRows | None
-    train: LabelledRows | None
+    test: LabeledRows
+    validation: LabeledRows | None
+    train: LabeledRows | None
 
 
 def evaluate_task(
@@ -95,8 +95,8 @@ def evaluate_task(
     """Measure a model and, in the same way, one of its configuration with random weights.
 
     Zero-shot: cosine between the record and each class's prompts, of a long recording the mean over its windows, as
-    in the pipeline `zero-shot-ecg-classification`. Linear probe: fitted on shares of the training
-    records, its regularisation chosen on the validation records. Thresholds for F1 are chosen there too. If the
+    in the pipeline `zero-shot-ecg-classification`. Linear probe: fitted on shares of the training records, its
+    regularization chosen on the validation records. Thresholds for F1 are chosen there too. If the
     validation split is tested as well, there is no F1, and the probe chooses on held-out training patients. Nothing
     is chosen on the test records, except by the probe of the protocol `as_published`. Records that belong to no class
     of the task have no part in it.
@@ -129,67 +129,64 @@ def evaluate_task(
         CorpusError: the records or split files do not suit the task, a patient is in training and test, or the model
             was pretrained on test records.
     """
+    fits = bool(fractions or shots)
+    _refuse_unknown(model, protocol, probed_feature, fits)
+    wordings = task.prompts(prompts) if model.takes_texts else None
+    parts = _parts(PROTOCOLS[protocol](dataset, task, split_files), task, splits, fits)
+    overlap = _overlap(trained_on, parts.test, allow_overlap)
+    how = (processor, task, parts, wordings, cache or EmbeddingCache(None), probed_feature, seed)
+    run = _ModelOnTask(model, *how, "trained")
+    found = run.measures(protocol, fractions, shots)
+    scores = {name: value for name, (_, value) in found.items() if value is not None}
+    results: TaskResults = {
+        "task": task.name,
+        "protocol": protocol,
+        "prompts": os.fspath(prompts) if model.takes_texts else None,
+        "probed_feature": probed_feature if fits else None,
+        "splits": list(splits),
+        "records_without_label": parts.test.unlabeled,
+        "absent_records": parts.test.absent,
+        "in_domain": trained_on is not None and corpus_of(parts.test.rows) in trained_on.corpora,
+        "overlap": overlap,
+        "measures": {name: result for name, (result, _) in found.items()},
+        "untrained": {},
+        "groups": run.by_group(scores),
+        "robustness": run.robustness() if robustness else {},
+        "calibration": dict(run.calibration()) if model.takes_texts else {},
+        "command": "",
+    }
+    if untrained:
+        beside = _ModelOnTask(untrained_like(model, seed), *how, "untrained").measures(protocol, fractions, shots)
+        results["untrained"] = {name: result for name, (result, _) in beside.items()}
+    record_ids = list(parts.test.rows["record_id"])
+    return Evaluation(results, record_ids, parts.test.patients, parts.test.labels, scores, run.embeds)
+
+
+def _refuse_unknown(model: ECGPreTrainedModel, protocol: str, probed_feature: str, fits: bool) -> None:
+    """Protocols and features that there are none of, and what a model without texts cannot be asked for."""
     if protocol not in PROTOCOLS:
         raise ConfigurationError(f"there is no protocol {protocol!r}. Protocols: {', '.join(PROTOCOLS)}.")
-    wordings = task.prompts(prompts) if model.takes_texts else None
-    if wordings is None and not (fractions or shots):
+    if not (model.takes_texts or fits):
         raise ConfigurationError(
             f"a {type(model).__name__} takes no texts, so that there is no zero-shot: measure linear probes."
         )
     if probed_feature not in PROBED_FEATURES:
         raise ConfigurationError(f"there is no feature {probed_feature!r} to probe: {' or '.join(PROBED_FEATURES)}.")
-    if wordings is None and probed_feature == "embeds":
+    if not model.takes_texts and probed_feature == "embeds":
         raise ConfigurationError(f"a {type(model).__name__} takes no texts and has no embeds: probe 'pooled'.")
-    cache = cache or EmbeddingCache(None)
-    parts = _parts(PROTOCOLS[protocol](dataset, task, split_files), task, splits, bool(fractions or shots))
-    overlap = None if trained_on is None else trained_on.overlap(parts.test.rows)
-    if overlap and any(overlap.values()) and not allow_overlap:
+
+
+def _overlap(trained_on: Fingerprints | None, test: LabeledRows, allowed: bool) -> Overlap | None:
+    overlap = None if trained_on is None else trained_on.overlap(test.rows)
+    if overlap and any(overlap.values()) and not allowed:
         raise CorpusError(
-            f"the model was pretrained on {overlap['records']} of the {len(parts.test)} test records, and on the "
+            f"the model was pretrained on {overlap['records']} of the {len(test)} test records, and on the "
             f"patients of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
         )
-    measured: dict[str, dict[str, Measured]] = {"measures": {}, "untrained": {}}
-    scores: dict[str, np.ndarray] = {}
-    models = {"measures": model}
-    if untrained:
-        models["untrained"] = untrained_like(model, seed)
-    for group, one in models.items():
-        described = "trained" if one is model else "untrained"
-        run = _ModelOnTask(one, processor, task, parts, wordings, cache, probed_feature, seed, described)
-        found = run.zero_shot()
-        if protocol == "as_published" and fractions:
-            found |= run.published_probes()
-        elif fractions or shots:
-            found |= run.probes(fractions, shots)
-        measured[group] = {name: result for name, (result, _) in found.items()}
-        if one is model:
-            scores = {name: value for name, (_, value) in found.items() if value is not None}
-            embeddings = run.embeds
-            groups = run.by_group(scores)
-            disturbed = run.robustness() if robustness else {}
-            calibration = dict(run.calibration()) if model.takes_texts else {}
-    results: TaskResults = {
-        "task": task.name,
-        "protocol": protocol,
-        "prompts": os.fspath(prompts) if model.takes_texts else None,
-        "probed_feature": probed_feature if fractions or shots else None,
-        "splits": list(splits),
-        "records_without_label": parts.test.unlabelled,
-        "absent_records": parts.test.absent,
-        "in_domain": trained_on is not None and corpus_of(parts.test.rows) in trained_on.corpora,
-        "overlap": overlap,
-        "measures": measured["measures"],
-        "untrained": measured["untrained"],
-        "groups": groups,
-        "robustness": disturbed,
-        "calibration": calibration,
-        "command": "",
-    }
-    record_ids = list(parts.test.rows["record_id"])
-    return Evaluation(results, record_ids, parts.test.patients, parts.test.labels, scores, embeddings)
+    return overlap
 
 
-def _parts(of_task: dict[str, LabelledRows], task: Task, splits: Sequence[str], fits: bool) -> _Parts:
+def _parts(of_task: dict[str, LabeledRows], task: Task, splits: Sequence[str], fits: bool) -> _Parts:
     test = pooled(of_task, splits, task)
     train = pooled(of_task, ("train",), task) if fits else None
     validation = of_task.get("validation")
@@ -223,7 +220,7 @@ class _ModelOnTask:
         self.embeds = _unit(self.test.pooled) if self.test.embeds is None else self.test.embeds
         self._whole_probe: LinearProbe | None = None
 
-    def _features(self, part: LabelledRows, what: str, change_name: str = "") -> RecordFeatures:
+    def _features(self, part: LabeledRows, what: str, change_name: str = "") -> RecordFeatures:
         if part.change is not None and not change_name:
             change_name = part.change.__name__
         return self.cache.features(
@@ -243,6 +240,15 @@ class _ModelOnTask:
         test = self.parts.test
         result = measure(test.labels, scores, self.task.class_names, test.patients, thresholds, seed=self.seed)
         return result, scores
+
+    def measures(
+        self, protocol: str, fractions: Sequence[float], shots: Sequence[int]
+    ) -> dict[str, tuple[Measured, np.ndarray | None]]:
+        """Zero-shot and probes: name -> (what `measure` returned, scores)."""
+        found = self.zero_shot()
+        if protocol == "as_published" and fractions:
+            return found | self.published_probes()
+        return found | self.probes(fractions, shots) if fractions or shots else found
 
     def zero_shot(self) -> dict[str, tuple[Measured, np.ndarray | None]]:
         """Nothing for a model that takes no texts."""
@@ -271,7 +277,7 @@ class _ModelOnTask:
             ]
         for count in shots:
             drawn[f"linear probe {count} shots"] = [
-                few_records_a_class(train.labels, count, self.seed + number) for number in range(NUM_SEEDS)
+                few_records_per_class(train.labels, count, self.seed + number) for number in range(NUM_SEEDS)
             ]
         found: dict[str, tuple[Measured, np.ndarray | None]] = {}
         for name, draws in drawn.items():
@@ -298,7 +304,7 @@ class _ModelOnTask:
         return fit_linear_probe(features[rows], train.labels[rows], patients, validation, self.seed)
 
     def published_probes(self) -> dict[str, tuple[Measured, np.ndarray | None]]:
-        """The published probe, which prints one number a share of the training records and nothing else."""
+        """The published probe, which prints one number per share of the training records and nothing else."""
         train, test = self.parts.train, self.parts.test
         assert train is not None
         features = self._probed(self._features(train, "training records"))

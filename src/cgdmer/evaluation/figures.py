@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of an evaluation: per-class scores with intervals, ROC curves, t-SNE of record embeddings, robustness.
 
-Each function takes plain numbers, however they were computed, and writes one file: PNG (200 dots an inch), SVG or PDF,
-as the suffix of the path says. A figure is 4.4 inches wide, for half a page of A4 or a slide; per-class scores of more
-than 40 classes take two columns and twice that width. Colours are those of Okabe and Ito, which people with any
-colour vision tell apart; marks or line styles differ as well wherever there is room for them.
+Each function takes plain numbers, however they were computed, and writes one file: PNG (200 dots per inch), SVG or
+PDF, as the suffix of the path says. A figure is 4.4 inches wide, for half a page of A4 or a slide; per-class scores of
+more than 40 classes take two columns and twice that width. Colors are those of Okabe and Ito, which people with any
+color vision tell apart; marks or line styles differ as well wherever there is room for them.
 
 Shapes: R records, C classes, D embedding width.
 """
@@ -26,13 +26,13 @@ from cgdmer.evaluation.statistics import FEWEST_POSITIVES, auroc_by_column
 from cgdmer.models.errors import CorpusError
 from cgdmer.plotting.figure_page import (
     AXIS_HEIGHT,
-    COLOURS,
-    GRID_COLOUR,
+    COLORS,
+    GRID_COLOR,
     MARGIN,
     PAGE_WIDTH,
-    PALE_TEXT_COLOUR,
+    PALE_TEXT_COLOR,
     REFERENCE_LINE,
-    TEXT_COLOUR,
+    TEXT_COLOR,
     TEXT_SIZE,
     axes_in_inches,
     draw_rows,
@@ -52,27 +52,27 @@ _MOST_NAMED_CURVES = 12
 _DOT_SPACING = 0.095  # inches between the measures of a class
 _MARKERS = ("o", "s", "^", "v", "P", "X", "D")
 _UNTRAINED_MARKERS = ("D", "s", "o", "^", "v")
-_UNTRAINED_COLOUR = "#767676"
-_FAINT_COLOUR = "#b9bec4"
+_UNTRAINED_COLOR = "#767676"
+_FAINT_COLOR = "#b9bec4"
 _CURVE_STYLES: tuple[dict[str, Any], ...] = tuple(
-    {"color": colour, "linestyle": dashes, "linewidth": 1.4} for dashes in ("-", (0, (4, 1.5))) for colour in COLOURS
+    {"color": color, "linestyle": dashes, "linewidth": 1.4} for dashes in ("-", (0, (4, 1.5))) for color in COLORS
 )
 
 
-def draw_per_class_bars(
+def draw_per_class_dots(
     path: str | PathLike[str],
     measures: Mapping[str, Mapping[str, Any]],
     metric: str = "auroc",
     title: str = "Scores by class",
 ) -> None:
-    """A row a class, in the order given; in it, a dot with its 95 % interval for each measure.
+    """A row per class, in the order given; in it, a dot with its 95 % interval for each measure.
 
     Classes with few positives are marked with a star and paler. The classes that were left out are named below.
 
     Args:
         path: the file to write.
         measures: for each name ("zero-shot", "linear probe", "untrained", ...) what `statistics.measure` returned. A
-            name with "untrained" in it is drawn hollow and grey.
+            name with "untrained" in it is drawn hollow and gray.
         metric: "auroc", "auprc" or "f1". A class that a measure does not know, or whose value is NaN, gets no dot.
         title: wrapped if it is long.
 
@@ -89,9 +89,9 @@ def draw_roc(
     class_names: Sequence[str],
     title: str = "ROC",
 ) -> None:
-    """A receiver operating characteristic a class, with the area under it.
+    """A receiver operating characteristic per class, with the area under it.
 
-    More than 12 classes are thin grey curves, and only the best, the worst and the macro average are named. The best
+    More than 12 classes are thin gray curves, and only the best, the worst and the macro average are named. The best
     and the worst are chosen among classes with enough positives, if there are any. The macro average is the mean of
     the curves at each false positive rate; the area under it is the mean of theirs.
 
@@ -99,7 +99,7 @@ def draw_roc(
         path: the file to write.
         labels: (R, C) bool.
         scores: (R, C), any monotone score.
-        class_names: one a column. Classes without both positive and negative records are named below, without curve.
+        class_names: one per column. Classes without both positive and negative records are named below, without curve.
         title: wrapped if it is long.
 
     Raises:
@@ -116,16 +116,16 @@ def draw_tsne(
     seed: int = 0,
     title: str = "t-SNE of record embeddings",
 ) -> None:
-    """Record embeddings in the plane, near each other if their cosine is large, coloured by class.
+    """Record embeddings in the plane, near each other if their cosine is large, colored by class.
 
     Only records with exactly one class are drawn, at most `MOST_POINTS` of them; the figure says how many. With more
-    than seven classes, the seven that are most frequent among the points have a colour and the others are grey.
+    than seven classes, the seven that are most frequent among the points have a color and the others are gray.
 
     Args:
         path: the file to write.
         embeddings: (R, D), no zero vectors.
         labels: (R, C) bool.
-        class_names: one a column.
+        class_names: one per column.
         seed: of the choice of records and of t-SNE.
         title: wrapped if it is long.
 
@@ -141,7 +141,7 @@ def draw_robustness(
     reference: float,
     title: str = "Robustness",
 ) -> None:
-    """Macro AUROC under several conditions: a panel a family of conditions, all on one scale.
+    """Macro AUROC under several conditions: a panel per family of conditions, all on one scale.
 
     Args:
         path: the file to write.
@@ -195,7 +195,7 @@ def _per_class_figure(measures: Mapping[str, Mapping[str, Any]], metric: str, ti
             axes.set_xlim(*_per_class_limits(measures, metric))
             middles = draw_rows(axes, [labels[name] for name in classes], [heights[name] for name in classes])
             for tick, name in zip(axes.get_yticklabels(), classes, strict=True):
-                tick.set_color(PALE_TEXT_COLOUR if rows[name]["few_positives"] else TEXT_COLOUR)
+                tick.set_color(PALE_TEXT_COLOR if rows[name]["few_positives"] else TEXT_COLOR)
             name_of_axis = f"{METRIC_NAMES[metric]}, 95 % interval"
             if metric == "auroc":
                 axes.axvline(0.5, gid="chance", **REFERENCE_LINE)
@@ -226,15 +226,15 @@ def _draw_measure(
         return
     heights = [height for height, _ in rows]
     lows, highs = zip(*(row[f"{metric}_interval"] for _, row in rows), strict=True)
-    colours = [_paler(style["color"]) if row["few_positives"] else style["color"] for _, row in rows]
-    axes.hlines(heights, lows, highs, colors=colours, linewidths=1.2, zorder=2.0, gid=f"interval {name}")
+    colors = [_paler(style["color"]) if row["few_positives"] else style["color"] for _, row in rows]
+    axes.hlines(heights, lows, highs, colors=colors, linewidths=1.2, zorder=2.0, gid=f"interval {name}")
     axes.scatter(
         [row[metric] for _, row in rows],
         heights,
         s=style["markersize"] ** 2,
         marker=style["marker"],
-        facecolors="white" if style["markerfacecolor"] == "white" else colours,
-        edgecolors=colours,
+        facecolors="white" if style["markerfacecolor"] == "white" else colors,
+        edgecolors=colors,
         linewidths=1.0,
         zorder=3.0,
         gid=f"value {name}",
@@ -242,17 +242,17 @@ def _draw_measure(
 
 
 def _measure_styles(names: Iterable[str]) -> list[dict[str, Any]]:
-    """Colours for what was trained; hollow and grey for what was not."""
+    """Colors for what was trained; hollow and gray for what was not."""
     styles: list[dict[str, Any]] = []
     trained, untrained = 0, 0
     for name in names:
         if "untrained" in name:
             marker = _UNTRAINED_MARKERS[untrained % len(_UNTRAINED_MARKERS)]
-            look = {"color": _UNTRAINED_COLOUR, "markerfacecolor": "white", "markersize": 3.3}
+            look = {"color": _UNTRAINED_COLOR, "markerfacecolor": "white", "markersize": 3.3}
             untrained += 1
         else:
-            marker, colour = _MARKERS[trained % len(_MARKERS)], COLOURS[trained % len(COLOURS)]
-            look = {"color": colour, "markerfacecolor": colour, "markersize": 3.9}
+            marker, color = _MARKERS[trained % len(_MARKERS)], COLORS[trained % len(COLORS)]
+            look = {"color": color, "markerfacecolor": color, "markersize": 3.9}
             trained += 1
         styles.append({"marker": marker, **look})
     return styles
@@ -292,7 +292,7 @@ def _roc_figure(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[st
         )
         named = {judged[-1]: "best: ", judged[0]: "worst: "}
         enough = f" with at least {FEWEST_POSITIVES} positive records" if few else ""
-        notes.append(f"Best and worst of the {len(judged)} classes{enough}; the others in grey.")
+        notes.append(f"Best and worst of the {len(judged)} classes{enough}; the others in gray.")
     elif few:
         notes.append(f"* fewer than {FEWEST_POSITIVES} positive records.")
     notes += _left_out_note([name for column, name in enumerate(class_names) if column not in curves])
@@ -318,13 +318,13 @@ def _roc_figure(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[st
         for column in usable:
             if column not in named:
                 gid = f"curve of class {class_names[column]}"
-                axes.plot(*curves[column], color=_FAINT_COLOUR, linewidth=0.6, zorder=2.0, gid=gid)
+                axes.plot(*curves[column], color=_FAINT_COLOR, linewidth=0.6, zorder=2.0, gid=gid)
         for line in lines:
             axes.add_line(line)
         for set_limits, set_ticks in ((axes.set_xlim, axes.set_xticks), (axes.set_ylim, axes.set_yticks)):
             set_limits(-0.01, 1.01)
             set_ticks(np.linspace(0.0, 1.0, 6))
-        axes.grid(color=GRID_COLOUR, linewidth=0.6)
+        axes.grid(color=GRID_COLOR, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_xlabel("1 - specificity (false positive rate)")
         axes.set_ylabel("sensitivity (true positive rate)")
@@ -364,14 +364,14 @@ def _tsne_figure(
 
     counts = np.bincount(classes, minlength=len(class_names)).tolist()
     by_frequency = sorted(range(len(counts)), key=lambda column: -counts[column])
-    named = sorted(column for column in by_frequency[: len(COLOURS)] if counts[column])
-    colour_of_class = dict(zip(named, COLOURS, strict=False))
-    legend = [(f"{class_names[column]} ({counts[column]:,})", colour) for column, colour in colour_of_class.items()]
+    named = sorted(column for column in by_frequency[: len(COLORS)] if counts[column])
+    color_of_class = dict(zip(named, COLORS, strict=False))
+    legend = [(f"{class_names[column]} ({counts[column]:,})", color) for column, color in color_of_class.items()]
     others = ~np.isin(classes, named)
     if others.any():
-        legend.append((f"{len(set(classes[others]))} other classes ({others.sum():,})", _FAINT_COLOUR))
+        legend.append((f"{len(set(classes[others]))} other classes ({others.sum():,})", _FAINT_COLOR))
     handles = [
-        Line2D([], [], color=colour, marker="o", markersize=5.0, linestyle="", label=text) for text, colour in legend
+        Line2D([], [], color=color, marker="o", markersize=5.0, linestyle="", label=text) for text, color in legend
     ]
     note = (
         f"{len(drawn):,} of the {len(single):,} records with exactly one class. Not shown: "
@@ -382,11 +382,11 @@ def _tsne_figure(
         figure, bottom = new_page(1, side + 0.1, title, handles, [note])
         axes = axes_in_inches(figure, MARGIN, bottom + 0.1, side, side)
         for chosen, order, gid in ((others, 2.0, "points of other classes"), (~others, 3.0, "points")):
-            colours = [colour_of_class.get(column, _FAINT_COLOUR) for column in classes[chosen]]
+            colors = [color_of_class.get(column, _FAINT_COLOR) for column in classes[chosen]]
             axes.scatter(
                 points[chosen, 0],
                 points[chosen, 1],
-                c=colours,
+                c=colors,
                 s=9.0,
                 alpha=0.75,
                 linewidths=0.0,
@@ -431,9 +431,9 @@ def _robustness_figure(
             figure.text(*at, family, weight="bold", gid="family")
             axes.axvline(reference, gid="reference", **REFERENCE_LINE)
             values, lows, highs = rows.T
-            axes.hlines(middles, lows, highs, colors=COLOURS[0], linewidths=1.2, zorder=2.0, gid=f"interval {family}")
-            axes.plot(values, middles, color=_paler(COLOURS[0]), linewidth=0.8, zorder=1.8)
-            axes.scatter(values, middles, color=COLOURS[0], s=17.0, linewidths=0.0, zorder=3.0, gid=f"value {family}")
+            axes.hlines(middles, lows, highs, colors=COLORS[0], linewidths=1.2, zorder=2.0, gid=f"interval {family}")
+            axes.plot(values, middles, color=_paler(COLORS[0]), linewidth=0.8, zorder=1.8)
+            axes.scatter(values, middles, color=COLORS[0], s=17.0, linewidths=0.0, zorder=3.0, gid=f"value {family}")
             for value, middle in zip(values, middles, strict=True):
                 axes.annotate(
                     _three_decimals(value),
@@ -453,6 +453,6 @@ def _three_decimals(value: float) -> str:
     return f"{value:.3f}" if np.isfinite(value) else "-"
 
 
-def _paler(colour: str) -> str:
-    red, green, blue = (0.5 + 0.5 * part for part in to_rgb(colour))
+def _paler(color: str) -> str:
+    red, green, blue = (0.5 + 0.5 * part for part in to_rgb(color))
     return to_hex((red, green, blue))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A figure of what CoRe-ECG has learnt about frequencies."""
+"""A figure of what CoRe-ECG has learned about frequencies."""
 
 import os
 
@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from cgdmer.models.errors import ModelFolderError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.modeling_coreecg import CoReECGForPreTraining
-from cgdmer.plotting.figure_page import COLOURS, GRID_COLOUR, house_style, save
+from cgdmer.plotting.figure_page import COLORS, GRID_COLOR, house_style, save
 
 
 def draw_frequency_importance(path: str | os.PathLike[str], model: CoReECGForPreTraining) -> None:
-    """The learnt importance of each bin of the spectrum, a curve a map; the protected band is shaded.
+    """The learned importance of each bin of the spectrum, a curve per map; the protected band is shaded.
 
     Args:
         path: the file to write: PNG, SVG or PDF.
@@ -37,11 +37,11 @@ def importance_figure(model: CoReECGForPreTraining) -> Figure:
         axes = figure.add_subplot()
         protected = frequencies[augmentation.protected().cpu().numpy()]
         if len(protected):
-            axes.axvspan(protected[0], protected[-1], color=GRID_COLOUR, gid="protected", label="protected")
+            axes.axvspan(protected[0], protected[-1], color=GRID_COLOR, gid="protected", label="protected")
         for number, curve in enumerate(importance):
             name = STANDARD_LEADS[number] if len(importance) > 1 else "all leads"
-            style = "-" if number < len(COLOURS) else "--"
-            axes.plot(frequencies, curve, style, color=COLOURS[number % len(COLOURS)], linewidth=0.9, label=name)
+            style = "-" if number < len(COLORS) else "--"
+            axes.plot(frequencies, curve, style, color=COLORS[number % len(COLORS)], linewidth=0.9, label=name)
         axes.set(xlabel="Hz", ylabel="importance", ylim=(-0.02, 1.02), xlim=(0, frequencies[-1]))
         axes.set_title("Learnt importance of frequencies")
         axes.legend(loc="lower right", fontsize="x-small", ncols=2 if len(importance) > 1 else 1)

@@ -8,7 +8,7 @@ which the PhysioNet/CinC Challenge 2020 turned that corpus's nine classes.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# PTB-XL's diagnostic statements: superclass -> subclass -> codes. Subclasses are spelt as the released label columns
+# PTB-XL's diagnostic statements: superclass -> subclass -> codes. Subclasses are spelled as the released label columns
 # spell them, which is without the underscores of `diagnostic_subclass` (_AVB, ISC_, NST_).
 _PTBXL_DIAGNOSTIC = {
     "NORM": {"NORM": "NORM"},

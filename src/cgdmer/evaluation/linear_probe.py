@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linear probe on frozen features: one regularised logistic regression a class.
+"""A linear probe on frozen features: one regularized logistic regression per class.
 
 Shapes: R records, D features, C classes.
 """
@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from cgdmer.evaluation.statistics import auroc_by_column
 from cgdmer.models.errors import ConfigurationError
 
-STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C: larger is less regularised
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C: larger is less regularized
 HELD_OUT = 0.125  # share of the training patients that chooses between them where there are no validation records
 FEWEST_PATIENTS = 16  # with fewer none are held out
 _USUAL_STRENGTH = STRENGTHS[1]  # where nothing can be chosen
@@ -24,7 +24,7 @@ _USUAL_STRENGTH = STRENGTHS[1]  # where nothing can be chosen
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """One linear function a class on raw features, and the strength that was chosen.
+    """One linear function per class on raw features, and the strength that was chosen.
 
     Attributes:
         weights: (C, D) float32.
@@ -48,15 +48,15 @@ def fit_linear_probe(
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     seed: int = 0,
 ) -> LinearProbe:
-    """Fit on training records; the strength of the regularisation, one for all classes, is chosen on others.
+    """Fit on training records; the strength of the regularization, one for all classes, is chosen on others.
 
-    Features are standardised with the training records' mean and deviation (folded into the weights returned). Of
+    Features are standardized with the training records' mean and deviation (folded into the weights returned). Of
     `STRENGTHS` the one with the highest macro AUROC on the validation records is taken.
 
     Args:
         features: (R, D).
         labels: (R, C) bool. A class without positive records gets the score 0 everywhere.
-        patients: one a record.
+        patients: one per record.
         validation: features and labels of other patients' records. Without it an eighth of the training patients is
             held out for the choice (of fewer than 16 none, and nothing is chosen); then all records are fitted.
         seed: of the held-out patients.
@@ -80,7 +80,7 @@ def fraction_of_records(count: int, fraction: float, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
 
 
-def few_records_a_class(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
+def few_records_per_class(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     """Sorted indices of training records: for each class `shots` random positive ones (all, where there are fewer).
 
     A record that was drawn for one class counts with all its labels, so frequent classes get more.
@@ -92,7 +92,7 @@ def few_records_a_class(labels: np.ndarray, shots: int, seed: int) -> np.ndarray
 
 def _fit(features: np.ndarray, labels: np.ndarray, strength: float) -> LinearProbe:
     mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-8)
-    standardised = (features - mean) / deviation
+    standardized = (features - mean) / deviation
     weights = np.zeros((labels.shape[1], features.shape[1]))
     biases = np.zeros(labels.shape[1])
     for column, wanted in enumerate(labels.T):
@@ -100,7 +100,7 @@ def _fit(features: np.ndarray, labels: np.ndarray, strength: float) -> LinearPro
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(C=strength, max_iter=1000).fit(standardised, wanted)
+            model = LogisticRegression(C=strength, max_iter=1000).fit(standardized, wanted)
         weights[column] = model.coef_[0] / deviation
         biases[column] = model.intercept_[0] - weights[column] @ mean
     return LinearProbe(weights.astype(np.float32), biases.astype(np.float32), strength)

@@ -8,7 +8,7 @@ from typing import Any
 
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
 from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, Evaluation, main_measure
-from cgdmer.evaluation.figures import draw_per_class_bars, draw_robustness, draw_roc, draw_tsne
+from cgdmer.evaluation.figures import draw_per_class_dots, draw_robustness, draw_roc, draw_tsne
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
 from cgdmer.evaluation.tasks import Task
 from cgdmer.models.errors import CorpusError
@@ -35,7 +35,7 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     if main in results["untrained"]:
         shown[f"{main}, untrained"] = results["untrained"][main]
     figures["AUROC by class"] = target / "per_class.png"
-    draw_per_class_bars(figures["AUROC by class"], shown, title=f"{task.name}: AUROC by class")
+    draw_per_class_dots(figures["AUROC by class"], shown, title=f"{task.name}: AUROC by class")
     if main in evaluation.scores:
         figures[f"ROC, {main}"] = target / "roc.png"
         title = f"{task.name}: ROC, {main}"

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Zero-shot prompts by task and class: three sets that come with the package, or a file of the user's.
 
-The packaged sets are keyed by task and label, because corpora give one acronym several meanings: AF is atrial flutter
-in CSN, whose ST is sinus tachycardia. They were written for this package from standard electrocardiography.
+The packaged sets are in `prompts/`, one file per task with the three wordings of each class. They are by task because
+corpora give one acronym several meanings: AF is atrial flutter in CSN, whose ST is sinus tachycardia. They were
+written for this package from standard electrocardiography.
 """
 
 import os
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 from cgdmer.files.reading import parse_json, read_bytes
 from cgdmer.models.errors import ConfigurationError
 
 PROMPT_SETS = ("name", "description", "ensemble")
 
-_LARGEST_FILE = 1_000_000  # bytes; the largest packaged set has 36,000
+_LARGEST_FILE = 1_000_000  # bytes; the largest packaged file has 31,000
 _FORMS = '{"label": "prompt" or ["wording", ...]} or, by task, {"task": {"label": ...}}'
 
 
@@ -27,7 +29,7 @@ def load_prompts(
         source: `name` (what the class is called), `description` (what the ECG shows), `ensemble` (several wordings),
             or the path of a JSON file: flat, `{label: prompt}`, or by task, `{task: {label: prompt}}`. A prompt is a
             string or a list of strings. Labels that are not asked for are ignored.
-        task_name: a task of the packaged sets, or the one to look for in a file that is ordered by task.
+        task_name: a task with packaged prompts, or the one to look for in a file that is ordered by task.
         class_names: the labels of the task's classes.
 
     Returns:
@@ -37,16 +39,7 @@ def load_prompts(
         ConfigurationError: there is no such set or file, it is too large or no JSON object, or a class's prompt is
             absent, empty, no text, or the same as that of another class. The message names file and label.
     """
-    file_name, content = _read(source)
-    try:
-        document = parse_json(content)
-    except ValueError as error:
-        raise ConfigurationError(f"{file_name}: not a JSON file ({error}). Expected {_FORMS}.") from error
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{file_name}: holds a {type(document).__name__}. Expected a JSON object, {_FORMS}.")
-    of_task = document.get(task_name)
-    prompts = of_task if isinstance(of_task, dict) else document
-
+    file_name, prompts = _packaged(source, task_name) if source in PROMPT_SETS else _of_file(source, task_name)
     loaded: dict[str, tuple[str, ...]] = {}
     label_of: dict[frozenset[str], str] = {}
     for label in class_names:
@@ -64,18 +57,31 @@ def load_prompts(
     return loaded
 
 
-def _read(source: str | os.PathLike[str]) -> tuple[str, bytes]:
-    """A name for messages, and the content."""
-    if source in PROMPT_SETS:
-        packaged = resources.files("cgdmer.evaluation") / "prompts" / f"{source}s.json"
-        return str(packaged), packaged.read_bytes()
+def _packaged(prompt_set: str | os.PathLike[str], task_name: str) -> tuple[str, dict[str, Any]]:
+    """A name for messages, and the prompts by label: none for a task that the package has no prompts for."""
+    packaged = resources.files("cgdmer.evaluation") / "prompts" / f"{task_name}.json"
+    classes = parse_json(packaged.read_bytes()) if packaged.is_file() else {}
+    return str(packaged), {label: wordings[prompt_set] for label, wordings in classes.items()}
+
+
+def _of_file(path: str | os.PathLike[str], task_name: str) -> tuple[str, dict[str, Any]]:
+    """The same from a file of the user's."""
+    file_name = os.fspath(path)
     try:
-        return os.fspath(source), read_bytes(source, _LARGEST_FILE)
+        content = read_bytes(path, _LARGEST_FILE)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise ConfigurationError(
-            f"{os.fspath(source)!r} is neither a set of prompts nor a file that can be read ({error}). "
+            f"{file_name!r} is neither a set of prompts nor a file that can be read ({error}). "
             f"Choose one of {', '.join(PROMPT_SETS)}, or give the path of a JSON file. Expected {_FORMS}."
         ) from error
+    try:
+        document = parse_json(content)
+    except ValueError as error:
+        raise ConfigurationError(f"{file_name}: not a JSON file ({error}). Expected {_FORMS}.") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{file_name}: holds a {type(document).__name__}. Expected a JSON object, {_FORMS}.")
+    of_task = document.get(task_name)
+    return file_name, of_task if isinstance(of_task, dict) else document
 
 
 def _wordings(value: object, place: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ INTERVALS = (
 
 
 def terminal_table(results: Mapping[str, Any]) -> str:
-    """The results as text: a row a measure with the untrained model beside it, then AUROC by class.
+    """The results as text: a row per measure with the untrained model beside it, then AUROC by class.
 
     Classes with few positives are marked with a star; classes that were left out are named in the last line.
     """
@@ -142,7 +142,7 @@ def write_markdown(
 
 
 def overall_table(results: Mapping[str, Any]) -> str:
-    """Markdown: a row a measure and model, a column a metric."""
+    """Markdown: a row per measure and model, a column per metric."""
     metrics = _metrics(results)
     rows = [
         [name, model, *(with_interval(group[name], f"macro_{metric}") for metric in metrics)]
@@ -159,7 +159,7 @@ def _metrics(results: Mapping[str, Any]) -> list[str]:
 
 
 def conditions_table(families: Mapping[str, list[Mapping[str, Any]]]) -> str:
-    """A row a group or disturbance: macro AUROC with its interval for each measure."""
+    """A row per group or disturbance: macro AUROC with its interval for each measure."""
     rows_of = [(family, row) for family, rows in families.items() for row in rows]
     names = [name for name in rows_of[0][1] if name != "name"]
     rows = [

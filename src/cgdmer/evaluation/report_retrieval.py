@@ -10,7 +10,7 @@ best first, and what it returns is judged in the same way. None comes with the p
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import datasets
@@ -20,6 +20,7 @@ from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords
 from cgdmer.evaluation.rouge import NAMES, rouge
 from cgdmer.evaluation.splits import refuse_shared_patients
+from cgdmer.evaluation.statistics import BOOTSTRAP_SAMPLES, draws_of_patients, interval
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError
@@ -29,7 +30,6 @@ from cgdmer.models.processing_ecg import ECGProcessor
 
 TASK = "report-retrieval"
 RETRIEVED, RANDOM, MOST_FREQUENT = "retrieved", "random report", "most frequent report"
-BOOTSTRAP_SAMPLES = 1000
 
 
 def refuse_without_texts(model: ECGPreTrainedModel) -> None:
@@ -74,33 +74,21 @@ def retrieve_reports(
             records.
     """
     refuse_without_texts(model)
-    cache = cache or EmbeddingCache(None)
     candidates = Counter(text for text in dataset["train"]["text"] if text)
-    rows = datasets.concatenate_datasets([dataset[name] for name in splits])
-    rows = rows.select([number for number, text in enumerate(rows["text"]) if text])
-    if not candidates or not len(rows):
-        raise CorpusError("the training split or the test splits have no reports. Prepare a corpus that has them.")
-    patients_of = {"the training split": dataset["train"], "the test splits": rows}
-    refuse_shared_patients({name: _patients(part) for name, part in patients_of.items()})
+    rows = _tested(dataset, splits, candidates)
     overlap = None if trained_on is None else trained_on.overlap(rows)
     if overlap and any(overlap.values()) and not allow_overlap:
         raise CorpusError(
             f"the model was pretrained on {overlap['records']} of the {len(rows)} test records, and on the patients "
             f"of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
         )
-    reports, records = list(candidates), DatasetRecords(rows)
-    embeds = cache.features(model, processor.feature_extractor, records, "test records").embeds
-    assert embeds is not None  # the model takes texts
-    cosines = embeds @ cache.texts(model, processor, reports).T
-    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :num_reports]
-    own = list(rows["text"])
-    patients = _patients(rows)
-    drawn = np.random.default_rng(seed).choice(
-        len(reports), len(own), p=np.array(list(candidates.values())) / candidates.total()
-    )
+    reports, records, own, patients = list(candidates), DatasetRecords(rows), list(rows["text"]), _patients(rows)
+    nearest = _nearest(model, processor, reports, records, num_reports, cache or EmbeddingCache(None))
+    shares = np.array(list(candidates.values())) / candidates.total()
     texts = {RETRIEVED: [reports[row[0]] for row in nearest]}
     if write is not None:
         texts["written"] = [write(records[number], [reports[at] for at in row]) for number, row in enumerate(nearest)]
+    drawn = np.random.default_rng(seed).choice(len(reports), len(own), p=shares)
     texts[RANDOM] = [reports[number] for number in drawn]
     texts[MOST_FREQUENT] = [candidates.most_common(1)[0][0]] * len(own)
     return {
@@ -114,23 +102,44 @@ def retrieve_reports(
     }
 
 
+def _tested(dataset: datasets.DatasetDict, splits: Sequence[str], candidates: Collection[str]) -> datasets.Dataset:
+    """The rows of the test splits that have a report, none of them of a patient in the training split."""
+    rows = datasets.concatenate_datasets([dataset[name] for name in splits])
+    rows = rows.select([number for number, text in enumerate(rows["text"]) if text])
+    if not candidates or not len(rows):
+        raise CorpusError("the training split or the test splits have no reports. Prepare a corpus that has them.")
+    patients_of = {"the training split": dataset["train"], "the test splits": rows}
+    refuse_shared_patients({name: _patients(part) for name, part in patients_of.items()})
+    return rows
+
+
+def _nearest(
+    model: ECGTextModel,
+    processor: ECGProcessor,
+    reports: Sequence[str],
+    records: DatasetRecords,
+    num_reports: int,
+    cache: EmbeddingCache,
+) -> np.ndarray:
+    """(records, num_reports) the places of the reports with the highest cosine, best first."""
+    embeds = cache.features(model, processor.feature_extractor, records, "test records").embeds
+    assert embeds is not None  # the model takes texts
+    cosines = embeds @ cache.texts(model, processor, reports).T
+    return np.argsort(-cosines, axis=1, kind="stable")[:, :num_reports]
+
+
 def _patients(rows: datasets.Dataset) -> list[str]:
     return [patient or record for patient, record in zip(rows["patient_id"], rows["record_id"], strict=True)]
 
 
 def _measured(texts: list[str], own: list[str], patients: list[str], seed: int) -> dict[str, Any]:
     scores = [rouge(text, reference) for text, reference in zip(texts, own, strict=True)]
-    _, of_patient = np.unique(patients, return_inverse=True)
-    counts = np.bincount(of_patient)
-    weights = np.random.default_rng(seed).multinomial(
-        len(counts), np.full(len(counts), 1 / len(counts)), BOOTSTRAP_SAMPLES
-    )
+    draws = draws_of_patients(patients, BOOTSTRAP_SAMPLES, seed)[1:]
     result: dict[str, Any] = {}
     for name in NAMES:
         values = np.array([score[name] for score in scores])
-        sums = np.bincount(of_patient, values)
         result[name] = float(values.mean())
-        result[f"{name}_interval"] = np.quantile((weights @ sums) / (weights @ counts), [0.025, 0.975]).tolist()
+        result[f"{name}_interval"] = interval([times @ values / times.sum() for times in draws])
     return result
 
 

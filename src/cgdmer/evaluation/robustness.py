@@ -41,7 +41,7 @@ class Disturbance:
 def lower_rate(record: ECGRecord, sampling_rate: float) -> ECGRecord:
     """The record as a device of that rate would have stored it; unchanged where its own rate is no higher.
 
-    A missing sample (NaN) spreads over its neighbours, as far as the anti-aliasing filter reaches.
+    A missing sample (NaN) spreads over its neighbors, as far as the anti-aliasing filter reaches.
     """
     if record.sampling_rate <= sampling_rate:
         return record

@@ -2,8 +2,8 @@
 """Which records of a dataset take part in a task, in which split, with which labels.
 
 A prepared dataset brings its own splits. A folder of CSV files in the layout that the MERL benchmark released
-(https://github.com/cheliu-computation/MERL-ICML2024, `finetune/data_split`) replaces them: one file a split, in which
-each row is a record and each column from a certain one on a class.
+(https://github.com/cheliu-computation/MERL-ICML2024, `finetune/data_split`) replaces them: one file per split, in
+which each row is a record and each column from a certain one on a class.
 """
 
 import os
@@ -29,19 +29,19 @@ _CSN_CODE_OF = {acronym: code for code, acronyms in CSN_ACRONYMS_OF.items() for 
 
 
 @dataclass(frozen=True)
-class LabelledRows(DatasetRecords):
+class LabeledRows(DatasetRecords):
     """Some records of a dataset with their labels for one task (n records, C classes).
 
     Attributes:
         labels: (n, C) bool.
-        patients: one a record; the record's own id where the corpus names no patient.
-        unlabelled: how many records were left out because they belong to no class of the task.
+        patients: one per record; the record's own id where the corpus names no patient.
+        unlabeled: how many records were left out because they belong to no class of the task.
         absent: how many records a split file lists that the dataset does not hold.
     """
 
     labels: np.ndarray
     patients: list[str] = field(repr=False)
-    unlabelled: int = 0
+    unlabeled: int = 0
     absent: int = 0
 
 
@@ -96,7 +96,7 @@ class SplitFile:
     Attributes:
         path: for messages.
         header: the columns' names.
-        table: the fields, one list a row.
+        table: the fields, one list per row.
         layout: that of its task.
     """
 
@@ -132,7 +132,7 @@ class SplitFile:
 
 def repaired_splits(
     splits: datasets.DatasetDict, task: Task, split_files: str | os.PathLike[str] | None = None
-) -> dict[str, LabelledRows]:
+) -> dict[str, LabeledRows]:
     """The records of each split with exact labels; those without any label of the task are left out and counted.
 
     Args:
@@ -145,28 +145,28 @@ def repaired_splits(
     if split_files is not None:
         return read_split_files(split_files, splits, task)
     return {
-        name: labelled_rows(rows, task.label_matrix(row["labels"] for row in rows.select_columns("labels")))
+        name: labeled_rows(rows, task.label_matrix(row["labels"] for row in rows.select_columns("labels")))
         for name, rows in splits.items()
     }
 
 
-def labelled_rows(
-    rows: datasets.Dataset, labels: np.ndarray, *, absent: int = 0, keep_unlabelled: bool = False
-) -> LabelledRows:
+def labeled_rows(
+    rows: datasets.Dataset, labels: np.ndarray, *, absent: int = 0, keep_unlabeled: bool = False
+) -> LabeledRows:
     """The rows that have a label.
 
     Args:
         labels: (rows, classes) bool.
-        keep_unlabelled: keep the others too.
+        keep_unlabeled: keep the others too.
     """
-    kept = np.arange(len(labels)) if keep_unlabelled else np.flatnonzero(labels.any(axis=1))
+    kept = np.arange(len(labels)) if keep_unlabeled else np.flatnonzero(labels.any(axis=1))
     chosen = rows if len(kept) == len(rows) else rows.select(kept)
     known = chosen.select_columns(["patient_id", "record_id"])
     patients = [row["patient_id"] or row["record_id"] for row in known]
-    return LabelledRows(chosen, labels[kept], patients, unlabelled=len(labels) - len(kept), absent=absent)
+    return LabeledRows(chosen, labels[kept], patients, unlabeled=len(labels) - len(kept), absent=absent)
 
 
-def pooled(parts: Mapping[str, LabelledRows], names: Sequence[str], task: Task) -> LabelledRows:
+def pooled(parts: Mapping[str, LabeledRows], names: Sequence[str], task: Task) -> LabeledRows:
     """Some splits as one.
 
     Raises:
@@ -181,11 +181,11 @@ def pooled(parts: Mapping[str, LabelledRows], names: Sequence[str], task: Task) 
         raise CorpusError(
             f"no record of {', '.join(names)} has a label of the task {task.name}. Does it belong to this corpus?"
         )
-    return LabelledRows(
+    return LabeledRows(
         datasets.concatenate_datasets([part.rows for part in chosen]),
         labels,
         [patient for part in chosen for patient in part.patients],
-        unlabelled=sum(part.unlabelled for part in chosen),
+        unlabeled=sum(part.unlabeled for part in chosen),
         absent=sum(part.absent for part in chosen),
         change=chosen[0].change,
     )
@@ -235,8 +235,8 @@ def read_split_files(
     *,
     labels_of: Callable[[SplitFile, Task], np.ndarray] = named_labels,
     compare: bool = True,
-    keep_unlabelled: bool = False,
-) -> dict[str, LabelledRows]:
+    keep_unlabeled: bool = False,
+) -> dict[str, LabeledRows]:
     """The records that a folder of split files lists, out of all splits of a dataset, in the order of the files.
 
     The files are looked for in all subfolders, as `<stem>_train.csv`, `<stem>_val.csv` and `<stem>_test.csv`, with the
@@ -249,7 +249,7 @@ def read_split_files(
         labels_of: a file's labels.
         compare: refuse a column of labels that contradicts the dataset: at least ten positives, more than half of
             which the record's own labels deny. So columns under one another's names are found.
-        keep_unlabelled: keep records that belong to no class.
+        keep_unlabeled: keep records that belong to no class.
 
     Raises:
         ConfigurationError: the task has no split files.
@@ -284,8 +284,8 @@ def read_split_files(
         labels = labels[present]
         if compare:
             _compare(file, task, labels, task.label_matrix(known[row]["labels"] for row in listed[present]))
-        parts[split] = labelled_rows(
-            everything.select(listed[present]), labels, absent=int((~present).sum()), keep_unlabelled=keep_unlabelled
+        parts[split] = labeled_rows(
+            everything.select(listed[present]), labels, absent=int((~present).sum()), keep_unlabeled=keep_unlabeled
         )
     _refuse_shared({split: part.patients for split, part in parts.items()}, files, "patient")
     return parts

@@ -34,14 +34,14 @@ def measure(
     Args:
         labels: (R, C) bool.
         scores: (R, C), any monotone score; (S, R, C) for a model fitted S times, whose figures are averaged.
-        class_names: one a column.
-        patients: one a record.
+        class_names: one per column.
+        patients: one per record.
         thresholds: (C,) or (S, C), a record is called positive from this score on; chosen on other records
             (`best_thresholds`). Without them there is no F1; a class whose threshold is NaN has none.
 
     Returns:
         `macro_auroc`, `macro_auprc` and (with thresholds) `macro_f1`, each with `<name>_interval` (low, high);
-        `records`, `patients`; `per_class`, a dict a class: `auroc`, `auprc`, `f1`, their intervals, `positives`,
+        `records`, `patients`; `per_class`, a dict per class: `auroc`, `auprc`, `f1`, their intervals, `positives`,
         `few_positives`; `frequent` (if there are any), the number of `classes` with ten positive records or more, and
         their `macro_auroc` with its interval (draws hardly vary a class with a few positives, or miss it, so that
         intervals over all classes say less than they seem to); `left_out`, the classes without both positive and
@@ -64,22 +64,16 @@ def measure(
     names = [name for name, kept in zip(class_names, usable, strict=True) if kept]
 
     weights = draws_of_patients(patients, bootstrap_samples, seed)
-    areas = [auroc_by_column(labels, one, weights) for one in by_seed]
-    by_metric = {
-        "auroc": np.mean(areas, axis=0),
-        "auprc": np.mean([average_precision_by_column(labels, one, weights) for one in by_seed], axis=0),
-    }
-    if cuts is not None:
-        f1 = [f1_by_column(labels, one, cut, weights) for one, cut in zip(by_seed, cuts, strict=True)]
-        by_metric["f1"] = np.mean(f1, axis=0)
+    of_seeds = _of_seeds(labels, by_seed, cuts, weights)
     result: dict[str, Any] = {"records": len(labels), "patients": len(set(patients))}
     if len(by_seed) > 1:
-        result["macro_auroc_by_seed"] = [_mean(one[0]) for one in areas]
+        result["macro_auroc_by_seed"] = [_mean(one[0]) for one in of_seeds["auroc"]]
     per_class: dict[str, dict[str, Any]] = {
         name: {"positives": int(count), "few_positives": bool(count < FEWEST_POSITIVES)}
         for name, count in zip(names, positives[usable], strict=True)
     }
-    for metric, (whole, *draws) in by_metric.items():
+    for metric, values in of_seeds.items():
+        whole, *draws = np.mean(values, axis=0)
         result[f"macro_{metric}"] = _mean(whole)
         result[f"macro_{metric}_interval"] = interval([_mean(draw) for draw in draws])
         for column, name in enumerate(names):
@@ -87,11 +81,24 @@ def measure(
             per_class[name][f"{metric}_interval"] = interval([draw[column] for draw in draws])
     frequent = positives[usable] >= FEWEST_POSITIVES
     if frequent.any():
-        whole, *draws = np.nanmean(by_metric["auroc"][:, frequent], axis=1)
+        whole, *draws = np.nanmean(np.mean(of_seeds["auroc"], axis=0)[:, frequent], axis=1)
         result["frequent"] = {"classes": int(frequent.sum()), "macro_auroc": float(whole)}
         result["frequent"]["macro_auroc_interval"] = interval(draws)
     left_out = [name for name, kept in zip(class_names, usable, strict=True) if not kept]
     return cast(Measured, {**result, "per_class": per_class, "left_out": left_out})
+
+
+def _of_seeds(
+    labels: np.ndarray, by_seed: np.ndarray, cuts: np.ndarray | None, weights: np.ndarray
+) -> dict[str, list[np.ndarray]]:
+    """By metric, of each seed's scores (R, C): (1 + D, C) as the draws are. F1 where there are cuts (S, C)."""
+    found = {
+        "auroc": [auroc_by_column(labels, one, weights) for one in by_seed],
+        "auprc": [average_precision_by_column(labels, one, weights) for one in by_seed],
+    }
+    if cuts is not None:
+        found["f1"] = [f1_by_column(labels, one, cut, weights) for one, cut in zip(by_seed, cuts, strict=True)]
+    return found
 
 
 def paired_difference(
@@ -109,7 +116,7 @@ def paired_difference(
     Args:
         labels: (R, C).
         first, second: (R, C); (S, R, C) for a model fitted S times, whose figures are averaged.
-        patients: one a record.
+        patients: one per record.
 
     Returns:
         the two macro AUROCs `first` and `second`, their `difference`, its `interval` (95 %), and `p_value`:

@@ -17,7 +17,7 @@ from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.explanation.explaining import Explanation
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.plotting.ecg_paper import (
-    MILLIMETRES_PER_SECOND,
+    MILLIMETERS_PER_SECOND,
     PAGE_WIDTH,
     PANEL_WIDTH,
     LeadPlace,
@@ -95,8 +95,8 @@ def _paint_lead(axes: Axes, place: LeadPlace, strength_N: np.ndarray, patch_seco
         start = max(number * patch_seconds, place.start)
         end = min((number + 1) * patch_seconds, place.start + place.seconds)
         if strength and end > start:
-            x = place.left + (start - place.start) * MILLIMETRES_PER_SECOND
-            width = (end - start) * MILLIMETRES_PER_SECOND
+            x = place.left + (start - place.start) * MILLIMETERS_PER_SECOND
+            width = (end - start) * MILLIMETERS_PER_SECOND
             _cell(axes, x, place.middle - _HALF_HEIGHT, width, 2 * _HALF_HEIGHT, strength, f"relevance {place.name}")
 
 
@@ -113,7 +113,7 @@ def _draw_panel(axes: Axes, explanation: Explanation, strength: np.ndarray, stro
     y = _draw_map(axes, y - 5.0, explanation, strength)
     for note in _notes(explanation):
         for line in wrap(note, _PANEL_INNER_WIDTH, 8.0, most_lines=4):
-            write(axes, _PANEL_LEFT, y, line, 8.0, gid="panel note", colour=_PALE)
+            write(axes, _PANEL_LEFT, y, line, 8.0, gid="panel note", color=_PALE)
             y -= 3.6
         y -= 1.6
     write(axes, _PANEL_LEFT, 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
@@ -153,9 +153,9 @@ def _draw_legend(axes: Axes, y: float, strongest: float) -> float:
     right = _PANEL_LEFT + _PANEL_INNER_WIDTH
     write(axes, _PANEL_LEFT, y - 4.0, "lowers the score", 8.0, gid="legend text")
     write(axes, right, y - 4.0, "raises the score", 8.0, gid="legend text", align="right")
-    write(axes, _PANEL_LEFT, y + _LEGEND_HEIGHT + 1.2, f"{-strongest:+.2g}", 7.0, gid="legend text", colour=_PALE)
+    write(axes, _PANEL_LEFT, y + _LEGEND_HEIGHT + 1.2, f"{-strongest:+.2g}", 7.0, gid="legend text", color=_PALE)
     text = f"{strongest:+.2g} of the score's logit, a patch"
-    write(axes, right, y + _LEGEND_HEIGHT + 1.2, text, 7.0, gid="legend text", colour=_PALE, align="right")
+    write(axes, right, y + _LEGEND_HEIGHT + 1.2, text, 7.0, gid="legend text", color=_PALE, align="right")
     return y - 4.0
 
 
@@ -166,7 +166,7 @@ def _draw_map(axes: Axes, top: float, explanation: Explanation, strength: np.nda
     for row, name in enumerate(STANDARD_LEADS):
         y = top - _MAP_ROW * (row + 1)
         present = bool(explanation.present[row].any())
-        write(axes, _PANEL_LEFT, y + 1.6, name, 8.0, gid="map lead", colour="#222222" if present else "#aaaaaa")
+        write(axes, _PANEL_LEFT, y + 1.6, name, 8.0, gid="map lead", color="#222222" if present else "#aaaaaa")
         for number, value in enumerate(strength[row]):
             if explanation.present[row, number]:
                 _cell(axes, _MAP_LEFT + number * width, y, width, _MAP_ROW, value, f"map {name}")
@@ -185,7 +185,7 @@ def _draw_map(axes: Axes, top: float, explanation: Explanation, strength: np.nda
             f"{explanation.start_seconds + share * seconds:g} s",
             7.0,
             gid="map time",
-            colour=_PALE,
+            color=_PALE,
             align=align,
         )
     return bottom - 9.0

@@ -24,7 +24,7 @@ from cgdmer.files.reading import failing_as, read_text
 from cgdmer.inference.embedding_cache import weights_digest
 from cgdmer.inference.embeddings import BATCH_SIZE, EncodedBatch, encode_records
 from cgdmer.inference.growing_table import GrowingTable
-from cgdmer.inference.sources import Source, open_source
+from cgdmer.inference.sources import RecordingSource, open_source
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
 
@@ -48,7 +48,7 @@ def score_recordings(
 ) -> dict[str, Any]:
     """Score every label, each by itself, for every recording of a folder or a prepared dataset.
 
-    The file has one row a record, in the order of the record's paths (of the dataset): `record_id` (in a folder the
+    The file has one row per record, in the order of the record's paths (of the dataset): `record_id` (in a folder the
     path without suffix; bytes of it that are not UTF-8 as \\udc80 etc.), a float32 column for each label under its
     name, with the score that the pipeline `zero-shot-ecg-classification` gives, `embedding` if asked for (float32 unit
     vector), and `error`, which says why a recording could not be read; the other columns of its row are null then.
@@ -116,7 +116,7 @@ def _fill(
     table: GrowingTable,
     classify: ZeroShotECGClassificationPipeline,
     labels: list[str],
-    source: Source,
+    source: RecordingSource,
     batch_size: int,
     num_proc: int,
 ) -> None:
@@ -139,7 +139,7 @@ def _fill(
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:
-    """The labels of a text file, one a line; blank lines are passed over.
+    """The labels of a text file, one per line; blank lines are passed over.
 
     Raises:
         ECGInputError: the file is absent, not UTF-8 text, or too large, or holds no label or one twice.

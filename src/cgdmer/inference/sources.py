@@ -41,7 +41,7 @@ class FolderRecords:
 
 
 @dataclass(frozen=True)
-class Source:
+class RecordingSource:
     """Recordings to work on.
 
     Attributes:
@@ -57,7 +57,7 @@ class Source:
 
 def open_source(
     path: str | os.PathLike[str], splits: Sequence[str] | None = None, leads: Sequence[str] | None = None
-) -> Source:
+) -> RecordingSource:
     """The recordings of a folder.
 
     Args:
@@ -76,7 +76,7 @@ def open_source(
     if (folder / "dataset_dict.json").is_file():
         rows = dataset_rows(load_dataset_folder(folder), splits, folder)
         known = list(rows.select_columns(["record_id", "fingerprint"]))
-        return Source(
+        return RecordingSource(
             DatasetRecords(rows, change=None if leads is None else partial(keep_leads, leads=leads)),
             [row["record_id"] for row in known],
             _digest([f"{row['record_id']}\0{row['fingerprint']}" for row in known], leads),
@@ -84,7 +84,7 @@ def open_source(
     if splits is not None:
         raise CorpusError(f"{folder} is no prepared dataset, so it has no split {splits[0]!r}. Leave splits out.")
     record_ids = _recordings(folder)
-    return Source(FolderRecords(folder, record_ids, leads), record_ids, _digest(record_ids, leads))
+    return RecordingSource(FolderRecords(folder, record_ids, leads), record_ids, _digest(record_ids, leads))
 
 
 def dataset_rows(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Twelve leads drawn to scale on ECG paper: 25 mm/s, 10 mm/mV, three rows of four leads and a rhythm strip.
 
-The figure has one axes that covers the whole page, and its data coordinates are millimetres of paper from the lower
-left corner. Printed at 100 %, one millimetre of the drawing is one millimetre of paper; without scores the page is A4
+The figure has one axes that covers the whole page, and its data coordinates are millimeters of paper from the lower
+left corner. Printed at 100 %, one millimeter of the drawing is one millimeter of paper; without scores the page is A4
 landscape, with scores a panel is added on the right.
 
 How the signal is laid out:
@@ -13,7 +13,7 @@ How the signal is laid out:
 * Each lead is moved vertically so that its median over the time shown lies on the middle line of its row: a constant
   offset comes from the electrodes, not the heart. The footer names leads with a large offset. Nothing is filtered.
 * The scale is never changed to make a trace fit. Up to 2 mV from its middle line a trace stays inside its row; beyond,
-  it overlaps its neighbours, as on paper. It is cut off 4 mV from the middle line or at the edge of the grid (3 mV
+  it overlaps its neighbors, as on paper. It is cut off 4 mV from the middle line or at the edge of the grid (3 mV
   above the first and below the last middle line), and the footer then names the lead.
 """
 
@@ -34,17 +34,17 @@ from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, ECGInputError
 from cgdmer.models.leads import STANDARD_LEADS, standard_lead_names
-from cgdmer.plotting.page_text import MILLIMETRES_PER_INCH, TEXT_COLOUR, one_line, shorten, wrap, write
+from cgdmer.plotting.page_text import MILLIMETERS_PER_INCH, TEXT_COLOR, one_line, shorten, wrap, write
 
 PICTURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps")
-MILLIMETRES_PER_SECOND = 25.0
-MILLIMETRES_PER_MILLIVOLT = 10.0
+MILLIMETERS_PER_SECOND = 25.0
+MILLIMETERS_PER_MILLIVOLT = 10.0
 
 _ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 _COLUMN_SECONDS = 2.5
 _SHOWN_SECONDS = 10.0
 
-# The page, in millimetres. Middle lines of the rows and the start of the signal lie on thick grid lines.
+# The page, in millimeters. Middle lines of the rows and the start of the signal lie on thick grid lines.
 PAGE_WIDTH, _PAGE_HEIGHT = 297.0, 210.0
 _GRID_LEFT, _GRID_BOTTOM, _GRID_WIDTH, _GRID_HEIGHT = 11.0, 16.0, 275.0, 180.0
 _SIGNAL_LEFT = _GRID_LEFT + 15.0
@@ -58,13 +58,13 @@ _LARGE_OFFSET_MILLIVOLTS = 0.5
 PANEL_WIDTH = 100.0
 _BAR_LEFT, _BAR_WIDTH, _BAR_HEIGHT = PAGE_WIDTH, 89.0, 2.6
 
-_PAPER_COLOUR = "#fffafa"
-_THIN_GRID_COLOUR = "#f9d5d5"
-_THICK_GRID_COLOUR = "#efa3a3"
-_TRACE_COLOUR = "#111111"
-_PALE_TEXT_COLOUR = "#777777"
-_BAR_COLOUR = "#3b6ea5"
-_BAR_TRACK_COLOUR = "#e9edf2"
+_PAPER_COLOR = "#fffafa"
+_THIN_GRID_COLOR = "#f9d5d5"
+_THICK_GRID_COLOR = "#efa3a3"
+_TRACE_COLOR = "#111111"
+_PALE_TEXT_COLOR = "#777777"
+_BAR_COLOR = "#3b6ea5"
+_BAR_TRACK_COLOR = "#e9edf2"
 
 
 class LeadPlace(NamedTuple):
@@ -72,7 +72,7 @@ class LeadPlace(NamedTuple):
 
     Attributes:
         name: the standard lead.
-        left, middle: millimetres of its left end and of its middle line.
+        left, middle: millimeters of its left end and of its middle line.
         start, seconds: what it shows begins so many seconds after the record and lasts so long.
     """
 
@@ -112,7 +112,7 @@ def plot_ecg(
 
 
 def ecg_page(record: ECGRecord, *, title: str | None = None, panel: bool = False) -> tuple[Figure, Axes]:
-    """The same page with an empty panel of `PANEL_WIDTH` on the right, or without one, and its axes, in millimetres.
+    """The same page with an empty panel of `PANEL_WIDTH` on the right, or without one, and its axes, in millimeters.
 
     Args:
         record, title: as in `plot_ecg`.
@@ -121,7 +121,7 @@ def ecg_page(record: ECGRecord, *, title: str | None = None, panel: bool = False
     shown, offsets = _shown_leads(record)
     page_width = PAGE_WIDTH + (PANEL_WIDTH if panel else 0.0)
     figure = Figure(
-        figsize=(page_width / MILLIMETRES_PER_INCH, _PAGE_HEIGHT / MILLIMETRES_PER_INCH),
+        figsize=(page_width / MILLIMETERS_PER_INCH, _PAGE_HEIGHT / MILLIMETERS_PER_INCH),
         dpi=150,
         facecolor="white",
     )
@@ -155,7 +155,7 @@ def save_ecg_plot(
         path: the file to write; its ending chooses the format, one of `PICTURE_SUFFIXES`.
         title: as in `plot_ecg`.
         scores: as in `plot_ecg`.
-        dpi: pixels an inch, for the formats made of pixels.
+        dpi: pixels per inch, for the formats made of pixels.
 
     Raises:
         ConfigurationError: the path has another ending; also what `plot_ecg` raises.
@@ -182,7 +182,7 @@ def check_picture_path(path: str | PathLike[str]) -> None:
 
 
 def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """The first 10 s of each lead, by standard name, centred, and the offset in millivolts that was taken off.
+    """The first 10 s of each lead, by standard name, centerd, and the offset in millivolts that was taken off.
 
     Each lead has shape (time,), float64 millivolts, NaN where there is no sample.
     """
@@ -194,7 +194,7 @@ def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, fl
         )
     if not (np.isfinite(record.sampling_rate) and record.sampling_rate > 0):
         raise ECGInputError(
-            f"sampling_rate of record {record.record_id!r} is {record.sampling_rate}; expected samples a second, "
+            f"sampling_rate of record {record.record_id!r} is {record.sampling_rate}; expected samples per second, "
             "above 0."
         )
     names = standard_lead_names(record.lead_names)
@@ -227,11 +227,11 @@ def _column_starts(record: ECGRecord) -> list[float]:
 def _draw_paper(axes: Axes) -> None:
     right, top = _GRID_LEFT + _GRID_WIDTH, _GRID_BOTTOM + _GRID_HEIGHT
     axes.add_patch(
-        Rectangle((_GRID_LEFT, _GRID_BOTTOM), _GRID_WIDTH, _GRID_HEIGHT, facecolor=_PAPER_COLOUR, edgecolor="none")
+        Rectangle((_GRID_LEFT, _GRID_BOTTOM), _GRID_WIDTH, _GRID_HEIGHT, facecolor=_PAPER_COLOR, edgecolor="none")
     )
-    for spacing, colour, width, order in (
-        (1.0, _THIN_GRID_COLOUR, 0.3, 1.0),
-        (5.0, _THICK_GRID_COLOUR, 0.6, 1.1),
+    for spacing, color, width, order in (
+        (1.0, _THIN_GRID_COLOR, 0.3, 1.0),
+        (5.0, _THICK_GRID_COLOR, 0.6, 1.1),
     ):
         verticals = [
             [(x, _GRID_BOTTOM), (x, top)] for x in _GRID_LEFT + np.arange(0.0, _GRID_WIDTH + spacing / 2, spacing)
@@ -239,14 +239,14 @@ def _draw_paper(axes: Axes) -> None:
         horizontals = [
             [(_GRID_LEFT, y), (right, y)] for y in _GRID_BOTTOM + np.arange(0.0, _GRID_HEIGHT + spacing / 2, spacing)
         ]
-        lines = LineCollection(verticals + horizontals, colors=colour, linewidths=width, zorder=order)
+        lines = LineCollection(verticals + horizontals, colors=color, linewidths=width, zorder=order)
         lines.set_gid(f"grid {spacing:g} mm")
         axes.add_collection(lines, autolim=False)
 
 
 def lead_places(record: ECGRecord) -> list[LeadPlace]:
     """Where the twelve leads stand and, last, the rhythm strip: lead II or, without it, the first lead there is."""
-    width = _COLUMN_SECONDS * MILLIMETRES_PER_SECOND
+    width = _COLUMN_SECONDS * MILLIMETERS_PER_SECOND
     places = [
         LeadPlace(name, _SIGNAL_LEFT + column * width, middle, start, _COLUMN_SECONDS)
         for row, middle in zip(_ROWS, _MIDDLE_LINES, strict=False)
@@ -289,26 +289,26 @@ def _draw_lead(
     """
     name, left, middle, start, seconds = place
     cut_off = False
-    label, colour, weight = name, TEXT_COLOUR, "bold"
+    label, color, weight = name, TEXT_COLOR, "bold"
     if samples is None:
-        label, colour, weight = f"{name}  absent", _PALE_TEXT_COLOUR, "normal"
+        label, color, weight = f"{name}  absent", _PALE_TEXT_COLOR, "normal"
     else:
-        # A sample on the right edge belongs to both neighbours, so that neither trace ends short of the separator.
+        # A sample on the right edge belongs to both neighbors, so that neither trace ends short of the separator.
         first = int(np.ceil(start * sampling_rate - 1e-6))
         last = int(np.floor((start + seconds) * sampling_rate + 1e-6))
         piece = samples[first : last + 1]
         times = np.arange(first, first + piece.size) / sampling_rate - start
-        heights = piece * MILLIMETRES_PER_MILLIVOLT
+        heights = piece * MILLIMETERS_PER_MILLIVOLT
         if not np.isfinite(piece).any():
-            label, colour, weight = f"{name}  no samples", _PALE_TEXT_COLOUR, "normal"
+            label, color, weight = f"{name}  no samples", _PALE_TEXT_COLOR, "normal"
         lowest = max(middle - _REACH, _GRID_BOTTOM)
         highest = min(middle + _REACH, _GRID_BOTTOM + _GRID_HEIGHT)
         y = middle + heights
         cut_off = bool(np.any((y < lowest) | (y > highest)))
         (line,) = axes.plot(
-            left + times * MILLIMETRES_PER_SECOND,
+            left + times * MILLIMETERS_PER_SECOND,
             y,
-            color=_TRACE_COLOUR,
+            color=_TRACE_COLOR,
             linewidth=0.8,
             linestyle="-",
             marker="",
@@ -316,24 +316,24 @@ def _draw_lead(
             zorder=3.0,
         )
         line.set_gid(gid)
-        width = seconds * MILLIMETRES_PER_SECOND
+        width = seconds * MILLIMETERS_PER_SECOND
         line.set_clip_path(Rectangle((left, lowest), width, highest - lowest, transform=axes.transData))
-    text = write(axes, left + 1.5, middle + 14.5, label, 10.0, gid=f"name of {gid}", weight=weight, colour=colour)
+    text = write(axes, left + 1.5, middle + 14.5, label, 10.0, gid=f"name of {gid}", weight=weight, color=color)
     # A trace that passes behind a name must not make it unreadable.
-    text.set_path_effects([withStroke(linewidth=2.0, foreground=_PAPER_COLOUR)])
+    text.set_path_effects([withStroke(linewidth=2.0, foreground=_PAPER_COLOR)])
     return cut_off
 
 
 def _draw_calibration(axes: Axes, middle: float) -> None:
     """A rectangular pulse of 1 mV and 200 ms before the signal of a row."""
-    width = _CALIBRATION_SECONDS * MILLIMETRES_PER_SECOND
-    height = _CALIBRATION_MILLIVOLTS * MILLIMETRES_PER_MILLIVOLT
+    width = _CALIBRATION_SECONDS * MILLIMETERS_PER_SECOND
+    height = _CALIBRATION_MILLIVOLTS * MILLIMETERS_PER_MILLIVOLT
     left = _SIGNAL_LEFT - 2 * _CALIBRATION_LEAD_IN - width
     rise, fall = left + _CALIBRATION_LEAD_IN, left + _CALIBRATION_LEAD_IN + width
     (line,) = axes.plot(
         [left, rise, rise, fall, fall, _SIGNAL_LEFT],
         [middle, middle, middle + height, middle + height, middle, middle],
-        color=_TRACE_COLOUR,
+        color=_TRACE_COLOR,
         linewidth=0.8,
         linestyle="-",
         marker="",
@@ -348,7 +348,7 @@ def _draw_separator(axes: Axes, x: float, middle: float) -> None:
         (line,) = axes.plot(
             [x, x],
             [middle + sign * 3.0, middle + sign * 6.0],
-            color=_TRACE_COLOUR,
+            color=_TRACE_COLOR,
             linewidth=0.8,
             linestyle="-",
             marker="",
@@ -375,12 +375,12 @@ def _notes(record: ECGRecord, offsets: dict[str, float], cut_off: list[str]) -> 
 
 
 def _draw_footer(axes: Axes, record: ECGRecord, notes: list[str]) -> None:
-    parts = [f"{MILLIMETRES_PER_SECOND:g} mm/s  {MILLIMETRES_PER_MILLIVOLT:g} mm/mV", f"{record.sampling_rate:g} Hz"]
+    parts = [f"{MILLIMETERS_PER_SECOND:g} mm/s  {MILLIMETERS_PER_MILLIVOLT:g} mm/mV", f"{record.sampling_rate:g} Hz"]
     if record.record_id:
         parts.append(f"record {one_line(record.record_id)}")
     write(axes, _GRID_LEFT, 11.2, shorten("     ".join(parts), _GRID_WIDTH, 9.0), 9.0, gid="footer")
     for number, line in enumerate(wrap(" ".join(notes), _GRID_WIDTH, 7.0, most_lines=3)):
-        write(axes, _GRID_LEFT, 7.6 - 2.9 * number, line, 7.0, gid="footer note", colour="#555555")
+        write(axes, _GRID_LEFT, 7.6 - 2.9 * number, line, 7.0, gid="footer note", color="#555555")
 
 
 def _sorted_scores(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
@@ -419,7 +419,7 @@ def _draw_scores(axes: Axes, scores: list[tuple[str, float]]) -> None:
         if y - height < bottom + (line_height if left_out > 1 else 0.0):
             plural = "" if left_out == 1 else "s"
             text = f"and {left_out} label{plural} with a score of at most {_percentage(score)}"
-            write(axes, _BAR_LEFT, bottom, text, 8.0, gid="scores left out", colour="#555555")
+            write(axes, _BAR_LEFT, bottom, text, 8.0, gid="scores left out", color="#555555")
             break
         write(
             axes, _BAR_LEFT + _BAR_WIDTH, y - line_height, _percentage(score), label_size, gid="score", align="right"
@@ -428,11 +428,11 @@ def _draw_scores(axes: Axes, scores: list[tuple[str, float]]) -> None:
             y -= line_height
             write(axes, _BAR_LEFT, y, line, label_size, gid="score label")
         y -= _BAR_HEIGHT + 1.4
-        for width, colour, gid in (
-            (_BAR_WIDTH, _BAR_TRACK_COLOUR, "score track"),
-            (_BAR_WIDTH * score, _BAR_COLOUR, "score bar"),
+        for width, color, gid in (
+            (_BAR_WIDTH, _BAR_TRACK_COLOR, "score track"),
+            (_BAR_WIDTH * score, _BAR_COLOR, "score bar"),
         ):
-            bar = Rectangle((_BAR_LEFT, y), width, _BAR_HEIGHT, facecolor=colour, edgecolor="none")
+            bar = Rectangle((_BAR_LEFT, y), width, _BAR_HEIGHT, facecolor=color, edgecolor="none")
             bar.set_gid(gid)
             axes.add_patch(bar)
         y -= 3.4

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
 from matplotlib.textpath import TextToPath
 
 PAGE_WIDTH = 4.4
@@ -24,18 +25,18 @@ AXIS_HEIGHT = 0.46  # tick labels and the axis's name
 TEXT_SIZE = 8.5
 _NOTE_SIZE, _TITLE_SIZE = 8.0, 10.5
 _LINE_HEIGHT = 0.145
-_DOTS_AN_INCH = 200
+_DOTS_PER_INCH = 200
 
-# Okabe and Ito's colours, with a darker violet in place of their yellow, which is too pale for thin lines.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B5AA6")
-TEXT_COLOUR, PALE_TEXT_COLOUR = "#222222", "#6b6b6b"
+# Okabe and Ito's colors, with a darker violet in place of their yellow, which is too pale for thin lines.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B5AA6")
+TEXT_COLOR, PALE_TEXT_COLOR = "#222222", "#6b6b6b"
 REFERENCE_LINE: dict[str, Any] = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (4, 2)), "zorder": 1.5}
-GRID_COLOUR = "#dde1e5"
-_BAND_COLOUR = "#f3f5f7"
+GRID_COLOR = "#dde1e5"
+_BAND_COLOR = "#f3f5f7"
 
 _STYLE = {
     "axes.edgecolor": "#888888",
-    "axes.labelcolor": TEXT_COLOUR,
+    "axes.labelcolor": TEXT_COLOR,
     "axes.labelsize": TEXT_SIZE,
     "axes.linewidth": 0.7,
     "axes.spines.right": False,
@@ -44,10 +45,10 @@ _STYLE = {
     "font.size": TEXT_SIZE,
     "legend.fontsize": TEXT_SIZE,
     "pdf.fonttype": 42,  # journals refuse Type 3
-    "text.color": TEXT_COLOUR,
+    "text.color": TEXT_COLOR,
     "text.parse_math": False,  # a "$" in a class name is a dollar sign
-    "xtick.color": TEXT_COLOUR,
-    "ytick.color": TEXT_COLOUR,
+    "xtick.color": TEXT_COLOR,
+    "ytick.color": TEXT_COLOR,
     "xtick.labelsize": TEXT_SIZE,
     "ytick.labelsize": TEXT_SIZE,
     "xtick.major.width": 0.7,
@@ -62,7 +63,7 @@ def house_style() -> AbstractContextManager[None]:
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:
     with house_style():
-        figure.savefig(path, dpi=_DOTS_AN_INCH)
+        figure.savefig(path, dpi=_DOTS_PER_INCH)
 
 
 def new_page(
@@ -75,11 +76,9 @@ def new_page(
     """
     width = columns * PAGE_WIDTH
     room = width - 2 * MARGIN
-    figure = Figure(figsize=(width, 1.0), dpi=_DOTS_AN_INCH, facecolor="white")
+    figure = Figure(figsize=(width, 1.0), dpi=_DOTS_PER_INCH, facecolor="white")
     figure.set_layout_engine("none")
-    canvas = FigureCanvasAgg(figure)
-    for handle in handles:
-        handle.set_label("\n".join(wrapped(str(handle.get_label()), room - 0.4, TEXT_SIZE)))
+    FigureCanvasAgg(figure)  # measures texts
     heading = figure.text(
         0.0,
         0.0,
@@ -96,18 +95,35 @@ def new_page(
         0.0,
         "\n".join(lines),
         size=_NOTE_SIZE,
-        color=PALE_TEXT_COLOUR,
+        color=PALE_TEXT_COLOR,
         linespacing=1.25,
         verticalalignment="bottom",
         gid="notes",
     )
-    # As few rows as the width allows, and no more columns than those rows fill.
-    for rows in range(-(-len(handles) // (4 * columns)), len(handles) + 1):
-        legend_columns = -(-len(handles) // rows)
+    legend = _legend(figure, handles, room, most_columns=4 * columns)
+
+    heading_height = heading.get_window_extent().height / figure.dpi
+    footer_height = footer.get_window_extent().height / figure.dpi + 0.04 if lines else 0.0
+    header_height = heading_height + 0.09 + legend.get_window_extent().height / figure.dpi + 0.09
+    height = MARGIN + header_height + body_height + footer_height + MARGIN
+    figure.set_size_inches(width, height)
+    heading.set_position((MARGIN / width, 1.0 - MARGIN / height))
+    legend.set_bbox_to_anchor((MARGIN / width, 1.0 - (MARGIN + heading_height + 0.09) / height))
+    footer.set_position((MARGIN / width, MARGIN / height))
+    return figure, MARGIN + footer_height
+
+
+def _legend(figure: Figure, handles: Sequence[Artist], room: float, most_columns: int) -> Legend:
+    """In as few rows as the width allows, and no more columns than those rows fill."""
+    for handle in handles:
+        handle.set_label("\n".join(wrapped(str(handle.get_label()), room - 0.4, TEXT_SIZE)))
+    rows = -(-len(handles) // most_columns)
+    while True:
+        columns = -(-len(handles) // rows)
         legend = figure.legend(
             handles=list(handles),
             loc="upper left",
-            ncols=legend_columns,
+            ncols=columns,
             frameon=False,
             borderpad=0.0,
             borderaxespad=0.0,
@@ -116,20 +132,10 @@ def new_page(
             handlelength=1.7,
             handletextpad=0.5,
         )
-        size = legend.get_window_extent(canvas.get_renderer())
-        if size.width / figure.dpi <= room or legend_columns == 1:
-            break
+        if legend.get_window_extent().width / figure.dpi <= room or columns == 1:
+            return legend
         legend.remove()
-
-    heading_height = heading.get_window_extent().height / figure.dpi
-    footer_height = footer.get_window_extent().height / figure.dpi + 0.04 if lines else 0.0
-    header_height = heading_height + 0.09 + size.height / figure.dpi + 0.09
-    height = MARGIN + header_height + body_height + footer_height + MARGIN
-    figure.set_size_inches(width, height)
-    heading.set_position((MARGIN / width, 1.0 - MARGIN / height))
-    legend.set_bbox_to_anchor((MARGIN / width, 1.0 - (MARGIN + heading_height + 0.09) / height))
-    footer.set_position((MARGIN / width, MARGIN / height))
-    return figure, MARGIN + footer_height
+        rows += 1
 
 
 def axes_in_inches(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -155,8 +161,8 @@ def draw_rows(axes: Axes, labels: Sequence[Sequence[str]], heights: Sequence[flo
     axes.tick_params(axis="y", length=0.0, pad=4.0)
     axes.spines["left"].set_visible(False)
     for upper, lower in zip(edges[0:-1:2], edges[1::2], strict=True):
-        axes.axhspan(upper, lower, color=_BAND_COLOUR, linewidth=0.0, zorder=0.5)
-    axes.grid(axis="x", color=GRID_COLOUR, linewidth=0.6)
+        axes.axhspan(upper, lower, color=_BAND_COLOR, linewidth=0.0, zorder=0.5)
+    axes.grid(axis="x", color=GRID_COLOR, linewidth=0.6)
     axes.set_axisbelow(True)
     return middles
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text on pages whose data coordinates are millimetres: measured, shortened, wrapped, written as it stands."""
+"""Text on pages whose data coordinates are millimeters: measured, shortened, wrapped, written as it stands."""
 
 from bisect import bisect_right
 
@@ -8,8 +8,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.textpath import TextToPath
 
-MILLIMETRES_PER_INCH = 25.4
-TEXT_COLOUR = "#222222"
+MILLIMETERS_PER_INCH = 25.4
+TEXT_COLOR = "#222222"
 
 
 def _font(size: float, weight: str = "normal") -> FontProperties:
@@ -26,7 +26,7 @@ def write(
     *,
     gid: str,
     weight: str = "normal",
-    colour: str = TEXT_COLOUR,
+    color: str = TEXT_COLOR,
     align: str = "left",
 ) -> Text:
     """Text whose baseline starts (or, with align="right", ends) at a point of the page, taken literally."""
@@ -35,7 +35,7 @@ def write(
         y,
         text,
         fontproperties=_font(size, weight),
-        color=colour,
+        color=color,
         horizontalalignment=align,
         verticalalignment="baseline",
         zorder=4.0,
@@ -51,13 +51,13 @@ def one_line(text: object) -> str:
 
 
 def _width(text: str, size: float) -> float:
-    """Millimetres that a text takes, in bold so that it is an upper bound for both weights."""
+    """Millimeters that a text takes, in bold so that it is an upper bound for both weights."""
     points: float = TextToPath().get_text_width_height_descent(text, _font(size, "bold"), ismath=False)[0]
-    return points / 72.0 * MILLIMETRES_PER_INCH
+    return points / 72.0 * MILLIMETERS_PER_INCH
 
 
 def shorten(text: str, width: float, size: float) -> str:
-    """The text, or as much of its start as fits into `width` millimetres with an ellipsis."""
+    """The text, or as much of its start as fits into `width` millimeters with an ellipsis."""
     if _width(text, size) <= width:
         return text
     kept = bisect_right(range(1, len(text)), width, key=lambda length: _width(text[:length] + "…", size))
@@ -65,7 +65,7 @@ def shorten(text: str, width: float, size: float) -> str:
 
 
 def wrap(text: str, width: float, size: float, *, most_lines: int) -> list[str]:
-    """Lines of whole words, no wider than `width` millimetres; what does not fit ends in an ellipsis."""
+    """Lines of whole words, no wider than `width` millimeters; what does not fit ends in an ellipsis."""
     lines: list[str] = []
     words = text.split()
     for position, word in enumerate(words):

@@ -18,11 +18,11 @@ def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator, enla
     tilt = rng.uniform(-0.015, 0.015)
     right = size * np.array([0.05 + tilt, 0.085 - tilt, 0.05]) @ anatomy.lead_vectors
     left = size * np.array([0.075 + tilt, 0.06 - tilt, -0.05]) @ anatomy.lead_vectors
-    centre_of_left, half_of_left = 0.62, 0.38
+    center_of_left, half_of_left = 0.62, 0.38
     if enlarged:
         duration += rng.uniform(0.034, 0.05)
         left = max(size, 0.9) * np.array([0.1 + tilt, 0.085 - tilt, -rng.uniform(0.17, 0.24)]) @ anatomy.lead_vectors
-        centre_of_left, half_of_left = 0.7, 0.3
+        center_of_left, half_of_left = 0.7, 0.3
     # The precordial gains are those of the ventricles, which lie nearer; the atria are seen smaller.
     right[PRECORDIAL] *= 0.7
     left[PRECORDIAL] *= 0.7
@@ -31,7 +31,7 @@ def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator, enla
         [
             ((-pr_interval + half, half, 0.0, half), right),
             (
-                (-pr_interval + centre_of_left * duration, half_of_left * duration, 0.0, half_of_left * duration),
+                (-pr_interval + center_of_left * duration, half_of_left * duration, 0.0, half_of_left * duration),
                 left,
             ),
         ]

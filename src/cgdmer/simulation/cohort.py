@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated cohort of twelve-lead ECGs with reports, for demonstrations and tests.
 
-No simulated record is a person's. What is learnt from the cohort shows that the software works; it says nothing about
+No simulated record is a person's. What is learned from the cohort shows that the software works; it says nothing about
 how well a model reads real tracings.
 """
 
@@ -114,35 +114,13 @@ def _place_atrial_ectopics(
 def _simulate_clean(
     conditions: Collection[str], anatomy: Anatomy, sampling_rate: int, duration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """The noise-free trace, (8, time) mV in I, II, V1-V6, and the ventricular rate a minute."""
+    """The noise-free trace, (8, time) mV in I, II, V1-V6, and the ventricular rate per minute."""
     time = np.arange(round(duration * sampling_rate)) / sampling_rate
-    signal = np.zeros((NUM_INDEPENDENT_LEADS, len(time)))
-    premature: np.ndarray | None = None
-    # At the fastest rates a wide complex, sinus or premature, leaves no room for a T and a P wave.
-    wide = bool({"left_bundle_branch_block", "right_bundle_branch_block"} & set(conditions))
-    if "atrial_fibrillation" in conditions:
-        onsets = _fibrillation_onsets(
-            60.0 / rng.uniform(55, 95 if wide else 130), 0.46 if wide else 0.34, duration, rng
-        )
-        signal += fibrillatory_waves(time, rng)
-    elif "atrial_flutter" in conditions:
-        frequency, phase = rng.uniform(4.2, 5.4), rng.random()
-        onsets = _flutter_onsets(1.0 / frequency, phase, duration, 3 if wide else 2, rng)
-        signal += flutter_waves(time, frequency, phase, rng)
-    else:
-        low, high = 62.0, 97.0
-        if "sinus_bradycardia" in conditions:
-            low, high = 40.0, 57.5
-        elif "sinus_tachycardia" in conditions:
-            low, high = 103.0, 110.0 if wide or "premature_ventricular_beats" in conditions else 130.0
-        elif "first_degree_av_block" in conditions or "left_atrial_enlargement" in conditions:
-            high = 88.0
-        elif "sinus_arrhythmia" in conditions:
-            low, high = 54.0, 88.0
-        onsets = _regular_onsets(60.0 / rng.uniform(low, high), duration, rng, "sinus_arrhythmia" in conditions)
+    onsets, signal = _rhythm(conditions, time, duration, rng)
     rate = 60.0 / float(np.diff(onsets).mean())
 
     waves, t_end = ventricular_waves(conditions, anatomy, rate, rng)
+    premature: np.ndarray | None = None
     if "premature_ventricular_beats" in conditions:
         onsets, premature = _place_ectopics(onsets, duration, t_end, rng)
     atrial: np.ndarray | None = None
@@ -157,22 +135,55 @@ def _simulate_clean(
     if premature is not None:
         add_beats(signal, ectopic_waves(conditions, anatomy, rate, rng), onsets[~sinus], scale[~sinus], sampling_rate)
     if not {"atrial_fibrillation", "atrial_flutter"} & set(conditions):
-        if "first_degree_av_block" in conditions:
-            # The P wave must not begin before the T wave has ended.
-            pr_interval = min(0.218 + 0.1 * anatomy.pr_interval, 60.0 / rate * 0.96 - t_end)
-        else:
-            longest = min(0.188, 0.205 - 0.0004 * rate, 60.0 / rate * 0.97 - t_end)
-            pr_interval = 0.134 + anatomy.pr_interval * max(0.0, longest - 0.134)
-        enlarged = "left_atrial_enlargement" in conditions
-        if enlarged:
-            # The P wave is longer, not the PR segment shorter; but no first-degree block comes of it.
-            pr_interval = max(pr_interval, min(pr_interval + 0.035, 0.194))
         if atrial is not None:
             waves = ectopic_p_waves(anatomy, rng.uniform(0.125, 0.175), rng)
             add_beats(signal, waves, onsets[atrial], scale[atrial], sampling_rate)
             sinus = sinus & ~atrial
+        pr_interval, enlarged = _pr_interval(conditions, anatomy, rate, t_end), "left_atrial_enlargement" in conditions
         add_beats(signal, p_waves(anatomy, pr_interval, rng, enlarged), onsets[sinus], scale[sinus], sampling_rate)
     return signal, rate
+
+
+def _rhythm(
+    conditions: Collection[str], time: np.ndarray, duration: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(beats,) seconds at which QRS complexes begin, and (8, time) mV of atria that make no P waves."""
+    signal = np.zeros((NUM_INDEPENDENT_LEADS, len(time)))
+    # At the fastest rates a wide complex, sinus or premature, leaves no room for a T and a P wave.
+    wide = bool({"left_bundle_branch_block", "right_bundle_branch_block"} & set(conditions))
+    if "atrial_fibrillation" in conditions:
+        onsets = _fibrillation_onsets(
+            60.0 / rng.uniform(55, 95 if wide else 130), 0.46 if wide else 0.34, duration, rng
+        )
+        return onsets, signal + fibrillatory_waves(time, rng)
+    if "atrial_flutter" in conditions:
+        frequency, phase = rng.uniform(4.2, 5.4), rng.random()
+        onsets = _flutter_onsets(1.0 / frequency, phase, duration, 3 if wide else 2, rng)
+        return onsets, signal + flutter_waves(time, frequency, phase, rng)
+    low, high = 62.0, 97.0
+    if "sinus_bradycardia" in conditions:
+        low, high = 40.0, 57.5
+    elif "sinus_tachycardia" in conditions:
+        low, high = 103.0, 110.0 if wide or "premature_ventricular_beats" in conditions else 130.0
+    elif "first_degree_av_block" in conditions or "left_atrial_enlargement" in conditions:
+        high = 88.0
+    elif "sinus_arrhythmia" in conditions:
+        low, high = 54.0, 88.0
+    return _regular_onsets(60.0 / rng.uniform(low, high), duration, rng, "sinus_arrhythmia" in conditions), signal
+
+
+def _pr_interval(conditions: Collection[str], anatomy: Anatomy, rate: float, t_end: float) -> float:
+    """Seconds."""
+    if "first_degree_av_block" in conditions:
+        # The P wave must not begin before the T wave has ended.
+        interval = min(0.218 + 0.1 * anatomy.pr_interval, 60.0 / rate * 0.96 - t_end)
+    else:
+        longest = min(0.188, 0.205 - 0.0004 * rate, 60.0 / rate * 0.97 - t_end)
+        interval = 0.134 + anatomy.pr_interval * max(0.0, longest - 0.134)
+    if "left_atrial_enlargement" in conditions:
+        # The P wave is longer, not the PR segment shorter; but no first-degree block comes of it.
+        return max(interval, min(interval + 0.035, 0.194))
+    return interval
 
 
 def _electrode_noise(sampling_rate: int, length: int, rng: np.random.Generator) -> np.ndarray:
@@ -187,7 +198,7 @@ def _electrode_noise(sampling_rate: int, length: int, rng: np.random.Generator) 
     electrodes = rng.normal(0, np.tile(size, 2), (9, 8)).astype(np.float32) @ curves
     strength = (np.exp(rng.normal(-4.5, 0.5)) * np.exp(rng.normal(0, 0.3, (9, 1)))).astype(np.float32)
     muscle = rng.standard_normal((9, length + 1), dtype=np.float32) * strength
-    # Two neighbouring samples share some of it: muscle noise is not quite white.
+    # Two neighboring samples share some of it: muscle noise is not quite white.
     electrodes += np.float32(0.8) * muscle[:, 1:]
     electrodes += np.float32(0.5) * muscle[:, :-1]
     right_arm, left_arm, left_leg = electrodes[:3]
@@ -350,7 +361,7 @@ def simulate_cohort(
         num_patients: each has one to three records.
         seed: the same seed gives the same cohort; a larger cohort begins with the smaller one.
         sampling_rate: Hz.
-        duration: seconds a record.
+        duration: seconds per record.
         noise: add baseline wander, mains hum and muscle noise. Without it the same records come out clean.
         further: draw `FURTHER_CONDITIONS` too: another cohort, for pretraining.
     """

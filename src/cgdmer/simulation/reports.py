@@ -51,7 +51,7 @@ def write_report(labels: Collection[str], rate: float, rng: np.random.Generator)
 
     Args:
         labels: keys of `ALL_CONDITIONS`; the report does not keep their order, but the rhythm usually leads.
-        rate: ventricular beats a minute, which some reports state.
+        rate: ventricular beats per minute, which some reports state.
     """
     ordered = [name for name in ALL_CONDITIONS if name in labels]
     if rng.random() < 0.4:

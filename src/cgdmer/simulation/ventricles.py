@@ -87,8 +87,8 @@ def _left_bundle_branch_block(anatomy: Anatomy, duration: float, rng: np.random.
         # The local terms of V2-V4 stay small: R progression is poor in left bundle branch block.
         amplitude = np.zeros(NUM_INDEPENDENT_LEADS)
         amplitude[PRECORDIAL] = anatomy.local_qrs[number] * [0.2, 0.2, 0.2, 0.4, 0.8, 1.0]
-        centre = 0.35 + 0.06 * number
-        rows.append(((centre * duration, 0.2 * duration, 0.0, 0.2 * duration), amplitude))
+        center = 0.35 + 0.06 * number
+        rows.append(((center * duration, 0.2 * duration, 0.0, 0.2 * duration), amplitude))
     return waves_of(rows)
 
 
@@ -96,21 +96,44 @@ def _narrow_start(
     conditions: Collection[str], anatomy: Anatomy, duration: float, wall: str, rng: np.random.Generator
 ) -> Waves:
     """Activation through an intact left bundle: septum, free wall, posterior wall, base."""
-    leads = anatomy.lead_vectors
-    fascicular = "left_anterior_fascicular_block" in conditions
-    right_block = bool(_RIGHT_BLOCKS & set(conditions))
-    anterior, inferior, lateral = wall.startswith("anter"), wall.startswith("infer"), wall.endswith("lateral")
+    dipoles = _dipoles(conditions, anatomy, wall, rng)
+    amplitude = {part: dipole @ anatomy.lead_vectors for part, dipole in dipoles.items()}
     peak = {"septal": 0.16, "main": 0.45, "posterior": 0.62, "basal": 0.82}
+    if "left_anterior_fascicular_block" in conditions:
+        peak["main"] = 0.5
+    width = {"septal": (0.16, 0.18), "main": (0.28, 0.26), "posterior": (0.25, 0.26), "basal": (0.18, 0.18)}
+    local = _scar(wall, anatomy, amplitude, peak, width, rng)
+    rows = []
+    for part, vector in amplitude.items():
+        rise, fall = width[part]
+        rows.append(((peak[part] * duration, rise * duration, 0.0, fall * duration), vector))
+    for number in range(6):
+        vector = np.zeros(NUM_INDEPENDENT_LEADS)
+        vector[PRECORDIAL] = local[number]
+        center = 0.21 + 0.055 * number
+        rows.append(((center * duration, 0.2 * duration, 0.0, 0.24 * duration), vector))
+    if "intraventricular_conduction_delay" in conditions:
+        # Late and slow somewhere in the left ventricle: a notch, but neither bundle's direction.
+        axis = dipoles["main"][:2]
+        late = rng.uniform(0.25, 0.5) * np.array([*axis, rng.uniform(-0.7, -0.2)]) @ anatomy.lead_vectors
+        center = rng.uniform(0.7, 0.78)
+        rows.append(((center * duration, 0.16 * duration, 0.0, (1.0 - center) * duration), late))
+    return waves_of(rows)
+
+
+def _dipoles(
+    conditions: Collection[str], anatomy: Anatomy, wall: str, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """(3,) of each part that is activated in turn: left, down, forward."""
     posterior, basal = anatomy.posterior, anatomy.basal
-    if fascicular:
+    if "left_anterior_fascicular_block" in conditions:
         # The posterior fascicle fires first (down and right), the anterior wall last (up and left).
         axis = direction(between(anatomy.axis, -80, -52))
         septal = np.array([-0.05 - 0.13 * axis[0], 0.24, 0.25])
-        peak["main"], basal = 0.5, 0.1
+        basal = 0.1
     else:
-        axis = direction(between(anatomy.axis, -18, 76))
-        if inferior:
-            axis = direction(between(anatomy.axis, 5, 60))
+        low, high = (5, 60) if wall.startswith("infer") else (-18, 76)
+        axis = direction(between(anatomy.axis, low, high))
         # Against the main vector, so that the lead with the tall R wave has the small q, and never a QS below.
         septal = np.array([-0.12 * axis[0], 0.07 - 0.14 * axis[1], 0.28]) * anatomy.septal
     main_forward = anatomy.rotation
@@ -120,16 +143,29 @@ def _narrow_start(
         # The right ventricle outweighs the left: right, down and forward.
         axis, main_forward = direction(between(anatomy.axis, 100, 135)), rng.uniform(0.55, 0.95)
         posterior, basal = 0.15 * posterior, 2.0 + basal
-    if right_block:
+    if _RIGHT_BLOCKS & set(conditions):
         # The right ventricle, not the base, ends the complex.
         posterior, basal = 0.55 * posterior, 0.0
-    amplitude = {
-        "septal": septal @ leads,
-        "main": np.array([axis[0], axis[1], main_forward]) @ leads,
-        "posterior": np.array([0.35 * axis[0], 0.35 * axis[1], -0.72 * posterior]) @ leads,
-        "basal": basal * np.array([-0.13, -0.13, -0.10]) @ leads,
+    return {
+        "septal": septal,
+        "main": np.array([axis[0], axis[1], main_forward]),
+        "posterior": np.array([0.35 * axis[0], 0.35 * axis[1], -0.72 * posterior]),
+        "basal": basal * np.array([-0.13, -0.13, -0.10]),
     }
-    width = {"septal": (0.16, 0.18), "main": (0.28, 0.26), "posterior": (0.25, 0.26), "basal": (0.18, 0.18)}
+
+
+def _scar(
+    wall: str,
+    anatomy: Anatomy,
+    amplitude: dict[str, np.ndarray],
+    peak: dict[str, float],
+    width: dict[str, tuple[float, float]],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Takes the activation of an infarcted wall out of `amplitude`, `peak` and `width`; (6, 6) mV, what is left of
+    `anatomy.local_qrs`."""
+    anterior, inferior, lateral = wall.startswith("anter"), wall.startswith("infer"), wall.endswith("lateral")
+    local = anatomy.local_qrs
     if inferior or lateral:
         # No activation of the lower or the left wall: the first 40 ms point away from it.
         away = np.array([0.0, -rng.uniform(0.5, 0.75) if inferior else 0.0, 0.0])
@@ -137,11 +173,10 @@ def _narrow_start(
             away[0] = -rng.uniform(0.4, 0.6)
             if not inferior:
                 away[1] = -0.5 * away[0]  # along lead aVL, which leaves lead II alone
-        amplitude["septal"] = amplitude["septal"] + away @ leads
+        amplitude["septal"] = amplitude["septal"] + away @ anatomy.lead_vectors
         peak["septal"], width["septal"] = 0.20, (0.20, 0.24)
         peak["main"], width["main"] = 0.58, (0.23, 0.24)
         peak["posterior"] = 0.66
-    local = anatomy.local_qrs
     if lateral:
         local = local * np.array([1.0, 1.0, 1.0, 0.6, 0.3, 0.2])
     if anterior:
@@ -152,21 +187,7 @@ def _narrow_start(
         peak["septal"], width["septal"] = 0.2, (0.2, 0.3)
         amplitude["main"][V4] *= 0.6
         local = local * np.array([0.0, 0.0, 0.0, 0.2, 1.0, 1.0])
-    rows = []
-    for part, vector in amplitude.items():
-        rise, fall = width[part]
-        rows.append(((peak[part] * duration, rise * duration, 0.0, fall * duration), vector))
-    for number in range(6):
-        vector = np.zeros(NUM_INDEPENDENT_LEADS)
-        vector[PRECORDIAL] = local[number]
-        centre = 0.21 + 0.055 * number
-        rows.append(((centre * duration, 0.2 * duration, 0.0, 0.24 * duration), vector))
-    if "intraventricular_conduction_delay" in conditions:
-        # Late and slow somewhere in the left ventricle: a notch, but neither bundle's direction.
-        late = rng.uniform(0.25, 0.5) * np.array([axis[0], axis[1], rng.uniform(-0.7, -0.2)]) @ leads
-        centre = rng.uniform(0.7, 0.78)
-        rows.append(((centre * duration, 0.16 * duration, 0.0, (1.0 - centre) * duration), late))
-    return waves_of(rows)
+    return local
 
 
 def _scale_voltages(
@@ -194,7 +215,7 @@ def _scale_voltages(
 def _st_shift(conditions: Collection[str], complex_: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(8,) mV at the J point. An injury current is local, so the precordial values are written out lead by lead."""
     shift = rng.uniform(-0.02, 0.03, NUM_INDEPENDENT_LEADS)
-    # A little elevation is usual in V2-V3 (early repolarisation).
+    # A little elevation is usual in V2-V3 (early repolarization).
     shift[[V1, V2, V3, V4]] += rng.uniform(0.0, 0.1) * np.array([0.4, 1.0, 0.9, 0.4])
     if "left_bundle_branch_block" in conditions:
         return shift - rng.uniform(0.08, 0.13) * complex_
@@ -257,21 +278,7 @@ def _t_amplitude(
     if "inferior_st_elevation" in conditions:
         wave[LEAD_II] += st_shift[LEAD_II] * rng.uniform(0.4, 1.0)
     if "t_wave_inversion" in conditions:
-        depth = rng.uniform(0.16, 0.5)
-        walls = ["anterior", "lateral", "inferior"]
-        if {"left_ventricular_hypertrophy", "st_depression"} & set(conditions):
-            walls = ["lateral"]  # strain and subendocardial ischaemia show in the lateral leads
-        wall = rng.choice(walls)
-        if wall == "anterior":
-            wave[[V1, V2, V3, V4]] = -depth * rng.uniform(0.9, 1.2, 4) * np.array([0.5, 1.0, 1.1, 1.0])
-            wave[V5] *= 0.5
-        elif wall == "lateral":
-            frontal = direction(rng.uniform(150, 175)) * depth * rng.uniform(0.6, 0.9)
-            wave[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
-            wave[[V4, V5, V6]] = -depth * rng.uniform(0.95, 1.2, 3) * np.array([0.6, 1.0, 1.0])
-        else:
-            frontal = direction(rng.uniform(-85, -65)) * (0.1 + depth) * 0.9
-            wave[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+        _invert(wave, conditions, rng)
     elif "st_depression" in conditions:
         # Upright enough to stay above the baseline although the ST segment still pulls down at its peak.
         wave += 0.45 * np.maximum(-st_shift, 0.0)
@@ -288,71 +295,116 @@ def _t_amplitude(
     return wave
 
 
+def _invert(wave: np.ndarray, conditions: Collection[str], rng: np.random.Generator) -> None:
+    """Turns the T wave (8,) over in the leads that see one wall."""
+    depth = rng.uniform(0.16, 0.5)
+    walls = ["anterior", "lateral", "inferior"]
+    if {"left_ventricular_hypertrophy", "st_depression"} & set(conditions):
+        walls = ["lateral"]  # strain and subendocardial ischemia show in the lateral leads
+    wall = rng.choice(walls)
+    if wall == "anterior":
+        wave[[V1, V2, V3, V4]] = -depth * rng.uniform(0.9, 1.2, 4) * np.array([0.5, 1.0, 1.1, 1.0])
+        wave[V5] *= 0.5
+    elif wall == "lateral":
+        frontal = direction(rng.uniform(150, 175)) * depth * rng.uniform(0.6, 0.9)
+        wave[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+        wave[[V4, V5, V6]] = -depth * rng.uniform(0.95, 1.2, 3) * np.array([0.6, 1.0, 1.0])
+    else:
+        frontal = direction(rng.uniform(-85, -65)) * (0.1 + depth) * 0.9
+        wave[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+
+
 def ventricular_waves(
     conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator
 ) -> tuple[Waves, float]:
     """QRS complex, ST segment and T wave of a conducted beat.
 
     Args:
-        rate: ventricular beats a minute; the QT interval depends on it.
+        rate: ventricular beats per minute; the QT interval depends on it.
 
     Returns:
         The waves and the end of the T wave in seconds after the onset of the QRS complex.
     """
+    wall = infarct_wall(conditions, anatomy)
+    duration = between(anatomy.qrs_duration, *_duration_limits(conditions, wall))
+    of_right = "right_ventricular_hypertrophy" in conditions
+    complex_waves = _scale_voltages(
+        _activation(conditions, anatomy, duration, wall, rng),
+        *_voltages(conditions, anatomy),
+        anatomy.local_gain,
+        of_right,
+    )
+    # A wide complex lengthens the QT interval. At a fast rate that must leave room for the next P wave, but ST and T
+    # together last 0.2 s at least.
+    t_end = min(usual_qt(anatomy, rate) + max(0.0, duration - 0.1), 0.95 * 60.0 / rate - 0.16)
+    t_end = max(t_end, duration + 0.2)
+    return complex_waves + _repolarization(conditions, anatomy, complex_waves, duration, t_end, rng), t_end
+
+
+def _duration_limits(conditions: Collection[str], wall: str) -> tuple[float, float]:
+    """Of the QRS complex, seconds."""
     wide = {
         "left_bundle_branch_block": (0.134, 0.165),
         "right_bundle_branch_block": (0.134, 0.158),
         "incomplete_right_bundle_branch_block": (0.106, 0.118),
         "intraventricular_conduction_delay": (0.118, 0.138),
     }
-    low, high = 0.082, 0.104
+    limits = (0.082, 0.104)
     if "left_anterior_fascicular_block" in conditions or "left_ventricular_hypertrophy" in conditions:
-        low, high = 0.088, 0.108
-    wall = infarct_wall(conditions, anatomy)
+        limits = (0.088, 0.108)
     if wall:
-        low, high = 0.095, 0.106
-    for name, limits in wide.items():
+        limits = (0.095, 0.106)
+    for name, of_block in wide.items():
         if name in conditions:
-            low, high = limits
-    duration = between(anatomy.qrs_duration, low, high)
+            limits = of_block
+    return limits
 
-    if "left_bundle_branch_block" in conditions:
-        complex_waves = _left_bundle_branch_block(anatomy, duration, rng)
-    elif _RIGHT_BLOCKS & set(conditions):
-        complete = "right_bundle_branch_block" in conditions
-        start = (0.6 if complete else 0.76) * duration
-        complex_waves = _narrow_start(conditions, anatomy, start, wall, rng)
-        # The right ventricle is reached through the muscle: late, slow, rightward and forward.
-        size = rng.uniform(0.85, 1.3) if complete else rng.uniform(0.5, 0.8)
-        terminal = size * np.array([-0.48, 0.05, 0.62]) @ anatomy.lead_vectors
-        peak = (0.68 if complete else 0.74) * duration
-        timing = (peak, peak - 0.36 * duration, 0.0, duration - peak)
-        complex_waves += waves_of([(timing, terminal)])
-    else:
-        complex_waves = _narrow_start(conditions, anatomy, duration, wall, rng)
 
-    limb = between(anatomy.limb_voltage, 0.7, 2.1)
-    precordial = between(anatomy.precordial_voltage, 1.2, 3.25)
+def _voltages(conditions: Collection[str], anatomy: Anatomy) -> tuple[float, float]:
+    """Limb and precordial, mV, as `_scale_voltages` takes them."""
+    limb, precordial = (0.7, 2.1), (1.2, 3.25)
     if "left_ventricular_hypertrophy" in conditions:
-        limb, precordial = between(anatomy.limb_voltage, 0.9, 2.6), between(anatomy.precordial_voltage, 3.7, 5.6)
+        limb, precordial = (0.9, 2.6), (3.7, 5.6)
     elif "low_voltage" in conditions:
-        limb, precordial = between(anatomy.limb_voltage, 0.24, 0.44), between(anatomy.precordial_voltage, 0.9, 2.4)
+        limb, precordial = (0.24, 0.44), (0.9, 2.4)
     elif _RIGHT_BLOCKS & set(conditions):
-        precordial = between(anatomy.precordial_voltage, 1.1, 2.3)
-    of_right = "right_ventricular_hypertrophy" in conditions
-    if of_right:
-        precordial = between(anatomy.precordial_voltage, 1.2, 2.4)
-    complex_waves = _scale_voltages(complex_waves, limb, precordial, anatomy.local_gain, of_right)
+        precordial = (1.1, 2.3)
+    if "right_ventricular_hypertrophy" in conditions:
+        precordial = (1.2, 2.4)
+    return between(anatomy.limb_voltage, *limb), between(anatomy.precordial_voltage, *precordial)
 
+
+def _activation(
+    conditions: Collection[str], anatomy: Anatomy, duration: float, wall: str, rng: np.random.Generator
+) -> Waves:
+    """The QRS complex before its voltages are scaled."""
+    if "left_bundle_branch_block" in conditions:
+        return _left_bundle_branch_block(anatomy, duration, rng)
+    if not _RIGHT_BLOCKS & set(conditions):
+        return _narrow_start(conditions, anatomy, duration, wall, rng)
+    complete = "right_bundle_branch_block" in conditions
+    start = _narrow_start(conditions, anatomy, (0.6 if complete else 0.76) * duration, wall, rng)
+    # The right ventricle is reached through the muscle: late, slow, rightward and forward.
+    size = rng.uniform(0.85, 1.3) if complete else rng.uniform(0.5, 0.8)
+    terminal = size * np.array([-0.48, 0.05, 0.62]) @ anatomy.lead_vectors
+    peak = (0.68 if complete else 0.74) * duration
+    return start + waves_of([((peak, peak - 0.36 * duration, 0.0, duration - peak), terminal)])
+
+
+def _repolarization(
+    conditions: Collection[str],
+    anatomy: Anatomy,
+    complex_waves: Waves,
+    duration: float,
+    t_end: float,
+    rng: np.random.Generator,
+) -> Waves:
+    """ST segment and T wave after a QRS complex of that duration."""
     # Mean QRS deflection in each lead: bundle branch block leaves ST and T pointing away from it.
     _, rise, plateau, fall = complex_waves.timing.T
     complex_ = (0.5 * (rise + fall) + plateau) @ complex_waves.amplitude / (0.5 * duration)
     st_shift = _st_shift(conditions, complex_, rng)
     t_wave = _t_amplitude(conditions, anatomy, st_shift, complex_, rng)
-    # A wide complex lengthens the QT interval. At a fast rate that must leave room for the next P wave, but ST and T
-    # together last 0.2 s at least.
-    t_end = min(usual_qt(anatomy, rate) + max(0.0, duration - 0.1), 0.95 * 60.0 / rate - 0.16)
-    t_end = max(t_end, duration + 0.2)
     t_rise, t_fall = 0.57 * (t_end - duration), 0.31 * (t_end - duration)
     t_peak = t_end - t_fall
     j_rise = min(0.04, 0.35 * duration)
@@ -361,14 +413,13 @@ def ventricular_waves(
     # A second, later and smaller part of the T wave, seen mostly from the front, makes it other than one loop.
     second = np.zeros(NUM_INDEPENDENT_LEADS)
     second[PRECORDIAL] = t_wave[PRECORDIAL] * rng.uniform(-0.12, 0.12, 6)
-    repolarisation = waves_of(
+    return waves_of(
         [
             (st_timing, st_shift),
             ((t_peak, t_rise, 0.0, t_fall), t_wave),
             ((t_peak - 0.5 * t_rise, 0.5 * t_rise, 0.0, 0.5 * t_rise), second),
         ]
     )
-    return complex_waves + repolarisation, t_end
 
 
 def ectopic_waves(conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator) -> Waves:

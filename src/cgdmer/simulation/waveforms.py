@@ -39,7 +39,7 @@ class Anatomy:
         rotation: forward (positive) or backward tilt of the main vector.
         p_size, t_size: relative size of the P and the T wave.
         t_axis: degrees between the T and the QRS axis.
-        corrected_qt: seconds at 60 beats a minute.
+        corrected_qt: seconds at 60 beats per minute.
         infarct_anterior: where an old infarction lies if both walls are possible.
     """
 
@@ -116,7 +116,7 @@ def draw_anatomy(rng: np.random.Generator, sex: str) -> Anatomy:
     lead_vectors[:, LEAD_I] = [1.0, 0.0, 0.0]
     lead_vectors[:, LEAD_II] = [0.5, np.sqrt(0.75), 0.0]
     lead_vectors[:, PRECORDIAL] = [gain * np.cos(azimuth), np.full(6, 0.12), gain * np.sin(azimuth)]
-    # The wall under each electrode is activated a little later from V1 to V6; neighbours see half of it.
+    # The wall under each electrode is activated a little later from V1 to V6; neighbors see half of it.
     spread = np.eye(6) + 0.4 * (np.eye(6, k=1) + np.eye(6, k=-1))
     strength = np.array([0.0, 0.14, 0.34, 0.4, 0.2, 0.1]) + rng.normal(0, 0.06, 6)
     # Women have somewhat lower voltages and narrower complexes; the two sexes overlap widely.

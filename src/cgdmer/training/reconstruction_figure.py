@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The picture of masked reconstruction: a few leads of a few records, true and as the model restores them.
 
-Lengths are inches. Shapes: L leads, N patches a lead, P samples a patch.
+Lengths are inches. Shapes: L leads, N patches per lead, P samples per patch.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from matplotlib.ticker import MaxNLocator
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.plotting.figure_page import (
     AXIS_HEIGHT,
-    COLOURS,
-    GRID_COLOUR,
+    COLORS,
+    GRID_COLOR,
     MARGIN,
     PAGE_WIDTH,
-    PALE_TEXT_COLOUR,
-    TEXT_COLOUR,
+    PALE_TEXT_COLOR,
+    TEXT_COLOR,
     TEXT_SIZE,
     axes_in_inches,
     house_style,
@@ -38,7 +38,7 @@ LEADS_SHOWN = 3
 _PREFERRED_LEADS = ("II", "V1", "V5")  # one that sees the atria, one from the right and one from the left
 _ROW_HEIGHT, _ROW_GAP, _HEADING_HEIGHT = 0.68, 0.08, 0.34
 _LEFT, _RIGHT = 0.62, 0.72  # room for the scale, and for the error
-_MASKED_COLOUR = "#e8eef4"
+_MASKED_COLOR = "#e8eef4"
 _SMALLEST_SWING = 0.2  # a flat lead is not blown up
 
 
@@ -96,9 +96,9 @@ def reconstruction_figure(
 ) -> Figure:
     heights = [_HEADING_HEIGHT + len(record.leads()) * (_ROW_HEIGHT + _ROW_GAP) for record in records]
     handles: list[Artist] = [
-        Line2D([], [], color=TEXT_COLOUR, linewidth=0.9, label="recorded"),
-        Line2D([], [], color=COLOURS[1], linewidth=1.2, label="predicted"),
-        Patch(facecolor=_MASKED_COLOUR, edgecolor="#c5ced8", linewidth=0.5, label="masked: the model does not see it"),
+        Line2D([], [], color=TEXT_COLOR, linewidth=0.9, label="recorded"),
+        Line2D([], [], color=COLORS[1], linewidth=1.2, label="predicted"),
+        Patch(facecolor=_MASKED_COLOR, edgecolor="#c5ced8", linewidth=0.5, label="masked: the model does not see it"),
     ]
     amplitudes = f"Amplitudes in {unit}. " if unit else ""
     error_note = f"{amplitudes}On the right: root mean square error over the lead's masked patches."
@@ -133,29 +133,29 @@ def _write_heading(figure: Figure, top: float, number: str, text: str) -> None:
 def _draw_lead(axes: Axes, record: Reconstruction, lead: int, sampling_rate: float, unit: str) -> None:
     true_NP, predicted_NP = record.true[lead], record.predicted[lead]
     masked_N, present_N = record.masked[lead], record.present[lead]
-    seconds_a_patch = true_NP.shape[1] / sampling_rate
+    seconds_per_patch = true_NP.shape[1] / sampling_rate
     times = np.arange(true_NP.size) / sampling_rate
-    axes.set_xlim(0.0, len(masked_N) * seconds_a_patch)
+    axes.set_xlim(0.0, len(masked_N) * seconds_per_patch)
     axes.set_ylim(*_limits(true_NP[present_N]))
     axes.broken_barh(
-        [(first * seconds_a_patch, count * seconds_a_patch) for first, count in _runs(masked_N)],
+        [(first * seconds_per_patch, count * seconds_per_patch) for first, count in _runs(masked_N)],
         (0.0, 1.0),
         transform=axes.get_xaxis_transform(),
-        facecolor=_MASKED_COLOUR,
+        facecolor=_MASKED_COLOR,
         linewidth=0.0,
         zorder=0.6,
         gid="masked",
     )
-    for values_NP, shown_N, colour, linewidth, gid in (
-        (true_NP, present_N, TEXT_COLOUR, 0.8, "recorded"),
-        (predicted_NP, masked_N, COLOURS[1], 1.1, "predicted"),
+    for values_NP, shown_N, color, linewidth, gid in (
+        (true_NP, present_N, TEXT_COLOR, 0.8, "recorded"),
+        (predicted_NP, masked_N, COLORS[1], 1.1, "predicted"),
     ):
         shown = np.where(shown_N[:, None], values_NP, np.nan).ravel()
-        axes.plot(times, shown, color=colour, linewidth=linewidth, solid_joinstyle="round", gid=gid)
-    axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.6)
+        axes.plot(times, shown, color=color, linewidth=linewidth, solid_joinstyle="round", gid=gid)
+    axes.grid(axis="y", color=GRID_COLOR, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    axes.tick_params(axis="y", length=0.0, labelsize=7.0, labelcolor=PALE_TEXT_COLOUR)
+    axes.tick_params(axis="y", length=0.0, labelsize=7.0, labelcolor=PALE_TEXT_COLOR)
     axes.tick_params(axis="x", labelbottom=False)
     axes.spines["left"].set_visible(False)
     inside: dict[str, Any] = {"transform": axes.transAxes, "verticalalignment": "center"}
@@ -163,11 +163,11 @@ def _draw_lead(axes: Axes, record: Reconstruction, lead: int, sampling_rate: flo
     name.set_x(-(_LEFT - MARGIN) / (2 * PAGE_WIDTH - _LEFT - _RIGHT))
     if masked_N.any():
         error = np.sqrt(np.square(predicted_NP - true_NP)[masked_N].mean())
-        axes.text(1.01, 0.5, f"{error:.2f} {unit}".rstrip(), color=COLOURS[1], gid="error", **inside)
+        axes.text(1.01, 0.5, f"{error:.2f} {unit}".rstrip(), color=COLORS[1], gid="error", **inside)
 
 
 def _runs(masked_N: np.ndarray) -> list[tuple[int, int]]:
-    """(first, count) of each row of neighbours that are all masked."""
+    """(first, count) of each row of neighbors that are all masked."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], masked_N.astype(np.int8), [0]])))
     return [(int(first), int(end - first)) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding an ECG's own text among all texts, and the other way round: what contrastive training is meant to teach.
 
-Shapes: Q queries, C candidates, B pairs, U distinct texts, E embedding width, M statements a record at most.
+Shapes: Q queries, C candidates, B pairs, U distinct texts, E embedding width, M statements per record at most.
 """
 
 import numpy as np

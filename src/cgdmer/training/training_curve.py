@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from cgdmer.models.errors import CorpusError
 from cgdmer.plotting.figure_page import (
-    COLOURS,
-    GRID_COLOUR,
+    COLORS,
+    GRID_COLOR,
     MARGIN,
     PAGE_WIDTH,
     REFERENCE_LINE,
@@ -27,7 +27,7 @@ from cgdmer.plotting.figure_page import (
 )
 from cgdmer.training.retrieval import RECALL_AT
 
-_PANELS_A_ROW = 3
+_PANELS_PER_ROW = 3
 _PANEL_HEIGHT, _TITLE_HEIGHT, _BELOW_PANEL = 1.45, 0.3, 0.3
 _LEFT_OF_PANEL, _RIGHT_OF_PANEL = 0.5, 0.12
 _DIRECTIONS = {"": "the ECG's own text", "text_to_ecg_": "the text's own ECG"}
@@ -93,9 +93,9 @@ def training_curve_figure(history: History) -> Figure:
         prefix for prefix in _DIRECTIONS if f"validation_{prefix}recall_at_{RECALL_AT[0]}" in history.metrics
     ]
     names = [*losses, "learning_rate", *(f"{prefix}recall" for prefix in directions)]
-    rows = -(-len(names) // _PANELS_A_ROW)
+    rows = -(-len(names) // _PANELS_PER_ROW)
     row_height = _TITLE_HEIGHT + _PANEL_HEIGHT + _BELOW_PANEL
-    panel_width = (2 * PAGE_WIDTH - 2 * MARGIN) / _PANELS_A_ROW
+    panel_width = (2 * PAGE_WIDTH - 2 * MARGIN) / _PANELS_PER_ROW
     notes = ["From left to right: steps."]
     if directions:
         notes.append(f"Dashed: recall at {RECALL_AT[-1]} by chance.")
@@ -104,7 +104,7 @@ def training_curve_figure(history: History) -> Figure:
     with house_style():
         figure, bottom = new_page(2, rows * row_height, "Pretraining", _handles(bool(directions)), notes)
         for number, name in enumerate(names):
-            row, column = divmod(number, _PANELS_A_ROW)
+            row, column = divmod(number, _PANELS_PER_ROW)
             axes = axes_in_inches(
                 figure,
                 MARGIN + column * panel_width + _LEFT_OF_PANEL,
@@ -117,7 +117,7 @@ def training_curve_figure(history: History) -> Figure:
                 _draw_recall(axes, history, name.removesuffix("recall"))
             else:
                 _draw_metric(axes, history, name)
-            axes.grid(color=GRID_COLOUR, linewidth=0.6)
+            axes.grid(color=GRID_COLOR, linewidth=0.6)
             axes.set_axisbelow(True)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.margins(x=0.02)
@@ -126,13 +126,13 @@ def training_curve_figure(history: History) -> Figure:
 
 def _handles(with_recall: bool) -> list[Artist]:
     handles: list[Artist] = [
-        Line2D([], [], color=COLOURS[5], linewidth=1.0, label="training"),
-        Line2D([], [], color=COLOURS[0], linewidth=1.4, marker="o", markersize=2.5, label="validation"),
+        Line2D([], [], color=COLORS[5], linewidth=1.0, label="training"),
+        Line2D([], [], color=COLORS[0], linewidth=1.4, marker="o", markersize=2.5, label="validation"),
     ]
-    for limit, colour in zip(RECALL_AT, COLOURS[1:], strict=False):
+    for limit, color in zip(RECALL_AT, COLORS[1:], strict=False):
         if with_recall:
             handles.append(
-                Line2D([], [], color=colour, linewidth=1.4, marker="o", markersize=2.5, label=f"recall at {limit}")
+                Line2D([], [], color=color, linewidth=1.4, marker="o", markersize=2.5, label=f"recall at {limit}")
             )
     return handles
 
@@ -140,16 +140,16 @@ def _handles(with_recall: bool) -> list[Artist]:
 def _draw_metric(axes: Axes, history: History, name: str) -> None:
     title = name.replace("_", " ").replace("ecg", "ECG").replace("siglip", "SigLIP")
     axes.set_title(title, loc="left", size=8.5, weight="bold")
-    axes.plot(*history[name], color=COLOURS[5], linewidth=1.0, gid="training")
+    axes.plot(*history[name], color=COLORS[5], linewidth=1.0, gid="training")
     validation = history[f"validation_{name}"]
-    axes.plot(*validation, color=COLOURS[0], linewidth=1.4, marker="o", markersize=2.5, gid="validation")
+    axes.plot(*validation, color=COLORS[0], linewidth=1.4, marker="o", markersize=2.5, gid="validation")
 
 
 def _draw_recall(axes: Axes, history: History, prefix: str) -> None:
     axes.set_title(f"recall of {_DIRECTIONS[prefix]}", loc="left", size=8.5, weight="bold")
-    for limit, colour in zip(RECALL_AT, COLOURS[1:], strict=False):
+    for limit, color in zip(RECALL_AT, COLORS[1:], strict=False):
         curve = history[f"validation_{prefix}recall_at_{limit}"]
-        axes.plot(*curve, color=colour, linewidth=1.4, marker="o", markersize=2.5, gid=f"recall at {limit}")
+        axes.plot(*curve, color=color, linewidth=1.4, marker="o", markersize=2.5, gid=f"recall at {limit}")
     steps, candidates = history[f"validation_{prefix}candidates"]
     by_chance = np.minimum(1.0, RECALL_AT[-1] / np.array(candidates))
     axes.plot(steps, by_chance, gid="chance", **REFERENCE_LINE)
