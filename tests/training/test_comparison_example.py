@@ -81,7 +81,7 @@ def test_superclasses_alone_are_asked_for_by_their_statements(compared, cohort_f
     options.splits, options.fractions = ["test"], [1.0]
     asked = {}
 
-    def note(model, processor, splits, task, *, prompts, **how):
+    def note(model, processor, dataset, task, *, prompts, **how):
         asked[task.name] = task.prompts(prompts)
 
     monkeypatch.setattr(run, "evaluate_task", note)
