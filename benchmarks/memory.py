@@ -92,9 +92,9 @@ def main() -> None:
         fitting = {size: peak for size, peak in table.items() if peak is not None and size > chunk_size}
         line: dict[str, Any] = {"peak_gigabytes_by_batch_size": table}
         if len(fitting) > 1:
-            a_record, at_none = np.polyfit(list(fitting), list(fitting.values()), 1)
-            line["megabytes_per_record"] = 1e3 * float(a_record)
-            line[f"gigabytes_at_{options.target}"] = float(at_none + a_record * options.target)
+            per_record, at_none = np.polyfit(list(fitting), list(fitting.values()), 1)
+            line["megabytes_per_record"] = 1e3 * float(per_record)
+            line[f"gigabytes_at_{options.target}"] = float(at_none + per_record * options.target)
         figures[f"chunk_size_{chunk_size}" if chunk_size else "plain"] = line
     print_figures(figures)
 

@@ -195,8 +195,8 @@ class _One:
         """As `pretrained`; training ends with a whole epoch, and its seconds are those of the whole finetuning."""
         dataset, start, batch = self._supervised_start()
         model_folder = self.folder / "model"
-        an_epoch = len(self.dataset["train"]) // batch
-        epochs = max(1, round(self._steps() / an_epoch))
+        steps_per_epoch = len(self.dataset["train"]) // batch
+        epochs = max(1, round(self._steps() / steps_per_epoch))
         seconds_file = self.folder / "seconds.json"
         if not seconds_file.is_file():
             began = time.perf_counter()
@@ -214,7 +214,7 @@ class _One:
         how = {"splits": self.options.splits}
         tasks = [get_task(name) for name in self.options.tasks]
         found = {task.name: evaluate_classifier(model_folder, self.dataset, task, **how) for task in tasks}
-        return found, epochs * an_epoch, json.loads(seconds_file.read_text())
+        return found, epochs * steps_per_epoch, json.loads(seconds_file.read_text())
 
     def measure_a_step(self) -> None:
         """Once for all seeds of the row."""

@@ -81,10 +81,10 @@ def test_superclasses_alone_are_asked_for_by_their_statements(compared, cohort_f
     options.splits, options.fractions = ["test"], [1.0]
     asked = {}
 
-    def note(model, processor, splits, task, *, prompts, **how):
+    def note(model, processor, dataset, task, *, prompts, **how):
         asked[task.name] = task.prompts(prompts)
 
-    monkeypatch.setattr(run, "evaluate", note)
+    monkeypatch.setattr(run, "evaluate_task", note)
     row = rows.read_row("random_init", compared / "base.json")
     run._One("random_init", row, 0, options, run._Protocol(options)).pretrained()
     assert "complete left bundle branch block" in asked["ptbxl-super"][get_task("ptbxl-super").class_names.index("CD")]
