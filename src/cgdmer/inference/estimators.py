@@ -389,7 +389,7 @@ class ECGClassifier(ClassifierMixin, _TakesRecordings):
         if feature != "pooled":
             raise ConfigurationError(
                 f'the probe was fitted on feature="{feature}", and classifiers have the pooled feature. Fit with '
-                'feature="pooled", or keep this one with joblib.dump.'
+                'feature="pooled", or keep this one in a joblib file.'
             )
         if os.path.isdir(source) and os.path.isdir(save_directory) and os.path.samefile(source, save_directory):
             raise ModelFolderError(f"{save_directory} holds the model itself, which stays. Name another folder.")
@@ -422,7 +422,7 @@ def _classifier_of(source: str, label_names: list[str], multilabel: bool) -> Lea
     except ModelFolderError as error:
         raise ModelFolderError(
             f"{source}: the family of {config.model_type!r} has no classifier, so that no folder of one can be "
-            "written. Keep the probe with joblib.dump."
+            "written. Keep the probe in a joblib file."
         ) from error
     model = found.from_pretrained(
         source,
