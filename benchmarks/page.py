@@ -4,7 +4,7 @@
     python benchmarks/page.py [--rounds 5]
 
 Needs the extra `app`, playwright (`pip install playwright`), and a Chromium installed on the system. The recording is
-simulated: twelve leads, ten seconds, WFDB. Each round loads the page anew. Target: scores within 3 seconds on two
+simulated: twelve leads, ten seconds, WFDB. Each round reloads the page. Target: scores within 3 seconds on two
 cores.
 """
 

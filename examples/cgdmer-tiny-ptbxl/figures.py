@@ -33,20 +33,13 @@ def main(folder: str) -> None:
         lines.append(f"- {short}: {by_class(measures[ZERO_SHOT]['per_class'])}.")
         if short == "super":
             robustness, groups, calibration = results["robustness"], results["groups"], results["calibration"]
-    heads = [
-        "task",
-        "records",
-        "zero-shot, all classes",
-        f"zero-shot, classes with {FEWEST_POSITIVES} or more positives",
-    ]
+    heads = ["task", "records", "zero-shot, all classes", f"zero-shot, {FEWEST_POSITIVES} or more positives"]
     print(markdown_table([*heads, "linear probe, all training labels", "zero-shot, random weights"], rows))
     print("\nSuperclasses, zero-shot:\n")
     for kind in (*robustness.values(), *groups.values()):
         print(f"- {', '.join(condition(one) for one in kind)}.")
     error, brier = calibration["expected_calibration_error"], calibration["brier"]
-    print(
-        f"\nCalibration (superclasses): mean difference {error:.3f}, Brier score {brier:.3f} (of the frequency of each"
-    )
+    print(f"\nCalibration (superclasses): mean difference {error:.3f}, Brier score {brier:.3f} (of the frequency of a")
     print(f"class: {calibration['brier_of_prevalence']:.3f}).")
     for one in calibration["bins"]:
         print(f"  {one['mean_score']:.3f} said, {one['share_positive']:.3f} found, {one['scores']} scores")
