@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the encoder's forward pass costs by the number of recorded leads: absent leads get no token.
+"""Cost of the encoder's forward pass by the number of recorded leads: absent leads get no tokens.
 
     OMP_NUM_THREADS=2 python benchmarks/encoding_by_leads.py [--config_names cgdmer-tiny cgdmer-base] [--batch_size 8]
 
-Random weights and noise: neither changes the time. The bar: one lead costs at most a sixth of twelve.
+Weights are random and signals are noise; neither changes the time. Target: one lead costs at most a sixth of twelve.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An exported model in onnxruntime against the same model in PyTorch, both on one core.
+"""An exported model in onnxruntime compared with the same model in PyTorch, both on one core.
 
     OMP_NUM_THREADS=1 python benchmarks/exported_model.py [--model FOLDER] [--batch_sizes 1 8]
 
-Windows in memory in, scores out; in PyTorch eager with the prompts embedded already. The bar: at least as fast.
+From windows in memory to scores. PyTorch runs eagerly, with prompts already embedded. Target: at least as fast.
 """
 
 import argparse

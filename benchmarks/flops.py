@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations of a training step, and the share of the machine's arithmetic that the encoder reaches.
+"""Operations of a training step, and the share of the machine's peak speed that the encoder reaches.
 
     OMP_NUM_THREADS=2 python benchmarks/flops.py [--config_name cgdmer-base] [--freeze_text_layers 6] [--batch_size 2]
 
-torch's counter counts operations; what the machine can do is the rate of large matrix products in float32 on the same
-threads, as many as make the same work, taken in turns with the encoder's forward and backward pass. Patches are masked
-as in pretraining. Dropout is not counted as work, so the encoder is timed without and with it. The bar: 70 % without.
+torch counts the operations. The machine's peak is the rate of large matrix products in float32 on the same threads.
+There are enough products to match the encoder's work, and they take turns with its forward and backward pass. Patches
+are masked as in pretraining. Dropout does not count as work, so the encoder is timed without and with it. Target: 70%
+without it.
 """
 
 import argparse
@@ -29,7 +30,7 @@ RECORDS, TEXT_LENGTH = 8, 64
 
 
 def flops_per_pair(config: CGDMERConfig, frozen_text_layers: int) -> float:
-    """Of a training step with reports of 64 tokens."""
+    """Operations of a training step per pair, with reports of 64 tokens."""
     with torch.device("meta"):
         model = CGDMERForPreTraining(config)
         ids = torch.empty(RECORDS, TEXT_LENGTH, dtype=torch.long)
@@ -61,10 +62,12 @@ def encoder_step(config: CGDMERECGConfig, batch_size: int, device: str, dropout:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config_name", default="cgdmer-base")
-    parser.add_argument("--freeze_text_layers", type=int, default=0, help="in the count of a training step")
+    parser.add_argument(
+        "--freeze_text_layers", type=int, default=0, help="frozen layers in the count of a training step"
+    )
     parser.add_argument("--batch_size", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--profile", action="store_true", help="also the five operations that take the longest")
+    parser.add_argument("--profile", action="store_true", help="also print the five operations that take the longest")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     joint_config = CGDMERConfig.from_pretrained(preset_folder(options.config_name))

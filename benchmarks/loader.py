@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ECGs per second of the pretraining loader, against reading the files with `wfdb` and against what training consumes.
+"""ECGs per second of the pretraining loader, compared with `wfdb` and with the speed of training.
 
     OMP_NUM_THREADS=2 python benchmarks/loader.py PTB_XL_DIR WORK_DIR [--num_records 320]
 
-Prepares PTB-XL at both its rates in WORK_DIR, once. Compared are, on one core: the loader at the dataset's own rate
-(500 Hz into cgdmer-base's feature extractor, 100 Hz into cgdmer-tiny's), and `wfdb.rdsamp` of the same records. Then
-two workers of the loader against a training step of cgdmer-tiny, all branches, on as many threads as the machine
-line says. The bars: five times `wfdb`, and three times the training step.
+Prepares PTB-XL at both its rates in WORK_DIR, once. On one core, it compares the loader at the dataset's own rate (500
+Hz for cgdmer-base's feature extractor, 100 Hz for cgdmer-tiny's) with `wfdb.rdsamp` on the same records. Then it
+compares two loader workers with a training step of cgdmer-tiny, all branches, on the number of threads that the
+machine line shows. Targets: five times `wfdb`, and three times the training step.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a core is a core
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core means one core
 
 import torch
 import wfdb
@@ -102,12 +102,12 @@ def main() -> None:
         seconds = best_seconds({"loader": partial(exhaust, loader), "wfdb": read}, options.rounds)
         figures |= {f"{name}_{rate}hz_ecgs_per_second": len(indices) / taken for name, taken in seconds.items()}
         figures[f"loader_over_wfdb_{rate}hz"] = seconds["wfdb"] / seconds["loader"]
-    # From the last one, 100 Hz: an epoch of many batches, in which the workers' start does not count.
+    # At the last rate, 100 Hz: an epoch with many batches, so that starting the workers does not count.
     many = torch.randperm(len(pairs), generator=order)[: 10 * count].tolist()
     two_workers = loader_of(pairs, many, num_workers=2)
     step = training_step(next(iter(loader)))
     contenders: dict[str, Callable] = {"loader": partial(exhaust, two_workers), "step": step}
-    seconds = best_seconds(contenders, options.rounds, clock=time.perf_counter)  # workers have clocks of their own
+    seconds = best_seconds(contenders, options.rounds, clock=time.perf_counter)  # workers have their own CPU clocks
     figures["loader_two_workers_ecgs_per_second"] = len(many) / seconds["loader"]
     figures["training_cgdmer-tiny_ecgs_per_second"] = BATCH_SIZE / seconds["step"]
     figures["two_workers_over_training"] = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all benchmarks share: the machine and the versions, timing in turns, and how figures are printed."""
+"""Shared by all benchmarks: machine and versions, timing in turns, and printing of figures."""
 
 import json
 import os
@@ -16,7 +16,7 @@ PACKAGES = ("cgdmer", "torch", "transformers", "datasets", "numpy", "scipy", "wf
 
 
 def machine() -> dict[str, Any]:
-    """Processor, its load (the benchmark's included), threads, the GPU if there is one, and versions."""
+    """Processor, load (including the benchmark), threads, the GPU if there is one, and versions."""
     processor = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.is_file():
@@ -37,22 +37,22 @@ def machine() -> dict[str, Any]:
 
 
 def has_processor_clock() -> bool:
-    """With one thread and no GPU, time on the processor can be counted, which other work hardly adds to."""
+    """With one thread and no GPU, CPU time can be measured, which other work hardly affects."""
     return torch.get_num_threads() == 1 and not torch.cuda.is_available()
 
 
 def best_seconds(
     contenders: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] | None = None
 ) -> dict[str, float]:
-    """The shortest time of each, after one call that does not count.
+    """The shortest time of each contender, after one call that does not count.
 
-    They take turns, so that what else runs on the machine hits all of them alike; other work only ever adds to a
-    time, so the shortest is the nearest to what the work itself takes.
+    Contenders take turns, so that other work on the machine affects all of them alike. Other work can only add to a
+    time, so the shortest time is closest to the true one.
 
     Args:
         contenders: what to time, by name.
-        rounds: how often each has its turn.
-        clock: default: the processor's where `has_processor_clock`, else the wall's.
+        rounds: how many turns each gets.
+        clock: default: CPU time if `has_processor_clock`, otherwise wall-clock time.
     """
     clock = clock or (time.process_time if has_processor_clock() else time.perf_counter)
     for contender in contenders.values():
@@ -69,7 +69,7 @@ def best_seconds(
 
 
 def print_figures(figures: Mapping[str, Any]) -> None:
-    """Print the machine and the figures as JSON, numbers to four digits."""
+    """Print the machine and the figures as JSON, with four significant digits."""
     print(json.dumps({"machine": machine(), **_rounded(figures)}, indent=2))
 
 

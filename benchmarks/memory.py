@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peak memory of one training step against the batch size and against `--contrastive_chunk_size`.
+"""Peak memory of one training step by batch size and `--contrastive_chunk_size`.
 
     python benchmarks/memory.py [--config_name cgdmer-tiny] [--batch_sizes 16 32 64] [--chunk_sizes 8 16]
     python benchmarks/memory.py --config_name cgdmer-base --batch_sizes 32 64 128 --chunk_sizes 16 32 --bf16  # GPU
 
-Each line is a fresh process that makes one AdamW step on random inputs: its peak resident memory (Linux), or on a
-GPU what PyTorch had allocated at most (of `--memory_fraction` of the device). Memory
-grows by a straight line, so for each chunk size one is laid through the larger batch sizes and followed to `--target`.
+Each line is a new process that makes one AdamW step on random inputs. It shows the peak resident memory (Linux) or, on
+a GPU, the most memory that PyTorch allocated (within `--memory_fraction` of the device). Memory grows linearly, so for
+each chunk size a line is fitted to the larger batch sizes and extrapolated to `--target`.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from cgdmer.training.cached_gradients import backward_in_chunks
 
 
 def peak_gigabytes(config_name: str, batch_size: int, chunk_size: int, bf16: bool, memory_fraction: float) -> float:
-    """Of this process, after one step."""
+    """Peak memory of this process after one step."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         torch.cuda.set_per_process_memory_fraction(memory_fraction)
@@ -46,13 +46,13 @@ def peak_gigabytes(config_name: str, batch_size: int, chunk_size: int, bf16: boo
     optimizer.step()
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e9
-    # Not getrusage: its peak includes that of the process which started this one.
+    # Not getrusage: its peak includes the process that started this one.
     (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(peak.split()[1]) * 1024 / 1e9
 
 
 def in_fresh_process(arguments: list[str], batch_size: int, chunk_size: int) -> float | None:
-    """None where the step did not fit."""
+    """Peak memory in gigabytes, or None if the step did not fit."""
     command = [
         sys.executable,
         __file__,
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--chunk_sizes", nargs="+", type=int, default=[8, 16])
     parser.add_argument("--target", type=int, default=512)
     parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--memory_fraction", type=float, default=1.0, help="of a GPU that others use as well")
+    parser.add_argument("--memory_fraction", type=float, default=1.0, help="share of a GPU that others use too")
     parser.add_argument("--one", action="store_true", help="this process is one line of the table")
     options = parser.parse_args()
     if options.one:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page: from dropping a recording to its scores, in a headless Chromium, against the same scores in Python.
+"""The web page: time from dropping a recording to its scores in headless Chromium, compared with Python.
 
     python benchmarks/page.py [--rounds 5]
 
-Needs the extra `app`, playwright (`pip install playwright`) and a Chromium of the system. The recording is a simulated
-one of twelve leads and ten seconds in WFDB; each round is a page newly loaded. The bar: scores within 3 seconds on two
+Needs the extra `app`, playwright (`pip install playwright`), and a Chromium installed on the system. The recording is
+simulated: twelve leads, ten seconds, WFDB. Each round reloads the page. Target: scores within 3 seconds on two
 cores.
 """
 
@@ -20,7 +20,7 @@ from machine import best_seconds, print_figures
 from playwright.sync_api import sync_playwright
 
 from cgdmer.app.page import build_page, launch_page
-from cgdmer.explanation.explaining import load_classifier
+from cgdmer.families import load_classifier
 from cgdmer.simulation.cohort import simulate_record
 
 
@@ -69,7 +69,7 @@ def drop_to_scores(browser, address: str, files: list[str]) -> float:
     page.set_input_files("#files input[type=file]", files)
     page.wait_for_selector("#bars .bars")
     taken = time.perf_counter() - start
-    page.close(verbose=False)
+    page.close()
     return taken
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline zero-shot-ecg-classification against the bare encoder on tensors that are prepared already.
+"""The zero-shot-ecg-classification pipeline compared with the bare encoder on prepared tensors.
 
     OMP_NUM_THREADS=2 python benchmarks/pipeline_overhead.py [--config_name cgdmer-tiny] [--batch_size 32]
 
-Records in memory and prompts in; random weights, simulated recordings of twelve leads and ten seconds. Whatever the
-pipeline takes beyond the encoder (features, prompts, scores, and what transformers does around them) is overhead.
-The bar: at most 15 %.
+Inputs are records in memory and prompts: simulated recordings of twelve leads and ten seconds, and random weights.
+Everything that the pipeline does beyond the encoder (features, prompts, scores, and the code of transformers around
+them) is overhead. Target: at most 15%.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `cgdmer prepare mimic-iv-ecg` costs: records per second, peak memory, bytes per record, and so hours and disk.
+"""Cost of `cgdmer prepare mimic-iv-ecg`: records per second, peak memory, bytes per record, total hours and disk.
 
     python benchmarks/prepare_mimic.py PTB_XL_DIR WORK_DIR [--num_records 20000]
 
-Lays real 500 Hz signals of PTB-XL out in the layout of MIMIC-IV-ECG, times a plain loop of `wfdb.rdsamp`, a check for
-NaN and `numpy.save` on some of them, then `prepare` on one and on two processes. The ratios are what to look at:
-seconds depend on the machine.
+Writes real 500 Hz signals of PTB-XL in the layout of MIMIC-IV-ECG. On some of them, it times a plain loop of
+`wfdb.rdsamp`, a check for NaN, and `numpy.save`. Then it times `prepare` with one and two processes. Compare the
+ratios: seconds depend on the machine.
 """
 
 import argparse
@@ -27,7 +27,7 @@ LOOP_RECORDS = 2000
 
 
 def lay_out(ptbxl: Path, folder: Path, num_records: int) -> list[Path]:
-    """Write the tree and its two tables; the paths of the records, without suffix."""
+    """Write the folders and the two tables. Returns the paths of the records, without suffix."""
     signals = []
     for header in sorted((ptbxl / "records500").rglob("*.hea")):
         values, fields = wfdb.rdsamp(str(header.with_suffix("")))
@@ -58,7 +58,7 @@ def lay_out(ptbxl: Path, folder: Path, num_records: int) -> list[Path]:
 
 
 def plain_loop(paths: list[Path], folder: Path) -> float:
-    """Records per second of what a script without this package would do."""
+    """Records per second of a script without this package."""
     folder.mkdir()
     started = time.perf_counter()
     for number, path in enumerate(paths):

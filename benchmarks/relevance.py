@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether relevance lies where a simulated abnormality was put.
+"""Whether relevance is where a simulated abnormality was placed.
 
     OMP_NUM_THREADS=1 python benchmarks/relevance.py [--model MODEL] [--num_records 40]
 
-ST elevation in one territory: of the tenth of all patches with the highest relevance, the share in the territory's
-leads (V1-V4; II, III and aVF; reciprocal leads count as wrong), and in how many records it is more than half. The bar:
-80 % of the records. Premature ventricular beats: the same for the patches within 0.5 s of such a beat's onset.
-`chance` is the share of such patches among all. `knows` is the area under the ROC curve of the label's scores against
-those of ECGs with the other finding (normal ones, for premature beats): what a model does not know it cannot show.
+For ST elevation in one territory: of the 10% of patches with the highest relevance, the share in the territory's leads
+(V1-V4, or II, III, and aVF; reciprocal leads count as wrong), and the number of records where this is more than half.
+Target: 80% of the records. For premature ventricular beats: the same for patches within 0.5 s of the onset of such a
+beat.
+
+`chance` is the share of such patches among all patches. `knows` is the area under the ROC curve of the label's scores
+compared with ECGs that have the other finding (normal ECGs, for premature beats). A model cannot show what it does not
+know.
 """
 
 import argparse
@@ -43,7 +46,7 @@ METHODS = {
 
 
 def with_place(condition: str, seed: int, patches: int, patch_seconds: float) -> tuple[ECGRecord, np.ndarray]:
-    """A simulated record, and (12, patches) bool, where its abnormality was put."""
+    """A simulated record, and (12, patches) bool: where its abnormality was placed."""
     onsets: list[float] = []
     place_ectopics = cohort._place_ectopics
 
@@ -64,7 +67,7 @@ def with_place(condition: str, seed: int, patches: int, patch_seconds: float) ->
 
 
 def share_of_top_tenth(relevance: np.ndarray, place: np.ndarray) -> float:
-    """Of the tenth of all patches with the highest relevance, the share within `place`."""
+    """Of the 10% of patches with the highest relevance, the share within `place`."""
     top = np.argsort(-relevance, axis=None, kind="stable")[: relevance.size // 10]
     return float(place.ravel()[top].mean())
 
@@ -108,7 +111,7 @@ def measure(classify, condition: str, num_records: int, methods: Sequence[str]) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", help="default: cgdmer-tiny-ptbxl")
-    parser.add_argument("--num_records", type=int, default=40, help="of each condition (default: %(default)s)")
+    parser.add_argument("--num_records", type=int, default=40, help="records per condition (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="default: all")
     options = parser.parse_args()
     classify = load_classifier(options.model)

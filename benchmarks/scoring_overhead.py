@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer score` over a folder of WFDB records against the bare encoder on tensors that are prepared already.
+"""`cgdmer score` on a folder of WFDB records, compared with the bare encoder on prepared tensors.
 
     OMP_NUM_THREADS=1 python benchmarks/scoring_overhead.py [--num_records 500] [--num_proc 1]
 
-The model that comes with the package, simulated recordings of twelve leads and ten seconds at 500 Hz, 20 labels.
-Records are read and prepared in processes of their own; with one thread the processor's time of the main process is
-measured, which holds none of theirs, so `reading` shows apart what a record takes them. Loading of the model and
-encoding of the labels are in the measured time of `score`, and are subtracted as what a folder of one record takes.
-The bar: at least 0.85 times as fast as the bare encoder.
+Uses the packaged model, simulated recordings of twelve leads and ten seconds at 500 Hz, and 20 labels. Other processes
+read and prepare the records. With one thread, only the CPU time of the main process is measured, which does not
+include them; `reading` shows separately what they need per record. The time of `score` includes loading the model and
+encoding the labels. This is subtracted, measured as the time for a folder with one record. Target: at least 0.85 times
+as fast as the bare encoder.
 """
 
 import argparse

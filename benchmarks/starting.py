@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CPU time of the command line: what its help costs, and `cgdmer classify` against the shortest script that does it.
+"""CPU time of the command line: its help, and `cgdmer classify` compared with the shortest equivalent script.
 
     python benchmarks/starting.py [--repeats 5]
 
-Each figure is the least of several runs. The script has transformers and torch alone: it loads the same model's folder
-with the code that `save_pretrained` wrote beside the weights.
+Each figure is the minimum of several runs. The script imports only transformers and torch. It loads the folder of the
+same model, with the code that `save_pretrained` wrote next to the weights.
 """
 
 import argparse
@@ -31,7 +31,7 @@ print(classify(sys.argv[2], candidate_labels=sys.argv[3:]))
 
 
 def cpu_seconds(command: list[str], repeats: int) -> float:
-    """The least of several runs, user and system time together."""
+    """The minimum of several runs, user plus system time."""
     found = []
     for _ in range(repeats):
         before = os.times()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds and FLOP/s of a training step: all branches, each left out, and reconstruction alone.
+"""Seconds and FLOP/s of a training step with all branches, with each one left out, and with reconstruction only.
 
     OMP_NUM_THREADS=2 python benchmarks/training_step.py [--config_name cgdmer-tiny] [--batch_size 64]
     python benchmarks/training_step.py --config_name cgdmer-base --batch_size 64 --bf16 --compile --profile  # GPU
 
-Random weights and random inputs of real sizes; AdamW included. torch's counter counts operations
-(`cgdmer.training.flops`); with `--bf16`, the share of what a known GPU reaches at most is printed as well.
+Weights and inputs are random, with real sizes. AdamW is included. torch counts the operations
+(`cgdmer.training.flops`). With `--bf16`, the share of the peak of a known GPU is printed as well.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from cgdmer.training.optimization import adamw
 from cgdmer.training.setup import compile_ecg_layers
 
 BRANCHES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
-PAIRS, EPOCHS = 780_000, 50  # MIMIC-IV-ECG, and as long as the paper trains
+PAIRS, EPOCHS = 780_000, 50  # MIMIC-IV-ECG, and the paper's number of epochs
 
 
 def random_batch(config: CGDMERConfig, batch_size: int, text_length: int, device: str) -> dict[str, torch.Tensor]:
-    """Pairs of twelve leads and a report, each satisfied by its own ECG alone."""
+    """Pairs of twelve leads and a report that only its own ECG satisfies."""
     ecg = config.ecg_config
     ids = torch.randint(5, config.text_config.vocab_size, (batch_size, text_length))
     statements = torch.arange(1, batch_size + 1)[:, None]
@@ -43,7 +43,7 @@ def random_batch(config: CGDMERConfig, batch_size: int, text_length: int, device
 
 
 def step_of(model: CGDMERForPreTraining, batch: dict[str, torch.Tensor], bf16: bool, compiled: bool) -> Callable:
-    """A step with the loss weights that it is given: one model for all, as several may not fit on the device."""
+    """A step that takes loss weights. All variants share one model, because several may not fit on the device."""
     optimizer = adamw(model, learning_rate=1e-5, weight_decay=1e-5)
     if compiled:
         compile_ecg_layers(model)
@@ -61,7 +61,7 @@ def step_of(model: CGDMERForPreTraining, batch: dict[str, torch.Tensor], bf16: b
 
 
 def variants_of(config: CGDMERConfig) -> dict[str, dict[str, float]]:
-    """The loss weights of all branches, of all but one, and of reconstruction alone."""
+    """The loss weights with all branches, with all but one, and with reconstruction only."""
     weights = {f"{branch}_loss_weight": getattr(config, f"{branch}_loss_weight") for branch in BRANCHES}
     variants = {"all_branches": weights}
     for name, weight in weights.items():
@@ -73,7 +73,7 @@ def variants_of(config: CGDMERConfig) -> dict[str, dict[str, float]]:
 
 
 def largest_costs(step: Callable[[], None]) -> dict[str, float]:
-    """Shares of the three operations that take the longest: of the GPU's time, without one of the processor's."""
+    """Shares of the three operations that take the longest: of GPU time, or of CPU time without a GPU."""
     name = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
     with torch.profiler.profile() as profile:
         step()
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--profile", action="store_true", help="also the three largest costs")
+    parser.add_argument("--profile", action="store_true", help="also print the three largest costs")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     load = partial(CGDMERConfig.from_pretrained, preset_folder(options.config_name))

@@ -3,9 +3,9 @@
 
     python examples/classify_array.py [MODEL]
 
-MODEL is a folder of `cgdmer demo` or of `cgdmer.pretrain`; without it the model that comes with the package. The
-signal is simulated here; your own may be `np.load("signal.npy")` or `np.loadtxt("signal.csv", delimiter=",").T`, with
-the leads as rows.
+MODEL is a folder written by `cgdmer demo` or `cgdmer.pretrain`. The default is the model that comes with the package.
+The signal is simulated here. To use your own, load it with `np.load("signal.npy")` or `np.loadtxt("signal.csv",
+delimiter=",").T`, with the leads as rows.
 """
 
 import sys

@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guides: every block of Python and every command after `$` runs and prints what stands below it; other commands
-have options that exist; links lead somewhere."""
+"""The guides: every Python block and every command after `$` runs and prints what is shown below it. All other
+commands, also those of the README, the card, and the Accelerate configurations, have options that exist. Links lead
+somewhere."""
 
 import re
 import shlex
-import string
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from cgdmer import commands, pretrain
-from cgdmer.presets import SHIPPED_MODEL
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 GUIDES = sorted(DOCS.glob("guides/*.md"))
 LANGUAGES = {"python", "text", "console", "bash"}
 # First words of commands of other programs, which are not run.
 OTHERS = {"pip", "python", "hf"}
+# Pages whose commands are checked and not run.
+COMMAND_PAGES = [
+    *(ROOT / name for name in ("README.md", "model_cards/cgdmer-tiny-ptbxl.md")),
+    *sorted(ROOT.glob("examples/accelerate/*.yaml")),
+]
 
 
 @dataclass
@@ -50,8 +55,20 @@ def arguments_of(command: str) -> tuple[str, list[str]]:
     return words[0], words[1:]
 
 
+def check_options(command: str) -> None:
+    program, arguments = arguments_of(command)
+    if program == "cgdmer":
+        commands.build_parser().parse_args(arguments)
+    elif program == "pretrain":
+        pretrain.parse_arguments(arguments)
+    else:
+        assert program in OTHERS, command
+    for file in re.findall(r"examples/\S+", command):
+        assert (ROOT / file).exists(), command
+
+
 def run_command(command: str) -> None:
-    program, arguments = arguments_of(string.Template(command).substitute(SHIPPED_MODEL=SHIPPED_MODEL))
+    program, arguments = arguments_of(command)
     try:
         if program == "pretrain":
             pretrain.main(arguments)
@@ -90,15 +107,17 @@ def test_commands_that_are_not_run_have_options_that_exist(page):
         if block.language != "bash":
             continue
         for command in block.content.splitlines():
-            program, arguments = arguments_of(command)
-            if program == "cgdmer":
-                commands.build_parser().parse_args(arguments)
-            elif program == "pretrain":
-                pretrain.parse_arguments(arguments)
-            else:
-                assert program in OTHERS, f"{page.name}:{block.line}"
-            for file in re.findall(r"examples/\S+", command):
-                assert (DOCS.parent / file).exists(), command
+            check_options(command)
+
+
+@pytest.mark.parametrize("page", COMMAND_PAGES, ids=lambda page: page.name)
+def test_commands_of_the_readme_the_card_and_the_configurations_have_options_that_exist(page):
+    text = page.read_text().replace("\\\n#", "").replace("\\\n", "")
+    found = re.findall(r"^#? *((?:accelerate|cgdmer|ACCELERATE_\S+) [^#\n]+)", text, re.MULTILINE)
+    assert found
+    for command in found:
+        if not command.rstrip().endswith("..."):
+            check_options(command)
 
 
 @pytest.mark.parametrize("page", [*GUIDES, DOCS / "index.md", DOCS / "reference.md"], ids=lambda page: page.stem)

@@ -3,8 +3,8 @@
 
     python tools/build_presets.py
 
-The presets themselves are in tools/presets/, a file per family. Their tokenizer is kept; where hub_configs/cgdmer-tiny
-has none, another is learned, and weights trained with the old one no longer fit.
+The presets are defined in tools/presets/, one file per family. The existing tokenizer is kept. If
+hub_configs/cgdmer-tiny has none, a new one is trained, and weights trained with the old one no longer fit.
 """
 
 import json
@@ -31,13 +31,13 @@ def write_preset(name: str, config: PreTrainedConfig, tokenizer: PreTrainedToken
         sampling_rate=ecg_config.sampling_rate,
         num_samples=ecg_config.num_samples,
         patch_length=ecg_config.patch_length,
-        normalization="centered",  # recordings have offsets of millivolts, which would decide the scores
+        normalization="centered",  # recordings have offsets of millivolts, which would dominate the scores
     )
     if tokenizer is not None:
         ECGProcessor(extractor, tokenizer).save_pretrained(folder)
     else:
         extractor.save_pretrained(folder)
-    # A preset has no weights, and so no need of the code that loads them without this package.
+    # A preset has no weights, so it does not need the code that loads them without this package.
     for path in folder.glob("*.py"):
         path.unlink()
     for path in folder.glob("*_config.json"):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tokenizer of the tiny and small presets, learned from the words of this package.
+"""The tokenizer of the tiny and small presets, trained on the words of this package.
 
-They are those of simulated reports and of a list of ECG terms. Single characters are always in it, so that any English
-prompt can be written in sub-words.
+These are the words of simulated reports and of a list of ECG terms. All single characters are included, so any English
+prompt can be written in subwords.
 """
 
 import string
@@ -18,7 +18,7 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY_SIZE = 1500
 LONGEST_TEXT = 256
 
-# Words of ECG reports beyond those of the simulated cohort, so that a corpus of real reports is not cut in letters.
+# Words of real ECG reports that the simulated cohort lacks, so that they are not split into letters.
 TERMS = """
 aberrant abnormal abnormality abnormalities accelerated accessory acute age amplitude aneurysm angle anterior
 anterolateral anteroseptal apical arm arrest arrhythmia artefact artifact artificial ascending asystole atrial
@@ -46,7 +46,7 @@ female year patient recorded compared previous tracing unchanged new likely unli
 
 
 def _normalizer() -> normalizers.Normalizer:
-    """Signs of typography and of measurement as ASCII, which the vocabulary spells; then lower case."""
+    """Typographic signs and units to ASCII, which the vocabulary can spell; then lowercase."""
     signs: dict[str | Regex, str] = {
         Regex("[\u2010-\u2015\u2044\u2212]"): "-",
         Regex("[\u2018\u2019\u2032]"): "'",
@@ -61,11 +61,11 @@ def _normalizer() -> normalizers.Normalizer:
 
 
 def report_tokenizer(kept: Path) -> PreTrainedTokenizerFast:
-    """A lower-case WordPiece tokenizer in which every printable ASCII character has its own piece.
+    """A lowercase WordPiece tokenizer in which every printable ASCII character has its own piece.
 
     Args:
-        kept: the file of one learned before, which is used where it is there: the trainer breaks ties by chance,
-            and weights go with the numbers of the pieces.
+        kept: the file of an existing tokenizer, used if it exists: the trainer breaks ties at random, and weights
+            depend on the ids of the pieces.
     """
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_file(str(kept)) if kept.is_file() else _learn(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that the tiny and small presets of all families share."""
+"""Options shared by the tiny and small presets of all families."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def small_ecg_options(width: int, layers: int, heads: int) -> dict[str, Any]:
 
 
 def small_text_options(tokenizer: PreTrainedTokenizerFast, width: int, heads: int) -> dict[str, Any]:
-    """A text tower of two layers, and heads as wide."""
+    """A text tower of two layers, and projection heads of the same width."""
     return {
         "text_config": BertConfig(
             vocab_size=len(tokenizer),

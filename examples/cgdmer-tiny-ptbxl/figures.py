@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The card's section of results, from what `cgdmer evaluate --robustness` left of the four tasks.
+"""Print the results section of the model card, from the results of `cgdmer evaluate --robustness` on the four tasks.
 
     python figures.py RESULTS
 
-Beside the macro AUROC over all classes stands that over classes with ten positives or more.
+The macro AUROC is shown over all classes and over classes with ten or more positives.
 """
 
 import json
@@ -33,17 +33,17 @@ def main(folder: str) -> None:
         lines.append(f"- {short}: {by_class(measures[ZERO_SHOT]['per_class'])}.")
         if short == "super":
             robustness, groups, calibration = results["robustness"], results["groups"], results["calibration"]
-    heads = ["task", "records", "zero-shot, all classes", f"zero-shot, {FEWEST_POSITIVES} positives or more"]
+    heads = ["task", "records", "zero-shot, all classes", f"zero-shot, {FEWEST_POSITIVES} or more positives"]
     print(markdown_table([*heads, "linear probe, all training labels", "zero-shot, random weights"], rows))
     print("\nSuperclasses, zero-shot:\n")
     for kind in (*robustness.values(), *groups.values()):
         print(f"- {', '.join(condition(one) for one in kind)}.")
     error, brier = calibration["expected_calibration_error"], calibration["brier"]
-    print(f"\nCalibration (superclasses): mean difference {error:.3f}, Brier score {brier:.3f} (of always saying how")
-    print(f"frequent a class is: {calibration['brier_of_prevalence']:.3f}).")
+    print(f"\nCalibration (superclasses): mean difference {error:.3f}, Brier score {brier:.3f} (of the frequency of a")
+    print(f"class: {calibration['brier_of_prevalence']:.3f}).")
     for one in calibration["bins"]:
         print(f"  {one['mean_score']:.3f} said, {one['share_positive']:.3f} found, {one['scores']} scores")
-    print(f"\nClasses with {FEWEST_POSITIVES} positives or more, and how many they have:\n")
+    print(f"\nClasses with {FEWEST_POSITIVES} or more positives, and the number of positives:\n")
     print("\n".join(lines))
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Divide PTB-XL as prepared (`cgdmer prepare ptb-xl`) by its folds: for choosing, and for the last training.
+"""Split prepared PTB-XL (`cgdmer prepare ptb-xl`) by its folds: once to choose settings, once for the final training.
 
     python folds.py PTBXL tuning final
 
-`tuning`: folds 1-7 train, fold 8 decides; it has no test split. `final`: folds 1-8 train; its validation split is
-fold 8 again, which says nothing there but that training went on. Folds 9 and 10 stay where they are, in PTBXL.
+`tuning` trains on folds 1-7 and validates on fold 8; it has no test split. `final` trains on folds 1-8. Its validation
+split is fold 8 too, so it only shows that training makes progress. Folds 9 and 10 stay in PTBXL.
 """
 
 import shutil

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real and simulated records side by side, so that what only the simulated ones teach is not forgotten.
+"""Mix real and simulated records, so that what only the simulated ones teach is not forgotten.
 
     python mixed.py REAL SIMULATED OUTPUT_DIR
 
-Two real records for each simulated one, each of which comes once; the real ones are repeated until the simulated ones
-have run out, so an epoch passes several times over them. Both state findings by the same names (`--wordings`). The
-validation split is that of the real records.
+There are two real records for each simulated one. Each simulated record comes once. The real ones are repeated to
+match, so an epoch passes over them several times. Both state findings by the same names (`--wordings`). The validation
+split is that of the real records.
 """
 
 import shutil

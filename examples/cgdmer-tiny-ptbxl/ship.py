@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make of a training run what the package carries: half the size, no code, scores calibrated on fold 8.
+"""Turn a training run into the packaged model: half the size, no code, and scores calibrated on fold 8.
 
     python ship.py RUN TUNING_RUN OUTPUT_DIR
 
-RUN was trained on folds 1-8, TUNING_RUN with the same settings on folds 1-7: it never saw fold 8, on which its scores
-were calibrated, so RUN takes the two numbers from it. Weights are stored in half precision and loaded in single
-precision: on a CPU a model in half precision is slow.
+RUN was trained on folds 1-8, and TUNING_RUN with the same settings on folds 1-7. TUNING_RUN never saw fold 8, on which
+its scores were calibrated, so RUN takes the two calibration values from it. Weights are stored in half precision and
+loaded in single precision, because a model in half precision is slow on a CPU.
 """
 
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cohort of simulated patients to begin with: rhythms and conduction in clear, as many as one likes.
+"""Write a dataset of simulated patients for the first stage: clear rhythms and conduction, as many as you like.
 
 python simulated.py OUTPUT_DIR NUM_PATIENTS
 """
@@ -10,7 +10,7 @@ from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.simulation.cohort import simulate_cohort
 
-SEED = 7  # not that of `cgdmer demo`, which measures on its own patients
+SEED = 7  # differs from `cgdmer demo`, which measures on its own patients
 
 
 def main(output_dir: str, num_patients: str) -> None:

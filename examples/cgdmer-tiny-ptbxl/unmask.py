@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a run that compared masked signals with texts, the start of one that compares whole signals.
+"""Prepare a run on masked signals to continue on whole signals.
 
     python unmask.py RUN START
 
-A model that is trained on masked signals meets whole ones for the first time when it is used. A short training on
-whole signals closes the gap (as in FLIP, arXiv 2212.00794); from the beginning on it would cost three times as much.
+A model trained on masked signals first sees whole ones when it is used. A short training on whole signals closes this
+gap (as in FLIP, arXiv 2212.00794). Training on whole signals from the beginning would cost three times as much.
 """
 
 import json

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table that `cgdmer prepare wfdb-folder` wants, from the headers of a PhysioNet Challenge set such as Georgia.
+"""Make the table for `cgdmer prepare wfdb-folder` from the headers of a PhysioNet Challenge set such as Georgia.
 
     python examples/comparison/challenge_table.py GEORGIA georgia.csv
     cgdmer prepare wfdb-folder GEORGIA georgia --table georgia.csv
 
-Diagnoses become labels as the headers have them (`#Dx`, SNOMED CT codes). All records go to the test split.
+The labels are the diagnoses in the headers (`#Dx`, SNOMED CT codes). All records go to the test split.
 """
 
 import csv

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the papers of CoRe-ECG and MERIT claim beyond a table of tasks, of the models that run.py left.
+"""Measure further claims of the CoRe-ECG and MERIT papers on the models that run.py trained.
 
     python examples/comparison/further.py --dataset ptbxl --output_dir WORK --splits validation test \
         --csv examples/comparison/further.csv --rows random_init full coreecg merit \
         --shifted csn=csn cpsc2018=cpsc2018 georgia=georgia
 
-- `fewer leads` (CoRe-ECG): a linear probe on the superclasses, trained and tested with 6, 3, 2 leads or one.
-- `few labels` (CoRe-ECG): the whole encoder fine-tuned for the superclasses on 5 % of the training patients.
-- `shift` (MERIT): PTB-XL's rhythm classes in other hospitals' records, zero-shot and by a probe fitted on PTB-XL.
-  Their SNOMED CT codes are read as the SCP codes that say the same; a class that a corpus lacks is left out.
+- `fewer leads` (CoRe-ECG): a linear probe on the superclasses, trained and tested with 6, 3, 2 leads, or 1 lead.
+- `few labels` (CoRe-ECG): the whole encoder, fine-tuned for the superclasses on 5% of the training patients.
+- `shift` (MERIT): PTB-XL's rhythm classes in records of other hospitals, zero-shot and with a probe fitted on PTB-XL.
+  Their SNOMED CT codes are mapped to the SCP codes with the same meaning. A class that a corpus lacks is left out.
 
-A row, seed and kind of measurement that the CSV file has is left out, so that the command goes on after a kill.
+A row, seed, and kind of measurement that is already in the CSV file is skipped, so the command resumes after a kill.
 """
 
 import argparse
@@ -47,7 +47,7 @@ COLUMNS = ["row", "seed", "kind", "task", "measure", "macro_auroc", "interval_lo
 COLUMNS += ["frequent_classes", "frequent_macro_auroc"]
 SUPERCLASSES, RHYTHMS = get_task("ptbxl-super"), get_task("ptbxl-rhythm")
 SHARE = 0.05
-EPOCHS = 40  # of the few records: about 200 steps of 32
+EPOCHS = 40  # over the few records: about 200 steps of 32
 
 Measures = list[tuple[str, str, dict[str, Any]]]  # task, measure, what `measure` returns
 
@@ -56,8 +56,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="that of run.py")
     parser.add_argument("--output_dir", required=True, type=Path, help="that of run.py")
-    parser.add_argument("--csv", required=True, type=Path, help="the results, a line per row, seed, kind and measure")
-    parser.add_argument("--rows", nargs="+", required=True, help="those whose models are measured")
+    parser.add_argument(
+        "--csv", required=True, type=Path, help="the results, one line per row, seed, kind, and measure"
+    )
+    parser.add_argument("--rows", nargs="+", required=True, help="rows whose models are measured")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--shifted", nargs="+", default=[], help="prepared corpora with SNOMED CT codes: NAME=FOLDER")
     parser.add_argument("--splits", nargs="+", default=["test"], help="splits to test on, pooled")
@@ -97,8 +99,8 @@ def fewer_leads(folder: Path, splits: datasets.DatasetDict, seed: int, options: 
 
 
 def few_labels(folder: Path, splits: datasets.DatasetDict, seed: int, options: argparse.Namespace) -> Measures:
-    """The patients are the same for every row of a seed; nothing is chosen on other records. Trained and tested as
-    elsewhere on records that have a superclass."""
+    """For one seed, all rows use the same patients. Nothing is chosen on other records. As elsewhere, training and
+    testing use only records that have a superclass."""
     dataset = options.output_dir / f"few_labels_{seed}"
     if not dataset.is_dir():
         train = repaired_splits(splits, SUPERCLASSES)["train"]

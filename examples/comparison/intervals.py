@@ -17,10 +17,10 @@ DRAWS = 500
 
 
 def macro_aurocs(labels: np.ndarray, scores: np.ndarray, patients: Sequence[str], draws: int = DRAWS) -> np.ndarray:
-    """(1 + D,) the macro AUROC of one model, mean over probes: first as it is, then of each draw.
+    """(1 + D,) the macro AUROC of one model, averaged over probes: first of all patients, then of each draw.
 
-    Over classes with ten positives or more; over all where there are none. A draw takes as many patients as there are,
-    with replacement: the n-th draw always the same ones, so that rows can be compared draw by draw.
+    The mean is over classes with ten or more positives, or over all classes if there are none. A draw takes as many
+    patients as there are, with replacement. The n-th draw is always the same, so rows can be compared draw by draw.
 
     Args:
         labels: (R, C) bool.
@@ -35,7 +35,7 @@ def macro_aurocs(labels: np.ndarray, scores: np.ndarray, patients: Sequence[str]
 
 
 def over_seeds(of_seeds: Mapping[int, np.ndarray]) -> np.ndarray:
-    """(1 + D,) from (1 + D,) of each seed: the mean; in each draw, over as many seeds drawn with replacement."""
+    """(1 + D,) the mean over seeds, from (1 + D,) of each; a draw takes as many seeds, with replacement."""
     stacked = np.stack([of_seeds[seed] for seed in sorted(of_seeds)])
     drawn = np.random.default_rng(1).integers(len(stacked), size=stacked.shape)
     drawn[:, 0] = np.arange(len(stacked))
@@ -43,12 +43,12 @@ def over_seeds(of_seeds: Mapping[int, np.ndarray]) -> np.ndarray:
 
 
 def draws_file(results: Path, row: str, seed: int | str) -> Path:
-    """Beside the CSV file of the results."""
+    """The file of draws, in a folder next to the CSV file of the results."""
     return results.with_name(f"{results.stem}_draws") / f"{row}-{seed}.safetensors"
 
 
 def write_draws(path: Path, evaluations: dict[str, Evaluation]) -> None:
-    """The draws of one row and seed by task and measure, and which records and labels they are of."""
+    """Write the draws of one row and seed by task and measure, with a digest of their records and labels."""
     tensors, records = {}, {}
     for task, one in evaluations.items():
         records[task] = hashlib.sha256("\n".join(one.record_ids).encode() + one.labels.tobytes()).hexdigest()
@@ -61,10 +61,10 @@ def write_draws(path: Path, evaluations: dict[str, Evaluation]) -> None:
 
 
 def read_draws(results: Path) -> dict[tuple[str, str, str], dict[int, np.ndarray]]:
-    """By measure, row and task, of each seed: (1 + D,).
+    """The draws by (measure, row, task), then by seed: (1 + D,).
 
     Raises:
-        CorpusError: rows or seeds are about different records.
+        CorpusError: rows or seeds were measured on different records.
     """
     found: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
     records: dict[str, str] = {}
@@ -74,7 +74,7 @@ def read_draws(results: Path) -> dict[tuple[str, str, str], dict[int, np.ndarray
             for task, digest in (file.metadata() or {}).items():
                 if records.setdefault(task, digest) != digest:
                     raise CorpusError(
-                        f"{path}: its records or labels of {task} are not those of the other files in the folder. "
+                        f"{path}: its records or labels of {task} differ from those of the other files in the folder. "
                         "Measure this row again on the same dataset and splits, or give it a CSV file of its own."
                     )
             for name in file.keys():  # noqa: SIM118

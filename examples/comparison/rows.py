@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A row of the comparison: a file of rows/ over base.json, and the preset that it trains from."""
+"""A row of the comparison (a file in rows/, applied to base.json), and the preset that it trains from."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ ROWS = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def read_row(name: str, base_file: Path) -> dict[str, Any]:
-    """`about`, `training`, `preset`, and what is changed: `config` of the model, settings of its `feature_extractor`,
+    """`about`, `training`, `preset`, and the changes: to the model's `config`, to its `feature_extractor`, and to the
     `options` of `cgdmer.pretrain`."""
     if name not in ROWS:
         raise ConfigurationError(f"there is no row {name!r}. Rows: {', '.join(ROWS)}.")
@@ -27,7 +27,7 @@ def read_row(name: str, base_file: Path) -> dict[str, Any]:
 
 
 def write_preset(folder: Path, row: dict[str, Any]) -> PreTrainedConfig:
-    """The row's preset; an ECG encoder of another type has the sizes of the preset's own as far as it knows them."""
+    """Write the row's preset. An ECG encoder of another type takes the preset's sizes where it has such options."""
     source = preset_folder(row["preset"])
     changes, config = dict(row["config"]), json.loads((source / "config.json").read_text())
     if "ecg_config" in changes:

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare methods on the same records, in the same time of training, with encoders of the same size.
+"""Compare methods on the same records, with the same training time and encoders of the same size.
 
     python examples/comparison/run.py --dataset ptbxl --output_dir WORK --splits validation test \
         --csv examples/comparison/results.csv --minutes 6
 
-Each file of rows/ says what a row of the comparison changes of base.json. Nothing is chosen on the validation split,
-so that it can be tested on too. A row and seed that the CSV file has is left out, so that the same command goes on
-after a kill; the lines of a row and seed are written all at once, after the draws from which summary.py makes its
-intervals (results_draws/ beside results.csv).
+Each file in rows/ says what a row of the comparison changes in base.json. Nothing is chosen on the validation split,
+so you can test on it too. A row and seed that is already in the CSV file is skipped, so the same command resumes after
+a kill. The lines of a row and seed are written all at once, after the draws from which summary.py computes its
+intervals (results_draws/ next to results.csv).
 
-`--minutes` are those of training steps, without validation and loading. How long a step takes is measured for all rows
-before the first training (steps 21 to 30 of a run of 30) and kept in results_protocol.json beside results.csv, with
-tasks and splits: the cosine schedule must know its end beforehand, and all seeds of a row make the same number of
-steps, wherever they run and however often they are interrupted. The machine should do nothing else until the first
-training begins; from there on, what else it does makes the runs longer, not shorter in steps.
+`--minutes` counts training steps only, without validation and loading. The time per step is measured for all rows
+before the first training (steps 21 to 30 of a run of 30). It is kept in results_protocol.json next to results.csv,
+together with the tasks and splits. This is because the cosine schedule must know its end in advance, and because all
+seeds of a row make the same number of steps, wherever they run and however often they are interrupted. The machine
+should do nothing else until the first training begins. After that, other work makes the runs take longer, but does not
+change the number of steps.
 """
 
 import argparse
@@ -51,7 +52,7 @@ HERE = Path(__file__).resolve().parent
 COLUMNS = ["row", "seed", "task", "measure", "macro_auroc", "interval_low", "interval_high"]
 COLUMNS += ["frequent_classes", "frequent_macro_auroc", "steps", "seconds", "version"]
 TASKS = ["ptbxl-super", "ptbxl-sub", "ptbxl-form", "ptbxl-rhythm"]
-# The texts of training are statements, which name no superclass: it is asked for by its statements.
+# The training texts are statements, which do not name superclasses. So a superclass is prompted by its statements.
 PROMPTS = {"ptbxl-super": HERE / "superclass_prompts.json"}
 STEPS_TO_MEASURE = 30
 
@@ -60,15 +61,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="folder written by `cgdmer prepare`")
     parser.add_argument("--output_dir", required=True, type=Path, help="models and evaluations go here")
-    parser.add_argument("--csv", required=True, type=Path, help="the results, a line per row, seed, task and measure")
-    parser.add_argument("--minutes", type=float, default=6.0, help="of training steps, for each row and seed")
-    parser.add_argument("--max_train_steps", type=int, help="so many steps instead, to try things out")
+    parser.add_argument(
+        "--csv", required=True, type=Path, help="the results, one line per row, seed, task, and measure"
+    )
+    parser.add_argument("--minutes", type=float, default=6.0, help="time for training steps, for each row and seed")
+    parser.add_argument("--max_train_steps", type=int, help="train for this many steps instead, to try things out")
     parser.add_argument("--rows", nargs="+", default=ROWS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", default=TASKS)
     parser.add_argument("--splits", nargs="+", default=["test"], help="splits to test on, pooled")
     parser.add_argument(
-        "--fractions", nargs="*", type=float, default=list(FRACTIONS), help="linear probes: of the records"
+        "--fractions",
+        nargs="*",
+        type=float,
+        default=list(FRACTIONS),
+        help="linear probes: shares of the training records",
     )
     parser.add_argument("--base", type=Path, default=HERE / "base.json")
     options = parser.parse_args(arguments)
@@ -100,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def figures_of(result: dict[str, Any]) -> tuple[float | str, ...]:
-    """Over all classes with an interval; how many have ten positives or more, and the mean over those."""
+    """The mean over all classes, its interval, the number of classes with ten or more positives, and their mean."""
     frequent = result.get("frequent", {"classes": 0, "macro_auroc": ""})
     return (
         *(result["macro_auroc"], *result["macro_auroc_interval"]),
@@ -116,7 +123,7 @@ def read_lines(path: Path) -> list[dict[str, str]]:
 
 
 def add_lines(path: Path, columns: list[str], lines: list[tuple]) -> None:
-    """All lines or none, whenever the process ends."""
+    """Add all lines or, if the process ends early, none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     with partial.open("w", newline="") as file:
@@ -126,10 +133,10 @@ def add_lines(path: Path, columns: list[str], lines: list[tuple]) -> None:
 
 
 class _Protocol:
-    """What all rows of a CSV file have in common, and how long a step of each takes; kept in a file beside it.
+    """What all rows of a CSV file have in common, and the time per step of each row; kept in a file next to it.
 
     Raises:
-        ConfigurationError: the rows there were measured otherwise.
+        ConfigurationError: the rows in that file were measured with other settings.
     """
 
     def __init__(self, options: argparse.Namespace):
@@ -140,7 +147,7 @@ class _Protocol:
             if self._kept[name] != value and not (name == "minutes" and options.max_train_steps):
                 raise ConfigurationError(
                     f"{self._file}: the rows were measured with {name} {self._kept[name]}, not {value}. "
-                    "Go on with the same, or name another --csv."
+                    "Use the same settings, or name another --csv."
                 )
 
     @property
@@ -166,18 +173,18 @@ class _One:
         self.config = write_preset(self.place / "preset", row)
 
     def pretrained(self) -> tuple[dict[str, Evaluation], int, float]:
-        """What is measured for each task; steps and seconds of training."""
+        """The evaluation of each task, and the steps and seconds of training."""
         model_folder, steps, seconds = self.folder / "model", 0, 0.0
         if self.training == "none":
             self._save_random(model_folder)
         else:
             steps = self._steps()
-            if not (model_folder / "training_records.safetensors").is_file():  # what `pretrain` writes last
+            if not (model_folder / "training_records.safetensors").is_file():  # the last file that `pretrain` writes
                 self._pretrain(model_folder, self.seed, steps)
             seconds = steps * _seconds_logged(model_folder, self.settings["per_device_train_batch_size"])
         model = load_model(model_folder).to(PartialState().device)
         processor, trained_on = load_processor(model_folder, model), Fingerprints.of_model(model_folder)
-        # Random weights are a row of their own.
+        # Random weights have their own row.
         how = {"fractions": self.options.fractions, "trained_on": trained_on, "untrained": False}
         how["splits"] = self.options.splits
         how["cache"] = EmbeddingCache(self.folder / "embeddings")
@@ -192,7 +199,7 @@ class _One:
         return found, steps, seconds
 
     def supervised(self) -> tuple[dict[str, Evaluation], int, float]:
-        """As `pretrained`; training ends with a whole epoch, and its seconds are those of the whole finetuning."""
+        """As `pretrained`, but training ends with a whole epoch, and the seconds are those of the whole finetuning."""
         dataset, start, batch = self._supervised_start()
         model_folder = self.folder / "model"
         steps_per_epoch = len(self.dataset["train"]) // batch
@@ -233,13 +240,13 @@ class _One:
         self.protocol.keep(self.place.name, seconds)
 
     def _steps(self) -> int:
-        """So many as fit the time."""
+        """As many as fit into the time."""
         if self.options.max_train_steps:
             return self.options.max_train_steps
         return max(1, round(60 * self.options.minutes / self.protocol.seconds_per_step[self.place.name]))
 
     def _supervised_start(self) -> tuple[Path, Path, int]:
-        """(dataset with the classes of all tasks, random weights to start from, batch size)."""
+        """(dataset with the classes of all tasks, folder of random weights to start from, batch size)."""
         tasks = [get_task(name) for name in self.options.tasks]
         dataset = dataset_of_classes(self.dataset, tasks, self.options.output_dir / "dataset_of_classes")
         self._save_random(self.folder / "start")
@@ -263,7 +270,7 @@ class _One:
 
 
 def _seconds_logged(folder: Path, batch_size: int, after: int = 0) -> float:
-    """Seconds per step, the mean over what a run logged beyond its first `after` steps."""
+    """Mean seconds per step that a run logged after its first `after` steps."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rates = {line["step"]: line["samples_per_second"] for line in lines if "samples_per_second" in line}
     parts = [(end - begin, rates[end]) for begin, end in pairwise([0, *rates]) if begin >= after]
@@ -271,7 +278,7 @@ def _seconds_logged(folder: Path, batch_size: int, after: int = 0) -> float:
 
 
 def _without_zero_shot(evaluation: Evaluation) -> Evaluation:
-    """Of a model that has not learned to align, cosines with texts say nothing."""
+    """Cosines with texts mean nothing in a model that was not trained to align."""
     measures = {name: one for name, one in evaluation.results["measures"].items() if name != ZERO_SHOT}
     scores = {name: one for name, one in evaluation.scores.items() if name != ZERO_SHOT}
     return replace(evaluation, results=evaluation.results | {"measures": measures}, scores=scores)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables in Markdown of what run.py measured: each row, and its difference from the full model.
+"""Markdown tables of the results of run.py: each row, and its difference from the full model.
 
     python examples/comparison/summary.py --csv examples/comparison/results.csv > examples/comparison/summary.md
 
-It reads the draws that run.py left beside that file, so that it needs neither models nor records. A figure is the
-mean over seeds, of classes with ten positives or more: rarer ones count in the CSV file alone, because draws of
-patients hardly vary them. Its interval (95 %) is a bootstrap over patients and seeds; a row and the full model are
-compared on the same draws of patients and on the seeds that both have. From three seeds an interval has two thirds of
-the variance between seeds that many would show, from one none at all: then there is no p, and a difference may be the
-seed's. p is two-sided, of one comparison: correct it for how many there are.
+It reads the draws that run.py left next to that file, so it needs neither models nor records. A figure is the mean
+over seeds, for classes with ten or more positives. Rarer classes count only in the CSV file, because draws of patients
+hardly vary them. The interval (95%) is a bootstrap over patients and seeds. A row and the full model are compared on
+the same draws of patients and on the seeds that both have. With three seeds, an interval has two thirds of the
+variance between seeds that many seeds would show. With one seed it has none; then there is no p, and a difference may
+be due to the seed. p is two-sided and for one comparison: correct it for the number of comparisons.
 """
 
 import argparse
@@ -28,7 +28,7 @@ FULL = "full"
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--csv", required=True, type=Path, help="that of run.py")
+    parser.add_argument("--csv", required=True, type=Path, help="the CSV file of run.py")
     options = parser.parse_args(arguments)
     draws = read_draws(options.csv)
     for measure in sorted({measure for measure, _, _ in draws}, key=lambda name: (name != ZERO_SHOT, name)):
@@ -51,7 +51,7 @@ def in_words(seeds: Sized) -> str:
 
 
 def with_interval(values: np.ndarray, sign: str) -> str:
-    """Of draws, of which the first is the figure itself."""
+    """The first value is the figure itself; the others are its draws."""
     low, high = interval(values[1:])
     return f"{values[0]:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 

@@ -25,7 +25,7 @@ SUPERVISED = "supervised"
 
 
 def dataset_of_classes(splits: datasets.DatasetDict, tasks: Sequence[Task], folder: Path) -> Path:
-    """The same records in a folder of their own, labeled with their classes in every task: `TASK CLASS`."""
+    """Write the same records to a new folder, labeled with their classes in every task: `TASK CLASS`."""
     if not folder.is_dir():
         labeled = {}
         for name, rows in splits.items():
@@ -51,7 +51,7 @@ def _classifier_class(folder: Path) -> type:
 
 
 def seconds_per_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
-    """Of training the classifier; the first half of the steps is not counted."""
+    """Time per step of training the classifier, over the second half of the steps."""
     extractor, labels = AutoFeatureExtractor.from_pretrained(start), labels_in_training(dataset)
     rows = LabelledDataset(load_dataset_folder(dataset)["train"], extractor, labels)
     model = _classifier_class(start).from_pretrained(start, num_labels=len(labels)).to(PartialState().device)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of `cgdmer app` as a Hugging Face Space. Here, without one: python examples/space/app.py"""
+"""The page of `cgdmer app` as a Hugging Face Space. To run it locally: python examples/space/app.py"""
 
 from cgdmer.app.page import build_page, launch_page
 from cgdmer.families import load_classifier

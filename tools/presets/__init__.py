@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The presets, a module per family: its `presets(tokenizer)` gives the name of each, its configuration, and the
-tokenizer where it has a text tower of its own."""
+"""The presets, one module per family. Its `presets(tokenizer)` yields each preset's name, its configuration, and the
+tokenizer if it has its own text tower."""
 
 from collections.abc import Iterator
 

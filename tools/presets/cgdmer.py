@@ -19,12 +19,12 @@ def _small(tokenizer: PreTrainedTokenizerFast, width: int, layers: int, heads: i
         mask_token_id=tokenizer.mask_token_id,
         text_decoder_num_hidden_layers=1,
         contrast_view="masked_ecg",
-        # With weights of 1 the other losses slow the alignment down several times at this size.
+        # At this size, weights of 1 for the other losses make the alignment several times slower.
         ecg_reconstruction_loss_weight=0.02,
         text_reconstruction_loss_weight=0.02,
         orthogonality_loss_weight=0.1,
         siglip_loss_weight=0.005,
-        # In a small batch many texts fit many ECGs: a milder start than one match in a thousand.
+        # In a small batch, many texts match many ECGs: a milder start than one match in a thousand.
         siglip_initial_bias=-2.0,
         **small_text_options(tokenizer, width, heads),
     )

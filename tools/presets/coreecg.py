@@ -7,12 +7,12 @@ from presets import Presets
 
 
 def presets(tokenizer: PreTrainedTokenizerFast) -> Presets:
-    """Without texts, and so without the tokenizer."""
+    """This family has no texts, so it needs no tokenizer."""
     tiny = CoReECGConfig(
         **small_ecg_options(128, 4, 4),
         projection_hidden_size=128,
         projection_size=128,
-        # At 100 Hz the spectrum ends at 50 Hz: with 0.5 to 40 Hz protected there would be little to learn.
+        # At 100 Hz the spectrum ends at 50 Hz. With 0.5 to 40 Hz protected, little would be left to learn.
         protected_to_hz=20.0,
     )
     yield "coreecg-tiny", tiny, None

@@ -149,7 +149,7 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecor
         """Look whether the recordings and the model can be used; none is read yet.
 
         Args:
-            X: n recordings: a sequence of paths (WFDB, DICOM, aECG, MUSE XML, EDF), of `ECGRecord`s, of arrays
+            X: n recordings: a sequence of paths (WFDB, DICOM, aECG, MUSE XML, EDF), of `ECGRecord` objects, of arrays
                 (leads, time), or of rows of a prepared dataset; an array (n, leads, time); or a prepared dataset.
             y: not used.
 
