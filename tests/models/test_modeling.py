@@ -49,9 +49,13 @@ DISTILBERT = {
 }
 
 
-def build(cls, **overrides):
+def new(cls, **overrides):
     torch.manual_seed(0)
-    return spread(cls(tiny_config(**overrides) if cls in TEXT_CLASSES else tiny_ecg_config(**overrides)))
+    return cls(tiny_config(**overrides) if cls in TEXT_CLASSES else tiny_ecg_config(**overrides))
+
+
+def build(cls, **overrides):
+    return spread(new(cls, **overrides))
 
 
 def inputs_for(cls) -> dict[str, torch.Tensor]:
@@ -73,16 +77,6 @@ def xavier_deviation(weight: torch.Tensor) -> float:
     """The standard deviation of a new linear map's or convolution's weights."""
     receptive_field = weight[0, 0].numel()
     return (2 / (receptive_field * (weight.shape[0] + weight.shape[1]))) ** 0.5
-
-
-def same(left, right, **tolerance) -> None:
-    """Both outputs are equal, including nested ones."""
-    assert list(left.keys()) == list(right.keys())
-    for name, value in left.items():
-        if hasattr(value, "keys"):
-            same(value, right[name], **tolerance)
-        else:
-            torch.testing.assert_close(value, right[name], **tolerance)
 
 
 # Outputs.
@@ -124,7 +118,7 @@ def test_scores_are_calibrated_cosines():
 def test_prompts_may_be_embedded_beforehand():
     model = build(CGDMERForZeroShot)
     text_embeds = model.get_text_features(**reports_for_model()).pooler_output
-    same(model(tiny_ecg(), text_embeds=text_embeds), model(tiny_ecg(), **reports_for_model()))
+    torch.testing.assert_close(model(tiny_ecg(), text_embeds=text_embeds), model(tiny_ecg(), **reports_for_model()))
     for options in ({}, {"text_embeds": text_embeds, **reports_for_model()}):
         with pytest.raises(ValueError, match="either input_ids or text_embeds"):
             model(tiny_ecg(), **options)
@@ -238,7 +232,7 @@ def test_both_kinds_of_attention_agree(cls):
             if hasattr(module, "config"):
                 assert module.config._attn_implementation == implementation
         outputs[implementation] = model(**inputs_for(cls), **some_masks())
-    same(outputs["eager"], outputs["sdpa"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(outputs["eager"], outputs["sdpa"], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("cls", [CGDMERForECGClassification, CGDMERForPreTraining])
@@ -291,14 +285,14 @@ def test_values_in_absent_places_never_matter(cls, which, attention):
                 part["last_hidden_state"] = part["last_hidden_state"][part["visible_mask"]]
         if cls is CGDMERForPreTraining:
             outputs["reconstructed_patches"] = outputs["reconstructed_patches"][present]
-    same(left, right, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("cls", ALL_CLASSES)
 def test_masks_of_ones_are_no_masks(cls):
     model = build(cls)
     ones = {"lead_mask": torch.ones(4, NUM_LEADS), "patch_mask": torch.ones(4, NUM_PATCHES)}
-    same(model(**inputs_for(cls)), model(**inputs_for(cls), **ones), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(model(**inputs_for(cls)), model(**inputs_for(cls), **ones), atol=1e-6, rtol=1e-5)
 
 
 def test_masks_have_an_effect():
@@ -334,7 +328,7 @@ def test_masked_positions_are_left_out_like_absent_ones():
     masked[:, 3:] = True
     lead_mask = torch.ones(4, NUM_LEADS)
     lead_mask[:, 3:] = 0
-    same(model(tiny_ecg(), bool_masked_pos=masked), model(tiny_ecg(), lead_mask=lead_mask))
+    torch.testing.assert_close(model(tiny_ecg(), bool_masked_pos=masked), model(tiny_ecg(), lead_mask=lead_mask))
 
 
 @pytest.mark.parametrize("cls", [CGDMERForZeroShot, CGDMERECGModel, CGDMERForECGClassification])
@@ -381,12 +375,6 @@ def test_another_shape_is_refused(cls, shape):
     inputs = inputs_for(cls) | {"ecg_values": torch.zeros(shape)}
     with pytest.raises(ECGInputError, match=r"expected \(batch, 12, 64\)"):
         build(cls)(**inputs)
-
-
-@pytest.mark.parametrize("mask", [{"lead_mask": torch.ones(4, 8)}, {"patch_mask": torch.ones(4, 9)}])
-def test_masks_of_another_shape_are_refused(mask):
-    with pytest.raises(ECGInputError, match=next(iter(mask))):
-        build(CGDMERECGModel)(tiny_ecg(), **mask)
 
 
 def test_the_raw_patch_lets_the_amplitude_through():
@@ -450,7 +438,7 @@ def test_a_saved_model_gives_the_same_bits(cls, tmp_path):
     assert state.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(state[name], value), name
-    same(loaded.eval()(**inputs_for(cls)), model(**inputs_for(cls)), atol=0, rtol=0)
+    torch.testing.assert_close(loaded.eval()(**inputs_for(cls)), model(**inputs_for(cls)), atol=0, rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -463,7 +451,9 @@ def joint_folder(tmp_path_factory):
 def test_the_encoder_loads_from_a_joint_checkpoint(joint_folder):
     joint = CGDMERForPreTraining.from_pretrained(joint_folder).eval()
     encoder = CGDMERECGModel.from_pretrained(joint_folder).eval()
-    same(encoder(tiny_ecg(), **some_masks()), joint.ecg_model(tiny_ecg(), **some_masks()), atol=0, rtol=0)
+    torch.testing.assert_close(
+        encoder(tiny_ecg(), **some_masks()), joint.ecg_model(tiny_ecg(), **some_masks()), atol=0, rtol=0
+    )
     assert not any(name.startswith("text") for name in encoder.state_dict())
 
 
@@ -560,10 +550,9 @@ def empty_memory_is_nan():
 @pytest.mark.parametrize("cls", ALL_CLASSES)
 def test_parts_missing_from_a_checkpoint_are_initialized_as_by_the_constructor(cls, empty_memory_is_nan):
     """`from_pretrained` builds on the meta device and initializes missing parts with `_init_weights` alone."""
-    config = tiny_config() if cls in TEXT_CLASSES else tiny_ecg_config()
-    torch.manual_seed(0)
-    built = dict(cls(config).state_dict())
-    loaded_model = cls.from_pretrained(None, config=config, state_dict={})
+    model = new(cls)
+    built = dict(model.state_dict())
+    loaded_model = cls.from_pretrained(None, config=model.config, state_dict={})
     loaded = dict(loaded_model.state_dict()) | dict(loaded_model.named_buffers())
     assert built.keys() <= loaded.keys()
     for name, value in loaded.items():
@@ -579,9 +568,7 @@ def test_parts_missing_from_a_checkpoint_are_initialized_as_by_the_constructor(c
 
 @pytest.mark.parametrize("cls", ALL_CLASSES)
 def test_every_parameter_starts_where_it_should(cls, empty_memory_is_nan):
-    config = tiny_config() if cls in TEXT_CLASSES else tiny_ecg_config()
-    torch.manual_seed(0)
-    model = cls(config)
+    model = new(cls)
     for name, module in model.named_modules():
         if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
             assert (module.weight == 1).all(), name
@@ -654,6 +641,8 @@ def test_bfloat16_weights_stay_bfloat16(tmp_path):
     [
         ({"lead_mask": torch.zeros(4, NUM_LEADS)}, "leave nothing"),
         ({"patch_mask": torch.zeros(4, NUM_PATCHES)}, "leave nothing"),
+        ({"lead_mask": torch.ones(4, 8)}, "lead_mask has shape"),
+        ({"patch_mask": torch.ones(4, 9)}, "patch_mask has shape"),
         ({"lead_mask": [[1] * NUM_LEADS] * 4}, "lead_mask is list"),
         ({"ecg_values": tiny_ecg()[:0]}, "shape"),
         ({"ecg_values": tiny_ecg().to(torch.int64)}, "torch.int64"),

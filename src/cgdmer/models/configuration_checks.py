@@ -12,7 +12,6 @@ from .errors import ConfigurationError
 
 # What transformers itself passes to a configuration besides the declared fields.
 _KEYS_OF_TRANSFORMERS = {
-    "_commit_hash",
     "attn_implementation",
     "auto_map",
     "custom_pipelines",

@@ -20,7 +20,7 @@ from .ecg_decoder import ECGDecoder
 from .frequency_augmentation_coreecg import FrequencyAugmentation
 from .modeling_base import ECGPreTrainedModel, check_ecg_values
 from .modeling_lead_time_encoder import LeadTimeClassifier, LeadTimeEncoder
-from .objectives import contrastive_loss, reconstruction_loss
+from .objectives import contrastive_loss
 from .pretraining_base import ECGViews, PreTrainingMixin
 from .projection_head import ProjectionHead
 
@@ -146,11 +146,9 @@ class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
         assert ecg.masked is not None  # patches of views are always hidden
         output["bool_masked_pos"] = ecg.masked[: len(ecg_values)]
         if config.ecg_reconstruction_loss_weight > 0:
-            restored = ecg.decoded(self.ecg_decoder)
-            output["reconstructed_patches"] = restored[: len(ecg_values)]
-            losses["ecg_reconstruction"] = reconstruction_loss(
-                restored, self._views_of(ecg_values), ecg.masked, config.normalize_patches
-            )
+            clean = self._views_of(ecg_values)
+            restored, loss = ecg.reconstructed(self.ecg_decoder, clean, config.normalize_patches)
+            output["reconstructed_patches"], losses["ecg_reconstruction"] = restored[: len(ecg_values)], loss
         if config.frequency_augmentation and config.importance_loss_weight > 0:
             losses["importance"] = self.frequency_augmentation.share_loss()
         return self.with_losses(output, losses)

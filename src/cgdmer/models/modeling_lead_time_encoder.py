@@ -80,14 +80,14 @@ class LeadTimeEncoder(ECGPreTrainedModel):
                 the device, and the attention mask.
         """
         check_ecg_values(ecg_values, self.config)
-        everything_visible = lead_mask is None and patch_mask is None and bool_masked_pos is None
+        masks = (lead_mask, patch_mask, bool_masked_pos)
+        needs_mask = num_visible is None and any(mask is not None for mask in masks)
         visible_BM = present_patches(ecg_values, lead_mask, patch_mask, self.config.num_patches)
         if bool_masked_pos is not None:
             visible_BM = visible_BM & ~bool_masked_pos
         visible_BM = visible_BM.flatten(1)
-        needs_mask = not everything_visible and num_visible is None
         if num_visible is None:
-            num_visible = visible_BM.shape[1] if everything_visible else int(visible_BM.sum(dim=1).max())
+            num_visible = int(visible_BM.sum(dim=1).max()) if needs_mask else visible_BM.shape[1]
             if not num_visible:
                 raise ECGInputError("lead_mask and patch_mask leave nothing of any recording. Omit such records.")
         if num_visible == visible_BM.shape[1]:

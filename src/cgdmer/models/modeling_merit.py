@@ -18,7 +18,7 @@ from .errors import ConfigurationError
 from .modeling_base import check_ecg_values
 from .modeling_ecg_text import ECGTextModel, NestedOutput, ZeroShotMixin
 from .modeling_lead_time_encoder import LeadTimeClassifier, LeadTimeEncoder
-from .objectives import contrastive_loss, information_bound, reconstruction_loss
+from .objectives import contrastive_loss, information_bound
 from .pretraining_base import ECGViews, PreTrainingMixin, with_each_text
 from .projection_head import ProjectionHead
 
@@ -178,10 +178,8 @@ class MERITForPreTraining(PreTrainingMixin, MERITModel):
                 embeds = (output["ecg_embeds"], output["text_embeds"])
                 losses.update(self.alignment_losses(*embeds, ecg_statement_ids, text_statement_ids))
         if reconstructs:
-            assert ecg.masked is not None
-            output["reconstructed_patches"] = ecg.decoded(self.ecg_decoder)
-            losses["ecg_reconstruction"] = reconstruction_loss(
-                output["reconstructed_patches"], ecg_values, ecg.masked, config.ecg_config.normalize_patches
+            output["reconstructed_patches"], losses["ecg_reconstruction"] = ecg.reconstructed(
+                self.ecg_decoder, ecg_values, config.ecg_config.normalize_patches
             )
         return self.with_losses(output, losses, ecg_statement_ids)
 

@@ -120,10 +120,14 @@ def contrastive_loss(
             logits_bB = logits_bB.masked_fill(left_out_bB, -torch.inf)
         return F.cross_entropy(logits_bB, target_b)
 
-    by_ecg_bB = by_text_bB = None
+    texts_of_others_bB = ecgs_of_others_bB = None
     if ecg_statement_ids_bM is not None and text_statement_ids_bM is not None:
-        by_ecg_bB, by_text_bB = _matches_of_others(target_b, ecg_statement_ids_bM, text_statement_ids_bM)
-    to_text, to_ecg = one_direction(ecg_bE, text_bE, by_ecg_bB), one_direction(text_bE, ecg_bE, by_text_bB)
+        matching_texts_bB = satisfied_pairs(ecg_statement_ids_bM, gather_over_processes(text_statement_ids_bM))
+        matching_ecgs_bB = satisfied_pairs(gather_over_processes(ecg_statement_ids_bM), text_statement_ids_bM).T
+        is_own_bB = F.one_hot(target_b, matching_texts_bB.shape[1]).bool()
+        texts_of_others_bB, ecgs_of_others_bB = matching_texts_bB & ~is_own_bB, matching_ecgs_bB & ~is_own_bB
+    to_text = one_direction(ecg_bE, text_bE, texts_of_others_bB)
+    to_ecg = one_direction(text_bE, ecg_bE, ecgs_of_others_bB)
     return (to_text + to_ecg) / 2
 
 
@@ -131,16 +135,6 @@ def _cosines(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """(a, b) of unit vectors (a, E) and (b, E). Autocast would use half precision, where close ones are equal."""
     with torch.autocast(first.device.type, enabled=False):
         return first @ second.T
-
-
-def _matches_of_others(
-    target_b: torch.Tensor, ecg_statement_ids_bM: torch.Tensor, text_statement_ids_bM: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(b, B) bool each: for each ECG, the matching texts of others, and for each text, the matching ECGs."""
-    by_ecg_bB = satisfied_pairs(ecg_statement_ids_bM, gather_over_processes(text_statement_ids_bM))
-    by_text_bB = satisfied_pairs(gather_over_processes(ecg_statement_ids_bM), text_statement_ids_bM).T
-    is_own_bB = F.one_hot(target_b, by_ecg_bB.shape[1]).bool()
-    return by_ecg_bB & ~is_own_bB, by_text_bB & ~is_own_bB
 
 
 @torch.no_grad()

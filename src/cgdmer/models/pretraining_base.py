@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What training expects of every family's class for pretraining, and the masked and full views of a batch of ECGs.
 
-Shapes: B batch, L leads, N patches per lead, E embedding width, M maximum statements per record, S tokens, U distinct
-texts.
+Shapes: B batch, L leads, T samples, N patches per lead, E embedding width, M maximum statements per record, S tokens,
+U distinct texts.
 """
 
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from .errors import ConfigurationError
 from .masking import mask_patches, most_visible
 from .modeling_base import present_patches
 from .modeling_lead_time_encoder import LeadTimeEncoderOutput
+from .objectives import reconstruction_loss
 
 
 class PreTrainingMixin:
@@ -99,11 +100,9 @@ class PreTrainingMixin:
         return output
 
     def weighted(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The weighted sum of losses."""
+        """The weighted sum of losses, of which there is at least one."""
         weights = self.loss_weights()
-        total: Any = 0
-        for name, value in losses.items():
-            total = total + weights[name] * value
+        total: Any = sum(weights[name] * value for name, value in losses.items())
         return total
 
 
@@ -165,7 +164,11 @@ class ECGViews:
             self._encoded[hidden] = self._encoder(**self._inputs, **masks, return_dict=True, **self._more)
         return self._encoded[hidden]
 
-    def decoded(self, decoder: nn.Module) -> torch.Tensor:
-        """(B, L, N, samples per patch), from the visible patches."""
+    def reconstructed(
+        self, decoder: nn.Module, target_BLT: torch.Tensor, normalize_patches: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, L, N, samples per patch), decoded from the visible patches, and the error of the masked ones."""
+        assert self.masked is not None  # reconstruction always hides patches
         visible = self.encoded(hidden=True)
-        return decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, self.present)
+        patches = decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, self.present)
+        return patches, reconstruction_loss(patches, target_BLT, self.masked, normalize_patches)

@@ -22,7 +22,7 @@ from .masking import mask_report_tokens
 from .modeling_base import check_ecg_values
 from .modeling_cgdmer import CGDMERModel
 from .modeling_ecg_text import NestedOutput
-from .objectives import contrastive_loss, masked_token_loss, orthogonality_loss, reconstruction_loss, siglip_loss
+from .objectives import contrastive_loss, masked_token_loss, orthogonality_loss, siglip_loss
 from .pretraining_base import ECGViews, PreTrainingMixin, with_each_text
 from .text_decoder import MaskedTokenDecoder, VocabularyHead
 
@@ -150,10 +150,8 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
                     self.ecg_specific_head(ecg_pooled), ecg_shared, self.text_specific_head(own_text), own_shared
                 )
         if config.ecg_reconstruction_loss_weight > 0:
-            assert ecg.masked is not None  # reconstruction always hides patches
-            output["reconstructed_patches"] = ecg.decoded(self.ecg_decoder)
-            losses["ecg_reconstruction"] = reconstruction_loss(
-                output["reconstructed_patches"], ecg_values, ecg.masked, config.ecg_config.normalize_patches
+            output["reconstructed_patches"], losses["ecg_reconstruction"] = ecg.reconstructed(
+                self.ecg_decoder, ecg_values, config.ecg_config.normalize_patches
             )
         if config.text_reconstruction_loss_weight > 0:
             losses["text_reconstruction"] = self._text_reconstruction_loss(text)
