@@ -61,6 +61,3 @@ def write_small_preset(folder: Path, family: str, **options) -> Path:
     shutil.copytree(preset_folder(f"{family}-tiny"), folder, ignore=shutil.ignore_patterns("config.json"))
     small_config(family, **options).save_pretrained(folder)
     return folder
-
-
-__all__ = ["FAMILIES", "small_config", "write_small_preset"]

@@ -62,7 +62,7 @@ def arguments(dataset: Path, preset: Path, output: Path, *more: str) -> list[str
 
 @pytest.fixture(scope="module")
 def runs(dataset, tmp_path_factory) -> dict[str, Path]:
-    """A folder of two steps of pretraining for each family, and one finetuned from it beside it."""
+    """For each family, a folder after two pretraining steps, and a model finetuned from it next to it."""
     folder, found = tmp_path_factory.mktemp("runs"), {}
     for family in FAMILIES:
         preset = write_small_preset(folder / f"{family}-preset", family)
@@ -81,17 +81,17 @@ def lines_of(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-# No code but a family's own knows it.
+# Only a family's own code knows it.
 
 
 def test_no_shared_code_names_a_family():
-    """Neither a class of a family nor its model type, outside its own files and the lines that register it."""
+    """Only a family's own files and the lines that register it name its classes or model type."""
     names = {name for name in cgdmer.__all__ if re.match("CGDMER(?!Error)|CoReECG|MERIT", name)}
     types = {small_config(family).model_type for family in FAMILIES} - {"cgdmer"}  # which is the package's name too
     assert len(names) >= 3 * 4
     for path in SOURCE.rglob("*.py"):
         own = path.parent.name == "models" and path.stem.rsplit("_", 1)[-1] in FAMILIES
-        # Encoders for comparisons with CG-DMER; a figure of CoRe-ECG's importance.
+        # The figure of CoRe-ECG's importance may name its class.
         if own or path == SOURCE / "__init__.py" or path.stem == "frequency_importance":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
@@ -131,7 +131,7 @@ def test_every_loss_of_a_step_is_logged_and_adds_up(runs, family):
 
 
 @everywhere
-def test_resuming_goes_on_along_the_same_curve(runs, dataset, tmp_path, family):
+def test_resuming_continues_the_same_curve(runs, dataset, tmp_path, family):
     preset = runs[family].with_name(f"{family}-preset")
     resumed = arguments(dataset, preset, tmp_path / "out", "--resume_from_checkpoint", str(runs[family] / "step_1"))
     pretrain_model(parse_arguments(resumed))
@@ -146,13 +146,13 @@ def test_a_large_batch_in_chunks_gives_the_same_losses(runs, dataset, tmp_path, 
     for plain, chunked in zip(lines_of(runs[family]), lines_of(tmp_path / "out"), strict=True):
         for name in plain:
             if name.endswith(("_loss", "_bound")) or name == "loss":
-                # Untrained embeddings are alike but for a part that is taken out: rounding shows.
+                # Untrained embeddings are almost equal before centering, so rounding shows.
                 assert chunked[name] == pytest.approx(plain[name], rel=1e-3, abs=1e-4), name
 
 
 @everywhere
 def test_operations_of_a_runs_batches_are_counted(runs, dataset, tmp_path, family, monkeypatch):
-    """As on a GPU, where each batch has its masks, statements, and random numbers."""
+    """As on a GPU, where each batch has masks, statements, and random numbers."""
     batches = []
 
     class Recording(Throughput):
@@ -169,7 +169,7 @@ def test_operations_of_a_runs_batches_are_counted(runs, dataset, tmp_path, famil
     assert step_flops(model, batches[0]) == step_flops(model, bare) > 0
 
 
-def test_options_of_texts_are_refused_where_there_are_none(dataset, runs, tmp_path):
+def test_text_options_are_refused_without_texts(dataset, runs, tmp_path):
     preset = runs["coreecg"].with_name("coreecg-preset")
     more = ("--text_source", "statements", "--wordings")
     with pytest.raises(ConfigurationError, match="on signals alone: leave out --wordings"):
@@ -177,9 +177,9 @@ def test_options_of_texts_are_refused_where_there_are_none(dataset, runs, tmp_pa
 
 
 def test_signals_alone_need_no_texts(runs, tmp_path):
-    """Records without any report or statement train CoRe-ECG, and MERIT refuses them."""
+    """CoRe-ECG trains on records without reports or statements; MERIT refuses them."""
     folder = tmp_path / "dataset"
-    cohort = [record for record in simulate_cohort(40, seed=4, sampling_rate=100)]
+    cohort = list(simulate_cohort(40, seed=4, sampling_rate=100))
     for record in cohort:
         object.__setattr__(record, "text", None)
         object.__setattr__(record, "statements", ())
@@ -198,7 +198,7 @@ def test_signals_alone_need_no_texts(runs, tmp_path):
 
 @pytest.mark.slow
 @everywhere
-def test_evaluation_measures_what_the_family_can(runs, dataset, tmp_path, family, capsys):
+def test_evaluation_measures_what_the_family_supports(runs, dataset, tmp_path, family, capsys):
     asked = ["evaluate", str(runs[family]), "--dataset", str(dataset), "--tasks", "simulated", "--robustness"]
     assert main([*asked, "--splits", "validation", "test", "--output_dir", str(tmp_path)]) == 0
     printed, results = capsys.readouterr().out, json.loads((tmp_path / "simulated" / "results.json").read_text())
@@ -211,7 +211,7 @@ def test_evaluation_measures_what_the_family_can(runs, dataset, tmp_path, family
     assert (tmp_path / "simulated" / "per_class.png").is_file() and (tmp_path / "simulated" / "roc.png").is_file()
 
 
-def test_nothing_to_measure_is_said(runs, dataset, capsys):
+def test_nothing_to_measure_is_reported(runs, dataset, capsys):
     asked = ["evaluate", str(runs["coreecg"]), "--dataset", str(dataset), "--tasks", "simulated"]
     assert main([*asked, "--skip_linear_probe"]) == 1
     assert "measure linear probes" in capsys.readouterr().err
@@ -243,7 +243,7 @@ def test_pipelines(runs, family):
 
 
 @everywhere
-def test_what_is_published_is_what_was_trained_and_says_what_is_ours(runs, tmp_path, family):
+def test_the_trained_model_is_published_and_its_card_says_what_is_ours(runs, tmp_path, family):
     from cgdmer.hub.cards import fill_card
 
     for source in (runs[family], finetuned(runs[family])):
@@ -263,7 +263,7 @@ def test_what_is_published_is_what_was_trained_and_says_what_is_ours(runs, tmp_p
 
 @pytest.fixture(scope="module")
 def remote(runs, tmp_path_factory) -> dict:
-    """What a process that cannot import the package makes of every folder."""
+    """The answers of a process that cannot import the package, for every folder."""
     home = tmp_path_factory.mktemp("home")
     inputs = {"ecg_values": torch.randn(2, 12, 1000, generator=torch.Generator().manual_seed(0))}
     asked = {"inputs": inputs, "labels": LABELS, "runs": {name: str(run) for name, run in runs.items()}}
@@ -301,7 +301,7 @@ def test_a_folder_gives_the_same_without_the_package(remote, runs, family):
 
 
 @everywhere
-def test_a_folder_holds_its_own_familys_code_alone(remote, runs, family):
+def test_a_folder_holds_only_its_own_familys_code(remote, runs, family):
     own = {path.name for path in runs[family].glob("*.py")}
     assert own == {path.name for path in (remote["home"] / "again" / family).glob("*.py")}
     assert f"modeling_{family}.py" in own
@@ -313,7 +313,7 @@ def test_a_folder_holds_its_own_familys_code_alone(remote, runs, family):
 
 @everywhere
 @pytest.mark.parametrize("size", ["tiny", "base"])
-def test_presets_are_configurations_with_what_prepares_their_input(family, size):
+def test_presets_are_configurations_with_matching_input_preparation(family, size):
     folder = preset_folder(f"{family}-{size}")
     config = type(small_config(family)).from_pretrained(folder)
     extractor, ecg = AutoFeatureExtractor.from_pretrained(folder), ecg_config_of(config)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What importing costs, and that transformers knows the package's models in whatever order both are imported."""
+"""What importing costs, and that transformers knows the package's models in any order of imports."""
 
 import pickle
 import subprocess
@@ -43,7 +43,7 @@ def test_help_and_wrong_options_import_neither_torch_nor_transformers():
     assert run(SHELL) == "[]"
 
 
-def test_importing_the_package_imports_nothing_that_is_not_used():
+def test_importing_the_package_imports_nothing_unused():
     heavy = [*HEAVY, "gradio"]
     assert run(f"import cgdmer, sys; print([name for name in {heavy} if name in sys.modules])") == "[]"
     # Beside transformers' Auto classes, no more than these import themselves.
@@ -52,7 +52,7 @@ def test_importing_the_package_imports_nothing_that_is_not_used():
     assert run(f"import cgdmer; {script}") == run(script)
 
 
-def test_every_public_name_is_there_and_a_wrong_one_is_not():
+def test_every_public_name_exists_and_a_wrong_one_does_not():
     assert all(getattr(cgdmer, name).__name__ == name for name in cgdmer.__all__)
     assert set(cgdmer.__all__) <= set(dir(cgdmer))
     with pytest.raises(AttributeError, match="no attribute 'CGDMERModle'"):
@@ -76,7 +76,7 @@ TASKS = "from transformers.pipelines import PIPELINE_REGISTRY; PIPELINES = PIPEL
         "from transformers import pipeline; import cgdmer",
         "from transformers import AutoConfig; import cgdmer",
         "import cgdmer; from transformers import BertModel",
-        # Files of models/ that import transformers themselves, and so bring about the registration while they load.
+        # Files of models/ that import transformers themselves, and so trigger the registration while they load.
         "from cgdmer import MERITForZeroShot",
         "from cgdmer.models.configuration_coreecg import CoReECGConfig",
         "from cgdmer.models.modeling_ecg_text import ECGTextModel",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options declared once: the shell's parser, transformers' own parser, and command lines made of them."""
+"""Options declared once: our command-line parser, transformers' parser, and command lines made from them."""
 
 import argparse
 import dataclasses
@@ -30,7 +30,7 @@ def parse(*words: str) -> Arguments:
     return options_from(Arguments, parser.parse_args(words))
 
 
-def test_a_parser_is_made_of_fields():
+def test_a_parser_is_built_from_fields():
     assert parse("here") == Arguments("here")
     given = parse("here", "--count", "5", "--rate", "0.5", "--kind", "second", "--names", "b,c", "d", "--quick")
     assert given == Arguments("here", 5, 0.5, "second", ["b", "c", "d"], True)
@@ -39,13 +39,13 @@ def test_a_parser_is_made_of_fields():
 
 
 @pytest.mark.parametrize("words", [(), ("here", "--count", "x"), ("here", "--kind", "third"), ("here", "--unknown")])
-def test_what_no_field_allows_is_refused(words, capsys):
+def test_wrong_words_are_refused(words, capsys):
     with pytest.raises(SystemExit):
         parse(*words)
     assert "usage" in capsys.readouterr().err
 
 
-def test_the_help_says_defaults_once():
+def test_the_help_states_defaults_once():
     parser = argparse.ArgumentParser()
     add_options(parser, Arguments)
     text = " ".join(parser.format_help().split())

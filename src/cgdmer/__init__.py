@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ECG foundation models for the Hugging Face Hub.
 
-Names are imported when they are first used. The models, the feature extractor, the processor, and the pipelines are
-registered with transformers as soon as both packages have been imported, in either order: see `cgdmer.families`.
+Names are imported on first use. The models, the feature extractor, the processor, and the pipelines are registered
+with transformers as soon as both packages have been imported, in either order: see `cgdmer.families`.
 """
 
 from importlib import import_module

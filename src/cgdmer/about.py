@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What everybody needs to know of the package. Imports nothing."""
+"""What all modules need to know about the package. Imports nothing."""
 
 __version__ = "0.1.0"
 

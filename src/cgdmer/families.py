@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model families, and how a class of theirs is found for a purpose, from a folder or a configuration.
+"""The model families, and how to find a family's class for a purpose, from a folder or a configuration.
 
-Training, evaluation, inference, and publishing go through here and name no family. Importing this module imports
-neither torch nor transformers.
+Training, evaluation, inference, and publishing use this module and name no family. Importing it imports neither torch
+nor transformers.
 """
 
 import os
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
     from cgdmer.models.processing_ecg import ECGProcessor
 
-# A family is an entry here: its files in models/, each with its public classes, which say themselves what serves them.
+# A family is an entry here: its files in models/ with their public classes, which name the Auto classes they serve.
 FAMILIES: tuple[dict[str, str], ...] = (
     {
         "configuration_cgdmer": "CGDMERConfig CGDMERECGConfig",
@@ -44,7 +44,7 @@ FAMILIES: tuple[dict[str, str], ...] = (
         "configuration_merit": "MERITConfig MERITECGConfig",
         "modeling_merit": "MERITModel MERITForPreTraining MERITForZeroShot MERITECGModel MERITForECGClassification",
     },
-    # Encoders to compare with, under the objectives of CG-DMER.
+    # Encoders for comparisons under CG-DMER's objectives.
     {
         "configuration_ecg_encoders": "ECGResNetConfig ECGViTConfig",
         "modeling_ecg_encoders": "ECGResNetModel ECGViTModel",
@@ -53,10 +53,7 @@ FAMILIES: tuple[dict[str, str], ...] = (
 
 
 class Purpose(StrEnum):
-    """What a class is for, by the Auto class that serves it.
-
-    transformers has none for ECGs: for two purposes the nearest ones stand in.
-    """
+    """What a class is for, and the Auto class that serves it. For two purposes, it is the closest that exists."""
 
     ENCODING = "AutoModel"
     PRETRAINING = "AutoModelForPreTraining"
@@ -68,7 +65,7 @@ class Purpose(StrEnum):
 
 
 def _classes(prefix: str) -> Iterator[Any]:
-    """The public classes of all files whose names begin so."""
+    """The public classes of all files whose names start with the prefix."""
     for family in FAMILIES:
         for module, names in family.items():
             if module.startswith(prefix):
@@ -85,10 +82,10 @@ def _register_configurations() -> None:
 def _register_models() -> None:
     import transformers
 
-    for one in (*_classes("modeling_"), *_classes("pretraining_")):
-        for auto_class, place in one.auto_classes.items():
-            if place.split(".")[1] == one.__name__:
-                getattr(transformers, auto_class).register(one.config_class, one)
+    for model in (*_classes("modeling_"), *_classes("pretraining_")):
+        for auto_class, served in model.auto_classes.items():
+            if served.split(".")[1] == model.__name__:
+                getattr(transformers, auto_class).register(model.config_class, model)
 
 
 def _register_feature_extractor() -> None:
@@ -118,7 +115,7 @@ def _register_pipelines() -> None:
 
     for task, entry in PIPELINES.items():
         module, class_name = entry["impl"].split(".")
-        # What a fine-tuned model answers depends on its labels: there is no default.
+        # A fine-tuned model's answers depend on its labels, so there is no default.
         has_default = task != "ecg-classification"
         PIPELINE_REGISTRY.register_pipeline(
             task,
@@ -129,7 +126,7 @@ def _register_pipelines() -> None:
         )
 
 
-# Each is due when that module of transformers has been imported, and not before: much of it may never be needed.
+# Each is due once that module of transformers has been imported, not before: much of it may never be needed.
 _REGISTRATIONS = {
     "transformers.models.auto.configuration_auto": _register_configurations,
     "transformers.models.auto.modeling_auto": _register_models,
@@ -137,20 +134,20 @@ _REGISTRATIONS = {
     "transformers.models.auto.processing_auto": _register_processor,
     "transformers.pipelines": _register_pipelines,
 }
-# What files of models/ need, and what imports the Auto classes itself.
+# Needed by files of models/, and imports the Auto classes itself.
 _LAYERS = "transformers.modeling_layers"
 _due: list[str] = []
 
 
 def register_with_transformers() -> None:
-    """Have transformers' Auto classes and pipelines serve the families, from when they have been imported."""
+    """Make transformers' Auto classes and pipelines serve the families as soon as they have been imported."""
     ours = (f"cgdmer.models.{path.stem}" for path in (Path(__file__).parent / "models").glob("[a-z]*.py"))
     for name in (*_REGISTRATIONS, _LAYERS, *ours):
         wrapt.register_post_import_hook(_on_import, name)
 
 
 def _on_import(module: ModuleType) -> None:
-    """Do what is due, unless a file of models/ is being imported, or what it needs: then when that has ended."""
+    """Do what is due; while a file of models/ or what it needs is being imported, wait until that is done."""
     if module.__name__ in _REGISTRATIONS:
         _due.append(module.__name__)
     needed = [one for name, one in sys.modules.items() if name.startswith("cgdmer.models.") or name == _LAYERS]
@@ -163,7 +160,7 @@ def _on_import(module: ModuleType) -> None:
 
 
 def ecg_config_of(config: "PreTrainedConfig") -> "PreTrainedConfig":
-    """The ECG branch of a configuration: a part of it, or itself."""
+    """The ECG branch of a configuration: a part of it, or the configuration itself."""
     return getattr(config, "ecg_config", config)
 
 
@@ -171,10 +168,10 @@ def config_of(model: str | os.PathLike[str]) -> "PreTrainedConfig":
     """The configuration of a model.
 
     Args:
-        model: its folder or Hub id, or the name of the one that comes with the package.
+        model: its folder or Hub id, or the name of the model that comes with the package.
 
     Raises:
-        ModelFolderError: it is absent from the folder, damaged, or of no family of this package.
+        ModelFolderError: it is missing from the folder, damaged, or not of a family of this package.
     """
     from transformers import AutoConfig
 
@@ -189,21 +186,21 @@ def config_of(model: str | os.PathLike[str]) -> "PreTrainedConfig":
 
 
 _NO_FAMILY = (
-    "is no model of this package. Name a folder or Hub id that cgdmer.pretrain, `cgdmer finetune` or save_pretrained "
-    "wrote."
+    "is no model of this package. Name a folder or Hub id written by cgdmer.pretrain, `cgdmer finetune`, or "
+    "save_pretrained."
 )
 
 
 @contextmanager
 def _refusing(model: str | os.PathLike[str], problem: str) -> Iterator[None]:
-    """Makes one error, which names the folder, of the many kinds that its files can cause in transformers."""
+    """Turns the many errors that a model's files can cause in transformers into one that names the folder."""
     try:
         yield
     except CGDMERError:
         raise
     except Exception as error:  # the tokenizers library raises the bare type
         if isinstance(error, OSError) and not os.path.isdir(model):
-            raise  # no network, no such repository: transformers says it well
+            raise  # no network, or no such repository: transformers explains it well
         raise ModelFolderError(f"{model} {problem} ({type(error).__name__}: {error})") from error
 
 
@@ -215,10 +212,10 @@ def _class_for(config: "PreTrainedConfig", purpose: Purpose) -> type:
 
 
 def class_for(config: "PreTrainedConfig", purpose: Purpose) -> "type[ECGPreTrainedModel]":
-    """The class that a family has for a purpose.
+    """A family's class for a purpose.
 
     Raises:
-        ModelFolderError: it has none.
+        ModelFolderError: there is none.
     """
     from cgdmer.models.modeling_base import ECGPreTrainedModel
 
@@ -229,26 +226,27 @@ def class_for(config: "PreTrainedConfig", purpose: Purpose) -> "type[ECGPreTrain
 
 
 def load_model(model: str | os.PathLike[str]) -> "ECGPreTrainedModel":
-    """The model in a folder or on the Hub, with what gives embeddings: both towers where there are two.
+    """The model in a folder or on the Hub, with everything for embeddings: both towers if there are two.
 
     Raises:
-        ModelFolderError: it is of no family of this package, or damaged.
+        ModelFolderError: it is not of a family of this package, or damaged.
     """
     return class_for(config_of(model), Purpose.ENCODING).from_pretrained(model_source(model))
 
 
 def load_text_model(model: str | os.PathLike[str]) -> "ECGTextModel":
-    """As `load_model`, for what compares ECGs with texts.
+    """Like `load_model`, for a model that compares ECGs with texts.
 
     Raises:
-        ModelFolderError: also where the model takes no texts.
+        ModelFolderError: also if the model takes no texts.
     """
-    return _text_class(model, config_of(model), Purpose.ENCODING).from_pretrained(model_source(model))
+    return _text_class(model, Purpose.ENCODING).from_pretrained(model_source(model))
 
 
-def _text_class(model: str | os.PathLike[str], config: "PreTrainedConfig", purpose: Purpose) -> "type[ECGTextModel]":
+def _text_class(model: str | os.PathLike[str], purpose: Purpose) -> "type[ECGTextModel]":
     from cgdmer.models.modeling_ecg_text import ECGTextModel
 
+    config = config_of(model)
     encoding = class_for(config, Purpose.ENCODING)
     if not issubclass(encoding, ECGTextModel):
         raise ModelFolderError(
@@ -262,20 +260,20 @@ def _text_class(model: str | os.PathLike[str], config: "PreTrainedConfig", purpo
 def load_classifier(
     model: str | os.PathLike[str] | None = None, device: str | None = None
 ) -> "ZeroShotECGClassificationPipeline":
-    """The pipeline `zero-shot-ecg-classification`, to be loaded once for many recordings.
+    """The pipeline `zero-shot-ecg-classification`; load it once for many recordings.
 
     Args:
         model: a pretrained model's folder or Hub id; None: the one that comes with the package.
-        device: None: a GPU where there is one.
+        device: None: a GPU if there is one.
 
     Raises:
-        ModelFolderError: it is of no family of this package, takes no texts, or is damaged.
+        ModelFolderError: it is not of a family of this package, takes no texts, or is damaged.
     """
     import torch
     from transformers import pipeline
 
     name = model_source(model or SHIPPED_MODEL)
-    loaded = _text_class(name, config_of(name), Purpose.ZERO_SHOT).from_pretrained(name)
+    loaded = _text_class(name, Purpose.ZERO_SHOT).from_pretrained(name)
     return pipeline(
         "zero-shot-ecg-classification",
         model=loaded,
@@ -285,14 +283,14 @@ def load_classifier(
 
 
 def load_processor(name: str | os.PathLike[str], model: "ECGPreTrainedModel") -> "ECGProcessor | ECGFeatureExtractor":
-    """What prepares a model's input: a processor where it takes texts, else a feature extractor.
+    """What prepares a model's input: a processor if it takes texts, otherwise a feature extractor.
 
     Args:
         name: the model's folder or Hub id.
-        model: what was loaded from there.
+        model: the model loaded from there.
 
     Raises:
-        ModelFolderError: it is absent from the folder, or damaged.
+        ModelFolderError: it is missing from the folder, or damaged.
     """
     from transformers import AutoFeatureExtractor, AutoProcessor
 
@@ -313,5 +311,5 @@ def load_processor(name: str | os.PathLike[str], model: "ECGPreTrainedModel") ->
 
 
 def extractor_of(processor: Any) -> "ECGFeatureExtractor":
-    """The feature extractor of a processor, or itself."""
+    """The feature extractor of a processor, or the feature extractor itself."""
     return getattr(processor, "feature_extractor", processor)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options as fields of dataclasses, and the shell's parser from these fields.
+"""Options as dataclass fields, and the command-line parser built from them.
 
-A field holds all that is said of an option: its type, its default, its help, and by markers (`typing.Annotated`) what
-else is true of it. `transformers.HfArgumentParser` reads the same dataclasses; importing it takes a second, which is
-why the parser here is argparse's.
+A field holds everything about an option: its type, default, help, and markers (`typing.Annotated`).
+`transformers.HfArgumentParser` reads the same dataclasses, but importing it takes a second, so the parser here is
+argparse's.
 """
 
 import argparse
@@ -17,11 +17,11 @@ Options = TypeVar("Options")
 
 
 class Marker(Enum):
-    """What can be true of an option beside its type, default, and help."""
+    """What else can be true of an option."""
 
-    POSITIONAL = "stands in the command line without its name"
-    FIXED = "a resumed run must have the value that the run began with"
-    ON_CARD = "the model card names it"
+    POSITIONAL = "given on the command line without its name"
+    FIXED = "must not change when a run is resumed"
+    ON_CARD = "listed on the model card"
     LIST_WITH_COMMAS = "values may also be separated by commas"
 
 
@@ -32,12 +32,10 @@ class Group(NamedTuple):
 
 
 def option(help: str, default: Any = dataclasses.MISSING, **more: Any) -> Any:
-    """A field for an option; one without a default is required.
+    """A field for an option; without a default, it is required. A list is copied.
 
     Args:
-        help: what `--help` says of it.
-        default: of a list, a copy of it.
-        more: what `argparse` takes besides, such as `metavar`.
+        more: further arguments of `argparse`, such as `metavar`.
     """
     metadata = {"help": help, **more}
     if isinstance(default, list):
@@ -46,12 +44,12 @@ def option(help: str, default: Any = dataclasses.MISSING, **more: Any) -> Any:
 
 
 def options_marked(kind: type, marker: Marker) -> list[str]:
-    """The names of a dataclass's options that have a marker, in their order."""
+    """The names of a dataclass's options that have a marker, in order."""
     return [field.name for field, _, markers in _fields(kind) if marker in markers]
 
 
 def default_of(kind: type, name: str) -> Any:
-    """The default of an option; `dataclasses.MISSING` where it has none."""
+    """The default of an option; `dataclasses.MISSING` if it has none."""
     (field,) = (field for field in dataclasses.fields(kind) if field.name == name)
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
@@ -67,7 +65,7 @@ def _fields(kind: type) -> Iterator[tuple[dataclasses.Field, Any, Sequence[Any]]
 
 
 def words_of(kind: type, values: Mapping[str, Any]) -> list[str]:
-    """A command line that gives these values to the options of a dataclass: those that are not the default."""
+    """A command line that sets a dataclass's options to these values, leaving out defaults."""
     places, named = [], []
     for field, _, markers in _fields(kind):
         value = values.get(field.name)
@@ -111,14 +109,14 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
 
 
 def _default_in_words(default: Any) -> str:
-    """Nothing where the help says itself what happens without the option."""
+    """Empty if the help itself says what happens without the option."""
     if default in (None, False, dataclasses.MISSING, []):
         return ""
     return f" (default: {' '.join(default) if isinstance(default, list) else default})"
 
 
 def options_from(kind: type[Options], parsed: argparse.Namespace) -> Options:
-    """The dataclass from what a parser with its options parsed.
+    """The dataclass filled from parsed options.
 
     Raises:
         ConfigurationError: the dataclass refuses a value.
@@ -127,7 +125,7 @@ def options_from(kind: type[Options], parsed: argparse.Namespace) -> Options:
 
 
 class _WithCommas(argparse.Action):
-    """Several values with blanks between, as in `--leads I II`, or with commas."""
+    """Several values separated by spaces, as in `--leads I II`, or by commas."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         setattr(namespace, self.dest, [one for value in values for one in value.replace(",", " ").split()])

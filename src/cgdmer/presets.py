@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the presets of hub_configs are, beside the sources or inside the installed package, and the weights that ship
-with it."""
+"""Where to find the presets (next to the sources or in the installed package) and the model shipped with it."""
 
 from os import PathLike, fspath
 from pathlib import Path
@@ -12,7 +11,7 @@ _PLACES = (Path(__file__).parent / "hub_configs", Path(__file__).parents[2] / "h
 
 
 def preset_folder(name: str) -> Path:
-    """The folder of a preset, by its path or by its bare name (`cgdmer-tiny`).
+    """The folder of a preset, given its path or its name (`cgdmer-tiny`).
 
     Raises:
         ConfigurationError: there is no such folder; the message lists the presets.
@@ -29,6 +28,6 @@ def preset_folder(name: str) -> Path:
 
 
 def model_source(model: str | PathLike[str]) -> str:
-    """The folder of the model that comes with the package, by its name; any other folder or Hub id as it is."""
+    """The folder of the model that comes with the package, given its name; any other folder or Hub id unchanged."""
     shipped = fspath(model) == SHIPPED_MODEL.name and not Path(model).exists()
     return fspath(SHIPPED_MODEL if shipped else model)

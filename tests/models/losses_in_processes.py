@@ -23,7 +23,7 @@ def load_objectives(path: str):
 
 
 def losses_and_gradients(objectives, batch: dict, rank: int = 0, world_size: int = 1) -> tuple[dict, dict]:
-    """This process's share: its losses, and the gradients of their sum by the shared parameters."""
+    """This process's share: its losses, and the gradients of their sum with respect to the shared parameters."""
     parameters = {name: value.clone().requires_grad_() for name, value in batch["parameters"].items()}
 
     def share(tensor):

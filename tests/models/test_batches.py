@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What saves time in a batch changes no number: texts that come several times, and records that are complete."""
+"""What saves time in a batch changes no result: repeated texts, and complete records."""
 
 import pytest
 import torch
-from tiny import NUM_LEADS, NUM_PATCHES, only_losses, tiny_batch, tiny_config
+from tiny import NUM_LEADS, NUM_PATCHES, only_losses, spread, tiny_batch, tiny_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cgdmer import CGDMERForPreTraining
@@ -13,11 +13,7 @@ STRATEGIES = ("uniform", "time", "lead", "dual")
 
 def build(**overrides) -> CGDMERForPreTraining:
     torch.manual_seed(0)
-    model = CGDMERForPreTraining(tiny_config(**overrides)).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return model.eval()
+    return spread(CGDMERForPreTraining(tiny_config(**overrides)).double())
 
 
 def batch_of(records: int) -> dict[str, torch.Tensor]:
@@ -41,7 +37,7 @@ def gradients(model: CGDMERForPreTraining, batch: dict) -> dict[str, torch.Tenso
         pytest.param({"contrast_view": "masked"}, [6], id="masked in several ways"),
     ],
 )
-def test_a_text_that_comes_several_times_is_encoded_once(overrides, rows_encoded):
+def test_a_repeated_text_is_encoded_once(overrides, rows_encoded):
     model, batch = build(**overrides), batch_of(6)
     rows = torch.tensor([0, 1, 0, 2, 1, 0])
     for name in ("input_ids", "attention_mask", "special_tokens_mask"):
@@ -74,7 +70,7 @@ def test_complete_records_need_no_masks(strategy, contrast_view):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_complete_records_never_wait_for_the_device(strategy):
-    """A value that goes back to Python would stop the queue of a GPU in the middle of a step."""
+    """A value that goes back to Python would stall a GPU's queue in the middle of a step."""
 
     class Waits(TorchDispatchMode):
         count = 0

@@ -123,7 +123,7 @@ def test_values_without_meaning_are_refused(options, message):
         tiny_config(**options)
 
 
-def test_a_mask_that_hides_a_single_patch_or_lead_is_one():
+def test_a_mask_that_hides_a_single_patch_or_lead_counts():
     for options in ({"mask_ratio": 1 / 49}, {"mask_strategy": "dual", "mask_ratio": 0.0, "lead_mask_ratio": 1 / 12}):
         assert CGDMERECGConfig(num_samples=980, patch_length=20, **options).hides_patches
     assert not CGDMERECGConfig(num_samples=980, patch_length=20, mask_ratio=1 / 50).hides_patches
@@ -144,7 +144,7 @@ def test_a_mask_that_hides_a_single_patch_or_lead_is_one():
         ),
     ],
 )
-def test_a_misspelt_option_is_refused_with_the_nearest_one(make, options, message):
+def test_a_misspelled_option_is_refused_with_the_closest_one(make, options, message):
     with pytest.raises(ConfigurationError, match=message):
         make(**options)
 
@@ -155,7 +155,7 @@ def test_only_an_ecg_configuration_configures_the_ecg_branch(ecg_config):
         CGDMERConfig(ecg_config=ecg_config)
 
 
-def test_a_misspelt_option_in_a_file_is_refused(tmp_path):
+def test_a_misspelled_option_in_a_file_is_refused(tmp_path):
     tiny_config().save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"text_poling": "mean"}))
@@ -200,15 +200,12 @@ def test_the_text_tower_may_be_of_another_type(text_config, kind, tmp_path):
         assert checked.text_config.num_attention_heads == 2
 
 
-@pytest.mark.parametrize(
-    ("weights", "aligns"),
-    [((1, 0), True), ((0, 1), True), ((0, 0), False)],
-)
-def test_aligns_says_whether_a_loss_pulls_pairs_together(weights, aligns):
-    assert tiny_config(contrastive_loss_weight=weights[0], siglip_loss_weight=weights[1]).aligns is aligns
+@pytest.mark.parametrize(("contrastive", "siglip", "aligns"), [(1, 0, True), (0, 1, True), (0, 0, False)])
+def test_aligns_says_whether_a_loss_pulls_pairs_together(contrastive, siglip, aligns):
+    assert tiny_config(contrastive_loss_weight=contrastive, siglip_loss_weight=siglip).aligns is aligns
 
 
-def test_pipelines_that_are_registered_need_no_entry():
+def test_registered_pipelines_need_no_entry():
     entry = {"impl": "a.B", "pt": [], "type": "multimodal"}
     for make in (tiny_config, tiny_ecg_config):
         assert not hasattr(make(custom_pipelines={"zero-shot-ecg-classification": entry}), "custom_pipelines")

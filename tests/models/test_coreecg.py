@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CoRe-ECG's two views: what is aligned, what is restored, what a switched-off branch costs."""
+"""CoRe-ECG's two views: what is aligned, what is restored, and that a disabled branch costs nothing."""
 
 from copy import deepcopy
 
@@ -46,7 +46,7 @@ def test_the_losses_are_those_of_two_views_one_by_one():
         encoded = model.ecg_model(perturbed, lead_mask=lead_mask, bool_masked_pos=masked)
         embeds.append(F.normalize(model.ecg_head(encoded.pooler_output), dim=-1))
         decoded = model.ecg_decoder(encoded.last_hidden_state, encoded.visible_indices, encoded.visible_mask, present)
-        clean = ecg.unflatten(-1, (-1, 8))  # restored is the signal as it was, not as it was perturbed
+        clean = ecg.unflatten(-1, (-1, 8))  # the target is the original signal, not the perturbed one
         errors += [(decoded[record] - clean[record])[masked[record]].square().mean() for record in range(3)]
         if view == 0:
             assert torch.equal(outputs.bool_masked_pos, masked)
@@ -71,7 +71,7 @@ def test_the_losses_are_those_of_two_views_one_by_one():
     ],
     ids=str,
 )
-def test_what_is_switched_off_is_not_there_and_all_else_is_trained(options, losses, views):
+def test_disabled_parts_do_not_exist_and_all_others_are_trained(options, losses, views):
     model = tiny_coreecg(**options)
     passes = []
     model.ecg_model.register_forward_hook(lambda module, arguments, output: passes.append(len(output.pooler_output)))
@@ -95,12 +95,12 @@ def test_without_a_loss_there_is_nothing_to_train():
         ({"mask_ratio": 0.01, "lead_mask_ratio": 0.05}, "nothing to reconstruct"),
     ],
 )
-def test_options_without_meaning(options, message):
+def test_options_without_meaning_are_refused(options, message):
     with pytest.raises(ConfigurationError, match=message):
         tiny_coreecg_config(**{"mask_strategy": "dual", "lead_mask_ratio": 0.2} | options)
 
 
-def test_each_view_of_each_step_is_perturbed_and_masked_afresh():
+def test_each_view_of_each_step_is_perturbed_and_masked_anew():
     model, ecg = tiny_coreecg().train(), tiny_ecg(2)
     views, masks = [], []
     model.frequency_augmentation.register_forward_hook(lambda module, given, made: views.extend(made.chunk(2)))
@@ -111,7 +111,7 @@ def test_each_view_of_each_step_is_perturbed_and_masked_afresh():
         assert all(not torch.equal(drawn[one], drawn[other]) for one in range(4) for other in range(one))
 
 
-def test_centred_heads_spread_the_records():
+def test_centered_heads_spread_the_records():
     model, ecg = tiny_coreecg(), tiny_ecg(40)
 
     def mean_cosine() -> float:
@@ -124,19 +124,19 @@ def test_centred_heads_spread_the_records():
     assert mean_cosine() < 0.1
 
 
-def test_the_figure_shows_the_map_that_was_learnt(tmp_path):
+def test_the_figure_shows_the_learned_map(tmp_path):
     model = tiny_coreecg(importance_per_lead=True)
     (axes,) = importance_figure(model).axes
     assert [line.get_label() for line in axes.lines][:2] == ["I", "II"] and len(axes.lines) == 12
-    learnt = model.frequency_augmentation.importance().detach()
-    for line, curve in zip(axes.lines, learnt, strict=True):
+    learned = model.frequency_augmentation.importance().detach()
+    for line, curve in zip(axes.lines, learned, strict=True):
         torch.testing.assert_close(torch.as_tensor(line.get_xdata()), torch.arange(33, dtype=torch.float64) / 2)
         torch.testing.assert_close(torch.as_tensor(line.get_ydata()), curve)
     draw_frequency_importance(tmp_path / "importance.png", deepcopy(model).to(torch.bfloat16))
     assert (tmp_path / "importance.png").stat().st_size > 10_000
     model.save_pretrained(tmp_path / "run")
     again = CoReECGForPreTraining.from_pretrained(tmp_path / "run").frequency_augmentation.importance()
-    torch.testing.assert_close(again.detach(), learnt)
+    torch.testing.assert_close(again.detach(), learned)
     with pytest.raises(ModelFolderError, match="frequency_augmentation is False"):
         importance_figure(tiny_coreecg(frequency_augmentation=False))
     with pytest.raises(ModelFolderError, match="learns no importance"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other encoders in the place of CG-DMER's own: what they compute, what they refuse, saving and loading."""
+"""Other encoders instead of CG-DMER's own: what they compute, what they refuse, saving and loading."""
 
 import pytest
 import torch
@@ -9,6 +9,9 @@ from tiny import (
     NUM_SAMPLES,
     PATCH_LENGTH,
     only_losses,
+    present_patches,
+    some_masks,
+    spread,
     tiny_batch,
     tiny_config_with,
     tiny_ecg,
@@ -36,38 +39,21 @@ CONFIGS = {ECGViTModel: tiny_vit_config, ECGResNetModel: tiny_resnet_config}
 CLASSES = list(CONFIGS)
 
 
-def build(cls, seed: int = 0, **overrides):
-    """In evaluation mode; parameters and running averages are spread out, so that every part matters."""
-    torch.manual_seed(seed)
-    model = cls(CONFIGS[cls](**overrides)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-        for name, buffer in model.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                buffer.add_(0.5 * torch.rand_like(buffer))
+def build(cls, **overrides):
+    """In evaluation mode; parameters and running averages are moved, so that every part matters."""
+    torch.manual_seed(0)
+    model = spread(cls(CONFIGS[cls](**overrides)))
+    for name, buffer in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.add_(0.5 * torch.rand_like(buffer))
     return model
-
-
-def some_masks() -> dict[str, torch.Tensor]:
-    """Record 0 is complete, the others lack leads, the end of the recording, or both."""
-    lead_mask = torch.ones(4, NUM_LEADS, dtype=torch.int64)
-    patch_mask = torch.ones(4, NUM_PATCHES, dtype=torch.int64)
-    lead_mask[1, 2:], lead_mask[3, ::2] = 0, 0
-    patch_mask[2, 5:], patch_mask[3, 3:] = 0, 0
-    return {"lead_mask": lead_mask, "patch_mask": patch_mask}
-
-
-def present_samples(lead_mask, patch_mask) -> torch.Tensor:
-    present = lead_mask.bool()[:, :, None] & patch_mask.bool()[:, None, :]
-    return present.repeat_interleave(PATCH_LENGTH, dim=2)
 
 
 # What they compute.
 
 
 @pytest.mark.parametrize(("cls", "places"), [(ECGViTModel, NUM_PATCHES), (ECGResNetModel, NUM_SAMPLES // 16)])
-def test_there_is_a_token_for_a_time_and_none_for_a_lead(cls, places):
+def test_there_is_a_token_per_time_and_none_per_lead(cls, places):
     outputs = build(cls)(tiny_ecg())
     assert outputs.last_hidden_state.shape == (4, places, 16)
     assert outputs.pooler_output.shape == (4, 16)
@@ -82,7 +68,7 @@ def test_leads_are_told_apart(cls):
 
 
 def test_a_token_of_the_vit_is_a_convolution_over_all_leads():
-    """Without layers the tokens are those of a strided convolution with the leads as channels."""
+    """Before the layers, the tokens are those of a strided convolution with the leads as channels."""
     model = build(ECGViTModel)
     weight = model.projection.weight.view(16, NUM_LEADS, PATCH_LENGTH)
     tokens = F.conv1d(tiny_ecg(), weight, model.projection.bias, stride=PATCH_LENGTH).transpose(1, 2)
@@ -93,15 +79,14 @@ def test_a_token_of_the_vit_is_a_convolution_over_all_leads():
 
 
 def test_the_residual_network_is_that_of_the_paper():
-    """Written out from the weights by name, with the normalisation's formula."""
+    """Written out from the named weights, with the normalization's formula."""
     model = build(ECGResNetModel)
     state = model.state_dict()
 
     def normed(signal, name):
-        mean, var = state[f"{name}.running_mean"][:, None], state[f"{name}.running_var"][:, None]
-        return (signal - mean) / (var + 1e-5).sqrt() * state[f"{name}.weight"][:, None] + state[f"{name}.bias"][
-            :, None
-        ]
+        parts = ("running_mean", "running_var", "weight", "bias")
+        mean, var, weight, bias = (state[f"{name}.{part}"][:, None] for part in parts)
+        return (signal - mean) / (var + 1e-5).sqrt() * weight + bias
 
     hidden = F.conv1d(tiny_ecg(), state["stem.0.weight"], stride=2, padding=3)
     hidden = normed(hidden, "stem.1").relu()
@@ -145,10 +130,10 @@ def test_pretraining_reaches_every_parameter(cls):
     assert any(parameter.grad.abs().max() > 0 for parameter in model.ecg_model.parameters())
 
 
-# The sizes of a comparison: like the encoder of the tiny preset.
+# Sizes for a comparison with the encoder of the tiny preset.
 
 
-def test_a_like_sized_encoder_has_about_as_many_parameters():
+def test_an_encoder_of_that_size_has_about_as_many_parameters():
     tiny = CGDMERConfig.from_pretrained(preset_folder("cgdmer-tiny")).ecg_config
     window = {name: getattr(tiny, name) for name in ("sampling_rate", "num_samples", "patch_length")}
     sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -164,10 +149,11 @@ def test_a_like_sized_encoder_has_about_as_many_parameters():
 
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_what_stands_in_absent_places_never_matters(cls, attention):
+def test_values_in_absent_places_never_matter(cls, attention):
     model, masks = build(cls), some_masks()
     model.set_attn_implementation(attention)
-    garbage = torch.where(present_samples(**masks), tiny_ecg(), torch.full_like(tiny_ecg(), torch.nan))
+    absent = ~present_patches(**masks).repeat_interleave(PATCH_LENGTH, dim=2)
+    garbage = tiny_ecg().masked_fill(absent, torch.nan)
     left, right = model(tiny_ecg(), **masks), model(garbage, **masks)
     torch.testing.assert_close(left.pooler_output, right.pooler_output)
     assert left.pooler_output.isfinite().all()
@@ -190,8 +176,8 @@ def test_an_absent_lead_is_one_of_zeros(cls):
     torch.testing.assert_close(model(tiny_ecg(), lead_mask).pooler_output, model(zeros).pooler_output)
 
 
-def test_padded_patches_have_no_part_in_the_vit():
-    """The patches within the recording through the same layers, without any mask at all."""
+def test_padded_patches_do_not_enter_the_vit():
+    """The patches within the recording through the same layers, without any mask."""
     model = build(ECGViTModel)
     padded = model(tiny_ecg(), patch_mask=some_masks()["patch_mask"])
     model.time_embedding = torch.nn.Parameter(model.time_embedding[:5])
@@ -200,15 +186,15 @@ def test_padded_patches_have_no_part_in_the_vit():
     torch.testing.assert_close(padded.pooler_output[2:3], alone.pooler_output, atol=1e-5, rtol=1e-5)
 
 
-def test_padded_frames_have_no_part_in_the_mean_of_the_residual_network():
-    """40 of 64 samples: of the frames around samples 0, 16, 32 and 48 the first three count."""
+def test_padded_frames_do_not_enter_the_mean_of_the_residual_network():
+    """40 of 64 samples: of the frames around samples 0, 16, 32, and 48, the first three count."""
     outputs = build(ECGResNetModel)(tiny_ecg(), patch_mask=some_masks()["patch_mask"])
     torch.testing.assert_close(outputs.pooler_output[2], outputs.last_hidden_state[2, :3].mean(dim=0))
     torch.testing.assert_close(outputs.pooler_output[0], outputs.last_hidden_state[0].mean(dim=0))
 
 
 @pytest.mark.parametrize("samples", [63, 64, 65, 81, 100])
-def test_frames_and_their_mask_are_as_many_at_any_length(samples):
+def test_the_frame_mask_has_the_right_length(samples):
     window = {"num_samples": samples, "patch_length": 1}
     patch_mask = torch.ones(4, samples)
     outputs = build(ECGResNetModel, **window)(torch.randn(4, 12, samples), patch_mask=patch_mask)
@@ -293,7 +279,7 @@ def test_a_saved_encoder_gives_the_same_bits(cls, tmp_path):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_a_joint_model_loads_as_every_class_that_its_parts_serve(cls, tmp_path):
+def test_a_joint_model_loads_as_every_class_of_its_parts(cls, tmp_path):
     torch.manual_seed(0)
     joint = CGDMERForPreTraining(tiny_config_with(CONFIGS[cls]())).eval()
     joint.save_pretrained(tmp_path)
@@ -310,15 +296,15 @@ def test_a_joint_model_loads_as_every_class_that_its_parts_serve(cls, tmp_path):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_the_own_encoder_does_not_load_from_another_ones_checkpoint(cls, tmp_path):
+def test_the_encoder_of_cgdmer_does_not_load_from_another_ones_checkpoint(cls, tmp_path):
     CGDMERModel(tiny_config_with(CONFIGS[cls]())).save_pretrained(tmp_path)
     with pytest.raises((ModelFolderError, ConfigurationError)):
         CGDMERECGModel.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_parts_that_no_checkpoint_brings_are_initialised_as_by_the_constructor(cls):
-    torch.use_deterministic_algorithms(True)  # new, uninitialised tensors are then NaN
+def test_parts_missing_from_a_checkpoint_are_initialized_as_by_the_constructor(cls):
+    torch.use_deterministic_algorithms(True)  # fills new tensors with NaN
     try:
         torch.manual_seed(0)
         built = cls(CONFIGS[cls](hidden_size=64)).state_dict()
@@ -344,7 +330,7 @@ def test_parts_that_no_checkpoint_brings_are_initialised_as_by_the_constructor(c
         ),
     ],
 )
-def test_names_of_weights_are_those_of_saved_checkpoints(cls, names):
+def test_weight_names_are_those_of_saved_checkpoints(cls, names):
     assert names <= build(cls).state_dict().keys()
 
 

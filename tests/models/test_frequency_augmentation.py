@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CoRe-ECG's augmentation: what it changes, what it leaves, and that importance falls where views disagree."""
+"""CoRe-ECG's augmentation: what it changes, what it leaves alone, and that importance falls where views disagree."""
 
 import math
 
@@ -28,7 +28,7 @@ def noise_like(ecg: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.rand(*ecg.shape[:2], NUM_BINS, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_bin_is_attenuated_as_its_importance_says_and_keeps_its_phase():
+def test_a_bin_is_attenuated_by_its_importance_and_keeps_its_phase():
     augment = FrequencyAugmentation(tiny_coreecg_config(importance_per_lead=True)).double()
     with torch.no_grad():
         augment.logits.copy_(0.1 * torch.randn(12 * NUM_BINS, generator=torch.Generator().manual_seed(0)))
@@ -46,7 +46,7 @@ def test_a_bin_is_attenuated_as_its_importance_says_and_keeps_its_phase():
                 torch.testing.assert_close(changed[record, lead, number], expected, atol=1e-9, rtol=1e-9)
 
 
-def test_important_bins_stay_and_unimportant_ones_are_drawn_afresh():
+def test_important_bins_stay_and_unimportant_ones_change():
     augment, ecg = FrequencyAugmentation(tiny_coreecg_config()), tiny_ecg(2)
     with torch.no_grad():
         augment.logits.fill_(3.0)
@@ -77,14 +77,14 @@ def test_the_share_loss_pulls_importance_from_both_extremes_to_the_share():
     assert float(augment.share_loss().detach()) == pytest.approx(0, abs=1e-10)
 
 
-def test_a_spectrum_that_is_protected_throughout_is_refused():
+def test_a_fully_protected_spectrum_is_refused():
     with pytest.raises(ConfigurationError, match="all bins of the spectrum are protected"):
         tiny_coreecg_config(protected_from_hz=0.0, protected_to_hz=16.0)
     tiny_coreecg_config(protected_from_hz=0.0, protected_to_hz=16.0, frequency_augmentation=False)
 
 
 def waves(records: int, bins: slice, generator: torch.Generator) -> torch.Tensor:
-    """(records, 12, samples) of random amplitudes and phases in a band, of one spectrum for all leads."""
+    """(records, 12, samples), random amplitudes and phases in a band, the same in all leads."""
     spectrum = torch.zeros(records, 12, NUM_BINS, dtype=torch.complex64)
     width = bins.stop - bins.start
     spectrum[..., bins] = torch.randn(records, 1, width, generator=generator, dtype=torch.complex64)
@@ -92,11 +92,11 @@ def waves(records: int, bins: slice, generator: torch.Generator) -> torch.Tensor
     return waves / waves.std()
 
 
-def learnt_importance(redrawn: bool) -> torch.Tensor:
-    """(F,) after some steps of contrast, with noise in a band: new in each view, or the record's own in both.
+def learned_importance(redrawn: bool) -> torch.Tensor:
+    """(F,) after some contrastive steps, with noise in a band: redrawn for each view, or the record's own in both.
 
-    The views themselves are compared, as an encoder that keeps everything would have them: what an encoder has not
-    learnt yet then plays no part.
+    The views themselves are compared, as if by an encoder that keeps everything, so an encoder's learning plays no
+    part.
     """
     augment = FrequencyAugmentation(tiny_coreecg_config(protected_from_hz=15.8, protected_to_hz=16.0))
     generator = torch.Generator().manual_seed(1)
@@ -116,21 +116,20 @@ def learnt_importance(redrawn: bool) -> torch.Tensor:
 
 
 def test_importance_falls_where_noise_is_redrawn_for_each_view():
-    """And not because it is called noise: the same band, the same in both views, tells records apart and is kept."""
-    redrawn, kept = learnt_importance(redrawn=True), learnt_importance(redrawn=False)
+    """Not because it is called noise: if the band is the same in both views, it tells records apart and is kept."""
+    redrawn, kept = learned_importance(redrawn=True), learned_importance(redrawn=False)
     assert redrawn[NOISE].max() < 0.2 < 0.8 < redrawn[SIGNAL].min()  # all began at 0.5
     assert kept[NOISE].mean() > 0.6
 
 
 @pytest.mark.slow
 def test_importance_falls_there_too_while_an_encoder_learns():
-    """The whole model, from random weights: the encoder finds out what is the record's, and importance follows."""
+    """The whole model from random weights: the encoder learns what belongs to the record, and importance follows."""
     torch.manual_seed(0)
-    config = tiny_coreecg_config(
-        **{"ecg_reconstruction_loss_weight": 0.0, "protected_from_hz": 15.8, "protected_to_hz": 16.0},
-        **{"mask_strategy": "uniform", "mask_ratio": 0.25, "importance_temperature": 1.0},
-        **{"hidden_size": 32, "projection_size": 16, "projection_hidden_size": 32},
-    )
+    sizes = {"hidden_size": 32, "projection_size": 16, "projection_hidden_size": 32}
+    masking = {"mask_strategy": "uniform", "mask_ratio": 0.25, "ecg_reconstruction_loss_weight": 0.0}
+    band = {"protected_from_hz": 15.8, "protected_to_hz": 16.0, "importance_temperature": 1.0}
+    config = tiny_coreecg_config(**sizes, **masking, **band)
     model = CoReECGForPreTraining(config)
     generator = torch.Generator().manual_seed(1)
     model.center_heads({"ecg_values": waves(64, SIGNAL, generator)})

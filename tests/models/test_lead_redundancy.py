@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What visible patches tell of masked ones without any model: limb leads are linear combinations of two of them.
+"""What visible patches tell about masked ones without a model: limb leads are linear combinations of two of them.
 
-Dual masking (columns of time 0.5, whole leads 0.2: 57 % of the patches) leaves far fewer masked patches that others at
-the same time determine, than masking as many in each lead by itself (56 %) or more (60 %).
+Under dual masking (time columns 0.5, whole leads 0.2: 57 % of the patches), other patches at the same time determine
+far fewer of the masked ones than if each lead is masked independently, whether about as many (56 %) or more (60 %).
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def masks(name: str, records: int) -> np.ndarray:
 
 
 def determined(masked: np.ndarray) -> np.ndarray:
-    """(limb leads,) bool of one time: masked, and adding it to the visible limb leads adds nothing to their rank."""
+    """(limb leads,) bool at one time: masked, and adding it to the visible limb leads does not raise their rank."""
     visible = OF_I_AND_II[~masked]
     rank = np.linalg.matrix_rank(visible) if len(visible) else 0
     with_it = [np.linalg.matrix_rank(np.vstack([visible, row])) for row in OF_I_AND_II]
@@ -40,7 +40,7 @@ def share_determined(masked: np.ndarray) -> float:
     return sum(known[tuple(column)].sum() for column in columns) / columns.sum()
 
 
-def test_dual_masking_leaves_few_limb_patches_that_others_determine():
+def test_dual_masking_leaves_few_limb_patches_determined_by_others():
     assert [STANDARD_LEADS[lead] for lead in range(LIMB)] == ["I", "II", "III", "aVR", "aVL", "aVF"]
     shares = {}
     for name in MASKING:
@@ -63,10 +63,10 @@ def patches() -> np.ndarray:
 
 
 def r2_by_group(patches: np.ndarray, masked: np.ndarray) -> dict[str, float]:
-    """Share of the variance of masked samples that least squares from visible leads of the same time explains.
+    """Share of the masked samples' variance that least squares explains from the leads visible at the same time.
 
-    Records in the first half are fitted, the others predicted: for each lead and each set of visible leads, from all
-    times of all records; where no lead is visible, nothing is predicted.
+    It is fitted on all times of the first half of the records, for each lead and each set of visible leads, and
+    predicts the other half. If no lead is visible, nothing is predicted.
     """
     half = len(patches) // 2
     samples = patches[:half].transpose(1, 0, 2, 3).reshape(12, -1)
@@ -91,6 +91,6 @@ def test_a_linear_predictor_explains_less_under_dual_masking(patches):
     found = {name: r2_by_group(patches, masks(name, len(patches))) for name in MASKING}
     for group in ("limb", "precordial"):
         assert found["dual"][group] < min(found["uniform"][group], found["as many"][group]) - 0.3, found
-    # Uniform: nearly everything; dual: no more than the share of masked patches whose time is not hidden.
+    # Uniform: nearly everything; dual: at most the share of masked patches whose column is not masked.
     assert found["uniform"]["limb"] > 0.75
     assert found["dual"]["limb"] < 0.25 and found["dual"]["precordial"] < 0.25

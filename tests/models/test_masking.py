@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks: exact counts, the structure of each strategy, nothing absent ever chosen."""
+"""Masks: exact counts, the structure of each strategy, and nothing absent is ever chosen."""
 
 import math
 from fractions import Fraction
@@ -13,9 +13,9 @@ STRATEGIES = ("uniform", "time", "lead", "dual")
 
 
 def exact_share(ratio: float, count: int) -> int:
-    """floor(ratio * count) in decimal arithmetic: 0.29 of 100 is 29, although 0.29 * 100 is 28.999... in binary.
+    """floor(ratio * count) in decimal arithmetic: 0.29 of 100 is 29, although 0.29 * 100 is 28.999... in 64 bits.
 
-    So it is in 64 bits; in 32 bits 0.53 and 0.59 of 100 fall short.
+    In 32 bits, 0.53 and 0.59 of 100 fall short.
     """
     return math.floor(Fraction(str(ratio)) * count)
 
@@ -25,7 +25,7 @@ def noise_of(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def some_present(records: int, patches: int, seed: int = 0) -> torch.Tensor:
-    """Leads and ends of recordings are missing, as in real batches; the first record is complete."""
+    """Some leads and ends of recordings are missing, as in real batches; the first record is complete."""
     generator = torch.Generator().manual_seed(seed)
     leads = torch.rand(records, 12, generator=generator) < 0.6
     leads[:, 0] = True
@@ -45,7 +45,7 @@ def test_uniform_masks_the_exact_share_of_every_lead(ratio, patches):
 
 
 @pytest.mark.parametrize("ratio", [0.29, 0.5, 0.75, 0.9])
-def test_uniform_counts_what_is_present_only(ratio):
+def test_uniform_counts_only_what_is_present(ratio):
     present = some_present(50, 25)
     masked = mask_patches(noise_of(50, 12, 25), present, "uniform", ratio)
     for record in range(50):
@@ -64,25 +64,17 @@ def test_nothing_absent_is_masked_and_something_stays_visible(strategy, ratio):
 
 
 @pytest.mark.parametrize("ratio", [0.29, 0.5, 0.75])
-def test_time_masks_whole_columns(ratio):
+@pytest.mark.parametrize("strategy", ["time", "lead"])
+def test_time_masks_whole_columns_and_lead_whole_leads(strategy, ratio):
     present = some_present(40, 25)
-    masked = mask_patches(noise_of(40, 12, 25), present, "time", ratio)
+    masked = mask_patches(noise_of(40, 12, 25), present, strategy, ratio)
+    if strategy == "lead":
+        present, masked = present.mT, masked.mT
     for record in range(40):
-        leads = present[record].any(dim=1)
-        columns = masked[record, leads].any(dim=0)
-        torch.testing.assert_close(masked[record, leads], columns.expand(int(leads.sum()), -1))
+        rows = present[record].any(dim=1)
+        columns = masked[record, rows].any(dim=0)
+        torch.testing.assert_close(masked[record, rows], columns.expand(int(rows.sum()), -1))
         assert int(columns.sum()) == exact_share(ratio, int(present[record].any(dim=0).sum()))
-
-
-@pytest.mark.parametrize("ratio", [0.29, 0.5, 0.75])
-def test_lead_masks_whole_leads(ratio):
-    present = some_present(40, 25)
-    masked = mask_patches(noise_of(40, 12, 25), present, "lead", ratio)
-    for record in range(40):
-        columns = present[record].any(dim=0)
-        leads = masked[record][:, columns].any(dim=1)
-        torch.testing.assert_close(masked[record][:, columns], leads[:, None].expand(-1, int(columns.sum())))
-        assert int(leads.sum()) == exact_share(ratio, int(present[record].any(dim=1).sum()))
 
 
 def test_dual_masks_columns_and_leads():
@@ -94,7 +86,7 @@ def test_dual_masks_columns_and_leads():
     torch.testing.assert_close(masked, columns[:, None, :] | leads[:, :, None])
 
 
-def test_uniform_draws_each_lead_by_itself():
+def test_uniform_masks_leads_independently():
     masked = mask_patches(noise_of(4000, 12, 25), torch.ones(4000, 12, 25, dtype=torch.bool), "uniform", 0.5).float()
     share = 12 / 25
     torch.testing.assert_close(masked.mean(dim=0), torch.full((12, 25), share), atol=0.04, rtol=0)
@@ -112,7 +104,7 @@ def test_columns_and_leads_are_equally_likely(strategy, expected):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_noise_decides_alone(strategy):
+def test_only_the_noise_decides(strategy):
     present = torch.ones(4, 12, 25, dtype=torch.bool)
     noise = noise_of(4, 12, 25)
     first = mask_patches(noise, present, strategy, 0.5, 0.3)
@@ -154,11 +146,11 @@ def test_gather_visible_lists_visible_places_in_order():
             expected = [place for place in range(40) if visible[row, place]]
             assert indices[row][valid[row]].tolist() == expected
             assert valid[row].tolist() == [True] * len(expected) + [False] * (length - len(expected))
-            assert not visible[row, indices[row][~valid[row]]].any(), "filling never points at a visible place"
+            assert not visible[row, indices[row][~valid[row]]].any(), "padding never points at a visible place"
 
 
 def report(lengths: list[int], size: int) -> torch.Tensor:
-    """Maskable tokens: all but the first and the last of each text, and but padding."""
+    """Maskable tokens: all but the first and last of each text, and no padding."""
     maskable = torch.zeros(len(lengths), size, dtype=torch.bool)
     for row, length in enumerate(lengths):
         maskable[row, 1 : 1 + length] = True
@@ -180,7 +172,7 @@ def test_report_tokens_are_masked_in_the_exact_share(ratio):
         assert int(valid[row].sum()) == int(masked[row].sum())
 
 
-def test_the_number_of_report_places_depends_on_the_length_alone():
+def test_the_number_of_report_places_depends_only_on_the_length():
     shapes = {
         mask_report_tokens(noise_of(2, 40, seed=seed), report([seed + 1, 3], 40), 0.15)[1].shape for seed in range(20)
     }
@@ -200,7 +192,7 @@ def test_every_word_of_a_report_is_equally_likely():
     assert frequencies[0] == frequencies[11] == 0
 
 
-def test_report_noise_decides_alone():
+def test_only_the_report_noise_decides():
     maskable = report([10, 7, 3], 12)
     noise = noise_of(3, 12)
     first = mask_report_tokens(noise, maskable, 0.3)[0]

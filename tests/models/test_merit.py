@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MERIT's objective: its two terms, and the bounds that are logged."""
+"""MERIT's objective: its two terms, and the logged bounds."""
 
 import math
 
@@ -23,7 +23,7 @@ def tiny_merit(**options) -> MERITForPreTraining:
 
 
 @torch.no_grad()
-def test_the_loss_is_the_error_of_masked_patches_and_beta_times_infonce():
+def test_the_loss_is_the_error_of_masked_patches_plus_beta_times_infonce():
     model, batch = tiny_merit(beta=0.1, ecg_reconstruction_loss_weight=3.0), tiny_batch()
     model.config.ecg_config.normalize_patches = False
     outputs = model(**batch)
@@ -48,8 +48,8 @@ def test_the_loss_is_the_error_of_masked_patches_and_beta_times_infonce():
     torch.testing.assert_close(outputs.alignment_bound, math.log(4) - infonce)
 
 
-def test_the_bound_of_alignment_is_what_perfect_embeddings_tell_and_no_more():
-    """Of texts that come several times their entropy, although the loss leaves them out; of equal embeddings 0."""
+def test_the_alignment_bound_is_the_information_in_perfect_embeddings():
+    """For repeated texts, it is their entropy, although the loss leaves them out; for equal embeddings, it is 0."""
     model = tiny_merit()
     ids = torch.arange(1, 6)[:, None]
     repeated = torch.tensor([1] * 28 + [2, 3, 4, 4])[:, None]
@@ -57,13 +57,13 @@ def test_the_bound_of_alignment_is_what_perfect_embeddings_tell_and_no_more():
     for records, texts, known in (
         (ids, 1, math.log(5)),
         (repeated, 1, float(-(counts * counts.log()).sum())),
-        (ids, 4, math.log(5)),  # of the records, not of the twenty texts
+        (ids, 4, math.log(5)),  # the number of records, not of the twenty texts
     ):
         statements = (records, records.repeat_interleave(texts, dim=0))
         for embeds, wanted in ((torch.eye(6), known), (torch.ones(6, 6) / math.sqrt(6), 0.0)):
             ecg, text = (embeds[each.flatten() - 1] for each in statements)
             output = model.output_class(ecg_embeds=ecg, text_embeds=text)
-            bound = model.with_losses(output, model.alignment_losses(ecg, text, *statements), *statements)
+            bound = model.with_losses(output, model.alignment_losses(ecg, text, *statements), statements[0])
             assert float(bound.alignment_bound) == pytest.approx(wanted, abs=1e-4)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each loss against its equation in arXiv 2602.21154 written as plain loops, and the same in several processes."""
+"""Each loss against its equation in arXiv 2602.21154, written as plain loops; the same in several processes."""
 
 import math
 import os
@@ -88,7 +88,7 @@ def test_contrastive_loss_is_a_symmetric_cross_entropy():
 
 
 def test_the_printed_contrastive_loss_has_no_floor():
-    """Why the positive is in our denominator: without it a perfect batch is rewarded without limit."""
+    """Why the positive is in our denominator: without it, a perfect batch is rewarded without limit."""
     perfect = [[1.0 if i == j else 0.0 for j in range(BATCH)] for i in range(BATCH)]
     assert literal_contrastive(perfect, 0.07) < literal_contrastive(perfect, 0.14) < 0
     aligned = torch.eye(BATCH)
@@ -100,7 +100,7 @@ def test_the_printed_contrastive_loss_has_no_floor():
 
 
 def test_similarities_are_in_single_precision_whatever_the_towers_run_in():
-    """Two texts nearly alike: in half precision their cosines would be equal."""
+    """For nearly identical texts, the cosines would be equal in half precision."""
     ecg = F.normalize(torch.randn(6, 32, generator=torch.Generator().manual_seed(0)), dim=-1)
     text = F.normalize(ecg.mean(dim=0) + 0.01 * ecg, dim=-1)
     scale, bias = torch.tensor(10.0), torch.tensor(-2.0)
@@ -115,7 +115,7 @@ def test_similarities_are_in_single_precision_whatever_the_towers_run_in():
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def test_pairs_that_match_are_no_negatives_of_the_contrastive_loss():
+def test_matching_pairs_are_not_negatives_in_the_contrastive_loss():
     ecg, text = unit_vectors(seed=0), unit_vectors(seed=1)
     expected = symmetric_cross_entropy((ecg @ text.T).tolist(), 0.2, SATISFIED)
     ours = objectives.contrastive_loss(ecg, text, 0.2, ECG_STATEMENTS, TEXT_STATEMENTS)
@@ -130,7 +130,7 @@ def test_siglip_loss_with_scale_and_bias():
         assert ours.item() == pytest.approx(sigmoid_loss((ecg @ text.T).tolist(), scale, bias), rel=1e-9)
 
 
-def test_pairs_that_match_are_positive_in_the_siglip_loss():
+def test_matching_pairs_are_positive_in_the_siglip_loss():
     ecg, text = unit_vectors(seed=0), unit_vectors(seed=1)
     expected = sigmoid_loss((ecg @ text.T).tolist(), 4.0, -1.0, SATISFIED)
     ours = objectives.siglip_loss(ecg, text, torch.tensor(4.0), torch.tensor(-1.0), ECG_STATEMENTS, TEXT_STATEMENTS)
@@ -149,7 +149,7 @@ def test_one_statement_list_alone_changes_nothing():
 
 
 def test_the_printed_siglip_loss_rewards_collapse_and_ours_does_not():
-    """All ECGs at v and all texts at -v beats perfect alignment in eq. 6 on unit vectors, at any large batch."""
+    """In eq. 6 on unit vectors, all ECGs at v and all texts at -v beat perfect alignment in any large batch."""
     count = 512
     aligned = torch.eye(count, dtype=torch.float64)
     one_way = aligned[:1].expand(count, -1)

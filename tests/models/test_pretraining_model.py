@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretraining: branches that switch off, gradients that reach everything, and nobody seeing what he must predict."""
+"""Pretraining: branches switch off, gradients reach everything, and nothing sees what it must predict."""
 
 import math
 
@@ -13,6 +13,7 @@ from tiny import (
     PATCH_LENGTH,
     TABLE_3,
     only_losses,
+    spread,
     tiny_batch,
     tiny_config,
     tiny_ecg,
@@ -34,15 +35,9 @@ PARTS_OF = {
 }
 
 
-def build(seed: int = 0, spread: bool = True, **overrides) -> CGDMERForPreTraining:
-    """A tiny model in evaluation mode, its parameters spread out so that every part of it matters."""
-    torch.manual_seed(seed)
-    model = CGDMERForPreTraining(tiny_config(**overrides)).eval()
-    if spread:
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.2 * torch.randn_like(parameter))
-    return model
+def build(**overrides) -> CGDMERForPreTraining:
+    torch.manual_seed(0)
+    return spread(CGDMERForPreTraining(tiny_config(**overrides)))
 
 
 def signals_alone(batch: dict) -> dict:
@@ -55,7 +50,7 @@ def masked_tokens(model, batch: dict) -> torch.Tensor:
 
 
 def with_other_masked_words(model, batch: dict) -> dict:
-    """The same batch, but every masked token was another word (still no special one)."""
+    """The same batch, but every masked token was another word (still not a special one)."""
     masked = masked_tokens(model, batch)
     assert masked.any(dim=1).all()
     others = (batch["input_ids"] - MASK - 1 + 7) % (40 - MASK - 1) + MASK + 1
@@ -72,10 +67,10 @@ def test_a_weight_of_zero_removes_its_branch(name):
     assert removed == {weight for weight in whole.state_dict() if weight.startswith(PARTS_OF[name])}
     assert {weight.split(".")[0] for weight in removed} == {part.rstrip(".") for part in PARTS_OF[name]}
     outputs = without(**tiny_batch())
-    assert getattr(outputs, f"{name}_loss") is None
+    assert f"{name}_loss" not in outputs
     for other in LOSSES:
         if other != name:
-            assert getattr(outputs, f"{other}_loss").isfinite()
+            assert outputs[f"{other}_loss"].isfinite()
     assert (outputs.reconstructed_patches is None) == (name == "ecg_reconstruction")
 
 
@@ -83,11 +78,11 @@ def test_the_loss_is_the_weighted_sum():
     weights = dict(zip(LOSSES, (0.5, 2, 3.0, 0.25, 0.1), strict=True))
     model = build(**{f"{name}_loss_weight": weight for name, weight in weights.items()})
     outputs = model(**tiny_batch())
-    total = sum(weight * getattr(outputs, f"{name}_loss") for name, weight in weights.items())
+    total = sum(weight * outputs[f"{name}_loss"] for name, weight in weights.items())
     torch.testing.assert_close(outputs.loss, total)
     plain = build()(**tiny_batch())
     for name in LOSSES:
-        torch.testing.assert_close(getattr(outputs, f"{name}_loss"), getattr(plain, f"{name}_loss"))
+        torch.testing.assert_close(outputs[f"{name}_loss"], plain[f"{name}_loss"])
 
 
 VARIANTS = [
@@ -107,7 +102,7 @@ VARIANTS = [
 
 @pytest.mark.parametrize("overrides", VARIANTS)
 def test_every_trainable_parameter_gets_a_gradient(overrides):
-    """So that DDP needs no search for unused parameters; what stays without is frozen."""
+    """So that DDP need not search for unused parameters; the others are frozen."""
     model = build(**overrides).train()
     outputs = model(**tiny_batch())
     assert outputs.loss.isfinite()
@@ -141,10 +136,10 @@ def test_frozen_parts_stay_frozen_after_loading(tmp_path):
 
 
 def test_the_sigmoid_loss_starts_at_its_scale_and_bias(tmp_path):
-    """At scale 1 and bias 0 it would be the printed eq. 6, which rewards collapse."""
+    """At scale 1 and bias 0, it would be the printed eq. 6, which rewards collapse."""
     other = {"siglip_initial_scale": 5, "siglip_initial_bias": -2}
     for options, scale, bias in (({}, 10.0, -10.0), (other, 5.0, -2.0)):
-        model = build(spread=False, **options)
+        model = CGDMERForPreTraining(tiny_config(**options))
         assert model.siglip_log_scale.exp().item() == pytest.approx(scale)
         assert model.siglip_bias.item() == bias
         assert model.siglip_log_scale.requires_grad
@@ -158,7 +153,7 @@ def test_the_sigmoid_loss_starts_at_its_scale_and_bias(tmp_path):
 # Randomness.
 
 
-def test_the_noise_fixes_the_loss():
+def test_the_noise_determines_the_loss():
     model = build()
     first, second = model(**tiny_batch()), model(**tiny_batch())
     assert torch.equal(first.loss, second.loss)
@@ -167,7 +162,7 @@ def test_the_noise_fixes_the_loss():
         torch.manual_seed(5)
         batch = {key: value for key, value in tiny_batch().items() if key != name}
         drawn = [model(**batch).loss for _ in range(2)]
-        assert drawn[0] != drawn[1], f"{name} is drawn anew"
+        assert drawn[0] != drawn[1], f"{name} is drawn again"
         torch.manual_seed(5)
         assert model(**batch).loss == drawn[0]
 
@@ -185,7 +180,7 @@ def test_the_mask_follows_the_configuration(strategy):
     assert counts[1] == {"uniform": 16, "time": 16, "lead": 16, "dual": 32 - 4 * 3}[strategy]
     assert counts[2] == {"uniform": 24, "time": 24, "lead": 24, "dual": 48 - 2 * 9}[strategy]
     for name in LOSSES:
-        assert getattr(outputs, f"{name}_loss").isfinite()
+        assert outputs[f"{name}_loss"].isfinite()
 
 
 # What the encoder and the decoders must not see.
@@ -212,7 +207,7 @@ def test_only_predictions_of_masked_patches_are_trained():
 
 
 def test_masked_patches_are_told_apart_by_their_place():
-    """Every masked patch enters the decoder as the same token; lead and time embeddings tell them apart."""
+    """All masked patches enter the decoder as the same token; lead and time embeddings tell them apart."""
     outputs = build()(**tiny_batch())
     predicted = outputs.reconstructed_patches[0][outputs.bool_masked_pos[0]]
     distances = torch.cdist(predicted, predicted) + torch.eye(len(predicted))
@@ -220,7 +215,7 @@ def test_masked_patches_are_told_apart_by_their_place():
 
 
 def test_the_decoder_puts_each_visible_token_in_its_place():
-    """With the layers switched off each place is predicted from its own token or the mask token."""
+    """Without the layers, each place is predicted from its own token or the mask token."""
     model, batch = build(), tiny_batch()
     masks = {"lead_mask": torch.ones(4, NUM_LEADS)}
     masks["lead_mask"][1, :5] = 0
@@ -259,7 +254,7 @@ def test_the_text_encoder_does_not_see_masked_words(objective):
 
 @pytest.mark.parametrize("objective", ["causal", "mlm"])
 def test_the_text_loss_is_the_cross_entropy_of_the_masked_words(objective):
-    """By hand: corrupt, encode, score against the word embeddings, and average in each report, then over reports."""
+    """By hand: corrupt, encode, score against the word embeddings, and average per report, then over reports."""
     model, batch = build(text_objective=objective, text_mask_ratio=0.4), tiny_batch()
     masked = masked_tokens(model, batch)
     corrupted = torch.where(masked, MASK, batch["input_ids"])
@@ -333,7 +328,7 @@ def test_special_tokens_and_padding_are_never_corrupted():
 # Views, matching pairs, padding.
 
 
-def test_the_full_view_embeds_what_is_not_masked():
+def test_the_full_view_embeds_unmasked_inputs():
     batch = tiny_batch()
     texts = {name: batch[name] for name in ("input_ids", "attention_mask")}
     for view, equal in (("full", True), ("masked", False)):
@@ -377,8 +372,8 @@ def test_matching_pairs_reach_both_losses():
 
 
 @pytest.mark.parametrize("view", ["masked", "masked_ecg", "full"])
-def test_several_texts_an_ecg_are_as_many_pairs_with_it(view):
-    """Against the naive way: the ECG again and again, once a text."""
+def test_each_of_several_texts_per_ecg_forms_a_pair_with_it(view):
+    """Compared with the naive way: the ECG repeated once per text."""
     model, texts = build(contrast_view=view), tiny_reports(8)
     text_noise = torch.rand(texts["input_ids"].shape, generator=torch.Generator().manual_seed(3))
     signals = {name: tiny_batch()[name] for name in ("ecg_values", "noise")}
@@ -394,11 +389,11 @@ def test_several_texts_an_ecg_are_as_many_pairs_with_it(view):
     first = {name: rows[::2] for name, rows in texts.items()}
     one = model(**signals, **first, text_noise=text_noise[::2])
     torch.testing.assert_close(several.orthogonality_loss, one.orthogonality_loss)
-    corrupted = naive if view == "masked" else one  # every text is corrupted only where embeddings need it
+    corrupted = naive if view == "masked" else one  # every text is corrupted only if embeddings need it
     torch.testing.assert_close(several.text_reconstruction_loss, corrupted.text_reconstruction_loss)
 
 
-def test_several_texts_an_ecg_need_statements():
+def test_several_texts_per_ecg_need_statements():
     with pytest.raises(ConfigurationError, match="need ecg_statement_ids"):
         build()(tiny_ecg(), **tiny_reports(8))
 
@@ -440,7 +435,7 @@ def test_one_step_at_the_size_of_the_paper():
     assert tokens == [(2, 300, 768)]
     assert outputs.bool_masked_pos.sum(dim=2).unique().tolist() == [75]
     assert outputs.reconstructed_patches.shape == (2, 12, 100, 50)
-    # At the start nothing is reconstructed yet, and every word is about as likely as any other.
+    # At first, nothing is reconstructed yet, and every word is about as likely as any other.
     assert 0.9 < outputs.ecg_reconstruction_loss.item() < 5
     assert outputs.text_reconstruction_loss.item() == pytest.approx(math.log(30522), abs=0.7)
     outputs.loss.backward()

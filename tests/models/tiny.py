@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The smallest models and batches that still have every part: 12 leads x 8 patches, 16 wide, reports of 12 tokens."""
+"""The smallest models and batches that have every part: 12 leads x 8 patches, 16 wide, reports of 12 tokens."""
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, PreTrainedTokenizerFast
+from transformers import BertConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from cgdmer import (
     CGDMERConfig,
@@ -21,13 +21,13 @@ PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 
 WORDS = ["atrial", "fibrillation", "sinus", "rhythm", "normal", "ecg", "left", "bundle", "branch", "block"]
 
-# The rows of the paper's Table 3, each with one loss more than the one before.
+# The rows of the paper's Table 3, each with one more loss than the one before.
 LOSSES = ("contrastive", "ecg_reconstruction", "text_reconstruction", "orthogonality", "siglip")
 TABLE_3 = [LOSSES[:count] for count in range(1, len(LOSSES) + 1)]
 
 
 def only_losses(*names: str) -> dict[str, float]:
-    """Options that switch off every loss but the named ones."""
+    """Options that switch off all other losses."""
     return {f"{name}_loss_weight": 1.0 if name in names else 0.0 for name in LOSSES}
 
 
@@ -71,7 +71,7 @@ def tiny_text_config(**overrides) -> BertConfig:
 
 
 def tiny_config(**overrides) -> CGDMERConfig:
-    """A whole configuration; `ecg_config` takes options of the ECG branch, all others go to `CGDMERConfig`."""
+    """A complete configuration; `ecg_config` takes options of the ECG branch, all others go to `CGDMERConfig`."""
     ecg_options = overrides.pop("ecg_config", {})
     options = {
         "text_config": tiny_text_config(),
@@ -96,7 +96,7 @@ def tiny_resnet_config(**overrides) -> ECGResNetConfig:
 
 
 def tiny_config_with(ecg_config: ECGViTConfig | ECGResNetConfig, **overrides) -> CGDMERConfig:
-    """A whole configuration with an encoder that cannot hide patches."""
+    """A complete configuration with an encoder that cannot hide patches."""
     options = tiny_config().to_dict() | {"ecg_config": ecg_config, "contrast_view": "full"}
     return CGDMERConfig(**options | {"ecg_reconstruction_loss_weight": 0.0} | overrides)
 
@@ -122,7 +122,7 @@ def tiny_reports(records: int = 4, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def tiny_batch(records: int = 4, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Signals, reports and the noise that fixes both masks."""
+    """Signals, reports, and the noise that determines both masks."""
     generator = torch.Generator().manual_seed(seed + 1)
     reports = tiny_reports(records, seed)
     return {
@@ -131,6 +131,30 @@ def tiny_batch(records: int = 4, seed: int = 0) -> dict[str, torch.Tensor]:
         "noise": torch.rand(records, NUM_LEADS, NUM_PATCHES, generator=generator),
         "text_noise": torch.rand(reports["input_ids"].shape, generator=generator),
     }
+
+
+@torch.no_grad()
+def spread(model: PreTrainedModel) -> PreTrainedModel:
+    """The model in evaluation mode, with its parameters moved at random so that every part matters."""
+    for parameter in model.parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def some_masks() -> dict[str, torch.Tensor]:
+    """For four records: the first is complete, the others lack leads, the end of the recording, or both."""
+    lead_mask = torch.ones(4, NUM_LEADS, dtype=torch.int64)
+    patch_mask = torch.ones(4, NUM_PATCHES, dtype=torch.int64)
+    lead_mask[1, 2:], lead_mask[3, ::2] = 0, 0
+    patch_mask[2, 5:], patch_mask[3, 3:] = 0, 0
+    return {"lead_mask": lead_mask, "patch_mask": patch_mask}
+
+
+def present_patches(lead_mask=None, patch_mask=None) -> torch.Tensor:
+    """(4, 12, patches) bool"""
+    leads = torch.ones(4, NUM_LEADS) if lead_mask is None else lead_mask
+    patches = torch.ones(4, NUM_PATCHES) if patch_mask is None else patch_mask
+    return leads.bool()[:, :, None] & patches.bool()[:, None, :]
 
 
 def tiny_processor() -> ECGProcessor:

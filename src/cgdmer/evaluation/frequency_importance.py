@@ -43,6 +43,6 @@ def importance_figure(model: CoReECGForPreTraining) -> Figure:
             style = "-" if number < len(COLORS) else "--"
             axes.plot(frequencies, curve, style, color=COLORS[number % len(COLORS)], linewidth=0.9, label=name)
         axes.set(xlabel="Hz", ylabel="importance", ylim=(-0.02, 1.02), xlim=(0, frequencies[-1]))
-        axes.set_title("Learnt importance of frequencies")
+        axes.set_title("Learned importance of frequencies")
         axes.legend(loc="lower right", fontsize="x-small", ncols=2 if len(importance) > 1 else 1)
     return figure

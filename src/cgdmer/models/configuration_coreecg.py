@@ -3,42 +3,48 @@
 
 from huggingface_hub.dataclasses import strict
 
-from .configuration_checks import refuse_below_one, refuse_to_restore_nothing, refuse_unless_positive, refuse_weights
+from .configuration_checks import (
+    refuse_below_one,
+    refuse_to_restore_nothing,
+    refuse_unless_fraction,
+    refuse_unless_positive,
+    refuse_unless_weight,
+)
 from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ConfigurationError
 
 
 @strict
 class CoReECGConfig(LeadTimeEncoderConfig):
-    r"""Contrast and reconstruction together, on the signal alone.
+    r"""Contrastive learning and reconstruction together, on the signal alone.
 
-    Stated by the paper's abstract, or by readers of its full text: a transformer encoder and decoder; global
-    representations of two views are aligned while the decoder restores the signal; spatio-temporal dual masking
-    (columns of time masked in all leads, 0.5, and whole leads dropped, 0.2), which breaks linear dependencies between
-    leads; frequency dynamic augmentation by a learnable map of importance.
+    The paper's abstract, or readers of its full text, state: a transformer encoder and decoder; global representations
+    of two views are aligned while the decoder restores the signal; spatio-temporal dual masking (0.5 of the time
+    columns masked in all leads, and 0.2 of the leads dropped), which breaks linear dependencies between leads;
+    frequency dynamic augmentation with a learnable importance map.
 
-    Ours is everything else: the encoder over lead-time tokens and its sizes, the head, InfoNCE and its temperature,
-    the weights, that both views are restored to the clean signal, and the form of the augmentation
-    (`FrequencyAugmentation`). Every loss weight of 0 switches its branch and its cost off; without contrast there is
-    one view. Options beside these: see `LeadTimeEncoderConfig`.
+    Everything else is ours: the encoder over lead-time tokens and its sizes, the head, InfoNCE and its temperature,
+    the weights, the clean signal as the reconstruction target of both views, and the form of the augmentation
+    (`FrequencyAugmentation`). A loss weight of 0 switches off that branch and its cost; without contrast there is one
+    view. For the other options, see `LeadTimeEncoderConfig`.
 
     Args:
-        mask_strategy, mask_ratio, lead_mask_ratio: `"dual"`, 0.5 and 0.2 as stated. Without dual masking, `"uniform"`
-            with 0.57 hides about as many patches (57 %): of 25 columns twelve are hidden, and of twelve leads two.
-        contrastive_loss_weight, ecg_reconstruction_loss_weight (`float`): of the two views' alignment and of the
-            reconstruction. At least one must be positive.
-        temperature (`float`): of the contrast.
+        mask_strategy, mask_ratio, lead_mask_ratio: `"dual"`, 0.5 and 0.2, as stated. Twelve of 25 columns and two of
+            twelve leads are hidden, 57 % of the patches; `"uniform"` with 0.57 hides about as many.
+        contrastive_loss_weight, ecg_reconstruction_loss_weight (`float`): for the alignment of the two views and for
+            the reconstruction. At least one must be positive.
+        temperature (`float`): of the contrastive loss.
         projection_hidden_size, projection_size, projection_dropout: the head on the mean of the visible tokens.
-        frequency_augmentation (`bool`): perturb bins of the spectrum by their learnt importance.
-        importance_per_lead (`bool`): a map of importance for each lead instead of one for all.
-        importance_temperature (`float`): of the gates: importance is sigmoid(logit / temperature). With 1 importance
-            hardly moves at the learning rate of the other weights; with a small one it is settled by the gradients of
-            an encoder that has learnt nothing yet.
-        importance_share (`float`): the mean importance that the regulariser asks of the bins that may be perturbed.
-        importance_loss_weight (`float`): of the squared distance from that share. Large, so that bins compete.
-        protected_from_hz, protected_to_hz (`float`): bins in this band are never perturbed. At first 0.5 to 40 Hz,
-            where the waves of the heart are. The preset `coreecg-tiny`, whose spectrum ends at 50 Hz, protects 0.5 to
-            20 Hz, so that there is something to learn.
+        frequency_augmentation (`bool`): perturb spectrum bins according to their learned importance.
+        importance_per_lead (`bool`): one importance map per lead instead of one for all.
+        importance_temperature (`float`): of the gates: importance is sigmoid(logit / temperature). At 1, importance
+            hardly moves at the learning rate of the other weights; if it is small, the gradients of an encoder that
+            has not learned anything yet settle it.
+        importance_share (`float`): target mean importance of the bins that may be perturbed.
+        importance_loss_weight (`float`): for the squared distance from that share. Large, so that bins compete.
+        protected_from_hz, protected_to_hz (`float`): bins in this band are never perturbed. The default is 0.5 to
+            40 Hz, where the heart's waves are. The spectrum of the preset `coreecg-tiny` ends at 50 Hz, so it
+            protects 0.5 to 20 Hz to leave something to learn.
     """
 
     model_type = "coreecg"
@@ -65,28 +71,27 @@ class CoReECGConfig(LeadTimeEncoderConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         refuse_below_one(self, "projection_hidden_size", "projection_size")
-        refuse_weights(self, "contrastive_loss_weight", "ecg_reconstruction_loss_weight", "importance_loss_weight")
+        refuse_unless_weight(
+            self, "contrastive_loss_weight", "ecg_reconstruction_loss_weight", "importance_loss_weight"
+        )
         refuse_to_restore_nothing(self, self)
         if not self.contrasts and self.ecg_reconstruction_loss_weight == 0:
             raise ConfigurationError(
                 "contrastive_loss_weight and ecg_reconstruction_loss_weight are both 0: there is nothing to train on."
             )
         refuse_unless_positive(self, "temperature", "importance_temperature")
+        refuse_unless_fraction(self, "projection_dropout")
         if not 0 < self.importance_share < 1:
             raise ConfigurationError(
-                f"importance_share is {self.importance_share}; expected more than 0, less than 1."
-            )
-        if not 0 <= self.projection_dropout < 1:
-            raise ConfigurationError(
-                f"projection_dropout is {self.projection_dropout}; expected at least 0 and less than 1."
+                f"importance_share is {self.importance_share}; expected more than 0 and less than 1."
             )
         if not 0 <= self.protected_from_hz <= self.protected_to_hz:
             raise ConfigurationError(
                 f"protected_from_hz is {self.protected_from_hz} and protected_to_hz {self.protected_to_hz}; expected "
-                "0 or more, and no less than that. protected_from_hz=protected_to_hz=0 protects the mean alone."
+                "0 or more, and no less than that. To protect only the mean, set both to 0."
             )
-        if self.frequency_augmentation and not any(
-            not self.protected_from_hz <= number * self.sampling_rate / self.num_samples <= self.protected_to_hz
+        if self.frequency_augmentation and all(
+            self.protected_from_hz <= number * self.sampling_rate / self.num_samples <= self.protected_to_hz
             for number in range(self.num_bins)
         ):
             raise ConfigurationError(
@@ -96,7 +101,7 @@ class CoReECGConfig(LeadTimeEncoderConfig):
 
     @property
     def contrasts(self) -> bool:
-        """Whether two views of each record are aligned, against those of other records."""
+        """Whether the two views of a record are aligned, with other records' views as negatives."""
         return self.contrastive_loss_weight > 0
 
     @property
@@ -105,12 +110,12 @@ class CoReECGConfig(LeadTimeEncoderConfig):
 
     @property
     def num_bins(self) -> int:
-        """Bins of the spectrum of a lead."""
+        """Bins in a lead's spectrum."""
         return self.num_samples // 2 + 1
 
     @property
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of each view its mask's noise, and its spectrum's."""
+        """For each view, the noise of its mask and of its spectrum."""
         shapes: dict[str, tuple[int, ...]] = {"noise": (self.num_views, self.num_leads, self.num_patches)}
         if self.frequency_augmentation:
             shapes["spectrum_noise"] = (self.num_views, self.num_leads, self.num_bins)

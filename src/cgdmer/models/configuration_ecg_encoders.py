@@ -1,49 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations of other ECG encoders, for comparisons: a transformer over time patches, and a residual network."""
 
-from typing import ClassVar
-
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 
-from .configuration_checks import drop_registered_pipelines, refuse_below_one, refuse_unknown_keys
-from .errors import ConfigurationError
+from .configuration_checks import refuse_below_one, refuse_unless_fraction, refuse_unless_multiple
+from .configuration_lead_time_encoder import ECGWindowConfig
 
-
-@strict
-class _ECGEncoderConfig(PreTrainedConfig):
-    """The model's window, as in `LeadTimeEncoderConfig`."""
-
-    base_config_key = "ecg_config"
-    paper: ClassVar[str] = "for comparisons with CG-DMER, arXiv 2602.21154"
-    hub_tag: ClassVar[str] = "cg-dmer"
-
-    num_leads: int = 12
-    sampling_rate: int = 500
-    num_samples: int = 5000
-    patch_length: int = 50
-
-    def __post_init__(self, **kwargs):
-        refuse_unknown_keys(self, kwargs)
-        drop_registered_pipelines(kwargs)
-        if self.num_leads != 12:
-            raise ConfigurationError(f"num_leads is {self.num_leads}; the input always has the twelve standard leads.")
-        refuse_below_one(self, "sampling_rate", "num_samples", "patch_length")
-        if self.num_samples % self.patch_length:
-            raise ConfigurationError(
-                f"patch_length ({self.patch_length}) must divide num_samples ({self.num_samples})."
-            )
-        super().__post_init__(**kwargs)
-
-    @property
-    def num_patches(self) -> int:
-        """Patches of time."""
-        return self.num_samples // self.patch_length
+PAPER, HUB_TAG = "for comparisons with CG-DMER, arXiv 2602.21154", "cg-dmer"
 
 
 @strict
-class ECGViTConfig(_ECGEncoderConfig):
-    r"""A transformer whose tokens are patches of time over all leads together.
+class ECGViTConfig(ECGWindowConfig):
+    r"""A transformer whose tokens are time patches of all leads together.
 
     The defaults are the sizes of MERL's smallest such encoder (Liu et al., ICML 2024, arXiv 2403.06659).
 
@@ -54,6 +22,7 @@ class ECGViTConfig(_ECGEncoderConfig):
     """
 
     model_type = "ecg_vit"
+    paper, hub_tag = PAPER, HUB_TAG
 
     hidden_size: int = 192
     num_hidden_layers: int = 12
@@ -67,26 +36,24 @@ class ECGViTConfig(_ECGEncoderConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         refuse_below_one(self, "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-        if self.hidden_size % self.num_attention_heads:
-            raise ConfigurationError(f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads.")
-        for name in ("hidden_dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; expected at least 0 and less than 1.")
+        refuse_unless_multiple(self, "hidden_size", "num_attention_heads")
+        refuse_unless_fraction(self, "hidden_dropout", "attention_dropout")
 
 
 @strict
-class ECGResNetConfig(_ECGEncoderConfig):
-    r"""A residual network along time that takes the leads as channels (He et al., CVPR 2016, in one dimension).
+class ECGResNetConfig(ECGWindowConfig):
+    r"""A residual network along time with the leads as channels (He et al., CVPR 2016, in one dimension).
 
     Args:
         sampling_rate, num_samples (`int`): see `LeadTimeEncoderConfig`.
-        patch_length (`int`): samples a place of `patch_mask`; the network itself has no patches.
-        hidden_size (`int`): channels of the last of four stages, of which each has twice those of the one before; a
-            multiple of 8.
+        patch_length (`int`): samples per entry of `patch_mask`; the network itself has no patches.
+        hidden_size (`int`): channels of the last of four stages, each twice as wide as the one before; a multiple
+            of 8.
         blocks_per_stage (`int`): residual blocks of two convolutions; 2 make a ResNet-18.
     """
 
     model_type = "ecg_resnet"
+    paper, hub_tag = PAPER, HUB_TAG
 
     hidden_size: int = 512
     blocks_per_stage: int = 2
@@ -94,5 +61,4 @@ class ECGResNetConfig(_ECGEncoderConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         refuse_below_one(self, "hidden_size", "blocks_per_stage")
-        if self.hidden_size % 8:
-            raise ConfigurationError(f"hidden_size ({self.hidden_size}) must be a multiple of 8.")
+        refuse_unless_multiple(self, "hidden_size", 8)

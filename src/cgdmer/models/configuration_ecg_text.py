@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the configurations of all families with an ECG and a text tower share."""
+"""What the configurations of all families with an ECG tower and a text tower share."""
 
 from typing import Any, ClassVar
 
@@ -9,7 +9,9 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from .configuration_checks import (
     drop_registered_pipelines,
     refuse_below_one,
+    refuse_other_than,
     refuse_unknown_keys,
+    refuse_unless_fraction,
     refuse_unless_positive,
 )
 from .errors import ConfigurationError
@@ -17,13 +19,13 @@ from .errors import ConfigurationError
 
 @strict
 class ECGTextConfig(PreTrainedConfig):
-    r"""Two towers, what their features are pooled and projected to, and how a cosine becomes a score.
+    r"""Two towers, how their features are pooled and projected, and how a cosine becomes a score.
 
     Args:
         ecg_config (a configuration or `dict`): the ECG branch, of one of the family's own types.
-        text_config (`PreTrainedConfig` or `dict` with a `model_type`): any BERT-like encoder. Default: the shape of
-            `ncbi/MedCPT-Query-Encoder` (BERT base).
-        text_model_name (`str`): Hub id or folder of the tokenizer, for a preset that does not carry one.
+        text_config (`PreTrainedConfig` or `dict` with a `model_type`): any BERT-like encoder. The default has the
+            sizes of `ncbi/MedCPT-Query-Encoder` (BERT base).
+        text_model_name (`str`): Hub id or folder of the tokenizer, for a preset without one.
         text_pooling (`str`): `"pooler"` (the encoder's `pooler_output`, as in MERL) or `"mean"` over the tokens.
         projection_hidden_size, projection_size (`int`): the two-layer heads.
         temperature (`float`): fixed temperature of the contrastive loss.
@@ -32,13 +34,13 @@ class ECGTextConfig(PreTrainedConfig):
     """
 
     sub_configs: ClassVar = {"text_config": AutoConfig}
-    # By their model_type, the first by default.
     # For model cards: the family's paper, and its tag on the Hub.
     paper: ClassVar[str] = ""
     hub_tag: ClassVar[str] = ""
+    # By model_type; the first is the default.
     ecg_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {}
 
-    # Given as a configuration, a dict or None; a configuration afterwards.
+    # Passed as a configuration, a dict, or None; a configuration afterwards.
     ecg_config: Any = None
     text_config: Any = None
     text_model_name: str | None = None
@@ -56,12 +58,9 @@ class ECGTextConfig(PreTrainedConfig):
         drop_registered_pipelines(kwargs)
         self.ecg_config = self._ecg_config()
         self.text_config = self._text_config()
-        self.refuse_other_than("text_pooling", "pooler", "mean")
+        refuse_other_than(self, "text_pooling", "pooler", "mean")
         refuse_unless_positive(self, "temperature")
-        if not 0 <= self.projection_dropout < 1:
-            raise ConfigurationError(
-                f"projection_dropout is {self.projection_dropout}; expected at least 0 and less than 1."
-            )
+        refuse_unless_fraction(self, "projection_dropout")
         refuse_below_one(self, "projection_hidden_size", "projection_size")
         super().__post_init__(**kwargs)
 
@@ -88,8 +87,8 @@ class ECGTextConfig(PreTrainedConfig):
             model_type = options.pop("model_type", None)
             if model_type not in CONFIG_MAPPING:
                 raise ConfigurationError(
-                    f"text_config has model_type {model_type!r}, which transformers does not know. "
-                    "Name a BERT-like encoder, for example 'bert'."
+                    f"text_config has model_type {model_type!r}, which transformers does not know. Name a BERT-like "
+                    "encoder, such as 'bert'."
                 )
             return CONFIG_MAPPING[model_type](**options)
         if not isinstance(given, PreTrainedConfig):
@@ -98,18 +97,24 @@ class ECGTextConfig(PreTrainedConfig):
             )
         return given
 
-    def refuse_other_than(self, name: str, *choices: str) -> None:
-        if getattr(self, name) not in choices:
-            raise ConfigurationError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
+    @property
+    def aligns(self) -> bool:
+        """Whether any loss pulls ECG and text embeddings together."""
+        raise NotImplementedError
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether any loss compares the records of a batch."""
+        return self.aligns
 
     def take_from_tokenizer(self, tokenizer) -> None:
-        """Before a new model is made: note what the model must know of the tokenizer. Here, nothing."""
+        """Before a new model is built, note what it must know about the tokenizer. By default, nothing."""
 
     def check_tokenizer(self, tokenizer) -> None:
-        """Raise a ConfigurationError where the tokenizer is another model's."""
+        """Raise a ConfigurationError if the tokenizer belongs to another model."""
         vocabulary = self.text_config.vocab_size
         if len(tokenizer) > vocabulary:
             raise ConfigurationError(
-                f"the tokenizer has {len(tokenizer)} tokens but the text tower knows {vocabulary}: they do not "
-                "belong together. Pass the folder or Hub id that holds both as --text_model_name_or_path."
+                f"the tokenizer has {len(tokenizer)} tokens, but the text tower knows {vocabulary}: they do not "
+                "belong together. Pass the folder or Hub id that has both as --text_model_name_or_path."
             )

@@ -1,43 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration of the encoder over lead-time tokens and of its decoder, which the families share."""
+"""Configuration of the model's window, and of the encoder over lead-time tokens and its decoder."""
 
 from typing import ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .configuration_checks import drop_registered_pipelines, refuse_below_one, refuse_unknown_keys
+from .configuration_checks import (
+    drop_registered_pipelines,
+    refuse_below_one,
+    refuse_other_than,
+    refuse_unknown_keys,
+    refuse_unless_fraction,
+    refuse_unless_multiple,
+)
 from .errors import ConfigurationError
-
-MASK_STRATEGIES = ("uniform", "time", "lead", "dual")
 
 
 @strict
-class LeadTimeEncoderConfig(PreTrainedConfig):
-    r"""Tokens, masking, encoder and the decoder that reconstructs masked patches.
-
-    A family's own configuration of its ECG branch inherits from this one, with defaults and options of its own.
-
-    Args:
-        sampling_rate (`int`): rate of the model's input in Hz.
-        num_samples (`int`): samples a lead in the model's window; the window lasts `num_samples / sampling_rate` s.
-        patch_length (`int`): samples a patch; must divide `num_samples`.
-        tokenizer_channels (`int`): channels of the three convolutions that see one patch each; a multiple of 4.
-        tokenizer_stride (`int`): stride of the first of them, in samples.
-        raw_patch (`bool`): also give the linear map the patch as it is. Group normalisation removes the amplitude of
-            a patch, which hypertrophy and low voltage are defined by. Ours.
-        hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act: the encoder.
-        hidden_dropout, attention_dropout (`float`): dropout in the encoder and the decoder.
-        mask_strategy (`str`): `"uniform"` (the same number in every lead, positions independent), `"time"` (whole
-            columns), `"lead"` (whole leads), `"dual"` (columns and leads).
-        mask_ratio (`float`): share of a lead's patches (`uniform`), of the columns (`time`, `dual`) or of the leads
-            (`lead`) that is masked.
-        lead_mask_ratio (`float`): share of the leads masked by `dual`, beside the columns.
-        decoder_hidden_size, decoder_num_hidden_layers, decoder_num_attention_heads, decoder_intermediate_size: the
-            decoder, joint over leads and time.
-        normalize_patches (`bool`): reconstruct each patch with its own mean removed and its own standard deviation
-            set to one (as in masked autoencoders). Ours.
-    """
+class ECGWindowConfig(PreTrainedConfig):
+    """The window of every ECG encoder: see `LeadTimeEncoderConfig`."""
 
     base_config_key = "ecg_config"
     # For model cards: the family's paper, and its tag on the Hub.
@@ -48,6 +30,55 @@ class LeadTimeEncoderConfig(PreTrainedConfig):
     sampling_rate: int = 500
     num_samples: int = 5000
     patch_length: int = 50
+
+    def __post_init__(self, **kwargs):
+        refuse_unknown_keys(self, kwargs)
+        drop_registered_pipelines(kwargs)
+        if self.num_leads != 12:
+            raise ConfigurationError(
+                f"num_leads is {self.num_leads}; the input always has the twelve standard leads (`lead_mask` says "
+                "which ones are present)."
+            )
+        refuse_below_one(self, "sampling_rate", "num_samples", "patch_length")
+        if self.num_samples % self.patch_length:
+            raise ConfigurationError(
+                f"patch_length ({self.patch_length}) must divide num_samples ({self.num_samples})."
+            )
+        super().__post_init__(**kwargs)
+
+    @property
+    def num_patches(self) -> int:
+        """Patches per lead."""
+        return self.num_samples // self.patch_length
+
+
+@strict
+class LeadTimeEncoderConfig(ECGWindowConfig):
+    r"""Tokens, masking, the encoder, and the decoder that reconstructs masked patches.
+
+    Each family's ECG configuration inherits from this one and adds its own defaults and options.
+
+    Args:
+        sampling_rate (`int`): rate of the model's input in Hz.
+        num_samples (`int`): samples per lead in the model's window, which lasts `num_samples / sampling_rate` s.
+        patch_length (`int`): samples per patch; must divide `num_samples`.
+        tokenizer_channels (`int`): channels of the three convolutions over each patch; a multiple of 4.
+        tokenizer_stride (`int`): stride of the first convolution, in samples.
+        raw_patch (`bool`): also feed the patch itself to the linear map. Group normalization removes a patch's
+            amplitude, which defines hypertrophy and low voltage. Ours.
+        hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act: the encoder.
+        hidden_dropout, attention_dropout (`float`): dropout in the encoder and the decoder.
+        mask_strategy (`str`): `"uniform"` (the same number in every lead, positions independent), `"time"` (whole
+            columns), `"lead"` (whole leads), `"dual"` (columns and leads).
+        mask_ratio (`float`): masked share of a lead's patches (`uniform`), of the columns (`time`, `dual`), or of the
+            leads (`lead`).
+        lead_mask_ratio (`float`): share of the leads that `dual` masks in addition to the columns.
+        decoder_hidden_size, decoder_num_hidden_layers, decoder_num_attention_heads, decoder_intermediate_size: the
+            decoder, joint over leads and time.
+        normalize_patches (`bool`): reconstruct each patch normalized to mean 0 and standard deviation 1, as in masked
+            autoencoders. Ours.
+    """
+
     tokenizer_channels: int = 8
     tokenizer_stride: int = 8
     raw_patch: bool = True
@@ -70,47 +101,20 @@ class LeadTimeEncoderConfig(PreTrainedConfig):
     normalize_patches: bool = True
 
     def __post_init__(self, **kwargs):
-        refuse_unknown_keys(self, kwargs)
-        drop_registered_pipelines(kwargs)
-        if self.num_leads != 12:
-            raise ConfigurationError(
-                f"num_leads is {self.num_leads}; the input always has the twelve standard leads (`lead_mask` says "
-                "which of them are there)."
-            )
-        refuse_below_one(self, "sampling_rate", "num_samples", "patch_length", "tokenizer_channels")
+        super().__post_init__(**kwargs)
+        refuse_below_one(self, "tokenizer_channels")
+        refuse_unless_multiple(self, "tokenizer_channels", 4)
         for part in ("", "decoder_"):
             sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
             refuse_below_one(self, *(part + size for size in sizes))
-        if self.num_samples % self.patch_length:
-            raise ConfigurationError(
-                f"patch_length ({self.patch_length}) must divide num_samples ({self.num_samples})."
-            )
-        for width, heads in (
-            ("hidden_size", "num_attention_heads"),
-            ("decoder_hidden_size", "decoder_num_attention_heads"),
-        ):
-            if getattr(self, width) % getattr(self, heads):
-                raise ConfigurationError(f"{width} ({getattr(self, width)}) must be a multiple of {heads}.")
-        if self.tokenizer_channels % 4:
-            raise ConfigurationError(f"tokenizer_channels ({self.tokenizer_channels}) must be a multiple of 4.")
-        if self.mask_strategy not in MASK_STRATEGIES:
-            raise ConfigurationError(
-                f"mask_strategy is {self.mask_strategy!r}; expected one of {', '.join(MASK_STRATEGIES)}."
-            )
-        for name in ("mask_ratio", "lead_mask_ratio", "hidden_dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; expected at least 0 and less than 1.")
-        super().__post_init__(**kwargs)
-
-    @property
-    def num_patches(self) -> int:
-        """Patches a lead."""
-        return self.num_samples // self.patch_length
+            refuse_unless_multiple(self, f"{part}hidden_size", f"{part}num_attention_heads")
+        refuse_other_than(self, "mask_strategy", "uniform", "time", "lead", "dual")
+        refuse_unless_fraction(self, "mask_ratio", "lead_mask_ratio", "hidden_dropout", "attention_dropout")
 
     @property
     def hides_patches(self) -> bool:
-        """Whether the mask hides any patch of a whole record (see `masking.mask_patches`)."""
+        """Whether the mask hides any patch of a complete record (see `masking.mask_patches`)."""
         hidden = [self.mask_ratio * (self.num_leads if self.mask_strategy == "lead" else self.num_patches)]
         if self.mask_strategy == "dual":
             hidden.append(self.lead_mask_ratio * self.num_leads)
-        return max(hidden) + 1e-4 >= 1  # as they are rounded there: 1 / 49 * 49 is below 1
+        return max(hidden) + 1e-4 >= 1  # the same rounding as there: 1 / 49 * 49 is below 1

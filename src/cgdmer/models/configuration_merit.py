@@ -6,7 +6,7 @@ from typing import ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 
-from .configuration_checks import refuse_to_restore_nothing, refuse_weights
+from .configuration_checks import refuse_to_restore_nothing, refuse_unless_weight
 from .configuration_ecg_text import ECGTextConfig
 from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ConfigurationError
@@ -16,10 +16,7 @@ PAPER, HUB_TAG = "MERIT, arXiv 2605.27583", "merit"
 
 @strict
 class MERITECGConfig(LeadTimeEncoderConfig):
-    r"""The ECG branch: tokens of leads and patches of time, masking, encoder and decoder. All sizes are ours.
-
-    For the options see `LeadTimeEncoderConfig`.
-    """
+    """The ECG branch: see `LeadTimeEncoderConfig` for the options. All sizes are ours."""
 
     model_type = "merit_ecg"
     paper, hub_tag = PAPER, HUB_TAG
@@ -27,23 +24,23 @@ class MERITECGConfig(LeadTimeEncoderConfig):
 
 @strict
 class MERITConfig(ECGTextConfig):
-    r"""Masked modelling of the ECG beside its alignment with the report.
+    r"""Masked modeling of the ECG together with its alignment with the report.
 
-    Stated by the paper's abstract: an objective from information theory, approximated by signal reconstruction
-    together with cross-modal contrastive alignment; two branches, masked ECG modelling for structure and ECG-text
-    alignment for meaning.
+    The paper's abstract states: an objective from information theory, approximated by signal reconstruction together
+    with cross-modal contrastive alignment; two branches, masked ECG modeling for structure and ECG-text alignment for
+    meaning.
 
-    Ours is everything else: one encoder for both branches, of which the first sees the masked ECG and feeds a decoder,
+    Everything else is ours: one encoder for both branches, where the first sees the masked ECG and feeds a decoder,
     and the second sees the whole ECG and feeds a head; encoder, sizes, mask, heads on both towers, temperature, and
-    the weights' values. See `MERITForPreTraining` for the objective.
+    the values of the weights. For the objective, see `MERITForPreTraining`.
 
     Args:
         ecg_config (`MERITECGConfig` or `dict`): the ECG branch.
         text_config, text_model_name, text_pooling, temperature, score_scale, score_bias: see `ECGTextConfig`.
-        projection_hidden_size, projection_size, projection_dropout: of the two heads.
-        ecg_reconstruction_loss_weight (`float`): of the squared error over masked patches; 0 leaves out its branch.
-        beta (`float`): weight of InfoNCE: how much what the report tells counts against the signal itself. 0 leaves
-            out the text.
+        projection_hidden_size, projection_size, projection_dropout: the two heads.
+        ecg_reconstruction_loss_weight (`float`): for the squared error over masked patches; 0 leaves out that branch.
+        beta (`float`): weight of InfoNCE: how much the report counts compared with the signal itself. 0 leaves out
+            the text.
     """
 
     model_type = "merit"
@@ -56,7 +53,7 @@ class MERITConfig(ECGTextConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        refuse_weights(self, "ecg_reconstruction_loss_weight", "beta")
+        refuse_unless_weight(self, "ecg_reconstruction_loss_weight", "beta")
         refuse_to_restore_nothing(self, self.ecg_config)
         if self.beta == 0 and self.ecg_reconstruction_loss_weight == 0:
             raise ConfigurationError(
@@ -65,10 +62,4 @@ class MERITConfig(ECGTextConfig):
 
     @property
     def aligns(self) -> bool:
-        """Whether ECG and text embeddings are pulled together."""
         return self.beta > 0
-
-    @property
-    def contrasts(self) -> bool:
-        """Whether any loss compares the records of a batch with each other."""
-        return self.aligns

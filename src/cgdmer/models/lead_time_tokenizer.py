@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A token for every lead and patch (eq. 1): convolutions on the patch, a linear map, lead and time embeddings.
+"""One token per lead and patch (eq. 1): convolutions on the patch, a linear map, and lead and time embeddings.
 
-Shapes: B batch, L leads, T samples, N patches a lead, P samples a patch, D width.
+Shapes: B batch, L leads, T samples, N patches per lead, M = L * N, P samples per patch, K tokens, D width.
 """
 
 import torch
@@ -11,9 +11,9 @@ from transformers import initialization as init
 
 
 class PatchConvolutions(nn.Module):
-    """Three convolutions, each with group normalisation and GELU, on one patch at a time: (.., P) -> (.., features).
+    """Three convolutions, each with group normalization and GELU, on one patch at a time: (.., P) -> (.., features).
 
-    Every patch is normalised by itself, so that a token never depends on another patch, lead or record.
+    Each patch is normalized by itself, so a token never depends on another patch, lead, or record.
     """
 
     def __init__(self, patch_length: int, channels: int, stride: int):
@@ -33,7 +33,7 @@ class PatchConvolutions(nn.Module):
 
 
 class LeadTimeTokenizer(nn.Module):
-    """Cut each lead in patches and make a token of each: W E[p_n] + temp_n + spa_l (eq. 1)."""
+    """Cuts each lead into patches and turns each one into a token: W E[p_n] + temp_n + spa_l (eq. 1)."""
 
     def __init__(self, config):
         super().__init__()
@@ -46,13 +46,13 @@ class LeadTimeTokenizer(nn.Module):
         self.time_embedding = nn.Parameter(torch.zeros(config.num_patches, config.hidden_size))
 
     def forward(self, ecg_values_BLT: torch.Tensor, indices_BK: torch.Tensor | None = None) -> torch.Tensor:
-        """Tokens (B, K, D) of the patches asked for, of all L * N (lead after lead) without `indices_BK`."""
+        """Tokens (B, K, D) of the given patches; without `indices_BK`, of all L * N patches (lead by lead)."""
         patches_BMP = ecg_values_BLT.unflatten(-1, (-1, self.patch_length)).flatten(1, 2)
         patches_BMP = patches_BMP.to(self.projection.weight.dtype)
         place_MD = (self.time_embedding + self.lead_embedding[:, None]).flatten(0, 1)
         if indices_BK is not None:
             patches_BMP = patches_BMP.gather(1, indices_BK[..., None].expand(-1, -1, self.patch_length))
-            # Unlike indexing, its backward pass adds in the same order every time, on several cores too.
+            # Unlike indexing, its backward pass always adds in the same order, even on several cores.
             place_MD = F.embedding(indices_BK, place_MD)
         features = self.convolutions(patches_BMP)
         if self.raw_patch:
@@ -62,10 +62,10 @@ class LeadTimeTokenizer(nn.Module):
 
 @torch.no_grad()
 def init_lead_and_time_embeddings(lead_embedding_LD: torch.Tensor, time_embedding_ND: torch.Tensor) -> None:
-    """Start values of the same size as the tokens they are added to (ours).
+    """Initial values as large as the tokens that they are added to (ours); all are learned from there.
 
-    Times start as sines and cosines, neighbours alike, and are learnt from there; leads start at random. From the
-    usual deviation of 0.02 the decoder needs several times as many steps to find out which place is which.
+    Time embeddings start as sines and cosines, with similar neighbors; lead embeddings are random. With the usual
+    deviation of 0.02, the decoder needs several times as many steps to learn which place is which.
     """
     init.normal_(lead_embedding_LD, std=0.5)
     init_time_embedding(time_embedding_ND)
@@ -73,7 +73,7 @@ def init_lead_and_time_embeddings(lead_embedding_LD: torch.Tensor, time_embeddin
 
 @torch.no_grad()
 def init_time_embedding(time_embedding_ND: torch.Tensor) -> None:
-    """Sines and cosines, neighbours alike."""
+    """Sines and cosines, with similar neighbors."""
     patches, width = time_embedding_ND.shape
     frequencies = 1e-4 ** (torch.arange(0, width, 2, device=time_embedding_ND.device) / width)
     angles = torch.arange(patches, device=time_embedding_ND.device)[:, None] * frequencies

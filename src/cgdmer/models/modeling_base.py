@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all models share: loading, saving, initialisation, and checks of their input.
+"""What all models share: loading, saving, initialization, checks of their input, and masked means.
 
-Shapes: B batch, L leads, N patches a lead.
+Shapes: B batch, L leads, N patches per lead, K tokens, D width.
 """
 
 import os
@@ -22,17 +22,17 @@ from .transformer_layers import ECGAttention, ECGLayer
 
 
 class ECGPreTrainedModel(HubFolderModel):
-    """What every family's classes are: loading, saving, initialisation, and what the package asks of a family.
+    """Base of every family's classes: loading, saving, initialization, and what the package expects of a family.
 
-    A family is a matter of its own configuration and modeling files, and of one line in `cgdmer/__init__.py`.
-    Training, evaluation, inference and publishing know no family; they rely on this:
+    A family consists of its own configuration and modeling files and an entry in `cgdmer/families.py`. Training,
+    evaluation, inference, and publishing know no family. They rely on this:
 
-    - All classes keep the ECG encoder under `ecg_model`, or are it, so that each of them loads from a checkpoint of
-      any other; `model.base_model(...)` gives `pooler_output`, the feature of a record. The decoder, where there is
-      one, is `ecg_decoder`; the layers of both can be compiled.
-    - A configuration has the ECG branch under `ecg_config`, or is it. It says whether ECGs are `aligns`: trained to be
-      near their texts, so that texts can be scored, and `contrasts`: whether any loss compares records of a batch.
-      `noise_shapes`, where it is there, names the uniform numbers that the model wants with each record in training.
+    - Every class is the ECG encoder or has it as `ecg_model`, so each loads from a checkpoint of any other.
+      `model.base_model(...)` gives `pooler_output`, the feature of a record. The decoder, if any, is `ecg_decoder`;
+      the layers of both can be compiled.
+    - A configuration is the ECG branch or has it as `ecg_config`. `aligns` says whether ECGs are trained to be near
+      their texts, so that texts can be scored; `contrasts`, whether any loss compares the records of a batch. The
+      optional `noise_shapes` names the uniform random numbers that the model needs for each training record.
     - `input_modalities` says whether a class takes texts; those that do are `modeling_ecg_text.ECGTextModel`s.
     - `auto_classes` and `pipelines` say which of transformers' Auto classes and which pipelines serve a folder.
     - The class for pretraining is also a `pretraining_base.PreTrainingMixin`.
@@ -40,7 +40,7 @@ class ECGPreTrainedModel(HubFolderModel):
 
     base_model_prefix = "ecg_model"
     main_input_name = "ecg_values"
-    input_modalities: ClassVar[tuple[str, ...]] = ("ecg", "text")
+    input_modalities: ClassVar[tuple[str, ...]] = ("ecg",)
     supports_gradient_checkpointing = True
     _no_split_modules: ClassVar = ["ECGLayer", "LeadTimeTokenizer"]
     _supports_sdpa = True
@@ -48,24 +48,24 @@ class ECGPreTrainedModel(HubFolderModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_record_outputs: ClassVar = {"hidden_states": ECGLayer, "attentions": ECGAttention}
-    # Parts that a checkpoint may hold and a class may not want: each class takes what it has.
+    # Parts of a checkpoint that a class may not have: each class loads its own.
     _keys_to_ignore_on_load_unexpected: ClassVar = [
         r"^(ecg|text)_decoder\.",
         r"^vocabulary_head\.",
-        r"^[a-z]+_(log_scale|bias)$",  # numbers that a loss learns
+        r"^[a-z]+_(log_scale|bias)$",  # learned by a loss
         r"^(ecg|text)_([a-z]+_)?head\.",
         r"^text_model\.",
         r"^classifier\.",
     ]
-    # Parts that may start at random when they are missing from a checkpoint; anything else missing is an error.
+    # Parts that start from random weights if a checkpoint lacks them; any other missing part is an error.
     _may_be_missing: ClassVar[tuple[str, ...]] = ()
     pipelines: ClassVar = {"ecg-embedding"}
-    # Of these, what the checkpoint did not hold, as it was drawn when the model was loaded.
+    # The initial values of those parts that the checkpoint lacked.
     _drawn_weights: dict[str, torch.Tensor] | None = None
 
     @property
     def is_untrained_in_part(self) -> bool:
-        """Weights that the checkpoint did not hold are still as they were drawn, and what they answer is chance."""
+        """Whether weights that the checkpoint lacked still have their random initial values: outputs are chance."""
         drawn = self._drawn_weights or {}
         return bool(drawn) and all(torch.equal(self.get_parameter(name).cpu(), drawn[name]) for name in drawn)
 
@@ -76,7 +76,7 @@ class ECGPreTrainedModel(HubFolderModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Conv1d)):
-            # By the layer's own size: a fixed deviation of 0.02 suits a width of 768 and stalls one of 128.
+            # Scaled to the layer's size: a fixed deviation of 0.02 suits a width of 768 but stalls one of 128.
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -85,21 +85,20 @@ class ECGPreTrainedModel(HubFolderModel):
             init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.trunc_normal_(module.weight, std=self.config.initializer_range)
-        elif isinstance(module, LeadTimeTokenizer):
+        elif isinstance(module, (LeadTimeTokenizer, ECGDecoder)):
             init_lead_and_time_embeddings(module.lead_embedding, module.time_embedding)
-        elif isinstance(module, ECGDecoder):
-            init_lead_and_time_embeddings(module.lead_embedding, module.time_embedding)
-            init.trunc_normal_(module.mask_token, std=self.config.initializer_range)
+            if isinstance(module, ECGDecoder):
+                init.trunc_normal_(module.mask_token, std=self.config.initializer_range)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
-        """As in transformers, with two differences: safetensors only, and missing weights raise.
+        """As in transformers, except that only safetensors are loaded and missing weights raise an error.
 
-        transformers prints a table and returns random weights in their place. Parts that are meant to be trained
-        from scratch (a new `classifier`) may be missing.
+        transformers would print a table and use random weights instead. Parts that are trained from scratch (a new
+        `classifier`) may be missing.
 
         Raises:
-            ModelFolderError: no weights in the folder, weights of other sizes than the configuration says, or parts
+            ModelFolderError: the folder has no weights, their sizes differ from the configuration, or parts are
                 missing.
         """
         path = pretrained_model_name_or_path
@@ -107,8 +106,8 @@ class ECGPreTrainedModel(HubFolderModel):
             folder = os.path.join(path, kwargs.get("subfolder", ""))
             if not any(name.endswith((".safetensors", ".safetensors.index.json")) for name in os.listdir(folder)):
                 raise ModelFolderError(
-                    f"{folder} holds no weights (no .safetensors file). Is it a preset of hub_configs, or a run that "
-                    "has not finished? To start from random weights use the class's constructor with its config."
+                    f"{folder} holds no weights (no .safetensors file). Is it a preset from hub_configs, or an "
+                    "unfinished run? To start from random weights, use the class's constructor with its config."
                 )
         try:
             with safetensors_only(path, kwargs) if path is not None else nullcontext():
@@ -117,14 +116,14 @@ class ECGPreTrainedModel(HubFolderModel):
             if "mismatch" not in str(error):
                 raise
             raise ModelFolderError(
-                f"the weights in {path} do not have the sizes that its configuration says: they belong to another "
-                f"configuration. {error}"
+                f"the weights in {path} do not have the sizes in its configuration: they belong to another one. "
+                f"{error}"
             ) from error
         missing = [key for key in info["missing_keys"] if not key.startswith(cls._may_be_missing)]
         if missing and path is not None:
             raise ModelFolderError(
                 f"{path} lacks {len(missing)} weights that {cls.__name__} needs (the first: {sorted(missing)[0]}). "
-                "They would be random. Load it with the class that saved it, or one with fewer parts."
+                "They would be random. Load it with the class that saved it, or with one that has fewer parts."
             )
         drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
         model._drawn_weights = {
@@ -139,11 +138,11 @@ def check_ecg_values(ecg_values: torch.Tensor, config: PreTrainedConfig) -> None
     expected = (config.num_leads, config.num_samples)
     if not isinstance(ecg_values, torch.Tensor) or not ecg_values.is_floating_point():
         kind = ecg_values.dtype if isinstance(ecg_values, torch.Tensor) else type(ecg_values).__name__
-        raise ECGInputError(f"ecg_values is {kind}; expected the tensor of floats of the feature extractor.")
+        raise ECGInputError(f"ecg_values is {kind}; expected the feature extractor's tensor of floats.")
     if ecg_values.ndim != 3 or not ecg_values.shape[0] or tuple(ecg_values.shape[1:]) != expected:
         raise ECGInputError(
             f"ecg_values has shape {tuple(ecg_values.shape)}; expected (batch, {expected[0]}, {expected[1]}). "
-            "The model's feature extractor returns that shape for any recording."
+            "The model's feature extractor returns this shape for any recording."
         )
 
 
@@ -154,7 +153,7 @@ def present_patches(
     batch, leads, _ = ecg_values.shape
     for name, mask, size in (("lead_mask", lead_mask, leads), ("patch_mask", patch_mask, num_patches)):
         if mask is not None and not isinstance(mask, torch.Tensor):
-            raise ECGInputError(f"{name} is {type(mask).__name__}; expected the tensor of the feature extractor.")
+            raise ECGInputError(f"{name} is {type(mask).__name__}; expected the feature extractor's tensor.")
         if mask is not None and tuple(mask.shape) != (batch, size):
             raise ECGInputError(
                 f"{name} has shape {tuple(mask.shape)}; expected {(batch, size)}. Does the feature extractor belong "
@@ -166,3 +165,9 @@ def present_patches(
     if patch_mask is not None:
         present = present & patch_mask.bool()[:, None, :]
     return present
+
+
+def masked_mean(hidden_BKD: torch.Tensor, mask_BK: torch.Tensor) -> torch.Tensor:
+    """(B, D), the mean over the tokens in the mask; zeros for a record with none."""
+    weights_BK1 = mask_BK[..., None].to(hidden_BKD.dtype)
+    return (hidden_BKD * weights_BK1).sum(dim=1) / weights_BK1.sum(dim=1).clamp(min=1)

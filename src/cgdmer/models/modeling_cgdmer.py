@@ -10,15 +10,12 @@ from .modeling_lead_time_encoder import LeadTimeClassifier, LeadTimeEncoder
 from .projection_head import ProjectionHead
 
 if TYPE_CHECKING:
-    # Brought along by transformers, see `hub_folder`.
+    # Lets transformers copy this file too, see `hub_folder`.
     from .pretraining_cgdmer import CGDMERForPreTraining  # noqa: F401
 
 
 class CGDMERECGModel(LeadTimeEncoder):
-    """The ECG branch without heads: a transformer over the visible lead-time tokens.
-
-    Loads from its own checkpoint and from any other CG-DMER checkpoint.
-    """
+    """The ECG branch without heads, over the visible lead-time tokens. Loads from any CG-DMER checkpoint."""
 
     config: CGDMERECGConfig
     auto_classes: ClassVar = {
@@ -28,7 +25,7 @@ class CGDMERECGModel(LeadTimeEncoder):
 
 
 class CGDMERModel(ECGTextModel):
-    """Both towers and the heads: ECGs and texts to unit vectors in one space, the shared parts of eq. 4."""
+    """Both towers and the heads: map ECGs and texts to unit vectors in one space, the shared parts of eq. 4."""
 
     config: CGDMERConfig
     ecg_models: ClassVar = {
@@ -42,13 +39,13 @@ class CGDMERModel(ECGTextModel):
 
     def __init__(self, config: CGDMERConfig):
         super().__init__(config)
-        widths = {"ecg": config.ecg_config.hidden_size, "text": config.text_config.hidden_size}
-        # The four two-layer networks f_sh, f_sp of eq. 4.
-        self.ecg_shared_head = ProjectionHead(config, widths["ecg"])
-        self.text_shared_head = ProjectionHead(config, widths["text"])
+        ecg_width, text_width = config.ecg_config.hidden_size, config.text_config.hidden_size
+        # The four two-layer networks f_sh and f_sp of eq. 4.
+        self.ecg_shared_head = ProjectionHead(config, ecg_width)
+        self.text_shared_head = ProjectionHead(config, text_width)
         if config.orthogonality_loss_weight > 0:
-            self.ecg_specific_head = ProjectionHead(config, widths["ecg"])
-            self.text_specific_head = ProjectionHead(config, widths["text"])
+            self.ecg_specific_head = ProjectionHead(config, ecg_width)
+            self.text_specific_head = ProjectionHead(config, text_width)
         self.post_init()
 
     def head_of(self, modality: str) -> ProjectionHead:
@@ -56,11 +53,11 @@ class CGDMERModel(ECGTextModel):
 
 
 class CGDMERForZeroShot(ZeroShotMixin, CGDMERModel):
-    """Prompts in, one score a prompt out."""
+    """Prompts in, one score per prompt out."""
 
 
 class CGDMERForECGClassification(LeadTimeClassifier):
-    """The ECG encoder with a linear classifier on its mean token: fine-tuning, or a linear probe when frozen."""
+    """The ECG encoder with a linear classifier on its mean token: for fine-tuning, or frozen for a linear probe."""
 
     config: CGDMERECGConfig
     encoder_class = CGDMERECGModel

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """CoRe-ECG (Qin et al., 2026, arXiv 2604.11359) in PyTorch: encoder, pretraining on signals alone, classification.
 
-What of it is the paper's and what is ours: `CoReECGConfig`.
+`CoReECGConfig` says what comes from the paper and what is ours.
 
-Shapes: B batch, V views, L leads, T samples, N patches a lead, F bins of a spectrum, E embedding width.
+Shapes: B batch, V views, L leads, T samples, N patches per lead, F spectrum bins, E embedding width.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from .ecg_decoder import ECGDecoder
 from .frequency_augmentation_coreecg import FrequencyAugmentation
 from .modeling_base import ECGPreTrainedModel, check_ecg_values
 from .modeling_lead_time_encoder import LeadTimeClassifier, LeadTimeEncoder
-from .objectives import contrastive_loss, reconstruction_loss
+from .objectives import contrastive_loss
 from .pretraining_base import ECGViews, PreTrainingMixin
 from .projection_head import ProjectionHead
 
@@ -34,13 +34,13 @@ _NOT_WANTED = [*ECGPreTrainedModel._keys_to_ignore_on_load_unexpected, r"^freque
 
 @dataclass
 class CoReECGForPreTrainingOutput(ModelOutput):
-    """Every loss by itself, unweighted, and their weighted sum.
+    """Each unweighted loss, and their weighted sum.
 
     Args:
-        loss: weighted sum over the branches that are switched on.
+        loss: weighted sum over the active branches.
         contrastive_loss, ecg_reconstruction_loss, importance_loss: None when switched off.
-        reconstructed_patches: (B, L, N, samples a patch), from the first view.
-        bool_masked_pos: (B, L, N) bool, the patches that were masked in the first view.
+        reconstructed_patches: (B, L, N, samples per patch), from the first view.
+        bool_masked_pos: (B, L, N) bool, the masked patches of the first view.
         first_embeds, second_embeds: (B, E) unit vectors, the global representations of the two views.
     """
 
@@ -55,7 +55,7 @@ class CoReECGForPreTrainingOutput(ModelOutput):
 
 
 class CoReECGModel(LeadTimeEncoder):
-    """The encoder alone; its mean token is the embedding of a record. Loads from any CoRe-ECG checkpoint."""
+    """The encoder alone; its mean token is a record's embedding. Loads from any CoRe-ECG checkpoint."""
 
     config: CoReECGConfig
     auto_classes: ClassVar = _AUTO_CLASSES
@@ -63,10 +63,9 @@ class CoReECGModel(LeadTimeEncoder):
 
 
 class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
-    """Two views of each record, perturbed and masked: their global representations aligned, the signal restored."""
+    """Perturbs and masks two views of each record, aligns their global representations, and restores the signal."""
 
     config: CoReECGConfig
-    input_modalities = ("ecg",)
     auto_classes: ClassVar = _AUTO_CLASSES
     output_class = CoReECGForPreTrainingOutput
     compared = ("first_embeds", "second_embeds")
@@ -107,7 +106,7 @@ class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
     def alignment_losses(
         self, first, second, ecg_statement_ids=None, text_statement_ids=None, parameters=None
     ) -> dict[str, torch.Tensor]:
-        """`contrastive`, over the global batch: each view against the other view of every record."""
+        """`contrastive`, over the global batch: each view is compared with the other view of every record."""
         return {"contrastive": contrastive_loss(first, second, self.config.temperature)}
 
     @can_return_tuple
@@ -122,17 +121,16 @@ class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
         embeds_only: bool = False,
         **kwargs,
     ) -> CoReECGForPreTrainingOutput:
-        """See `PreTrainingMixin`; with two views of each record, `noise` is (B, V, 12, N), and `spectrum_noise`
-        (B, V, 12, F) are uniform numbers that perturb the spectrum of each view, drawn when None."""
+        """See `PreTrainingMixin`. `noise` is (B, V, 12, N). `spectrum_noise`, (B, V, 12, F) uniform numbers, perturbs
+        the spectrum of each view; drawn when None."""
         config, views = self.config, self.config.num_views
         check_ecg_values(ecg_values, config)
         signal = self._views_of(ecg_values)
         if config.frequency_augmentation:
-            noise_BVLF = spectrum_noise
-            if noise_BVLF is None:
+            if spectrum_noise is None:
                 shape = (len(ecg_values), *config.noise_shapes["spectrum_noise"])
-                noise_BVLF = torch.rand(shape, device=ecg_values.device)
-            signal = self.frequency_augmentation(signal, _views_first(noise_BVLF))
+                spectrum_noise = torch.rand(shape, device=ecg_values.device)
+            signal = self.frequency_augmentation(signal, _views_first(spectrum_noise))
         leads, patches = (None if mask is None else self._views_of(mask) for mask in (lead_mask, patch_mask))
         mask_noise = None if noise is None else _views_first(noise)
         ecg = ECGViews(self.ecg_model, True, signal, leads, patches, mask_noise, kwargs)
@@ -148,17 +146,15 @@ class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
         assert ecg.masked is not None  # patches of views are always hidden
         output["bool_masked_pos"] = ecg.masked[: len(ecg_values)]
         if config.ecg_reconstruction_loss_weight > 0:
-            restored = ecg.decoded(self.ecg_decoder)
-            output["reconstructed_patches"] = restored[: len(ecg_values)]
-            losses["ecg_reconstruction"] = reconstruction_loss(
-                restored, self._views_of(ecg_values), ecg.masked, config.normalize_patches
-            )
+            clean = self._views_of(ecg_values)
+            restored, loss = ecg.reconstructed(self.ecg_decoder, clean, config.normalize_patches)
+            output["reconstructed_patches"], losses["ecg_reconstruction"] = restored[: len(ecg_values)], loss
         if config.frequency_augmentation and config.importance_loss_weight > 0:
             losses["importance"] = self.frequency_augmentation.share_loss()
         return self.with_losses(output, losses)
 
     def _views_of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """(B, ...) -> (V * B, ...), all first views in front."""
+        """(B, ...) -> (V * B, ...), all first views first."""
         return tensor.repeat(self.config.num_views, *(1 for _ in tensor.shape[1:]))
 
 
@@ -168,7 +164,7 @@ def _views_first(noise: torch.Tensor) -> torch.Tensor:
 
 
 class CoReECGForECGClassification(LeadTimeClassifier):
-    """The encoder with a linear classifier on its mean token: fine-tuning, or a linear probe when frozen."""
+    """The encoder with a linear classifier on its mean token: for fine-tuning, or frozen for a linear probe."""
 
     config: CoReECGConfig
     encoder_class = CoReECGModel

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other ECG encoders in the place of CG-DMER's own, for comparisons of methods: ViT and ResNet, all leads at once.
+"""Other ECG encoders to replace CG-DMER's own, for comparisons of methods: ViT and ResNet, all leads at once.
 
-Neither has a token for a lead, so that neither can leave out hidden patches: `CGDMERConfig` refuses losses and views
-that need this. What stands in absent leads, and beyond a recording's end, is set to zero.
+Neither has tokens per lead, so neither can leave out hidden patches: `CGDMERConfig` refuses losses and views that
+need this. Absent leads, and samples beyond a recording's end, are set to zero.
 
 Shapes: B batch, L leads, T samples, N patches of time, F frames after the convolutions, D width, C channels.
 """
@@ -12,7 +12,6 @@ from typing import ClassVar
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -22,39 +21,20 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .errors import ConfigurationError
 from .lead_time_tokenizer import init_time_embedding
-from .modeling_base import ECGPreTrainedModel, check_ecg_values, present_patches
-from .transformer_layers import encoder_layers
+from .modeling_base import ECGPreTrainedModel, check_ecg_values, masked_mean, present_patches
+from .transformer_layers import pre_norm_layers
 
-_SAMPLES_A_FRAME = 16  # a stride of 2 in the stem and in three of the four stages
+_SAMPLES_PER_FRAME = 16  # a stride of 2 in the stem and in three of the four stages
 
 
-class ECGViTModel(ECGPreTrainedModel):
-    """A transformer over patches of time, as MERL has one (Liu et al., ICML 2024, arXiv 2403.06659).
+class _AllLeadsEncoder(ECGPreTrainedModel):
+    """An encoder whose tokens are places in time."""
 
-    A token is a linear map of one patch of all leads together.
-    """
-
-    config: ECGViTConfig
-    input_modalities = ("ecg",)
-    auto_classes: ClassVar = {"AutoModel": "modeling_ecg_encoders.ECGViTModel"}
-
-    def __init__(self, config: ECGViTConfig):
-        super().__init__(config)
-        self.projection = nn.Linear(config.num_leads * config.patch_length, config.hidden_size)
-        self.time_embedding = nn.Parameter(torch.zeros(config.num_patches, config.hidden_size))
-        self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = encoder_layers(config)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.projection
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if module is self:
-            init_time_embedding(self.time_embedding)
+    def encode(
+        self, signal_BLT: torch.Tensor, patch_mask_BN: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The tokens (B, places, D), and a mask (B, places) of those within the recording, or None."""
+        raise NotImplementedError
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -70,23 +50,63 @@ class ECGViTModel(ECGPreTrainedModel):
             ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
 
         Returns:
-            `last_hidden_state` (B, N, D) and `pooler_output` (B, D), its mean over the patches within the recording.
+            `last_hidden_state`, (B, N, D) of a ViT and (B, F, D) of a ResNet, and `pooler_output` (B, D), its mean
+            over the patches, or the frames whose middle is, within the recording.
         """
-        signal_BLT = _signal_where_present(self.config, ecg_values, lead_mask, patch_mask, kwargs)
+        config = self.config
+        check_ecg_values(ecg_values, config)
+        if kwargs.get("bool_masked_pos") is not None:
+            raise ConfigurationError(
+                f"an encoder of type {config.model_type!r} cannot hide patches (bool_masked_pos)."
+            )
+        if lead_mask is not None or patch_mask is not None:
+            present_BLN = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
+            ecg_values = ecg_values.masked_fill(~present_BLN.repeat_interleave(config.patch_length, dim=2), 0.0)
+        hidden, mask = self.encode(ecg_values.to(self.dtype), patch_mask)
+        pooled = hidden.mean(dim=1) if mask is None else masked_mean(hidden, mask)
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
+
+
+class ECGViTModel(_AllLeadsEncoder):
+    """A transformer over time patches, like MERL's (Liu et al., ICML 2024, arXiv 2403.06659).
+
+    Each token is a linear map of one patch of all leads together.
+    """
+
+    config: ECGViTConfig
+    auto_classes: ClassVar = {"AutoModel": "modeling_ecg_encoders.ECGViTModel"}
+
+    def __init__(self, config: ECGViTConfig):
+        super().__init__(config)
+        self.projection = nn.Linear(config.num_leads * config.patch_length, config.hidden_size)
+        self.time_embedding = nn.Parameter(torch.zeros(config.num_patches, config.hidden_size))
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = pre_norm_layers(config)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.projection
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init_time_embedding(self.time_embedding)
+
+    def encode(self, signal_BLT, patch_mask_BN):
         patches_BNLP = signal_BLT.unflatten(-1, (-1, self.config.patch_length)).transpose(1, 2)
-        hidden = self.projection(patches_BNLP.flatten(2).to(self.dtype)) + self.time_embedding
-        hidden = self.dropout(hidden)
+        hidden = self.dropout(self.projection(patches_BNLP.flatten(2)) + self.time_embedding)
         attention_mask = None
-        if patch_mask is not None:
-            attention_mask = create_bidirectional_mask(self.config, hidden, patch_mask.bool())
+        if patch_mask_BN is not None:
+            attention_mask = create_bidirectional_mask(self.config, hidden, patch_mask_BN.bool())
         for layer in self.layers:
             hidden = layer(hidden, attention_mask)
-        hidden = self.norm(hidden)
-        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=_mean(hidden, patch_mask))
+        return self.norm(hidden), patch_mask_BN
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, each with batch normalisation, and the input added: (B, C, F) -> (B, channels, F / stride)."""
+    """Two convolutions with batch normalization, plus the input: (B, C, F) -> (B, channels, F / stride)."""
 
     def __init__(self, inputs: int, channels: int, stride: int):
         super().__init__()
@@ -103,14 +123,13 @@ class ResidualBlock(nn.Module):
         return F.relu(changed + self.shortcut(hidden))
 
 
-class ECGResNetModel(ECGPreTrainedModel):
+class ECGResNetModel(_AllLeadsEncoder):
     """A residual network (He et al., CVPR 2016) along time with the leads as channels: 18 layers by default.
 
-    Unlike that of images it does not pool after the stem.
+    Unlike the one for images, it does not pool after the stem.
     """
 
     config: ECGResNetConfig
-    input_modalities = ("ecg",)
     auto_classes: ClassVar = {"AutoModel": "modeling_ecg_encoders.ECGResNetModel"}
     supports_gradient_checkpointing = False
     _can_record_outputs: ClassVar = {"hidden_states": ResidualBlock}
@@ -127,8 +146,8 @@ class ECGResNetModel(ECGPreTrainedModel):
         for stage in range(4):
             width = channels * 2**stage
             for block in range(config.blocks_per_stage):
-                begins = stage > 0 and block == 0
-                blocks.append(ResidualBlock(width // 2 if begins else width, width, 2 if begins else 1))
+                halves = stage > 0 and block == 0
+                blocks.append(ResidualBlock(width // 2 if halves else width, width, stride=2 if halves else 1))
         self.layers = nn.ModuleList(blocks)
         self.post_init()
 
@@ -144,51 +163,12 @@ class ECGResNetModel(ECGPreTrainedModel):
             for zeros in (module.bias, module.running_mean, module.num_batches_tracked):
                 init.zeros_(zeros)
 
-    @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
-    def forward(
-        self,
-        ecg_values: torch.Tensor,
-        lead_mask: torch.Tensor | None = None,
-        patch_mask: torch.Tensor | None = None,
-        **kwargs,
-    ) -> BaseModelOutputWithPooling:
-        r"""
-        Args:
-            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
-
-        Returns:
-            `last_hidden_state` (B, F, D) and `pooler_output` (B, D), its mean over the frames whose middle lies within
-            the recording.
-        """
-        signal_BLT = _signal_where_present(self.config, ecg_values, lead_mask, patch_mask, kwargs)
-        hidden = self.stem(signal_BLT.to(self.dtype))
+    def encode(self, signal_BLT, patch_mask_BN):
+        hidden = self.stem(signal_BLT)
         for layer in self.layers:
             hidden = layer(hidden)
-        frame_mask = None
-        if patch_mask is not None:
+        frame_mask_BF = None
+        if patch_mask_BN is not None:
             # All convolutions are symmetric: the middle of frame f is sample 16 f.
-            frame_mask = patch_mask.repeat_interleave(self.config.patch_length, dim=1)[:, ::_SAMPLES_A_FRAME]
-        hidden = hidden.transpose(1, 2)
-        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=_mean(hidden, frame_mask))
-
-
-def _signal_where_present(
-    config: PreTrainedConfig, ecg_values: torch.Tensor, lead_mask, patch_mask, kwargs: dict
-) -> torch.Tensor:
-    """(B, L, T) with zeros in absent leads and beyond the recording's end."""
-    check_ecg_values(ecg_values, config)
-    if kwargs.get("bool_masked_pos") is not None:
-        raise ConfigurationError(f"an encoder of type {config.model_type!r} cannot hide patches (bool_masked_pos).")
-    if lead_mask is None and patch_mask is None:
-        return ecg_values
-    present_BLN = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
-    return ecg_values.masked_fill(~present_BLN.repeat_interleave(config.patch_length, dim=2), 0.0)
-
-
-def _mean(hidden_BND: torch.Tensor, mask_BN: torch.Tensor | None) -> torch.Tensor:
-    """(B, D) over the places that the mask has; zeros for a record without any."""
-    if mask_BN is None:
-        return hidden_BND.mean(dim=1)
-    weights_BN1 = mask_BN[..., None].to(hidden_BND.dtype)
-    return (hidden_BND * weights_BN1).sum(dim=1) / weights_BN1.sum(dim=1).clamp(min=1)
+            frame_mask_BF = patch_mask_BN.repeat_interleave(self.config.patch_length, dim=1)[:, ::_SAMPLES_PER_FRAME]
+        return hidden.transpose(1, 2), frame_mask_BF

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ECG tower and a text tower in one space, which families with texts share: embeddings, scores of prompts.
+"""An ECG tower and a text tower in one space, shared by all families with texts: embeddings, and scores of prompts.
 
-Shapes: B batch, L leads, T samples, N patches a lead, E embedding width, S tokens of a report, H text width.
+Shapes: B batch, E embedding width, S tokens per report, H text width, U distinct texts.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_ecg_text import ECGTextConfig
 from .errors import ConfigurationError
-from .modeling_base import ECGPreTrainedModel
+from .modeling_base import ECGPreTrainedModel, masked_mean
 from .projection_head import ProjectionHead
 
 
@@ -30,7 +30,7 @@ class ECGTextOutput(NestedOutput):
     """Output of both towers.
 
     Args:
-        logits_per_ecg: (ECGs, texts), `score_scale` * cosine + `score_bias`; its sigmoid is the score.
+        logits_per_ecg: (ECGs, texts), `score_scale` * cosine + `score_bias`; the score is its sigmoid.
         logits_per_text: its transpose.
         ecg_embeds, text_embeds: (.., E) unit vectors.
         ecg_model_output, text_model_output: the towers' own outputs.
@@ -63,13 +63,14 @@ class ZeroShotOutput(NestedOutput):
 
 
 class ECGTextModel(ECGPreTrainedModel):
-    """Two towers with a head each: ECGs and texts to unit vectors in one space.
+    """Two towers with one head each, which map ECGs and texts to unit vectors in one space.
 
-    A family's own model inherits from this one, makes its heads, and names them in `head_of`.
+    A family's own model inherits from this one, creates its heads, and returns them from `head_of`.
     """
 
     config: ECGTextConfig
-    # By their configuration's type. Without the package transformers' own registry would not know them.
+    input_modalities = ("ecg", "text")
+    # By the model_type of their configuration. Without the package, transformers' registry does not know them.
     ecg_models: ClassVar[dict[str, type[ECGPreTrainedModel]]] = {}
     pipelines: ClassVar = {"ecg-embedding", "zero-shot-ecg-classification"}
 
@@ -78,14 +79,14 @@ class ECGTextModel(ECGPreTrainedModel):
         self.ecg_model = self.ecg_models[config.ecg_config.model_type]._from_config(config.ecg_config)
         self.text_model = AutoModel.from_config(config.text_config)
         if config.text_pooling == "mean" and getattr(self.text_model, "pooler", None) is not None:
-            self.text_model.pooler = None  # else its weights would be saved, loaded and never used
+            self.text_model.pooler = None  # otherwise its weights would be saved and loaded, but never used
 
     def head_of(self, modality: str) -> ProjectionHead:
-        """The head that maps the features of a tower, "ecg" or "text", to the space they share."""
+        """The head that maps features of a tower, "ecg" or "text", to the shared space."""
         raise NotImplementedError
 
     def project(self, modality: str, features: torch.Tensor) -> torch.Tensor:
-        """(B, E) unit vectors from the pooled features of a tower."""
+        """(B, E) unit vectors from a tower's pooled features."""
         return F.normalize(self.head_of(modality)(features), dim=-1)
 
     def get_input_embeddings(self) -> nn.Module:
@@ -104,8 +105,7 @@ class ECGTextModel(ECGPreTrainedModel):
                 )
         else:
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            weights = mask[..., None].to(outputs.last_hidden_state.dtype)
-            pooled = (outputs.last_hidden_state * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+            pooled = masked_mean(outputs.last_hidden_state, mask)
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=pooled,
@@ -116,11 +116,11 @@ class ECGTextModel(ECGPreTrainedModel):
     def pooled_texts(
         self, input_ids, attention_mask=None, token_type_ids=None, distinct_texts=None, text_index=None
     ) -> torch.Tensor:
-        """(texts, H), where a text that comes several times is encoded once.
+        """(texts, H); a repeated text is encoded once.
 
         Args:
-            distinct_texts: (U,) int64, the first row of each text that is in the batch.
-            text_index: (texts,) int64, which of them each row has.
+            distinct_texts: (U,) int64, the first row of each distinct text.
+            text_index: (texts,) int64, which of them each row is.
         """
         rows = (input_ids, attention_mask, token_type_ids)
         if distinct_texts is None or text_index is None:
@@ -197,7 +197,7 @@ class ECGTextModel(ECGPreTrainedModel):
 
 
 class ZeroShotMixin:
-    """For a subclass of a family's `ECGTextModel`: prompts in, one score a prompt out."""
+    """For a subclass of a family's `ECGTextModel`: prompts in, one score per prompt out."""
 
     @can_return_tuple
     def forward(
@@ -217,16 +217,15 @@ class ZeroShotMixin:
         Args:
             ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
             input_ids, attention_mask, token_type_ids: the tokenized prompts.
-            text_embeds: (prompts, E), instead of the above, prompts that are embedded already.
-            multi_label: True: each prompt by itself, sigmoid(score_scale * cosine + score_bias). False: the prompts
-                exclude each other, softmax over them.
+            text_embeds: (prompts, E), embeddings of the prompts instead of their tokens.
+            multi_label: True: each prompt by itself, sigmoid(score_scale * cosine + score_bias). False: prompts are
+                mutually exclusive, softmax over them.
         """
         if (input_ids is None) == (text_embeds is None):
             raise ValueError("pass either input_ids or text_embeds")
         if text_embeds is None:
-            text_embeds = self.get_text_features(
-                input_ids, attention_mask, token_type_ids, return_dict=True
-            ).pooler_output
+            texts = (input_ids, attention_mask, token_type_ids)
+            text_embeds = self.get_text_features(*texts, return_dict=True).pooler_output
         ecg_embeds = self.get_ecg_features(ecg_values, lead_mask, patch_mask, return_dict=True, **kwargs).pooler_output
         cosines = ecg_embeds @ text_embeds.T
         logits = self.score_logits(cosines)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transformer over visible lead-time tokens that the families share, alone and with a classifier.
+"""The transformer over visible lead-time tokens shared by all families, alone and with a classifier.
 
-Shapes: B batch, L leads, T samples, N patches a lead, K visible tokens, D encoder width.
+Shapes: B batch, L leads, T samples, N patches per lead, M = L * N, K visible tokens, D encoder width.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ECGInputError
 from .lead_time_tokenizer import LeadTimeTokenizer
 from .masking import gather_visible
-from .modeling_base import ECGPreTrainedModel, check_ecg_values, present_patches
-from .transformer_layers import encoder_layers
+from .modeling_base import ECGPreTrainedModel, check_ecg_values, masked_mean, present_patches
+from .transformer_layers import pre_norm_layers
 
 
 @dataclass
@@ -31,8 +31,8 @@ class LeadTimeEncoderOutput(ModelOutput):
     Args:
         last_hidden_state: (B, K, D), tokens of the visible patches after the encoder's norm.
         pooler_output: (B, D), their mean; the feature for linear probes.
-        visible_indices: (B, K), which of the L * N patches (lead-major) each token stands for.
-        visible_mask: (B, K) bool, False for filling in records with fewer visible patches than others.
+        visible_indices: (B, K), which of the L * N patches (lead-major) each token represents.
+        visible_mask: (B, K) bool, False for the padding of records with fewer visible patches than others.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -44,19 +44,15 @@ class LeadTimeEncoderOutput(ModelOutput):
 
 
 class LeadTimeEncoder(ECGPreTrainedModel):
-    """A transformer over the visible lead-time tokens. A family's own encoder inherits from this one.
-
-    Loads from its own checkpoint and from any other checkpoint of its family.
-    """
+    """A transformer over the visible lead-time tokens; each family's encoder inherits from it."""
 
     config: LeadTimeEncoderConfig
-    input_modalities = ("ecg",)
 
     def __init__(self, config: LeadTimeEncoderConfig):
         super().__init__(config)
         self.tokenizer = LeadTimeTokenizer(config)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = encoder_layers(config)
+        self.layers = pre_norm_layers(config)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
@@ -76,24 +72,24 @@ class LeadTimeEncoder(ECGPreTrainedModel):
     ) -> LeadTimeEncoderOutput:
         r"""
         Args:
-            ecg_values: (B, 12, T) as the feature extractor returns it.
+            ecg_values: (B, 12, T), from the feature extractor.
             lead_mask: (B, 12), 0 for a lead that was not recorded.
             patch_mask: (B, N), 0 for a patch beyond the recording's end.
             bool_masked_pos: (B, 12, N) bool, True for patches to hide; hidden and absent patches get no token.
-            num_visible: every record has exactly so many visible tokens, where the caller knows it: saves a wait for
-                the device, and the mask.
+            num_visible: the number of visible tokens, if it is known and the same for every record: saves a wait for
+                the device, and the attention mask.
         """
         check_ecg_values(ecg_values, self.config)
-        everything_visible = lead_mask is None and patch_mask is None and bool_masked_pos is None
+        masks = (lead_mask, patch_mask, bool_masked_pos)
+        needs_mask = num_visible is None and any(mask is not None for mask in masks)
         visible_BM = present_patches(ecg_values, lead_mask, patch_mask, self.config.num_patches)
         if bool_masked_pos is not None:
             visible_BM = visible_BM & ~bool_masked_pos
         visible_BM = visible_BM.flatten(1)
-        needs_mask = not everything_visible and num_visible is None
         if num_visible is None:
-            num_visible = visible_BM.shape[1] if everything_visible else int(visible_BM.sum(dim=1).max())
+            num_visible = int(visible_BM.sum(dim=1).max()) if needs_mask else visible_BM.shape[1]
             if not num_visible:
-                raise ECGInputError("lead_mask and patch_mask leave nothing of any recording. Leave such records out.")
+                raise ECGInputError("lead_mask and patch_mask leave nothing of any recording. Omit such records.")
         if num_visible == visible_BM.shape[1]:
             indices_BK = torch.arange(num_visible, device=ecg_values.device).expand(ecg_values.shape[0], -1)
             hidden, valid_BK = self.tokenizer(ecg_values), visible_BM
@@ -107,19 +103,19 @@ class LeadTimeEncoder(ECGPreTrainedModel):
         for layer in self.layers:
             hidden = layer(hidden, attention_mask)
         hidden = self.norm(hidden)
-        weights_BK1 = valid_BK[..., None].to(hidden.dtype)
-        pooled = (hidden * weights_BK1).sum(dim=1) / weights_BK1.sum(dim=1).clamp(min=1)
         return LeadTimeEncoderOutput(
-            last_hidden_state=hidden, pooler_output=pooled, visible_indices=indices_BK, visible_mask=valid_BK
+            last_hidden_state=hidden,
+            pooler_output=masked_mean(hidden, valid_BK),
+            visible_indices=indices_BK,
+            visible_mask=valid_BK,
         )
 
 
 class LeadTimeClassifier(ECGPreTrainedModel):
-    """The ECG encoder with a linear classifier on its mean token: fine-tuning, or a linear probe when frozen."""
+    """The ECG encoder with a linear classifier on its mean token: for fine-tuning, or frozen for a linear probe."""
 
     config: LeadTimeEncoderConfig
     encoder_class: ClassVar[type[LeadTimeEncoder]] = LeadTimeEncoder
-    input_modalities = ("ecg",)
     pipelines: ClassVar = {"ecg-classification", "ecg-embedding"}
     _may_be_missing = ("classifier.",)
 
@@ -141,8 +137,8 @@ class LeadTimeClassifier(ECGPreTrainedModel):
         r"""
         Args:
             ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
-            labels: (B, labels) float for several labels a record (binary cross-entropy), or (B,) int64 for one
-                (cross-entropy). `config.problem_type` records which; by it the pipeline takes sigmoids or a softmax.
+            labels: (B, labels) float for several labels per record (binary cross-entropy), or (B,) int64 for one
+                (cross-entropy). `config.problem_type` stores which, so that the pipeline uses sigmoids or a softmax.
         """
         outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs)
         logits = self.classifier(outputs.pooler_output)
@@ -153,8 +149,8 @@ class LeadTimeClassifier(ECGPreTrainedModel):
                 self.config.problem_type = "multi_label_classification"
             elif self.config.num_labels == 1:
                 raise ECGInputError(
-                    f"labels has shape {tuple(labels.shape)}: one of a single label, which is always right. For a "
-                    "label that is there or not, pass floats of shape (batch, 1)."
+                    f"labels has shape {tuple(labels.shape)}: a choice among a single label is always right. For a "
+                    "label that may be absent, pass floats of shape (batch, 1)."
                 )
             else:
                 loss = F.cross_entropy(logits.float(), labels)

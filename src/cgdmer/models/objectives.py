@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses over the global batch of all processes: the five of CG-DMER (arXiv 2602.21154), which the families share.
+"""Losses over the global batch of all processes: the five of CG-DMER (arXiv 2602.21154), shared by all families.
 
-Whatever precision the towers run in, similarities and what comes of them are in single precision or better.
+Whatever precision the towers run in, similarities and losses are computed in single precision or better.
 
-Shapes: b records on this process, B on all of them, E embedding width, M statements a record at most, L leads,
-N patches a lead, P samples a patch, K masked tokens, V vocabulary.
+Shapes: b records in this process, B in all of them, E embedding width, M maximum statements per record, L leads,
+N patches per lead, P samples per patch, K masked tokens, V vocabulary.
 """
 
 import math
@@ -14,14 +14,16 @@ import torch.distributed as dist
 from torch.nn import functional as F
 
 
-def _several_processes() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+def _rank_and_world_size() -> tuple[int, int]:
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
 
 
 class _GatherWithGradient(torch.autograd.Function):
-    """Concatenate a tensor over processes; each process gets back the gradients that all of them hold for its part.
+    """Concatenate a tensor over processes; each process gets back the gradients of all of them for its part.
 
-    Each process has its own share of the loss, and DDP averages parameter gradients: together they give the gradient
+    Each process has its own share of the loss, and DDP averages parameter gradients. Together they give the gradient
     of the mean of the shares. (`accelerator.gather` and plain `all_gather` cut the gradient.)
     """
 
@@ -39,8 +41,8 @@ class _GatherWithGradient(torch.autograd.Function):
 
 
 def _shifted(local: torch.Tensor, by: int) -> torch.Tensor:
-    """What the process `by` places before this one holds, in a ring."""
-    rank, world_size = dist.get_rank(), dist.get_world_size()
+    """The tensor of the process `by` places before this one in a ring."""
+    rank, world_size = _rank_and_world_size()
     received = torch.empty_like(local, memory_format=torch.contiguous_format)
     exchanges = [
         dist.P2POp(dist.isend, local.contiguous(), (rank + by) % world_size),
@@ -52,7 +54,7 @@ def _shifted(local: torch.Tensor, by: int) -> torch.Tensor:
 
 
 class _FromPreviousProcess(torch.autograd.Function):
-    """Pass a tensor on to the next process in a ring; its gradient comes back the other way."""
+    """Pass a tensor to the next process in a ring; its gradient comes back the other way."""
 
     @staticmethod
     def forward(ctx, local):
@@ -64,25 +66,19 @@ class _FromPreviousProcess(torch.autograd.Function):
 
 
 def gather_over_processes(local: torch.Tensor) -> torch.Tensor:
-    """(b, ...) on each process -> (B, ...) on all, in the order of ranks; gradients flow back. Equal b is required."""
-    if not _several_processes():
-        return local
-    if local.is_floating_point():
-        return _GatherWithGradient.apply(local)
-    parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, local.contiguous())
-    return torch.cat(parts)
+    """(b, ...) in each process -> (B, ...) in all, in rank order; gradients flow back. b must be equal everywhere."""
+    return local if _rank_and_world_size()[1] == 1 else _GatherWithGradient.apply(local)
 
 
 def satisfied_pairs(ecg_statement_ids: torch.Tensor, text_statement_ids: torch.Tensor) -> torch.Tensor:
-    """Which ECG satisfies which text: every statement of the text holds for the ECG.
+    """Which ECG satisfies which text, that is, every statement of the text holds for the ECG.
 
-    A statement is any number that stands for a finding, or for a whole report; 0 is filling. With whole reports two
-    records with the same text satisfy each other's; with single findings an ECG also satisfies every subset of its
+    A statement is any number that represents a finding or a whole report; 0 is padding. With whole reports, two
+    records with the same text satisfy each other's; with single findings, an ECG also satisfies every subset of its
     own.
 
     Args:
-        ecg_statement_ids: (ECGs, M) int64, all that holds for each ECG.
+        ecg_statement_ids: (ECGs, M) int64, everything that holds for each ECG.
         text_statement_ids: (texts, M) int64, what each text states.
 
     Returns:
@@ -102,20 +98,21 @@ def contrastive_loss(
     ecg_statement_ids_bM: torch.Tensor | None = None,
     text_statement_ids_bM: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Symmetric cross-entropy on the diagonal (eqs. 7-9 as MERL's code has them: the positive is in the denominator).
+    """Symmetric cross-entropy on the diagonal (eqs. 7-9 as in MERL's code, with the positive in the denominator).
 
-    A pair off the diagonal that matches as well (`satisfied_pairs`; without statements there is none) is left out of
-    the denominator: it is no negative. Each process holds its own b rows of the two B x B matrices.
+    A pair off the diagonal that also matches (`satisfied_pairs`; without statements, there is none) is not a negative:
+    it is left out of the denominator. Each process computes its own b rows of the two B x B matrices.
 
     Args:
         ecg_bE, text_bE: this process's unit vectors, paired by row.
-        temperature: cosines are divided by it.
+        temperature: divides the cosines.
         ecg_statement_ids_bM, text_statement_ids_bM: see `satisfied_pairs`.
 
     Returns:
         This process's share; the loss is the mean of all shares.
     """
-    target_b = _own_places(ecg_bE)
+    rank, _ = _rank_and_world_size()
+    target_b = torch.arange(len(ecg_bE), device=ecg_bE.device) + rank * len(ecg_bE)
 
     def one_direction(own_bE: torch.Tensor, others_bE: torch.Tensor, left_out_bB: torch.Tensor | None) -> torch.Tensor:
         logits_bB = _cosines(own_bE, gather_over_processes(others_bE)) / temperature
@@ -123,48 +120,36 @@ def contrastive_loss(
             logits_bB = logits_bB.masked_fill(left_out_bB, -torch.inf)
         return F.cross_entropy(logits_bB, target_b)
 
-    by_ecg_bB = by_text_bB = None
+    texts_of_others_bB = ecgs_of_others_bB = None
     if ecg_statement_ids_bM is not None and text_statement_ids_bM is not None:
-        by_ecg_bB, by_text_bB = _no_negatives(target_b, ecg_statement_ids_bM, text_statement_ids_bM)
-    to_text, to_ecg = one_direction(ecg_bE, text_bE, by_ecg_bB), one_direction(text_bE, ecg_bE, by_text_bB)
+        matching_texts_bB = satisfied_pairs(ecg_statement_ids_bM, gather_over_processes(text_statement_ids_bM))
+        matching_ecgs_bB = satisfied_pairs(gather_over_processes(ecg_statement_ids_bM), text_statement_ids_bM).T
+        is_own_bB = F.one_hot(target_b, matching_texts_bB.shape[1]).bool()
+        texts_of_others_bB, ecgs_of_others_bB = matching_texts_bB & ~is_own_bB, matching_ecgs_bB & ~is_own_bB
+    to_text = one_direction(ecg_bE, text_bE, texts_of_others_bB)
+    to_ecg = one_direction(text_bE, ecg_bE, ecgs_of_others_bB)
     return (to_text + to_ecg) / 2
 
 
 def _cosines(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """(a, b) of unit vectors (a, E) and (b, E). Autocast would take half precision, in which near ones are alike."""
+    """(a, b) of unit vectors (a, E) and (b, E). Autocast would use half precision, where close ones are equal."""
     with torch.autocast(first.device.type, enabled=False):
         return first @ second.T
 
 
-def _own_places(local_bE: torch.Tensor) -> torch.Tensor:
-    """Where this process's rows are among those of all processes."""
-    rank = dist.get_rank() if _several_processes() else 0
-    return torch.arange(len(local_bE), device=local_bE.device) + rank * len(local_bE)
-
-
-def _no_negatives(
-    target_b: torch.Tensor, ecg_statement_ids_bM: torch.Tensor, text_statement_ids_bM: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(b, B) bool each: for each ECG the texts of others that match as well, and for each text the ECGs."""
-    by_ecg_bB = satisfied_pairs(ecg_statement_ids_bM, gather_over_processes(text_statement_ids_bM))
-    by_text_bB = satisfied_pairs(gather_over_processes(ecg_statement_ids_bM), text_statement_ids_bM).T
-    is_own_bB = F.one_hot(target_b, by_ecg_bB.shape[1]).bool()
-    return by_ecg_bB & ~is_own_bB, by_text_bB & ~is_own_bB
-
-
 @torch.no_grad()
 def information_bound(ecg_bE: torch.Tensor, text_bE: torch.Tensor, temperature: float) -> torch.Tensor:
-    """log B - InfoNCE in nats, a lower bound of the mutual information of both sides (arXiv 1807.03748).
+    """log B - InfoNCE in nats, a lower bound on the mutual information of both sides (arXiv 1807.03748).
 
-    Over all pairs: with those left out that match as well (`contrastive_loss`) it would be none, since texts that come
-    often would count as told apart. At most log B. For several texts an ECG it bounds what the ECG tells of them
-    together, and is at most the logarithm of the ECGs.
+    It uses all pairs. Without those that also match (`contrastive_loss`), it would not be a bound: repeated texts
+    would count as told apart. At most log B. With several texts per ECG, it bounds what the ECG tells about all of
+    them together, and is at most the logarithm of the number of ECGs.
 
     Args:
         ecg_bE, text_bE, temperature: see `contrastive_loss`; without statements.
     """
-    total = len(text_bE) * (dist.get_world_size() if _several_processes() else 1)
-    return math.log(total) - contrastive_loss(ecg_bE, text_bE, temperature)
+    _, world_size = _rank_and_world_size()
+    return math.log(world_size * len(text_bE)) - contrastive_loss(ecg_bE, text_bE, temperature)
 
 
 def siglip_loss(
@@ -177,19 +162,19 @@ def siglip_loss(
 ) -> torch.Tensor:
     """Sigmoid loss of eq. 6 with a learnable scale and bias: -1/B sum_i sum_j log sigmoid(y_ij (scale cos_ij + bias)).
 
-    Without scale and bias, unit vectors and this sum reward collapse: all ECGs at v and all texts at -v. Pairs off the
-    diagonal that match as well count as matches: this loss, unlike the contrastive one, allows several. The texts go
-    round: each process compares its ECGs with the texts of one process at a time, b x b pairs, and never gathers all
-    (arXiv 2303.15343, section 3.3).
+    Without scale and bias, this sum rewards collapse on unit vectors: all ECGs at v and all texts at -v. Pairs off the
+    diagonal that also match count as positives: unlike the contrastive loss, this one allows several. The texts are
+    passed around: each process compares its ECGs with the texts of one process at a time, b x b pairs, and never
+    gathers all of them (arXiv 2303.15343, section 3.3).
 
     Args:
         scale, bias: scalars.
 
-    The others, and what is returned, are as in `contrastive_loss`.
+    For the other arguments and the returned value, see `contrastive_loss`.
     """
     positive_bb = torch.eye(len(ecg_bE), dtype=torch.bool, device=ecg_bE.device)
     total_b = torch.zeros(len(ecg_bE), dtype=ecg_bE.dtype, device=ecg_bE.device)
-    for hop in range(dist.get_world_size() if _several_processes() else 1):
+    for hop in range(_rank_and_world_size()[1]):
         if hop:
             text_bE = _FromPreviousProcess.apply(text_bE)
             positive_bb = torch.zeros_like(positive_bb)
@@ -205,9 +190,9 @@ def siglip_loss(
 def reconstruction_loss(
     predicted_BLNP: torch.Tensor, ecg_values_BLT: torch.Tensor, masked_BLN: torch.Tensor, normalize: bool
 ) -> torch.Tensor:
-    """Squared error over masked patches (eq. 2, with the mean instead of the sum over a patch's samples).
+    """Squared error over masked patches (eq. 2, but with the mean over a patch's samples instead of the sum).
 
-    The mean is taken over each record's masked patches first, then over records.
+    Averaged over each record's masked patches first, then over records.
     """
     target_BLNP = ecg_values_BLT.unflatten(-1, (-1, predicted_BLNP.shape[-1])).float()
     if normalize:
@@ -232,7 +217,7 @@ def _mean_over_masked(values_BM: torch.Tensor, masked_BM: torch.Tensor) -> torch
 def orthogonality_loss(
     ecg_specific: torch.Tensor, ecg_shared: torch.Tensor, text_specific: torch.Tensor, text_shared: torch.Tensor
 ) -> torch.Tensor:
-    """Squared cosine between the shared and the specific part, both modalities added (eq. 5). All (b, E)."""
+    """Squared cosine between shared and specific part, summed over both modalities (eq. 5). All inputs are (b, E)."""
     ecg = F.cosine_similarity(ecg_specific, ecg_shared, dim=-1).square()
     text = F.cosine_similarity(text_specific, text_shared, dim=-1).square()
     return (ecg + text).mean()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training asks of every family's class for pretraining, and the masked and whole views of a batch of ECGs.
+"""What training expects of every family's class for pretraining, and the masked and full views of a batch of ECGs.
 
-Shapes: B batch, L leads, N patches per lead, E embedding width, M statements per record at most, S tokens, U distinct
-texts.
+Shapes: B batch, L leads, T samples, N patches per lead, E embedding width, M maximum statements per record, S tokens,
+U distinct texts.
 """
 
 from typing import Any, ClassVar
@@ -15,48 +15,48 @@ from .errors import ConfigurationError
 from .masking import mask_patches, most_visible
 from .modeling_base import present_patches
 from .modeling_lead_time_encoder import LeadTimeEncoderOutput
+from .objectives import reconstruction_loss
 
 
 class PreTrainingMixin:
-    """For a family's class for pretraining, in front of its model class.
+    """For a family's class for pretraining, listed before its model class.
 
-    Its `forward` computes all losses of one batch; in several processes, over the global batch. It takes a batch of
-    `cgdmer.training.pairs` by keywords. What a family has no use for, its `forward` does not name:
+    Its `forward` computes all losses of one batch; with several processes, over the global batch. It takes a batch of
+    `cgdmer.training.pairs` as keyword arguments. A family names only those that it uses:
 
-    - `ecg_values`, `lead_mask`, `patch_mask`: see `LeadTimeEncoder`. Without masks nothing waits for the device.
-    - `input_ids`, `attention_mask`, `token_type_ids`, `special_tokens_mask`: the tokenized texts. There may be several
-      for each ECG, as many for each: (B * texts, S), those of the first ECG first.
-    - `distinct_texts` (U,) int64, the first row of each text that is in the batch, and `text_index` int64, which of
-      them each row has: a text that comes several times is encoded once.
+    - `ecg_values`, `lead_mask`, `patch_mask`: see `LeadTimeEncoder`. Without masks, nothing waits for the device.
+    - `input_ids`, `attention_mask`, `token_type_ids`, `special_tokens_mask`: the tokenized texts. Each ECG may have
+      several, all ECGs the same number: (B * texts, S), the first ECG's first.
+    - `distinct_texts` (U,) int64, the first row of each distinct text, and `text_index` int64, which of them each row
+      is: a repeated text is encoded once.
     - `ecg_statement_ids`, `text_statement_ids`: (B, M) and (texts, M) int64, what holds for each ECG and what each
       text states. An ECG that satisfies another record's text is not its negative: see `objectives.satisfied_pairs`.
-    - `noise`: (B, L, N) uniform numbers that decide which patches are masked, and `text_noise`, of the shape of
-      `input_ids`, which tokens; drawn when None.
-    - `align`: False leaves the losses of `alignment_losses` to the caller, who has the embeddings of other parts of
-      the batch as well (`training.cached_gradients`).
-    - `embeds_only`: return the embeddings that are compared, and nothing else, and draw the same dropout as a pass
-      that goes on.
+    - `noise`: (B, L, N) uniform numbers that decide which patches are masked; `text_noise`, shaped like `input_ids`,
+      decides which tokens. Drawn when None.
+    - `align`: False leaves the losses of `alignment_losses` to the caller, which also has the embeddings of the other
+      parts of the batch (`training.cached_gradients`).
+    - `embeds_only`: return only the compared embeddings, with the same dropout as a full pass.
 
-    It returns an `output_class`: `loss`; each loss by itself as `NAME_loss`, and what else is to be logged as
-    `NAME_bound`, None where it is switched off; the two `compared` embeddings, unit vectors; `reconstructed_patches`
-    and `bool_masked_pos` where something is reconstructed, for pictures.
+    It returns an `output_class`: `loss`; each individual loss as `NAME_loss`, and other values to log as `NAME_bound`,
+    None if switched off; the two `compared` embeddings, unit vectors; and, if something is reconstructed,
+    `reconstructed_patches` and `bool_masked_pos` for plots.
 
-    `center_heads(batch)` is called once before training from random weights, with a few hundred records, where the
-    configuration `contrasts` (ours). Untrained towers send all records in nearly one direction (mean cosine 0.97
-    between ECGs, 0.91 between texts), which a contrastive loss on unit vectors needs hundreds of steps to undo: it
-    shifts the heads so that the embeddings of the batch average to zero.
+    If the configuration `contrasts`, `center_heads(batch)` is called once before training from random weights, with a
+    few hundred records (ours). It shifts the heads so that the embeddings of the batch average to zero. Untrained
+    towers map all records to nearly one direction (mean cosine 0.97 between ECGs, 0.91 between texts), which a
+    contrastive loss on unit vectors needs hundreds of steps to undo.
     """
 
     output_class: ClassVar[type[ModelOutput]]
-    # The outputs that `alignment_losses` compares, in its order. Rows of the first are records.
+    # The outputs that `alignment_losses` compares, in its order. The first has one row per record.
     compared: ClassVar[tuple[str, str]] = ("ecg_embeds", "text_embeds")
 
     def loss_weights(self) -> dict[str, float]:
-        """The weight of each loss that is switched on, by the name in front of `_loss`."""
+        """The weight of each loss, by its name without `_loss`."""
         raise NotImplementedError
 
     def alignment_parameters(self) -> tuple[str, ...]:
-        """Names of this model's parameters that `alignment_losses` uses."""
+        """Names of the parameters that `alignment_losses` uses."""
         return ()
 
     def alignment_losses(
@@ -70,18 +70,19 @@ class PreTrainingMixin:
         """The losses that compare the records of the global batch, by name.
 
         Args:
-            first, second: (B, E) and (texts, E), this process's `compared` embeddings.
+            first, second: (B, E) and (texts, E), this process's `compared` embeddings. Each of an ECG's texts forms
+                a pair with it; its other texts are not negatives.
             ecg_statement_ids, text_statement_ids: (B, M) and (texts, M) int64, see `objectives.satisfied_pairs`.
-            parameters: what to use instead of this model's `alignment_parameters`.
+            parameters: used instead of this model's `alignment_parameters`.
         """
         return {}
 
     def freeze_unused_parameters(self) -> None:
-        """Switch off gradients of parts that no loss of the configuration reaches."""
+        """Freeze the parts that no loss of the configuration reaches."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
-        """As in the base class. Loading makes every parameter trainable again: the unused ones are frozen anew."""
+        """As in the base class. Loading makes every parameter trainable, so unused ones are frozen again."""
         model, info = super().from_pretrained(  # type: ignore[misc]
             pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
         )
@@ -89,11 +90,7 @@ class PreTrainingMixin:
         return (model, info) if output_loading_info else model
 
     def with_losses(
-        self,
-        output: Any,
-        losses: dict[str, torch.Tensor],
-        ecg_statement_ids: torch.Tensor | None = None,
-        text_statement_ids: torch.Tensor | None = None,
+        self, output: Any, losses: dict[str, torch.Tensor], ecg_statement_ids: torch.Tensor | None = None
     ) -> Any:
         """The output with every loss, and their weighted sum if there is any."""
         for name, value in losses.items():
@@ -103,51 +100,49 @@ class PreTrainingMixin:
         return output
 
     def weighted(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The sum of losses by their weights."""
+        """The weighted sum of losses, of which there is at least one."""
         weights = self.loss_weights()
-        total: Any = 0
-        for name, value in losses.items():
-            total = total + weights[name] * value
+        total: Any = sum(weights[name] * value for name, value in losses.items())
         return total
 
 
 def with_each_text(
     ecg_embeds: torch.Tensor, text_embeds: torch.Tensor, ecg_statement_ids: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The ECGs' rows as often as each ECG has texts, so that rows are pairs; texts of an ECG follow one another.
+    """Repeats each ECG's row once per text, so that rows are pairs; an ECG's texts are consecutive.
 
     Raises:
-        ConfigurationError: there are several texts an ECG, and no statements.
+        ConfigurationError: there are several texts per ECG but no statements.
     """
     texts = len(text_embeds) // len(ecg_embeds)
     if texts == 1:
         return ecg_embeds, ecg_statement_ids
     if ecg_statement_ids is None:
         raise ConfigurationError(
-            "several texts an ECG need ecg_statement_ids and text_statement_ids: without them a text would "
-            "take its ECG's other texts for negatives."
+            "several texts per ECG need ecg_statement_ids and text_statement_ids: without them, a text would "
+            "count its ECG's other texts as negatives."
         )
     return ecg_embeds.repeat_interleave(texts, dim=0), ecg_statement_ids.repeat_interleave(texts, dim=0)
 
 
 class ECGViews:
-    """A batch of ECGs with and without hidden patches; each view is encoded when it is first asked for, and once.
+    """A batch of ECGs with and without hidden patches; each view is encoded once, when first needed.
 
     Args:
-        encoder: of the family.
-        hides: some branch hides patches.
+        encoder: the family's ECG encoder.
+        hides: whether some branch hides patches.
         ecg_values, lead_mask, patch_mask: see `LeadTimeEncoder`.
         noise: (B, L, N) uniform numbers that decide which patches are masked; drawn when None.
-        more: further keywords for the encoder.
+        more: further keyword arguments of the encoder.
 
     Attributes:
-        masked: (B, L, N) bool; None where nothing is hidden.
-        present: (B, L, N) bool; None where all patches exist, or nothing is hidden.
+        masked: (B, L, N) bool; None if nothing is hidden.
+        present: (B, L, N) bool; None if all patches exist, or nothing is hidden.
     """
 
-    def __init__(self, encoder, hides: bool, ecg_values, lead_mask=None, patch_mask=None, noise=None, more=None):
+    def __init__(self, encoder, hides: bool, ecg_values, lead_mask, patch_mask, noise, more: dict[str, Any]):
         config = encoder.config
-        self._encoder, self._more = encoder, more or {}
+        self._encoder, self._more = encoder, more
         self._inputs = {"ecg_values": ecg_values, "lead_mask": lead_mask, "patch_mask": patch_mask}
         self._encoded: dict[bool, LeadTimeEncoderOutput] = {}
         self.present: torch.Tensor | None = None
@@ -169,7 +164,11 @@ class ECGViews:
             self._encoded[hidden] = self._encoder(**self._inputs, **masks, return_dict=True, **self._more)
         return self._encoded[hidden]
 
-    def decoded(self, decoder: nn.Module) -> torch.Tensor:
-        """(B, L, N, samples a patch), from the visible patches."""
+    def reconstructed(
+        self, decoder: nn.Module, target_BLT: torch.Tensor, normalize_patches: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, L, N, samples per patch), decoded from the visible patches, and the error of the masked ones."""
+        assert self.masked is not None  # reconstruction always hides patches
         visible = self.encoded(hidden=True)
-        return decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, self.present)
+        patches = decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, self.present)
+        return patches, reconstruction_loss(patches, target_BLT, self.masked, normalize_patches)

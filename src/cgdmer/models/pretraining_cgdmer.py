@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pretraining of CG-DMER (arXiv 2602.21154): masks, decoders and all losses of eq. 10.
 
-Shapes: B batch, L leads, N patches a lead, P samples a patch, K selected tokens, E embedding width, S tokens of a
-report, H text width, M statements a record at most.
+Shapes: B batch, L leads, N patches per lead, P samples per patch, K masked tokens, E embedding width, S tokens per
+report, H text width.
 """
 
 import math
@@ -22,27 +22,21 @@ from .masking import mask_report_tokens
 from .modeling_base import check_ecg_values
 from .modeling_cgdmer import CGDMERModel
 from .modeling_ecg_text import NestedOutput
-from .objectives import (
-    contrastive_loss,
-    masked_token_loss,
-    orthogonality_loss,
-    reconstruction_loss,
-    siglip_loss,
-)
+from .objectives import contrastive_loss, masked_token_loss, orthogonality_loss, siglip_loss
 from .pretraining_base import ECGViews, PreTrainingMixin, with_each_text
 from .text_decoder import MaskedTokenDecoder, VocabularyHead
 
 
 @dataclass
 class CGDMERForPreTrainingOutput(NestedOutput):
-    """Every loss by itself, unweighted, and their weighted sum.
+    """Each unweighted loss, and their weighted sum.
 
     Args:
-        loss: weighted sum over the branches that are switched on.
+        loss: weighted sum over the active branches.
         contrastive_loss, siglip_loss, ecg_reconstruction_loss, text_reconstruction_loss, orthogonality_loss: None
             when the weight is 0.
         reconstructed_patches: (B, L, N, P), with the ECG decoder only.
-        bool_masked_pos: (B, L, N) bool, the patches that were masked; None where no branch needs masks.
+        bool_masked_pos: (B, L, N) bool, the masked patches; None if no branch needs masks.
         ecg_embeds, text_embeds: (B, E) unit vectors.
     """
 
@@ -61,8 +55,8 @@ class CGDMERForPreTrainingOutput(NestedOutput):
 class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
     """CG-DMER with its decoders and all losses (eq. 10, with the reconstruction of eq. 2 added).
 
-    A loss weight of 0 in the configuration leaves out the branch: no weights, no computation. What a configuration
-    leaves unused is frozen, so that DDP needs no search for unused parameters.
+    A loss weight of 0 in the configuration leaves out that branch: no weights, no computation. Parameters that a
+    configuration does not use are frozen, so that DDP need not search for unused ones.
     """
 
     output_class = CGDMERForPreTrainingOutput
@@ -76,8 +70,8 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
                 self.text_decoder = MaskedTokenDecoder(config, self.text_model.config)
             self.vocabulary_head = VocabularyHead(config.text_config.hidden_size, config.text_config.vocab_size)
         if config.siglip_loss_weight > 0:
-            # The base class's post_init has marked this module as initialised: `_init_weights` comes too late here.
-            # Vectors of one number: FSDP2 divides no scalars.
+            # The base class's post_init has marked this module as initialized, so `_init_weights` comes too late.
+            # Vectors of one number, because FSDP2 cannot shard scalars.
             self.siglip_log_scale = nn.Parameter(torch.tensor([math.log(config.siglip_initial_scale)]))
             self.siglip_bias = nn.Parameter(torch.tensor([float(config.siglip_initial_bias)]))
         self.post_init()
@@ -127,9 +121,9 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
         embeds_only: bool = False,
         **kwargs,
     ) -> CGDMERForPreTrainingOutput:
-        """See `PreTrainingMixin`. Of several texts of an ECG only the first is reconstructed, and compared where the
-        orthogonality is measured. Special tokens are never masked. A text that comes several times is encoded once as
-        far as it is not masked in several ways."""
+        """See `PreTrainingMixin`. If an ECG has several texts, only the first is reconstructed and enters the
+        orthogonality loss. Special tokens are never masked. A repeated text is encoded once, unless it is masked in
+        several ways."""
         config = self.config
         check_ecg_values(ecg_values, config.ecg_config)
         if input_ids is None:
@@ -141,7 +135,7 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
         output = CGDMERForPreTrainingOutput(bool_masked_pos=ecg.masked)
         losses: dict[str, torch.Tensor] = {}
 
-        # What is compared comes first: a pass that stops there then draws the same dropout as one that goes on.
+        # Embeddings come first: a pass that stops after them then draws the same dropout as a full pass.
         if config.uses_heads:
             ecg_pooled = ecg.encoded(hidden=config.contrast_view != "full").pooler_output
             text_pooled = text.pooled(hidden=config.contrast_view == "masked")
@@ -156,27 +150,21 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
                     self.ecg_specific_head(ecg_pooled), ecg_shared, self.text_specific_head(own_text), own_shared
                 )
         if config.ecg_reconstruction_loss_weight > 0:
-            assert ecg.masked is not None  # patches are hidden wherever they are to be reconstructed
-            output["reconstructed_patches"] = ecg.decoded(self.ecg_decoder)
-            losses["ecg_reconstruction"] = reconstruction_loss(
-                output["reconstructed_patches"], ecg_values, ecg.masked, config.ecg_config.normalize_patches
+            output["reconstructed_patches"], losses["ecg_reconstruction"] = ecg.reconstructed(
+                self.ecg_decoder, ecg_values, config.ecg_config.normalize_patches
             )
         if config.text_reconstruction_loss_weight > 0:
             losses["text_reconstruction"] = self._text_reconstruction_loss(text)
         if config.aligns and align:
-            losses.update(
-                self.alignment_losses(
-                    output["ecg_embeds"], output["text_embeds"], ecg_statement_ids, text_statement_ids
-                )
-            )
-
+            embeds = (output["ecg_embeds"], output["text_embeds"])
+            losses.update(self.alignment_losses(*embeds, ecg_statement_ids, text_statement_ids))
         return self.with_losses(output, losses)
 
     def _refuse_to_go_without_texts(self) -> None:
         if self.config.uses_heads or self.config.text_reconstruction_loss_weight > 0:
             raise ConfigurationError(
-                "input_ids is missing: this configuration trains on reports. Set the contrastive, siglip, "
-                "text_reconstruction and orthogonality loss weights to 0 to train on signals alone."
+                "input_ids is missing: this configuration trains on reports. To train on signals alone, set the "
+                "contrastive, siglip, text_reconstruction, and orthogonality loss weights to 0."
             )
 
     def loss_weights(self) -> dict[str, float]:
@@ -188,21 +176,9 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
         return ("siglip_log_scale", "siglip_bias") if self.config.siglip_loss_weight > 0 else ()
 
     def alignment_losses(
-        self,
-        first: torch.Tensor,
-        second: torch.Tensor,
-        ecg_statement_ids: torch.Tensor | None = None,
-        text_statement_ids: torch.Tensor | None = None,
-        parameters: tuple[torch.Tensor, ...] | None = None,
+        self, first, second, ecg_statement_ids=None, text_statement_ids=None, parameters=None
     ) -> dict[str, torch.Tensor]:
-        """`contrastive` and `siglip`, as far as the configuration has them, over the global batch.
-
-        Args:
-            first, second: the ECG and the text embeddings; with several texts an ECG, each text is a pair with it, and
-                the others of the same ECG are no negatives.
-            ecg_statement_ids, text_statement_ids: see `forward`.
-            parameters: what to use instead of this model's log-scale and bias.
-        """
+        """`contrastive` and `siglip`, if the configuration has them, over the global batch."""
         config, losses = self.config, {}
         ecg_embeds, ecg_statement_ids = with_each_text(first, second, ecg_statement_ids)
         pairs, statements = (ecg_embeds, second), (ecg_statement_ids, text_statement_ids)
@@ -233,7 +209,7 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
 
 
 class _TextViews:
-    """A batch of reports with and without hidden tokens; those with are encoded when first asked for, and once."""
+    """A batch of reports with and without masked tokens; the masked ones are encoded once, when first needed."""
 
     def __init__(
         self,
@@ -255,7 +231,7 @@ class _TextViews:
         if input_ids is None:
             return
         self.first_rows = slice(None, None, len(input_ids) // num_ecgs)
-        # One text an ECG is reconstructed, unless the embeddings come from corrupted texts anyway.
+        # One text per ECG is reconstructed, unless the embeddings come from corrupted texts anyway.
         self.hidden_rows = slice(None) if config.contrast_view == "masked" else self.first_rows
         if config.text_reconstruction_loss_weight == 0:
             return
@@ -272,14 +248,14 @@ class _TextViews:
         self._corrupted = input_ids[self.hidden_rows].masked_fill(masked_BS, config.mask_token_id)
 
     def pooled(self, hidden: bool) -> torch.Tensor:
-        """(texts, H), from the corrupted texts or from the whole ones."""
-        if hidden and self._model.config.text_reconstruction_loss_weight > 0:  # else nothing is ever masked
+        """(texts, H), from the corrupted or the whole texts."""
+        if hidden and self._model.config.text_reconstruction_loss_weight > 0:  # otherwise nothing is masked
             return self.corrupted().pooler_output
         texts = (self.input_ids, self.attention_mask, self._token_type_ids)
         return self._model.pooled_texts(*texts, self._distinct, self._index)
 
     def corrupted(self) -> BaseModelOutputWithPooling:
-        """The text tower's output for the texts with hidden tokens."""
+        """The text tower's output for the texts with masked tokens."""
         if self._encoded is None:
             masks = (self.attention_mask, self._token_type_ids)
             own = (None if each is None else each[self.hidden_rows] for each in masks)

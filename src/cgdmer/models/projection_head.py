@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two-layer network from a tower's features to the space in which embeddings are compared."""
+"""The two-layer network from a tower's features to the space where embeddings are compared."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 class ProjectionHead(nn.Module):
-    """(B, input size) -> (B, projection size), not of unit length."""
+    """(B, input size) -> (B, projection size), not normalized."""
 
     def __init__(self, config, input_size: int):
         super().__init__()
@@ -21,5 +21,5 @@ class ProjectionHead(nn.Module):
 
     @torch.no_grad()
     def center(self, features: torch.Tensor) -> None:
-        """Shift the last layer so that what it makes of these features averages to zero."""
+        """Shift the last layer so that its outputs for these features average to zero."""
         self.fc2.bias.sub_(self(features).mean(dim=0))

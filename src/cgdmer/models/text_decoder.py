@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masked report reconstruction (eq. 3): predict the masked tokens of a report from its corrupted text.
+"""Masked report reconstruction (eq. 3): predict a report's masked tokens from its corrupted text.
 
-Shapes: B batch, S tokens of a report, K masked tokens, H text width, V vocabulary.
+Shapes: B batch, S tokens per report, K masked tokens, H text width, V vocabulary.
 """
 
 import torch
@@ -24,17 +24,17 @@ class VocabularyHead(nn.Module):
 
 
 class MaskedTokenDecoder(nn.Module):
-    """A small causal decoder that writes the masked tokens in reading order, looking at the corrupted report.
+    """A small causal decoder that predicts the masked tokens in reading order, given the corrupted report.
 
-    Step k sees the true masked tokens before the k-th, the place in the report that it has to fill, and, through
-    cross-attention, all tokens of the corrupted report.
+    Step k sees the true masked tokens before the k-th, the position that it has to fill, and, through cross-attention,
+    all tokens of the corrupted report.
     """
 
     def __init__(self, config, text_config):
         super().__init__()
         self.config = text_config
         width = text_config.hidden_size
-        # As much dropout as in the ECG encoder; a residual network has none.
+        # The same dropout as in the ECG encoder; a residual network has none.
         hidden_dropout = getattr(config.ecg_config, "hidden_dropout", 0.0)
         attention_dropout = getattr(config.ecg_config, "attention_dropout", 0.0)
         self.start = nn.Parameter(torch.zeros(width))
@@ -68,13 +68,13 @@ class MaskedTokenDecoder(nn.Module):
         Args:
             masked_tokens_BKH: word embeddings of the true masked tokens.
             positions_BK: their positions in the report.
-            valid_BK: False for filling.
-            report_BSH: the text encoder's states of the corrupted report.
+            valid_BK: False for padding.
+            report_BSH: the text encoder's states for the corrupted report.
             attention_mask_BS: its padding mask.
         """
         start = self.start.to(masked_tokens_BKH.dtype).expand(len(masked_tokens_BKH), 1, -1)
         hidden = torch.cat([start, masked_tokens_BKH[:, :-1]], dim=1) + self.position_embedding(positions_BK)
-        # Filling stands at the end, where a causal decoder's earlier steps never look: no mask is needed for it.
+        # Padding comes last, where a causal decoder's earlier steps never look, so it needs no mask.
         causal_mask = create_causal_mask(self.config, hidden, None, None)
         report_mask = create_bidirectional_mask(
             self.config, hidden, attention_mask_BS, encoder_hidden_states=report_BSH

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention and pre-norm layers shared by the ECG encoder and both decoders.
 
-Attention goes through transformers' attention interface: sdpa, eager, flash and flex by `attn_implementation`.
+Attention goes through transformers' attention interface: sdpa, eager, flash, or flex by `attn_implementation`.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention written out; returns the weights too. query, key, value: (batch, heads, tokens, head width)."""
+    """Plain attention that also returns the weights. query, key, value: (batch, heads, tokens, head width)."""
     scores = torch.matmul(query, key.transpose(-1, -2)) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -24,7 +24,7 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
 
 
 class ECGAttention(nn.Module):
-    """Multi-head attention within one sequence, or from it to another one (`key_value_states`)."""
+    """Multi-head attention within one sequence, or from it to another (`key_value_states`)."""
 
     def __init__(self, config, hidden_size: int, num_heads: int, attention_dropout: float, is_causal: bool = False):
         super().__init__()
@@ -79,7 +79,7 @@ class FeedForward(nn.Module):
 
 
 class ECGLayer(GradientCheckpointingLayer):
-    """One pre-norm layer: self-attention, then cross-attention where asked for, then a feed-forward network."""
+    """One pre-norm layer: self-attention, optional cross-attention, and a feed-forward network."""
 
     def __init__(
         self,
@@ -122,18 +122,22 @@ class ECGLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_states)))
 
 
-def encoder_layers(config) -> nn.ModuleList:
-    """The layers of an encoder, by its configuration."""
+def pre_norm_layers(config, part: str = "") -> nn.ModuleList:
+    """The encoder's layers by its configuration, or with `part="decoder_"` the decoder's."""
+
+    def size(name: str) -> int:
+        return getattr(config, part + name)
+
     return nn.ModuleList(
         ECGLayer(
             config,
-            config.hidden_size,
-            config.num_attention_heads,
-            config.intermediate_size,
+            size("hidden_size"),
+            size("num_attention_heads"),
+            size("intermediate_size"),
             config.hidden_act,
             config.hidden_dropout,
             config.attention_dropout,
             layer_norm_eps=config.layer_norm_eps,
         )
-        for _ in range(config.num_hidden_layers)
+        for _ in range(size("num_hidden_layers"))
     )

@@ -75,7 +75,7 @@ def backward_in_chunks(
             if (own := outputs.get(f"{name}_loss")) is not None:
                 losses[name] = losses.get(name, 0.0) + share * own.detach()
     output = core.output_class(**{name: embeds.detach() for name, embeds in whole.items()})
-    return core.with_losses(output, losses, **statements)
+    return core.with_losses(output, losses, batch.get("ecg_statement_ids"))
 
 
 def _chunks(batch: dict[str, torch.Tensor], size: int) -> Iterator[dict[str, torch.Tensor]]:
