@@ -16,8 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from cgdmer.about import RESEARCH_USE_ONLY
-from cgdmer.evaluation.figures import METRIC_NAMES
-from cgdmer.evaluation.statistics import FEWEST_POSITIVES
+from cgdmer.evaluation.statistics import FEWEST_POSITIVES, METRIC_NAMES
 from cgdmer.files.writing import write_text
 
 IN_DOMAIN = "In-domain: the model was pretrained on other records of the corpus it is tested on."

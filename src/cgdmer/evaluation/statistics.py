@@ -12,6 +12,7 @@ import numpy as np
 from cgdmer.evaluation.results import Measured, PairedDifference
 from cgdmer.models.errors import CorpusError
 
+METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}
 FEWEST_POSITIVES = 10  # classes with fewer are marked: their own figure says little
 BOOTSTRAP_SAMPLES = 1000
 _MOST_CELLS = 2**22  # draws times records that are worked on at a time: some 100 MB
