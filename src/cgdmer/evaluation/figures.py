@@ -2,9 +2,9 @@
 """Figures of an evaluation: scores by class with intervals, ROC curves, t-SNE of record embeddings, robustness.
 
 Each function takes plain numbers, however they were computed, and returns a figure for `figure_page.save`. A figure is
-4.4 inches wide, for half a page of A4 or a slide; scores of more than 40 classes take two columns and twice that width.
-The colors are those of Okabe and Ito, which are distinct in every kind of color vision; where there is room, markers or
-line styles differ too.
+4.4 inches wide, for half a page of A4 or a slide, or twice that for scores of more than 40 classes. The colors are
+those of Okabe and Ito, which are distinct in every kind of color vision; where there is room, markers or line styles
+differ too.
 
 Shapes: R records, C classes, D embedding width.
 """
@@ -325,7 +325,8 @@ def tsne_figure(
         axes = axes_in_inches(figure, MARGIN, bottom + 0.1, side, side)
         for chosen, order, gid in ((others, 2.0, "points of other classes"), (~others, 3.0, "points")):
             colors = [color_of_class.get(column, _FAINT_COLOR) for column in classes[chosen]]
-            axes.scatter(*points[chosen].T, c=colors, s=9.0, alpha=0.75, linewidths=0.0, zorder=order, gid=gid)
+            x, y = points[chosen].T
+            axes.scatter(x, y, c=colors, s=9.0, alpha=0.75, linewidths=0.0, zorder=order, gid=gid)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[["top", "right"]].set_visible(True)
@@ -398,4 +399,5 @@ def _three_decimals(value: float) -> str:
 
 
 def _paler(color: str) -> str:
-    return to_hex([0.5 + 0.5 * part for part in to_rgb(color)])
+    red, green, blue = (0.5 + 0.5 * part for part in to_rgb(color))
+    return to_hex((red, green, blue))

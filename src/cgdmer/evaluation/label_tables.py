@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which codes of a corpus make a record one of a class: the corpora's own tables, which prepared datasets lack.
+"""Which codes of a corpus belong to which class: the corpora's own tables, which prepared datasets do not include.
 
-Sources: PTB-XL's `scp_statements.csv`; CSN's `ConditionNames_SNOMED-CT.csv`; for CPSC2018 the SNOMED CT codes into
-which the PhysioNet/CinC Challenge 2020 turned that corpus's nine classes.
+Sources: PTB-XL's `scp_statements.csv`; CSN's `ConditionNames_SNOMED-CT.csv`; for CPSC2018, the SNOMED CT codes that
+the PhysioNet/CinC Challenge 2020 assigned to its nine classes.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# PTB-XL's diagnostic statements: superclass -> subclass -> codes. Subclasses are spelled as the released label columns
-# spell them, which is without the underscores of `diagnostic_subclass` (_AVB, ISC_, NST_).
+# PTB-XL's diagnostic statements: superclass -> subclass -> codes. Subclasses are spelled as in the released label
+# columns, without the underscores of `diagnostic_subclass` (_AVB, ISC_, NST_).
 _PTBXL_DIAGNOSTIC = {
     "NORM": {"NORM": "NORM"},
     "MI": {
@@ -62,7 +62,7 @@ PTBXL_RHYTHM_OF: Mapping[str, str] = MappingProxyType({code: code for code in _P
 
 CPSC2018_CLASS_OF: Mapping[str, str] = MappingProxyType(
     {
-        "426783006": "NORM",  # "sinus rhythm", the conversion's word for the corpus's class of normal ECGs
+        "426783006": "NORM",  # "sinus rhythm", to which the challenge mapped normal ECGs
         "164889003": "AFIB",
         "270492004": "1AVB",
         "164909002": "CLBBB",
@@ -74,9 +74,9 @@ CPSC2018_CLASS_OF: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# CSN's codes with all acronyms that its table gives them, in the table's order. Four codes have several. Records hold
-# codes only, so those findings cannot be told apart: the class LBBB is every record with 164909002, whichever of the
-# three blocks was meant, and MI every infarction, of whichever wall. (The other two codes belong to no class.)
+# CSN's codes with all acronyms from its table, in the order of the table. Four codes have several. Records have only
+# codes, so those findings cannot be told apart: the class LBBB is every record with 164909002, whichever of the three
+# blocks was meant, and MI is an infarction of any wall. (The other two codes belong to no class.)
 CSN_ACRONYMS_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "270492004": ("1AVB",),
