@@ -63,7 +63,11 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
     results: dict[str, Any] = {}
     for task in tasks:
         evaluation = evaluate_task(
-            *(model, processor, dataset, task, arguments.splits),
+            model,
+            processor,
+            dataset,
+            task,
+            arguments.splits,
             prompts=arguments.prompts,
             protocol=arguments.protocol,
             split_files=arguments.split_files,

@@ -210,7 +210,9 @@ class _ModelOnTask:
         self.cache, self.probed_feature, self.seed, self.described = cache, probed_feature, seed, described
         self.prompts = None if wordings is None else embed_prompts(model, processor, wordings)
         self.test = self._features(parts.test, "test records")
-        self.validation = None if parts.validation is None else self._features(parts.validation, "validation records")
+        self.validation: tuple[RecordFeatures, np.ndarray] | None = None  # with labels
+        if parts.validation is not None:
+            self.validation = self._features(parts.validation, "validation records"), parts.validation.labels
         self.embeds = _unit(self.test.pooled) if self.test.embeds is None else self.test.embeds
         self.measures: dict[str, Measured] = {}
         self.scores: dict[str, np.ndarray] = {}
@@ -230,17 +232,20 @@ class _ModelOnTask:
     def measure_all(self, protocol: str, fractions: Sequence[float], shots: Sequence[int]) -> None:
         if self.prompts is not None:
             self._add(ZERO_SHOT, self._similarity)
+        if (train := self.parts.train) is None:
+            return
+        features = self._probed(self._features(train, "training records"))
         if protocol == "as_published" and fractions:
-            self._add_published_probes()
-        elif fractions or shots:
-            self._add_probes(fractions, shots)
+            self._add_published_probes(features, train.labels)
+        else:
+            self._add_probes(train, features, fractions, shots)
 
     def _add(self, name: str, score: Callable[[RecordFeatures], np.ndarray]) -> None:
         """Add a measure that scores features (S, R, C), with thresholds chosen on the validation records, if any."""
         scores, thresholds = score(self.test), None
-        if self.validation is not None and self.parts.validation is not None:
-            labels = self.parts.validation.labels
-            thresholds = np.stack([best_thresholds(labels, one) for one in score(self.validation)])
+        if self.validation is not None:
+            features, labels = self.validation
+            thresholds = np.stack([best_thresholds(labels, one) for one in score(features)])
         self.measures[name], self.scores[name] = self._measure(scores, thresholds), scores
 
     def _measure(self, scores: np.ndarray, thresholds: np.ndarray | None = None) -> Measured:
@@ -252,11 +257,11 @@ class _ModelOnTask:
         assert features.embeds is not None and self.prompts is not None  # the model takes texts
         return (features.embeds @ self.prompts.T)[None]
 
-    def _add_probes(self, fractions: Sequence[float], shots: Sequence[int]) -> None:
+    def _add_probes(
+        self, train: LabeledRows, features: np.ndarray, fractions: Sequence[float], shots: Sequence[int]
+    ) -> None:
         """Fit and measure a probe per share and number of shots, on several draws where not all records are used."""
-        train = self.parts.train
-        assert train is not None
-        features = self._probed(self._features(train, "training records"))
+        validation = None if self.validation is None else (self._probed(self.validation[0]), self.validation[1])
         drawn: dict[str, list[np.ndarray]] = {}
         for fraction in fractions:
             seeds = range(NUM_SEEDS) if fraction < 1 else range(1)
@@ -268,7 +273,10 @@ class _ModelOnTask:
                 few_records_per_class(train.labels, count, self.seed + number) for number in range(NUM_SEEDS)
             ]
         for name, draws in drawn.items():
-            probes = [self._fit(features, rows) for rows in draws]
+            probes = []
+            for rows in draws:
+                patients = [train.patients[row] for row in rows]
+                probes.append(fit_linear_probe(features[rows], train.labels[rows], patients, validation, self.seed))
             self._add(name, partial(self._probe_scores, probes))
             self.measures[name]["training_records"] = [len(rows) for rows in draws]
             self.measures[name]["regularization"] = [probe.strength for probe in probes]
@@ -279,20 +287,10 @@ class _ModelOnTask:
         """(S, R, C)"""
         return np.stack([probe.scores(self._probed(features)) for probe in probes])
 
-    def _fit(self, features: np.ndarray, rows: np.ndarray) -> LinearProbe:
-        train, validation = self.parts.train, None
-        assert train is not None
-        if self.validation is not None and self.parts.validation is not None:
-            validation = self._probed(self.validation), self.parts.validation.labels
-        patients = [train.patients[row] for row in rows]
-        return fit_linear_probe(features[rows], train.labels[rows], patients, validation, self.seed)
-
-    def _add_published_probes(self) -> None:
+    def _add_published_probes(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Measure the published probe, which gives one number per share of the training records and nothing else."""
-        train, test = self.parts.train, self.parts.test
-        assert train is not None
-        features = self._probed(self._features(train, "training records"))
-        values = published_probes(features, train.labels, self._probed(self.test), test.labels)
+        test = self.parts.test
+        values = published_probes(features, labels, self._probed(self.test), test.labels)
         for percent, value in values.items():
             self.measures[f"published probe {percent} %"] = {
                 "macro_auroc": value,

@@ -49,8 +49,15 @@ def terminal_table(results: Mapping[str, Any]) -> str:
     for label, row in _classes(results).items():
         values = [result["per_class"].get(label, {}).get("auroc") for result in results["measures"].values()]
         by_class.append([label + _star(row), f"{row['positives']:,}", *map(_number, values)])
-    lines = [_heading(results), _records(results), "", *aligned(rows), "", *aligned(by_class), *_remarks(results)]
-    return "\n".join(lines)
+    prompts = f", prompts: {results['prompts']}" if results["prompts"] else ""
+    first = next(iter(results["measures"].values()))
+    heading = [
+        f"{results['task']}, protocol: {results['protocol']}{prompts}",
+        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['splits'])}), "
+        f"{results['records_without_label']:,} without a class of the task",
+        *([IN_DOMAIN] if results["in_domain"] else []),
+    ]
+    return "\n".join([*heading, "", *aligned(rows), "", *aligned(by_class), *_remarks(results)])
 
 
 def write_per_class_csv(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
@@ -206,20 +213,6 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(one) for one in value]
     return None if isinstance(value, float) and np.isnan(value) else value
-
-
-def _heading(results: Mapping[str, Any]) -> str:
-    prompts = f", prompts: {results['prompts']}" if results["prompts"] else ""
-    return f"{results['task']}, protocol: {results['protocol']}{prompts}"
-
-
-def _records(results: Mapping[str, Any]) -> str:
-    first = next(iter(results["measures"].values()))
-    text = (
-        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['splits'])}), "
-        f"{results['records_without_label']:,} without a class of the task"
-    )
-    return f"{text}\n{IN_DOMAIN}" if results["in_domain"] else text
 
 
 def _remarks(results: Mapping[str, Any]) -> list[str]:

@@ -78,7 +78,11 @@ def retrieve_reports(
     rows = _tested(dataset, splits, candidates)
     overlap = overlap_with_training(trained_on, rows, allow_overlap)
     reports, records, own, patients = list(candidates), DatasetRecords(rows), list(rows["text"]), patients_of(rows)
-    nearest = _nearest(model, processor, reports, records, num_reports, cache or EmbeddingCache(None))
+    cache = cache or EmbeddingCache(None)
+    embeds = cache.features(model, processor.feature_extractor, records, "test records").embeds
+    assert embeds is not None  # the model takes texts
+    cosines = embeds @ cache.texts(model, processor, reports).T
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :num_reports]  # best first
     shares = np.array(list(candidates.values())) / candidates.total()
     texts = {RETRIEVED: [reports[row[0]] for row in nearest]}
     if write is not None:
@@ -105,21 +109,6 @@ def _tested(dataset: datasets.DatasetDict, splits: Sequence[str], candidates: Co
         raise CorpusError("the training split or the test splits have no reports. Prepare a corpus that has them.")
     refuse_shared_patients({"the training split": patients_of(dataset["train"]), "the test splits": patients_of(rows)})
     return rows
-
-
-def _nearest(
-    model: ECGTextModel,
-    processor: ECGProcessor,
-    reports: Sequence[str],
-    records: DatasetRecords,
-    num_reports: int,
-    cache: EmbeddingCache,
-) -> np.ndarray:
-    """(records, num_reports) the positions of the reports with the highest cosine, best first."""
-    embeds = cache.features(model, processor.feature_extractor, records, "test records").embeds
-    assert embeds is not None  # the model takes texts
-    cosines = embeds @ cache.texts(model, processor, reports).T
-    return np.argsort(-cosines, axis=1, kind="stable")[:, :num_reports]
 
 
 def _measured(texts: list[str], own: list[str], patients: list[str], seed: int) -> dict[str, Any]:

@@ -265,7 +265,9 @@ def _draw_leads(axes: Axes, record: ECGRecord, shown: dict[str, np.ndarray]) -> 
     *leads, rhythm = lead_places(record)
     for place in leads:
         if place.left > _SIGNAL_LEFT:
-            _draw_separator(axes, place.left, place.middle)
+            for sign in (-1.0, 1.0):  # two short strokes, above and below the trace, where one lead ends
+                y = [place.middle + sign * 3.0, place.middle + sign * 6.0]
+                axes.plot([place.left, place.left], y, gid="lead separator", **_TRACE)
     for place in (*leads, rhythm):
         kind = "rhythm" if place is rhythm else "lead"
         if _draw_lead(axes, shown.get(place.name), record.sampling_rate, place, gid=f"{kind} {place.name}"):
@@ -314,12 +316,6 @@ def _draw_calibration(axes: Axes, middle: float) -> None:
     x = [left, rise, rise, fall, fall, _SIGNAL_LEFT]
     y = [middle, middle, middle + height, middle + height, middle, middle]
     axes.plot(x, y, gid="calibration pulse", **_TRACE)
-
-
-def _draw_separator(axes: Axes, x: float, middle: float) -> None:
-    """Draw two short strokes above and below the trace, where one lead ends and the next begins."""
-    for sign in (-1.0, 1.0):
-        axes.plot([x, x], [middle + sign * 3.0, middle + sign * 6.0], gid="lead separator", **_TRACE)
 
 
 def _notes(record: ECGRecord, offsets: dict[str, float], cut_off: list[str]) -> list[str]:
