@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures show what they were given, in its order; nothing hides anything else; what is left out is said."""
+"""Figures show what they were given, in its order; nothing is hidden, and they say what is left out."""
 
+import functools
 import itertools
 
 import matplotlib
@@ -33,7 +34,7 @@ CURVES = {
 
 
 def sample(classes: int = 4, records: int = 200, strength: float = 1.5, seed: int = 0):
-    """Labels, of which the second class has four and the third none, scores, names and patients."""
+    """Labels (four positives in the second class, none in the third), scores, names, and patients."""
     random = np.random.default_rng(seed)
     labels = random.random((records, classes)) < 0.25
     labels[:, 1] = np.arange(records) < 4
@@ -74,6 +75,7 @@ def as_drawn(figure: Figure, name: str, axes) -> dict[str, tuple[float, float, f
     return drawn
 
 
+@functools.cache
 def all_figures() -> dict[str, Figure]:
     labels, scores, names, _ = sample(30)
     three = {
@@ -239,7 +241,7 @@ def test_a_color_and_dashes_name_one_curve():
 
 
 def clusters(classes: int, each: int = 20):
-    """Records around one direction a class, then ten with two classes and five with none."""
+    """Records around one direction per class, then ten with two classes and five with none."""
     random = np.random.default_rng(0)
     column = np.repeat(np.arange(classes), each)
     labels = np.concatenate([np.eye(classes, dtype=bool)[column], np.zeros((15, classes), dtype=bool)])
@@ -285,7 +287,7 @@ def test_tsne_of_many_classes_colors_the_frequent_ones():
     assert len(artists(figure, "points of other classes")[0].get_offsets()) == 9
 
 
-def test_robustness_shows_each_condition_with_its_interval_beside_the_reference():
+def test_robustness_shows_each_condition_with_its_interval_and_the_reference():
     figure = figures.robustness_figure(CURVES, 0.912, "title")
     assert [text.get_text() for text in artists(figure, "family")] == list(CURVES)
     limits = {axes.get_xlim() for axes in figure.axes}

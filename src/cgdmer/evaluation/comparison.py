@@ -69,7 +69,7 @@ def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed:
                 f"of the same {name}."
             )
     if one.keys != other.keys:
-        raise CorpusError(f"{first} and {second} are not about the same records and classes.")
+        raise CorpusError(f"{first} and {second} do not have the same records and classes.")
     if not np.array_equal(one.labels, other.labels):
         raise CorpusError(f"{first} and {second} have different labels for the same records.")
     common = [name for name in one.scores if name in other.scores]

@@ -93,5 +93,7 @@ def _wordings(value: object, place: str) -> tuple[str, ...]:
         )
     wordings = tuple(" ".join(text.split()) for text in texts)
     if not wordings or not all(wordings):
-        raise ConfigurationError(f"{place}: the prompt is empty. Expected a text, or a list without empty ones.")
+        raise ConfigurationError(
+            f"{place}: the prompt is empty. Expected a text, or a list of texts that are not empty."
+        )
     return wordings

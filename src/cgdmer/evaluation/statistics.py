@@ -127,7 +127,7 @@ def paired_difference(
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise CorpusError("some scores are not numbers, so records cannot be ranked by them.")
     if not len(labels):
-        raise CorpusError("there are no records to compare on.")
+        raise CorpusError("there are no records to compare.")
     weights = draws_of_patients(patients, bootstrap_samples, seed)
 
     def areas(scores: np.ndarray) -> np.ndarray:
