@@ -110,7 +110,7 @@ def test_of_fifteen_channels_the_named_leads_are_taken(model_folder, tmp_path, c
     assert "V9" in capsys.readouterr().err
     classify = ["classify", str(paths[0]), "--model", str(model_folder), "--labels", "normal ECG"]
     assert main([*classify, "--plot", str(tmp_path / "absent" / "ecg.png")]) == 1  # before the work, not after it
-    assert "absent is no folder" in capsys.readouterr().err
+    assert "absent is not a folder" in capsys.readouterr().err
 
 
 def test_plot_draws_a_picture(record_path, tmp_path, capsys):
@@ -259,7 +259,7 @@ def test_pictures_that_cannot_be_drawn_are_refused_before_the_work(tmp_path, cap
     ):
         assert main(arguments) == 1
         complaint = capsys.readouterr().err
-        assert "has not the ending of a picture" in complaint and ".png, .pdf" in complaint
+        assert "does not end like a picture" in complaint and ".png, .pdf" in complaint
 
 
 def test_one_label_excludes_nothing(capsys):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""That the published protocol has the defects it is known for, where it has them, and that the other has none."""
+"""The published protocol has the defects it is known for, where it has them; the repaired one has none."""
 
 import csv
 
@@ -31,7 +31,7 @@ def classes_at(part, task):
 
 
 def write_files(folder, stem, headers, rows):
-    """Split files; `headers` and `rows` by the ending of the file's name."""
+    """Write split files; `headers` and `rows` are by the ending of the file name."""
     for ending, header in headers.items():
         with open(folder / f"{stem}_{ending}.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([header, *rows[ending]])
@@ -59,7 +59,7 @@ def test_defect_a_three_training_columns_of_ptbxl_sub_change_places(ptbxl_datase
 
 
 def test_defect_a_with_files_is_by_position(tmp_path, ptbxl_dataset):
-    """The same rows and labels from files in the two orders: by position as without files, by name repaired."""
+    """The same rows and labels from files in both orders: by position, as without files; by name, repaired."""
     task = get_task("ptbxl-sub")
     training_order = [*task.class_names[:10], "AVB", "RAO/RAE", "ISC", *task.class_names[13:]]
     known = ["ecg_id", "patient_id", "strat_fold", "filename_lr", "filename_hr", "sub_class"]
@@ -89,7 +89,7 @@ def test_defect_a_with_files_is_by_position(tmp_path, ptbxl_dataset):
         published_splits(ptbxl_dataset, task, tmp_path)
 
 
-# Lists in the released CSN files, and the classes that have a 1 there.
+# Lists in the released CSN files, and the classes that have a 1 for them.
 RELEASED_CSN = {
     "SB,STE,ERV": {"STE", "ERV", "ST"},
     "AF,AVB": {"AF", "AVB", "VB"},
@@ -129,7 +129,7 @@ def test_defect_b_csn_labels_are_substrings(make_dataset):
     assert exact[:2] == [{"STE", "ERV"}, {"AF", "AVB"}]
 
 
-def test_csn_files_are_taken_as_they_are(tmp_path, make_dataset):
+def test_csn_files_are_used_as_they_are(tmp_path, make_dataset):
     task = get_task("csn")
     rows = csn_rows(1)
     dataset = make_dataset(rows)
@@ -138,7 +138,7 @@ def test_csn_files_are_taken_as_they_are(tmp_path, make_dataset):
         [f"/chapman/01/{row[0]}.mat", 12, diagnose, *(int(name in classes) for name in task.class_names)]
         for row, (diagnose, classes) in zip(rows, RELEASED_CSN.items(), strict=True)
     ]
-    lines[0][3:] = [0] * 38  # as two released rows are
+    lines[0][3:] = [0] * 38  # like two released rows
     endings = {"train": lines[:6], "val": lines[6:8], "test": lines[8:]}
     write_files(tmp_path, "chapman", dict.fromkeys(endings, header), endings)
     parts = published_splits(dataset, task, tmp_path)
@@ -147,14 +147,14 @@ def test_csn_files_are_taken_as_they_are(tmp_path, make_dataset):
 
 
 def test_random_splits_are_by_record_and_have_the_published_sizes(make_dataset):
-    """CPSC2018's 6,877 records give 4,950, 551 and 1,376."""
+    """CPSC2018's 6,877 records give 4,950, 551, and 1,376."""
     rows = [(f"A{number:04d}", None, ["59118001"], "train") for number in range(1, 6878)]
     task = get_task("cpsc2018")
     parts = published_splits(make_dataset(rows), task)
     assert {split: len(part) for split, part in parts.items()} == {"train": 4950, "validation": 551, "test": 1376}
     records = {split: set(part.rows["record_id"]) for split, part in parts.items()}
     assert len(set.union(*records.values())) == 6877
-    # Whichever splits the dataset was prepared with, and in whichever order.
+    # The splits and the order that the dataset was prepared with do not matter.
     other = [(*row[:3], ("train", "validation", "test")[number % 3]) for number, row in enumerate(rows)]
     again = published_splits(make_dataset(other[::-1]), task)
     assert {split: set(part.rows["record_id"]) for split, part in again.items()} == records
@@ -191,7 +191,7 @@ def test_subsets_have_the_published_sizes(records, one_percent):
     assert published_subset(records, 100).tolist() == list(range(records))
 
 
-def test_no_subset_of_too_few():
+def test_a_subset_of_less_than_one_record_is_refused():
     with pytest.raises(CorpusError, match="1 % of 99"):
         published_subset(99, 1)
 
@@ -203,7 +203,7 @@ def probe_data(records=64, seed=0):
 
 
 def test_defects_e_and_f_of_the_probe(monkeypatch):
-    """A record of every step's learning rate and every epoch's test score, from a probe of six epochs."""
+    """Record the learning rate of every step and the test score of every epoch of a probe of six epochs."""
     rates, scores = [], []
     step = torch.optim.Adam.step
 
@@ -222,16 +222,16 @@ def test_defects_e_and_f_of_the_probe(monkeypatch):
     features, labels = probe_data(170)
     test_features, test_labels = probe_data(80, seed=1)
     best = published_probe(features, labels, test_features, test_labels, epochs=6)
-    # 11 iterations per epoch, and one step of the schedule more: its fortieth is the fourth iteration of epoch 4.
+    # 11 iterations per epoch and 12 steps of the schedule: its fortieth step is the fourth iteration of epoch 4.
     assert len(rates) == 6 * 11
     changed = next(number for number, rate in enumerate(rates) if rate < 1e-3)
-    assert changed == 37  # 3 x (11 + 1) + 4 = 40, of which 3 are no iterations
+    assert changed == 37  # 3 x (11 + 1) + 4 = 40 steps, 3 of them without an iteration
     assert rates[:37] == [1e-3] * 37 and np.allclose(rates[37:], 1e-4)
     assert len(scores) == 6 and len(set(scores)) > 1
     assert best == pytest.approx(max(scores))
 
 
-def test_the_probe_learns_repeats_itself_and_leaves_the_random_state_alone():
+def test_the_probe_learns_and_is_repeatable_and_leaves_the_random_state_alone():
     features, labels = probe_data(400)
     test_features, test_labels = probe_data(200, seed=1)
     test_labels[:, 2] = False  # no positive: left out of the mean

@@ -11,11 +11,11 @@ from cgdmer.evaluation.comparison import compare, write_scores
 from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.models.errors import CorpusError
 
-CLASSES = ("B", "A", "C")  # not in the order of the alphabet
+CLASSES = ("B", "A", "C")  # not in alphabetical order
 
 
 def write(folder, scores, labels, order=None, **results):
-    """An evaluation's folder, its records in the order given."""
+    """Write the folder of an evaluation, with its records in this order."""
     order = np.arange(len(labels)) if order is None else order
     folder.mkdir()
     (folder / "results.json").write_text(

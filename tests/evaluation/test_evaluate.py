@@ -56,7 +56,7 @@ def evaluation(model, processor, splits):
     )
 
 
-def test_an_untrained_model_is_beside_and_near_chance(evaluation, splits):
+def test_an_untrained_model_is_measured_too_and_near_chance(evaluation, splits):
     results = evaluation.results
     names = ["zero-shot", "linear probe 10 %", "linear probe 100 %", "linear probe 3 shots"]
     assert list(results["measures"]) == list(results["untrained"]) == names
@@ -125,14 +125,14 @@ def test_groups_are_measured_by_themselves(evaluation, splits):
             assert row[name]["macro_auroc"] == pytest.approx(np.mean(areas))
 
 
-def test_calibration_is_of_the_scores_that_the_model_gives(evaluation, model):
+def test_calibration_is_that_of_the_pipelines_scores(evaluation, model):
     cosines = evaluation.scores["zero-shot"][0]
     scores = 1 / (1 + np.exp(-(model.config.score_scale * cosines + model.config.score_bias)))
     expected = np.mean((scores - evaluation.labels) ** 2)
     assert evaluation.results["calibration"]["brier"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_random_weights_are_measured_on_demand(model, processor, splits):
+def test_random_weights_are_optional(model, processor, splits):
     results = evaluate_task(model, processor, splits, get_task("simulated"), fractions=(), untrained=False).results
     assert results["untrained"] == {} and "zero-shot" in results["measures"]
 
@@ -165,7 +165,7 @@ def test_embeddings_are_computed_once(model, processor, splits, tmp_path, monkey
     again = {"fractions": (), "cache": EmbeddingCache(tmp_path / "cache")}
     assert without_nan(evaluate_task(model, processor, splits, task, **again).results) == first
     assert not calls
-    # Whatever the embeddings depend on makes new ones: the weights, the settings, the records, what is done to them.
+    # A change in anything they depend on makes new ones: weights, settings, records, and what is done to the records.
     part = LabeledRows(splits["test"], task.label_matrix(splits["test"]["labels"]), splits["test"]["patient_id"])
     cache, extractor = EmbeddingCache(tmp_path / "cache"), processor.feature_extractor
     other = type(extractor).from_dict({**extractor.to_dict(), "fixed_millivolts": 0.3})
@@ -310,7 +310,7 @@ def test_a_model_that_knows_the_labels_fails_with_prompts_in_another_order(model
 
 @pytest.fixture(scope="module")
 def cpsc2018(splits):
-    """The same signals with CPSC2018's codes; every fifth has none."""
+    """The same signals with codes of CPSC2018; every fifth record has no label of its task."""
     codes = [["59118001"], ["164889003"], ["426783006", "284470004"], ["59118001", "164884008"], ["999"]]
 
     def relabeled(rows):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures show what they were given, in its order; nothing hides anything else; what is left out is said."""
+"""Figures show what they were given, in its order; nothing is hidden, and they say what is left out."""
 
+import functools
 import itertools
 
 import matplotlib
@@ -12,9 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cgdmer.evaluation import figures
-from cgdmer.evaluation.figures import draw_per_class_dots, draw_robustness, draw_roc, draw_tsne
 from cgdmer.evaluation.statistics import auroc_by_column, measure
 from cgdmer.models.errors import CorpusError
+from cgdmer.plotting.figure_page import save
 
 LONG_NAMES = (
     "non-specific intraventricular conduction disturbance (block)",
@@ -33,7 +34,7 @@ CURVES = {
 
 
 def sample(classes: int = 4, records: int = 200, strength: float = 1.5, seed: int = 0):
-    """Labels, of which the second class has four and the third none, scores, names and patients."""
+    """Labels (four positives in the second class, none in the third), scores, names, and patients."""
     random = np.random.default_rng(seed)
     labels = random.random((records, classes)) < 0.25
     labels[:, 1] = np.arange(records) < 4
@@ -74,6 +75,7 @@ def as_drawn(figure: Figure, name: str, axes) -> dict[str, tuple[float, float, f
     return drawn
 
 
+@functools.cache
 def all_figures() -> dict[str, Figure]:
     labels, scores, names, _ = sample(30)
     three = {
@@ -83,12 +85,12 @@ def all_figures() -> dict[str, Figure]:
     }
     embeddings = np.random.default_rng(0).normal(size=(len(labels), 8))
     return {
-        "5 classes": figures._per_class_figure({"zero-shot": measured(5)}, "auroc", "a title that is long " * 5),
-        "70 classes": figures._per_class_figure(three, "auroc", "many"),
-        "ROC 12": figures._roc_figure(labels[:, :12], scores[:, :12], names[:12], "twelve"),
-        "ROC 30": figures._roc_figure(labels, scores, names, "thirty"),
-        "t-SNE": figures._tsne_figure(embeddings, labels[:, :9], names[:9], 0, "t-SNE"),
-        "robustness": figures._robustness_figure(CURVES, 0.912, "robustness"),
+        "5 classes": figures.per_class_figure({"zero-shot": measured(5)}, "auroc", "a title that is long " * 5),
+        "70 classes": figures.per_class_figure(three, "auroc", "many"),
+        "ROC 12": figures.roc_figure(labels[:, :12], scores[:, :12], names[:12], "twelve"),
+        "ROC 30": figures.roc_figure(labels, scores, names, "thirty"),
+        "t-SNE": figures.tsne_figure(embeddings, labels[:, :9], names[:9], 0, "t-SNE"),
+        "robustness": figures.robustness_figure(CURVES, 0.912, "robustness"),
     }
 
 
@@ -97,7 +99,7 @@ def all_figures() -> dict[str, Figure]:
 def test_each_row_shows_its_own_class(metric, classes):
     cuts = np.full(classes, 0.5)
     measures = {name: measured(classes, strength, seed=3, thresholds=cuts) for name, strength in (("a", 2), ("b", 0))}
-    figure = figures._per_class_figure(measures, metric, "title")
+    figure = figures.per_class_figure(measures, metric, "title")
     assert len(figure.axes) == (1 if classes == 5 else 2)
     widths = [axes.get_window_extent().width for axes in figure.axes]
     assert widths == pytest.approx([widths[0]] * len(widths))  # one scale
@@ -123,7 +125,7 @@ def test_each_row_shows_its_own_class(metric, classes):
 
 
 def test_first_class_is_at_the_top():
-    (axes,) = figures._per_class_figure({"a": measured(5)}, "auroc", "title").axes
+    (axes,) = figures.per_class_figure({"a": measured(5)}, "auroc", "title").axes
     heights = axes.transData.transform([(0.5, y) for y in axes.get_yticks()])[:, 1]
     assert (np.diff(heights) < 0).all()
 
@@ -134,14 +136,14 @@ def test_a_class_in_the_wrong_row_would_be_noticed():
     first, last = LONG_NAMES[0], list(swapped)[-1]
     swapped[first], swapped[last] = swapped[last], swapped[first]
     right, wrong = (
-        figures._per_class_figure({"a": {**result, "per_class": rows}}, "auroc", "title")
+        figures.per_class_figure({"a": {**result, "per_class": rows}}, "auroc", "title")
         for rows in (result["per_class"], swapped)
     )
     assert as_drawn(right, "a", right.axes[0]) != as_drawn(wrong, "a", wrong.axes[0])
 
 
 def test_few_positives_are_pale_and_untrained_is_hollow_and_gray():
-    figure = figures._per_class_figure({"a": measured(5), "untrained": measured(5)}, "auroc", "title")
+    figure = figures.per_class_figure({"a": measured(5), "untrained": measured(5)}, "auroc", "title")
     (dots,), (hollow,) = artists(figure, "value a"), artists(figure, "value untrained")
     colors = [to_hex(color) for color in dots.get_facecolors()]
     assert row_labels(figure.axes[0])[1].endswith("(4)*")
@@ -155,13 +157,13 @@ def test_few_positives_are_pale_and_untrained_is_hollow_and_gray():
 
 def test_what_is_missing_is_said():
     cuts = np.array([0.5, 0.5, 0.5, np.nan, 0.5])
-    figure = figures._per_class_figure({"a": measured(5, thresholds=cuts)}, "f1", "title")
+    figure = figures.per_class_figure({"a": measured(5, thresholds=cuts)}, "f1", "title")
     assert len(row_labels(figure.axes[0])) == 4
     assert len(artists(figure, "value a")[0].get_offsets()) == 3
     assert "No dot: no value." in notes(figure)
     assert f"Left out, without positive or negative records: {LONG_NAMES[2]}." in notes(figure)
     assert artists(figure, "chance") == []
-    figure = figures._per_class_figure({"a": measured(5)}, "auroc", "title")
+    figure = figures.per_class_figure({"a": measured(5)}, "auroc", "title")
     assert "No dot" not in notes(figure)
     assert list(artists(figure, "chance")[0].get_xdata()) == [0.5, 0.5]
 
@@ -169,7 +171,7 @@ def test_what_is_missing_is_said():
 def test_a_measure_that_lacks_a_class_leaves_its_place_empty():
     one, other = measured(5), measured(5, seed=1)
     del other["per_class"][LONG_NAMES[0]]
-    figure = figures._per_class_figure({"a": one, "b": other}, "auroc", "title")
+    figure = figures.per_class_figure({"a": one, "b": other}, "auroc", "title")
     drawn = as_drawn(figure, "b", figure.axes[0])
     assert len(as_drawn(figure, "a", figure.axes[0])) == 4 and len(drawn) == 3
     assert [values[0] for values in drawn.values()] == [row["auroc"] for row in other["per_class"].values()]
@@ -177,7 +179,7 @@ def test_a_measure_that_lacks_a_class_leaves_its_place_empty():
 
 def test_legend_says_the_mean():
     result = measured(5)
-    figure = figures._per_class_figure({"zero-shot": result}, "auprc", "title")
+    figure = figures.per_class_figure({"zero-shot": result}, "auprc", "title")
     assert legend_texts(figure) == [f"zero-shot (mean {result['macro_auprc']:.3f})"]
 
 
@@ -187,7 +189,7 @@ def test_area_under_each_drawn_curve_is_its_auroc(classes, rounded):
     labels, scores, names, _ = sample(classes)
     scores = np.round(scores) if rounded else scores
     areas = auroc_by_column(labels, scores)
-    figure = figures._roc_figure(labels, scores, names, "title")
+    figure = figures.roc_figure(labels, scores, names, "title")
     for name, area in zip(names, areas, strict=True):
         curve = artists(figure, f"curve of class {name}")
         if np.isnan(area):
@@ -204,7 +206,7 @@ def test_area_under_each_drawn_curve_is_its_auroc(classes, rounded):
 def test_legend_of_few_curves_names_each_with_its_area():
     labels, scores, names, _ = sample(5)
     areas = auroc_by_column(labels, scores)
-    figure = figures._roc_figure(labels, scores, names, "title")
+    figure = figures.roc_figure(labels, scores, names, "title")
     assert artists(figure, "curve of macro average") == []
     texts = ["".join(text.split()) for text in legend_texts(figure)]
     stars = ["", "*", "", "", ""]
@@ -219,7 +221,7 @@ def test_many_curves_name_the_best_and_the_worst_with_enough_positives():
     labels, scores, names, _ = sample(30)
     scores[:, 1] = labels[:, 1]  # a perfect class, but of four records
     areas = auroc_by_column(labels, scores)
-    figure = figures._roc_figure(labels, scores, names, "title")
+    figure = figures.roc_figure(labels, scores, names, "title")
     judged = [column for column in range(30) if column not in (1, 2)]
     best, worst = max(judged, key=lambda column: areas[column]), min(judged, key=lambda column: areas[column])
     assert legend_texts(figure) == [
@@ -233,13 +235,13 @@ def test_many_curves_name_the_best_and_the_worst_with_enough_positives():
 
 def test_a_color_and_dashes_name_one_curve():
     labels, scores, names, _ = sample(13)
-    figure = figures._roc_figure(np.delete(labels, 2, 1), np.delete(scores, 2, 1), names[:2] + names[3:], "title")
+    figure = figures.roc_figure(np.delete(labels, 2, 1), np.delete(scores, 2, 1), names[:2] + names[3:], "title")
     looks = [(line.get_color(), line.get_linestyle()) for line in figure.legends[0].get_lines()]
     assert len(looks) == len(set(looks)) == 12
 
 
 def clusters(classes: int, each: int = 20):
-    """Records around one direction a class, then ten with two classes and five with none."""
+    """Records around one direction per class, then ten with two classes and five with none."""
     random = np.random.default_rng(0)
     column = np.repeat(np.arange(classes), each)
     labels = np.concatenate([np.eye(classes, dtype=bool)[column], np.zeros((15, classes), dtype=bool)])
@@ -250,7 +252,7 @@ def clusters(classes: int, each: int = 20):
 
 def test_tsne_draws_each_record_of_one_class_in_its_color():
     embeddings, labels, names = clusters(3)
-    figure = figures._tsne_figure(embeddings, labels, names, 0, "title")
+    figure = figures.tsne_figure(embeddings, labels, names, 0, "title")
     (points,) = artists(figure, "points")
     colors = np.array([to_hex(color) for color in points.get_facecolors()])
     assert legend_texts(figure) == ["c0 (20)", "c1 (20)", "c2 (20)"]
@@ -267,7 +269,7 @@ def test_tsne_draws_each_record_of_one_class_in_its_color():
 def test_tsne_is_repeatable_and_takes_no_more_than_it_says(monkeypatch):
     monkeypatch.setattr(figures, "MOST_POINTS", 30)
     embeddings, labels, names = clusters(3)
-    first, again, other = (figures._tsne_figure(embeddings, labels, names, seed, "title") for seed in (0, 0, 1))
+    first, again, other = (figures.tsne_figure(embeddings, labels, names, seed, "title") for seed in (0, 0, 1))
     places = [np.asarray(artists(figure, "points")[0].get_offsets()) for figure in (first, again, other)]
     assert places[0].shape == (30, 2)
     np.testing.assert_array_equal(places[0], places[1])
@@ -279,14 +281,14 @@ def test_tsne_of_many_classes_colors_the_frequent_ones():
     embeddings, labels, names = clusters(10, each=6)
     labels[:6] = False  # of the first class, nothing is left
     labels[6:9] = False  # and of the second, half
-    figure = figures._tsne_figure(embeddings, labels, names, 0, "title")
+    figure = figures.tsne_figure(embeddings, labels, names, 0, "title")
     assert legend_texts(figure) == [*(f"c{number} (6)" for number in range(2, 9)), "2 other classes (9)"]
     assert len(artists(figure, "points")[0].get_offsets()) == 42
     assert len(artists(figure, "points of other classes")[0].get_offsets()) == 9
 
 
-def test_robustness_shows_each_condition_with_its_interval_beside_the_reference():
-    figure = figures._robustness_figure(CURVES, 0.912, "title")
+def test_robustness_shows_each_condition_with_its_interval_and_the_reference():
+    figure = figures.robustness_figure(CURVES, 0.912, "title")
     assert [text.get_text() for text in artists(figure, "family")] == list(CURVES)
     limits = {axes.get_xlim() for axes in figure.axes}
     assert len(limits) == 1 and next(iter(limits))[0] < 0.6
@@ -337,13 +339,13 @@ def test_texts_stay_on_the_page_apart_and_off_the_data(name):
 def test_nothing_to_draw_is_refused():
     labels, scores, names, _ = sample()
     with pytest.raises(CorpusError, match="nothing to draw"):
-        figures._per_class_figure({}, "auroc", "title")
+        figures.per_class_figure({}, "auroc", "title")
     with pytest.raises(CorpusError, match="no curve"):
-        figures._roc_figure(np.zeros_like(labels), scores, names, "title")
+        figures.roc_figure(np.zeros_like(labels), scores, names, "title")
     with pytest.raises(CorpusError, match="3 records"):
-        figures._tsne_figure(np.ones((3, 4)), np.eye(3, dtype=bool), names[:3], 0, "title")
+        figures.tsne_figure(np.ones((3, 4)), np.eye(3, dtype=bool), names[:3], 0, "title")
     with pytest.raises(CorpusError, match="nothing to draw"):
-        figures._robustness_figure({"leads": [("II", float("nan"), 0.1, 0.2)], "noise": []}, 0.9, "title")
+        figures.robustness_figure({"leads": [("II", float("nan"), 0.1, 0.2)], "noise": []}, 0.9, "title")
 
 
 def test_files_are_what_their_suffix_says_and_matplotlib_is_left_alone(tmp_path):
@@ -352,10 +354,10 @@ def test_files_are_what_their_suffix_says_and_matplotlib_is_left_alone(tmp_path)
     pyplot.close("all")
     with matplotlib.rc_context({"savefig.bbox": "tight", "font.size": 30, "savefig.dpi": 40}):
         before = dict(matplotlib.rcParams)
-        draw_per_class_dots(tmp_path / "dots.png", {"a": measured()})
-        draw_roc(tmp_path / "roc.svg", labels, scores, names)
-        draw_tsne(str(tmp_path / "tsne.pdf"), embeddings, tsne_labels, tsne_names)
-        draw_robustness(tmp_path / "robustness.png", CURVES, 0.912)
+        save(figures.per_class_figure({"a": measured()}), tmp_path / "dots.png")
+        save(figures.roc_figure(labels, scores, names), tmp_path / "roc.svg")
+        save(figures.tsne_figure(embeddings, tsne_labels, tsne_names), str(tmp_path / "tsne.pdf"))
+        save(figures.robustness_figure(CURVES, 0.912), tmp_path / "robustness.png")
         assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []
     with Image.open(tmp_path / "dots.png") as picture:

@@ -44,7 +44,7 @@ def test_a_class_without_positives_scores_zero():
     assert not fit_linear_probe(features, labels, patients).scores(features)[:, 1].any()
 
 
-def test_the_strength_is_chosen_on_the_validation_records_alone():
+def test_the_strength_is_chosen_on_the_validation_records_only():
     """Validation labels that only the strongest regularization fits: the choice must follow them."""
     features, labels, patients = sample()
     probes = {strength: linear_probe._fit(features, labels, strength) for strength in STRENGTHS}
@@ -62,7 +62,7 @@ def test_validation_records_are_never_fitted():
     np.testing.assert_array_equal(probe.weights, alone.weights)
 
 
-def test_fractions_are_nested_in_nothing_but_their_seed():
+def test_fractions_depend_on_their_seed_only():
     first = fraction_of_records(1000, 0.1, seed=3)
     assert len(first) == 100 == len(set(first)) and first.max() < 1000
     np.testing.assert_array_equal(first, fraction_of_records(1000, 0.1, seed=3))
@@ -72,7 +72,7 @@ def test_fractions_are_nested_in_nothing_but_their_seed():
         fraction_of_records(7, 1.5, seed=0)
 
 
-def test_few_shots_hold_so_many_of_each_class():
+def test_few_shots_hold_that_many_of_each_class():
     random = np.random.default_rng(0)
     labels = random.random((500, 4)) < [0.4, 0.1, 0.02, 0.0]
     drawn = few_records_per_class(labels, shots=5, seed=1)

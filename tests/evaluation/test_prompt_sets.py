@@ -8,7 +8,7 @@ import pytest
 from cgdmer.evaluation.prompt_sets import PROMPT_SETS, load_prompts
 from cgdmer.models.errors import ConfigurationError
 
-# The classes as the released test files order them, written out here so that a class cannot vanish from both sides.
+# The classes in the order of the released test files, written out so that no class can vanish from both sides.
 CLASSES = {
     "ptbxl-super": "HYP NORM MI CD STTC",
     "ptbxl-sub": "AMI LAFB/LPFB LVH STTC IMI SEHYP CRBBB WPW LAO/LAE NORM ISC AVB RAO/RAE LMI ISCI ISCA NST CLBBB "
@@ -25,7 +25,7 @@ CLASSES = {
 }
 CLASSES_OF = {task: classes.split() for task, classes in CLASSES.items()}
 SLOTS = [(task, label) for task, labels in CLASSES_OF.items() for label in labels]
-# The codes whose subclass is a group that bears the code's name.
+# Codes that share their name with a subclass of several codes.
 GROUPS = {"AMI", "IMI"}
 
 
@@ -45,7 +45,7 @@ def write(folder, content):
     return path
 
 
-def test_slots_are_106_in_the_six_tasks_and_71_in_all_of_ptbxl():
+def test_there_are_106_slots_in_the_six_tasks_and_71_in_all_of_ptbxl():
     counts = Counter(task for task, _ in SLOTS)
     assert counts.pop("ptbxl-all") == 71
     assert sum(counts.values()) == 106
@@ -178,7 +178,7 @@ def test_what_a_file_must_not_hold(tmp_path, content, message):
     assert "Expected" in str(error.value)
 
 
-def test_bytes_that_are_no_text(tmp_path):
+def test_bytes_that_are_not_text(tmp_path):
     path = tmp_path / "prompts.json"
     path.write_bytes(b'{"MI": "\xff\xfe"}')
     with pytest.raises(ConfigurationError, match="not a JSON file"):
@@ -191,7 +191,7 @@ def test_neither_a_set_nor_a_file(source):
         load_prompts(source, "ptbxl-super", ["MI"])
 
 
-def test_a_folder_is_no_file_of_prompts(tmp_path):
+def test_a_folder_is_not_a_file_of_prompts(tmp_path):
     with pytest.raises(ConfigurationError, match="Choose one of name, description, ensemble"):
         load_prompts(tmp_path, "ptbxl-super", ["MI"])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report says what the results say, all of it, in forms that other programs read."""
+"""A report says everything that the results say, in forms that other programs can read."""
 
 import csv
 import itertools
@@ -24,7 +24,7 @@ CLASSES = ("NORM", "NST_", "left | right", "none of it", "HYP")
 
 
 def make_results(**changes):
-    """Three measures, two of them untrained too; the second class has four records, the fourth none."""
+    """Three measures, two of them also untrained; the second class has four records, the fourth none."""
     random = np.random.default_rng(0)
     labels = random.random((200, 5)) < 0.3
     labels[:, 1] = np.arange(200) < 4
@@ -55,12 +55,12 @@ def make_results(**changes):
 
 
 def line_of(text: str, start: str) -> list[str]:
-    """The cells of the one line that starts so; cells are two spaces apart."""
+    """The cells, two spaces apart, of the only line with this start."""
     (line,) = [line for line in text.splitlines() if re.match(re.escape(start) + r"(  |$)", line)]
     return re.split(r" {2,}", line)
 
 
-def test_terminal_table_has_a_row_a_measure_and_a_row_a_class():
+def test_terminal_table_has_a_row_per_measure_and_a_row_per_class():
     results = make_results()
     table = terminal_table(results)
     for name, result in results["measures"].items():
@@ -221,7 +221,7 @@ def test_tables_of_the_report_are_whole_and_hold_the_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("in_domain", [True, False])
-def test_in_domain_is_said_only_where_it_is_so(tmp_path, in_domain):
+def test_in_domain_is_said_only_if_it_is_true(tmp_path, in_domain):
     results = make_results(in_domain=in_domain)
     assert (IN_DOMAIN in markdown(tmp_path, results)) == in_domain
     assert (IN_DOMAIN in terminal_table(results)) == in_domain

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retrieved reports: with embeddings that are planted, what comes out is known."""
+"""Report retrieval with planted embeddings, so that the outcome is known."""
 
 import json
 
@@ -41,7 +41,7 @@ def shipped():
 
 
 class Planted(EmbeddingCache):
-    """Every text is a direction of its own, and an ECG points where `chosen` says; -1 away from all others."""
+    """Every text has a direction of its own, and an ECG points in the direction of the text that `chosen` returns."""
 
     def __init__(self, chosen):
         super().__init__(None)
@@ -58,10 +58,9 @@ class Planted(EmbeddingCache):
 
 
 def retrieved_by(chosen, splits, shipped, patient=None, **options):
-    """Those records are all of `patient`, if given."""
+    """Test on the training records under other ids, as records of other patients or all of `patient`."""
     cache = Planted(chosen)
     cache.splits = splits
-    # Other patients with the very reports of the training records.
     again = splits["train"].map(
         lambda row: {"record_id": f"{row['record_id']}-again", "patient_id": patient or f"{row['patient_id']}-again"}
     )
@@ -79,7 +78,7 @@ def test_an_ecg_that_points_at_its_own_report_gets_it(splits, shipped):
 
 
 def test_records_of_a_patient_are_drawn_together(splits, shipped):
-    """Every draw of a single patient holds the same records."""
+    """With a single patient, every draw has the same records."""
     found = retrieved_by(lambda own, reports: reports[0], splits, shipped, patient="one")
     assert found["patients"] == 1 < found["records"]
     for measured in found["measures"].values():
@@ -114,7 +113,7 @@ def test_the_command_leaves_its_results(folder, tmp_path, capsys):
     asked = ["evaluate", str(SHIPPED_MODEL), "--dataset", str(folder), "--tasks", "simulated", "--skip_linear_probe"]
     assert main([*asked, "--report_retrieval", "--output_dir", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "report-retrieval.json").read_text())
-    assert [one["task"] for one in read_results([tmp_path])] == ["simulated"]  # what a card is filled in from
+    assert [one["task"] for one in read_results([tmp_path])] == ["simulated"]  # what cards read
     assert results["splits"] == ["test"] and results["candidates"] > 10
     assert set(results["measures"]) == {RETRIEVED, RANDOM, MOST_FREQUENT}
     assert f"{results['measures'][RETRIEVED]['rougeL']:.3f}" in capsys.readouterr().out

@@ -33,7 +33,7 @@ def test_noise_begins_and_ends_with_the_recording(record):
 
 @pytest.mark.parametrize("rate", [250, 125, 62.5])
 def test_a_lower_rate_keeps_what_it_can_show(rate):
-    """A 5 Hz wave survives, one above half the rate is gone."""
+    """A wave of 5 Hz survives; one above half the rate is gone."""
     time = np.arange(5000) / 500
     slow, fast = np.sin(2 * np.pi * 5 * time), np.sin(2 * np.pi * 200 * time)
     base = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=500)

@@ -10,7 +10,7 @@ WORDS = ["sinus", "rhythm", "left", "axis", "st", "depression"]
 
 
 def naive(candidate: list[str], reference: list[str]) -> dict[str, float]:
-    """By the definitions: n-grams crossed off one by one, and all subsequences tried."""
+    """By definition: n-grams are crossed off one by one, and all subsequences are tried."""
 
     def f1(shared: int, own: int, wanted: int) -> float:
         if shared == 0:

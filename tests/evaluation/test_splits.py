@@ -22,14 +22,14 @@ def write_csv(path, header, rows):
 
 
 def change_csv(path, change):
-    """Rewrite a file from what `change(header, rows)` returns."""
+    """Rewrite a file with the result of `change(header, rows)`."""
     with open(path, newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     write_csv(path, *change(header, rows))
 
 
 def write_ptbxl_files(folder, task, dataset, list_column, orders=None):
-    """Split files as the released ones: a folder per task, `sub_class` between paths and labels."""
+    """Write split files like the released ones: a folder per task, `sub_class` between paths and labels."""
     for split, rows in dataset.items():
         order = (orders or {}).get(split, task.class_names)
         table = []
@@ -44,7 +44,7 @@ def write_ptbxl_files(folder, task, dataset, list_column, orders=None):
 
 @pytest.fixture
 def sub_files(tmp_path, ptbxl_dataset):
-    """The real rows in the released layout, the training columns in another order as there."""
+    """The real rows in the released layout, where the training columns are in another order."""
     write_ptbxl_files(tmp_path, SUB, ptbxl_dataset, "sub_class", {"train": SUB_TRAINING_ORDER})
     return tmp_path
 
@@ -83,7 +83,7 @@ def test_planted_labels_shifted_by_one_column_are_refused(sub_files, ptbxl_datas
 
 
 def test_a_planted_header_in_the_order_of_the_other_file_is_refused(sub_files, ptbxl_dataset):
-    """Defect a the other way round: the names are those of the test file, the columns below are not."""
+    """Defect a the other way around: the names are those of the test file, but the columns are not."""
     change_csv(sub_file(sub_files), lambda header, rows: ([*header[:6], *SUB.class_names], rows))
     with pytest.raises(CorpusError, match=r"column '(ISC|AVB|RAO/RAE)' says that"):
         repaired_splits(ptbxl_dataset, SUB, sub_files)
@@ -105,7 +105,7 @@ def test_a_planted_record_twice_in_one_split_is_refused(sub_files, ptbxl_dataset
 
 
 def test_a_planted_patient_in_two_splits_is_refused(sub_files, ptbxl_dataset):
-    """First by the files' own column, then, without that column, by the dataset's."""
+    """It is found by the column of the files or, without that column, by that of the dataset."""
 
     def move_first_of_two(header, rows):
         taken.append(next(row for row in rows if sum(other[1] == row[1] for other in rows) > 1))
@@ -170,7 +170,7 @@ def test_files_are_found_by_name_and_missed_by_name(sub_files, ptbxl_dataset):
         repaired_splits(ptbxl_dataset, get_task("simulated"), sub_files)
 
 
-def test_bytes_that_are_no_text(sub_files, ptbxl_dataset):
+def test_bytes_that_are_not_text(sub_files, ptbxl_dataset):
     sub_file(sub_files).write_bytes(b"ecg_id,\xff\xfe\n1,2\n")
     with pytest.raises(CorpusError, match=r"ptbxl_sub_class_train\.csv is not UTF-8 text"):
         repaired_splits(ptbxl_dataset, SUB, sub_files)
@@ -202,7 +202,7 @@ def test_cpsc2018_is_found_by_file_name(tmp_path, make_dataset):
     np.testing.assert_array_equal(parts["train"].labels, task.label_matrix([["59118001", "284470004"]]))
 
 
-# What stands in the released files for these lists: the positives found by substring search.
+# For these lists: the positives in the released files, found by substring search, and the exact ones.
 CSN_LISTS = {
     "JS24831": ("SB,STE,ERV", {"STE", "ERV", "ST"}, {"STE", "ERV"}),
     "JS09199": ("AF,AVB", {"AF", "AVB", "VB"}, {"AF", "AVB"}),

@@ -168,7 +168,7 @@ def test_a_real_difference_is_found_and_an_equal_model_is_not():
 
 
 def test_pairing_takes_out_what_is_hard_for_both():
-    """Two models that share most of their errors: unpaired intervals would overlap widely."""
+    """For two models that share most of their errors, unpaired intervals would overlap widely."""
     labels, scores, names, patients = sample(400)
     better = scores + 0.15 * labels
     found = paired_difference(labels, better, scores, patients, 300)
@@ -193,7 +193,7 @@ def test_interval_covers_the_true_value_about_as_often_as_it_says():
 
 
 def test_records_of_one_patient_are_drawn_together():
-    """Ten copies of every record tell no more than one: the interval must not shrink."""
+    """Ten copies of a record say no more than one: the interval must not shrink."""
     labels, scores, names, patients = sample(120)
     once = measure(labels, scores, names, patients, bootstrap_samples=400)
     copies = measure(

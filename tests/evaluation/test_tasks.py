@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classes, label rules and counts, against the corpora's own tables and the counts of the released files."""
+"""Classes, label rules, and counts, compared with the corpora's own tables and the counts of the released files."""
 
 from collections import Counter
 from pathlib import Path
@@ -57,7 +57,7 @@ def statements(real_data):
 
 @pytest.fixture(scope="module")
 def challenge(real_data):
-    """How often each SNOMED CT code occurs in each corpus, by the PhysioNet/CinC Challenge 2021."""
+    """How often each SNOMED CT code occurs in each corpus, according to the PhysioNet/CinC Challenge 2021."""
     tables = [
         pd.read_csv(real_data / "codes" / f"cinc2021_dx_mapping_{part}.csv", dtype={"SNOMEDCTCode": str})
         for part in ("scored", "unscored")
@@ -79,13 +79,13 @@ def classes_from_statements(statements, task):
 
 
 def codes_of_header(path):
-    """The SNOMED CT codes in a header's line `#Dx: ...`."""
+    """The SNOMED CT codes in the line `#Dx: ...` of a header."""
     [line] = [line for line in path.read_text().splitlines() if line.lstrip("# ").startswith("Dx:")]
     return [code.strip() for code in line.partition(":")[2].split(",")]
 
 
 def by_folds(ptbxl_table, statements, task):
-    """Positives of each class in train, validation and test, with pandas alone."""
+    """Positives of each class in train, validation, and test, with pandas only."""
     class_of = classes_from_statements(statements, task)
     pairs = ptbxl_table.explode("codes").assign(name=lambda table: table["codes"].map(class_of)).dropna()
     pairs = pairs.drop_duplicates(["ecg_id", "name"])
@@ -166,7 +166,7 @@ def test_ptbxl_has_the_challenge_s_counts_where_the_codes_are_one_to_one(challen
         words = text.split()
         for name, code in zip(words[::2], words[1::2], strict=True):
             differences[abs(challenge.loc[code, "PTB_XL"] - sum(POSITIVES[task][name]))] += 1
-    # The challenge took version 1.0.1, with 38 records more than the 1.0.3 of the released splits.
+    # The challenge used version 1.0.1, with 38 more records than version 1.0.3 of the released splits.
     assert differences == {0: 20, 1: 5, 2: 2}
 
 
@@ -190,13 +190,13 @@ def test_each_class_of_csn_is_one_code(csn_names):
             assert set(task.classes_of([code])) == {name}
 
 
-def test_csn_labels_are_exact_and_no_substrings(challenge, csn_names):
+def test_csn_labels_are_exact_and_not_substrings(challenge, csn_names):
     code_of = dict(zip(csn_names["AcronymName"], csn_names["Snomed_CT"], strict=True))
     classes_of = get_task("csn").classes_of
     assert set(classes_of([code_of["AFIB"]])) == {"AFIB"}
     assert set(classes_of([code_of["AVB"], code_of["SB"]])) == {"AVB"}
     assert set(classes_of([code_of["LVQRSAL"]])) == set()
-    # The exact counts of the released rows are within the corpus; the released columns count more than there are.
+    # The exact counts of the released rows are possible in the corpus; those of the released columns are too high.
     corpus = challenge["Chapman_Shaoxing"] + challenge["Ningbo"]
     exact = {"AF": 3340, "ST": 5154, "AVB": 176, "VB": 3, "SA": 2107, "CR": 75, "2AVB": 22}
     assert all(corpus[code_of[name]] >= count for name, count in exact.items())
@@ -205,7 +205,7 @@ def test_csn_labels_are_exact_and_no_substrings(challenge, csn_names):
 
 
 def test_real_csn_records_map(real_data):
-    """Of the samples' codes these have no class: four that the corpus's table names, and those it lacks."""
+    """These codes of the samples have no class: four that the corpus's table names, and those that it lacks."""
     records = [codes_of_header(path) for path in sorted((real_data / "csn-sample").glob("*.hea"))]
     assert len(records) == 44
     codes = Counter(code for record in records for code in record)

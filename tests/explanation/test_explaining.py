@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is explained: which window, which leads, which score; and that it lies where the abnormality was put."""
+"""The window, leads, and score that are explained, and relevance where the abnormality was put."""
 
 import copy
 import json
@@ -88,7 +88,7 @@ def test_the_last_window_ends_with_the_recording_at_another_rate_too(classify):
         for name in ("sinus_rhythm", "premature_ventricular_beats")
     )
     long = joined(calm, premature)
-    long = replace(long, signal=long.signal[:, 1233:])  # 17.534 s, a sample at 100 Hz more than whole
+    long = replace(long, signal=long.signal[:, 1233:])  # 17.534 s, not a whole number of samples at 100 Hz
     found = explain_record(classify, long, LABEL)
     assert (found.num_windows, found.start_seconds) == (2, pytest.approx(7.54))
     np.testing.assert_array_equal(found.window.signal, premature.signal)
@@ -140,7 +140,7 @@ def test_a_model_in_half_precision_is_explained_in_single(classify, premature, e
     half = load_classifier(str(tmp_path))
     assert half.model.dtype == torch.float16
     found = explain_record(half, premature, LABEL)
-    assert len(np.unique(found.occlusion)) > 0.9 * found.present.sum()  # in half precision: some 15 of 300
+    assert len(np.unique(found.occlusion)) > 0.9 * found.present.sum()  # in half precision: about 15 of 300
     np.testing.assert_allclose(found.relevance, explanation.relevance, atol=0.02 * np.abs(explanation.relevance).max())
     assert found.agreement == pytest.approx(explanation.agreement, abs=0.02)
     assert half.model.dtype == torch.float16  # the caller's own
@@ -155,7 +155,7 @@ def test_what_cannot_be_explained_is_refused_by_name(classify, premature, tmp_pa
 
 
 def test_relevance_lies_on_premature_beats(classify):
-    """The model that comes with the package, which knows them."""
+    """With the model that comes with the package, which knows them."""
     figures = benchmark.measure(classify, "premature_ventricular_beats", 8, ("integrated gradients",))
     assert figures["knows"] > 0.95 and figures["chance"] < 0.4
     assert figures["integrated gradients"]["mean_share"] > 1.8 * figures["chance"]
@@ -163,7 +163,7 @@ def test_relevance_lies_on_premature_beats(classify):
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_the_window_is_what_the_model_had_where_a_lead_is_dead_or_has_a_gap(classify, premature, value):
-    """A limb lead that stands still is derived from others, and a short gap is interpolated."""
+    """A flat limb lead is derived from others, and a short gap is interpolated."""
     signal = premature.signal.copy()
     signal[2] = value
     signal[7, 100:105] = np.nan
@@ -179,7 +179,7 @@ def test_the_window_is_what_the_model_had_where_a_lead_is_dead_or_has_a_gap(clas
 
 @pytest.mark.slow
 def test_relevance_lies_in_the_leads_with_st_elevation(trained_demo):
-    """A model trained on simulated patients alone; of the one that is shipped `benchmarks/relevance.py` says it."""
+    """With a model trained only on simulated patients; `benchmarks/relevance.py` measures the shipped one."""
     folder, _ = trained_demo
     classify = load_classifier(str(folder / "model"))
     right = []

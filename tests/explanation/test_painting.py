@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every colour is at its lead and moment, and what the colours mean is written beside them."""
+"""Every color is at its lead and moment, and the panel says what the colors mean."""
 
 import matplotlib
 import numpy as np
@@ -61,7 +61,7 @@ def test_a_patch_is_painted_where_its_lead_and_moment_are_and_nowhere_else():
     for lead in STANDARD_LEADS:
         if lead != "V3":
             assert not cells(figure, f"relevance {lead}")
-    # The map shows the whole window, so that patch as well.
+    # The map shows the whole window, so it includes that patch.
     row = sorted(cells(figure, "map V3"), key=lambda cell: cell.get_x())
     assert len(row) == 25 and row[0].get_facecolor()[3] == pytest.approx(0.2 * strength)
     assert row[14].get_facecolor() == first.get_facecolor()
@@ -73,7 +73,7 @@ def test_the_rhythm_strip_shows_all_patches_of_its_lead():
     assert sum(painted) == pytest.approx(25 * (10.0 + 2.5))  # ten seconds in the strip and 2.5 s in its place
 
 
-def test_what_was_not_recorded_is_grey_on_the_map():
+def test_what_was_not_recorded_is_gray_on_the_map():
     present = np.ones((12, 25), dtype=bool)
     present[:, 20:] = False
     figure = plot_explanation(explanation_of({("V3", 3): 1.0}, present=present))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic of relevance, on the smallest models, against what it is by definition."""
+"""The arithmetic of relevance on tiny models, compared with its definition."""
 
 import pytest
 import tiny
@@ -29,7 +29,7 @@ def model(request):
 
 @pytest.fixture
 def inputs():
-    """Lead aVF was not recorded, the last patch lies beyond the end, and rubbish stands in both."""
+    """Lead aVF was not recorded, the last patch is beyond the end, and both contain garbage."""
     lead_mask, patch_mask = torch.ones(1, tiny.NUM_LEADS), torch.ones(1, tiny.NUM_PATCHES)
     lead_mask[0, 5] = patch_mask[0, -1] = 0
     return {"ecg_values": tiny.tiny_ecg(1, seed=3).double(), "lead_mask": lead_mask, "patch_mask": patch_mask}
@@ -69,7 +69,7 @@ def test_along_the_whole_path_relevance_adds_up_to_the_difference_from_a_flat_li
     assert float(found.sum()) == pytest.approx(difference, rel=0.02)
 
 
-def test_as_many_steps_as_it_takes(model, inputs, embed, monkeypatch):
+def test_steps_are_doubled_until_little_is_missing(model, inputs, embed, monkeypatch):
     flat = logit(model, inputs, embed, ecg_values=torch.zeros_like(inputs["ecg_values"]))
     difference = logit(model, inputs, embed) - flat
     for largest, steps in ((10.0, 16), (0.0, 128)):

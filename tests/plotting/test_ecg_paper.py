@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ECG paper is to scale, every lead is in its place, and what cannot be shown is said."""
+"""The ECG paper is to scale, every lead is in its place, and the page says what it cannot show."""
 
 import matplotlib
 import numpy as np
@@ -36,7 +36,7 @@ def make_record(
     pulses: dict[str, tuple[float, float, float]] | None = None,
     record_id: str = "example",
 ) -> ECGRecord:
-    """A flat record; `pulses` gives leads a rectangle of (millivolts, from second, to second)."""
+    """A flat record; `pulses` gives leads a rectangle of (millivolts, first second, last second)."""
     signal = np.zeros((len(leads), round(seconds * rate)), dtype=np.float32)
     for name, (millivolts, begin, end) in (pulses or {}).items():
         signal[leads.index(name), round(begin * rate) : round(end * rate)] = millivolts
@@ -48,7 +48,7 @@ def artists(figure: Figure, gid: str) -> list:
 
 
 def points(figure: Figure, gid: str) -> np.ndarray:
-    """Vertices of the one line with this gid, in millimeters of the printed page, shape (vertices, 2)."""
+    """The vertices of the only line with this gid, in millimeters on the printed page, shape (vertices, 2)."""
     (line,) = artists(figure, gid)
     return on_page(figure, line.axes.transData.transform(line.get_xydata()))
 
@@ -125,7 +125,7 @@ def test_calibration_pulse_of_1_mv_and_200_ms_before_each_row():
 
 
 def test_each_lead_is_in_its_cell_at_its_time():
-    """A pulse of its own height and time in each lead is found at the row, column and time where it belongs."""
+    """Each lead has a pulse of its own height and time, which is at the right row, column, and time."""
     pulses = {}
     for number, (name, (_, column)) in enumerate(PLACES.items()):
         pulses[name] = (0.3 + 0.1 * number, 2.5 * column + 0.8, 2.5 * column + 1.0)
@@ -148,7 +148,7 @@ def test_each_lead_is_in_its_cell_at_its_time():
 
 
 def test_rendered_pixels_show_a_pulse_in_v4_only():
-    """What reaches the picture, not only the artists: the page differs from the flat one inside V4's cell alone."""
+    """The picture itself, not only the artists: the page differs from the flat one only in the cell of V4."""
     flat = make_record()
     with_pulse = make_record(pulses={"V4": (1.5, 8.5, 8.7)})
     dark, dark_flat = dark_pixels(plot_ecg(with_pulse)), dark_pixels(plot_ecg(flat))
@@ -241,7 +241,7 @@ def test_long_record_shows_its_first_ten_seconds():
     assert not any("First" in text or "columns start" in text for text in texts(plot_ecg(make_record())))
 
 
-def test_constant_offset_is_taken_off_and_named():
+def test_constant_offset_is_subtracted_and_named():
     pulses = {"V2": (1.0, 6.0, 6.1)}
     plain, moved = make_record(pulses=pulses), make_record(pulses=pulses)
     moved.signal[STANDARD_LEADS.index("V2")] += 5.0
@@ -256,7 +256,7 @@ def test_large_amplitude_keeps_its_scale_overlaps_and_is_finally_cut_off():
     figure = plot_ecg(record)
     assert np.ptp(points(figure, "lead II")[:, 1]) == pytest.approx(35.0, abs=1e-3)
     notes = [text for text in texts(figure) if "cut off" in text]
-    # Lead II has room for 3.5 mV in the second row, but its rhythm strip has too: only V3 is cut.
+    # Lead II has room for 3.5 mV in the second row and in the rhythm strip: only V3 is cut off.
     assert notes == ["Too large for the paper, cut off: V3."]
     left, middle = points(figure, "lead V3")[0]
     flat = dark_pixels(plot_ecg(make_record()))
@@ -307,7 +307,7 @@ def test_scores_are_bars_sorted_with_percentages_under_the_disclaimer():
     assert [text.get_text() for text in artists(figure, "score")] == ["90.0 %", "50.0 %", "25.0 %", "<0.1 %"]
     labels = " ".join(text.get_text() for text in artists(figure, "score label"))
     assert labels == " ".join((LONG_LABELS[1], LONG_LABELS[3], LONG_LABELS[0], LONG_LABELS[2]))
-    # Each label stands right above its own bar.
+    # Each percentage is right above its own bar.
     for bar, percentage in zip(bars, artists(figure, "score"), strict=True):
         assert bar.get_y() + bar.get_height() < percentage.get_position()[1] < bar.get_y() + 20.0
     assert RESEARCH_USE_ONLY == "Research use only. Not a medical device."

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The protocol behind the tables of published papers, defects included, to compare with those tables and nothing else.
+"""The protocol behind published tables, defects included. Use it to compare with those tables, and for nothing else.
 
-MERL (ICML 2024, https://github.com/cheliu-computation/MERL-ICML2024) released it and later work inherited it. Here
-are its labels, splits, subsets, its cut of CPSC2018 and its linear probe, and no more: records go through the model's
-own preprocessing (not MERL's scaling of each record to 0 ... 1, nor its swap of aVL and aVF for models trained on
-MIMIC's order of leads), zero-shot prompts are this package's, the probe runs in float32 on features made once, and
-nothing is selected on validation labels. Each defect is named where it is reproduced.
+MERL (ICML 2024, https://github.com/cheliu-computation/MERL-ICML2024) released the protocol, and later work inherited
+it. This module reproduces its labels, splits, subsets, its cut of CPSC2018, and its linear probe, and no more. Records
+go through the model's own preprocessing (not MERL's scaling of each record to 0 ... 1, nor its swap of aVL and aVF for
+models trained on MIMIC's order of leads). Zero-shot prompts are those of this package, the probe runs in float32 on
+features computed once, and nothing is selected on validation labels. Each defect is named where it is reproduced.
 """
 
 import os
@@ -30,8 +30,7 @@ PERCENTS = (1, 10, 100)  # of the training records, in the published tables
 
 _TASKS = ("ptbxl-super", "ptbxl-sub", "ptbxl-form", "ptbxl-rhythm", "cpsc2018", "csn")
 _SEED = 42
-# The order of ptbxl-sub's columns 10 to 12 in the released training file; those of validation and test are ISC, AVB,
-# RAO/RAE.
+# Columns 10 to 12 of ptbxl-sub in the released training file. In the other two files, they are ISC, AVB, RAO/RAE.
 _SUB_TRAINING_ORDER = ("AVB", "RAO/RAE", "ISC")
 _CPSC_SECONDS, _CPSC_PADDED_SECONDS = 5, 10  # 2,500 and 5,000 samples at 500 Hz
 
@@ -41,25 +40,23 @@ def published_splits(
 ) -> dict[str, LabeledRows]:
     """The records of each split with the published labels.
 
-    With the released split files these are the published rows. Without them PTB-XL has the same rows by its folds,
-    while those of CPSC2018 and CSN are drawn by the same recipe but are other rows: the released ones follow an order
-    of records, and for CSN a selection of them, that was not released.
+    With the released split files, these are the published rows. Without them, PTB-XL has the same rows by its folds.
+    CPSC2018 and CSN are then split by the same recipe, but into other rows: the order of records that the released
+    splits follow, and for CSN their selection, was not released.
 
     Args:
         splits: a prepared dataset.
         split_files: the folder of split files.
 
     Raises:
-        ConfigurationError: the task is none of the six published ones.
-        CorpusError: as `read_split_files`, or there are too few records to split.
+        ConfigurationError: the task is not one of the six published ones.
+        CorpusError: as in `read_split_files`, or there are too few records to split.
     """
     if task.name not in _TASKS:
         raise ConfigurationError(f"the task {task.name} was not published. Published tasks: {', '.join(_TASKS)}.")
     if split_files is not None:
-        # Rows without any label stay, as they did (CSN has two).
-        parts = read_split_files(
-            split_files, splits, task, labels_of=_positional_labels, compare=False, keep_unlabeled=True
-        )
+        # Rows without any label stay, as in the published protocol (CSN has two).
+        parts = read_split_files(split_files, splits, task, labels_as_released=_positional_labels)
     elif task.name in ("cpsc2018", "csn"):
         parts = _random_splits(splits, task)
     else:
@@ -72,8 +69,8 @@ def published_splits(
 
 
 def first_five_seconds(record: ECGRecord) -> ECGRecord:
-    """Defect d: of CPSC2018's recordings (6 to 144 s) only the first 2,500 samples at 500 Hz are used, and as many
-    zeros follow them, so half of each input is a constant. Here in seconds, for a dataset of any rate."""
+    """Defect d: of CPSC2018's recordings (6 to 144 s), only the first 2,500 samples at 500 Hz are used, padded with as
+    many zeros, so half of each input is constant. Done in seconds here, for datasets of any rate."""
     kept = record.signal[:, : round(_CPSC_SECONDS * record.sampling_rate)]
     signal = np.zeros((len(kept), round(_CPSC_PADDED_SECONDS * record.sampling_rate)), dtype=record.signal.dtype)
     signal[:, : kept.shape[1]] = kept
@@ -81,12 +78,12 @@ def first_five_seconds(record: ECGRecord) -> ECGRecord:
 
 
 def published_subset(num_records: int, percent: int) -> np.ndarray:
-    """Positions of the training records that the published figures for 1 % and 10 % are trained on.
+    """Positions of the training records behind the published figures for 1 % and 10 %.
 
-    Drawn without regard to classes: some have no positive record left.
+    They are drawn without regard to classes, so some classes have no positive record left.
 
     Raises:
-        CorpusError: the share is no whole record.
+        CorpusError: the share is less than one record.
     """
     if percent == 100:
         return np.arange(num_records)
@@ -99,10 +96,7 @@ def published_subset(num_records: int, percent: int) -> np.ndarray:
 def published_probes(
     train_features: np.ndarray, train_labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray
 ) -> dict[str, float]:
-    """`published_probe` by percent of the training records ("1", "10", "100"); shares below one record are left out.
-
-    The arguments are those of `published_probe`.
-    """
+    """`published_probe` by percent of the training records ("1", "10", "100"), without shares below one record."""
     values = {}
     for percent in PERCENTS:
         if len(train_labels) * percent >= 100:
@@ -122,7 +116,7 @@ def published_probe(
 ) -> float:
     """The macro AUROC that the published linear probe would print.
 
-    One linear layer on features as they are, Adam (learning rate 1e-3, weight decay 1e-4), batches of 16, binary
+    One linear layer on the features as they are, Adam (learning rate 1e-3, weight decay 1e-4), batches of 16, binary
     cross-entropy, 100 epochs, one seed. Classes without positive or negative test records are left out of the mean.
 
     Args:
@@ -147,7 +141,7 @@ def published_probe(
                 optimizer.zero_grad()
                 F.binary_cross_entropy_with_logits(probe(features), labels).backward()
                 optimizer.step()
-                # Defect e: the schedule is stepped every iteration, and once more at the end of each epoch, so the
+                # Defect e: the schedule takes a step per iteration, and another at the end of each epoch. So the
                 # milestone meant for epoch 40 comes after 40 steps, and the rest runs at a tenth of the rate.
                 scheduler.step()
             scheduler.step()
@@ -158,11 +152,11 @@ def published_probe(
 
 
 def _positional_labels(file: SplitFile, task: Task) -> np.ndarray:
-    """(rows, classes) bool: the label columns from the first one on, whatever they are called.
+    """(rows, classes) bool: the label columns from the first one on, whatever their names.
 
-    Defect a: in ptbxl-sub's training file three columns stand in another order than in the test file, so the probe is
-    trained on AVB, RAO/RAE and ISC where it is tested on ISC, AVB and RAO/RAE. The classes take the names of the test
-    file. Defect b: CSN's columns were made by substring search (see `_substring_classes`) and are taken as they are.
+    Defect a: three columns of ptbxl-sub are in another order in the training file than in the test file, so the probe
+    is trained on AVB, RAO/RAE, and ISC where it is tested on ISC, AVB, and RAO/RAE. The classes take the names of the
+    test file. Defect b: CSN's columns were made by substring search (see `_substring_classes`) and are used as is.
     """
     columns = file.header[file.layout.first_label :]
     if len(columns) != len(task.class_names):
@@ -172,14 +166,14 @@ def _positional_labels(file: SplitFile, task: Task) -> np.ndarray:
         )
     if file.path.stem.endswith("test") and columns != list(task.class_names):
         raise CorpusError(
-            f"{file.path}: its classes are {', '.join(columns)}; in the released file they are "
-            f"{', '.join(task.class_names)}."
+            f"{file.path}: its classes are {', '.join(columns)}; expected {', '.join(task.class_names)}, as in the "
+            "released file."
         )
     return file.labels(range(file.layout.first_label, len(file.header)))
 
 
 def _in_training_order(labels: np.ndarray, task: Task) -> np.ndarray:
-    """Defect a without files: the training labels with their columns as the released training file has them."""
+    """Defect a without files: the training labels with their columns in the order of the released training file."""
     order = list(task.class_names)
     start = min(order.index(name) for name in _SUB_TRAINING_ORDER)
     order[start : start + len(_SUB_TRAINING_ORDER)] = _SUB_TRAINING_ORDER
@@ -187,20 +181,20 @@ def _in_training_order(labels: np.ndarray, task: Task) -> np.ndarray:
 
 
 def _substring_classes(codes: list[str], task: Task) -> list[str]:
-    """Defect b: CSN's released labels were made by searching each class's acronym in the record's acronyms joined by
-    commas, so AFIB is also AF, every AVB also VB, and LVQRSAL also SA.
+    """Defect b: CSN's labels were made by searching for the acronym of each class in the record's acronyms, joined by
+    commas, so AFIB is also AF, every AVB is also VB, and LVQRSAL is also SA.
 
-    A code with several acronyms goes by its first, as the lists in the released files show.
+    A code with several acronyms uses the first, as the lists in the released files show.
     """
     joined = ",".join(CSN_ACRONYMS_OF[code][0] for code in codes if code in CSN_ACRONYMS_OF)
     return [name for name in task.class_names if name in joined]
 
 
 def _random_splits(splits: datasets.DatasetDict, task: Task) -> dict[str, LabeledRows]:
-    """80/20 into training and test, then 90/10 of the former into training and validation, by record."""
+    """Split by record: 80/20 into training and test, then 90/10 of the former into training and validation."""
     everything = datasets.concatenate_datasets(list(splits.values()))
     known = sorted(enumerate(everything.select_columns(["record_id", "labels"])), key=lambda row: row[1]["record_id"])
-    everything = everything.select([number for number, _ in known])  # whichever splits it was prepared with
+    everything = everything.select([number for number, _ in known])  # independent of its own splits
     labels_of_records = [row["labels"] for _, row in known]
     if task.name == "csn":
         labels = task.matrix_of_classes(_substring_classes(codes, task) for codes in labels_of_records)
@@ -214,5 +208,5 @@ def _random_splits(splits: datasets.DatasetDict, task: Task) -> dict[str, Labele
     unlabeled = len(labels) - len(labeled)
     chosen = {"train": train, "validation": validation, "test": test}
     parts = {name: labeled_rows(everything.select(rows), labels[rows]) for name, rows in chosen.items()}
-    # Records without a label are drawn into no split; they are counted with the one that is always measured.
+    # Records without a label are in no split; they are counted with the test split, which is always measured.
     return {**parts, "test": replace(parts["test"], unlabeled=unlabeled)}

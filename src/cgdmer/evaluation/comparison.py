@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two evaluations of the same records set against each other, from the scores that each left in its folder.
+"""Two evaluations on the same records compared, from the scores in their folders.
 
-`scores.parquet` has a row for each test record and class: `record_id`, `patient_id` (the record's own where none is
-known), `class`, `label`, and one column of scores a measure, `linear probe 1 % (1)` and so on where it was fitted
-several times.
+`scores.parquet` has a row per test record and class: `record_id`, `patient_id` (the id of the record if its patient is
+unknown), `class`, `label`, and a column of scores per measure, or `linear probe 1 % (1)` and so on for a measure that
+was fitted several times.
 """
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,12 @@ from cgdmer.models.errors import CorpusError
 
 SCORES, RESULTS = "scores.parquet", "results.json"
 _LARGEST_SCORES = 2**31  # bytes; 20,000 records of 100 classes with ten columns of scores have 2 * 10**8
-_HOW = ("task", "protocol", "splits")  # must be the same; the rest is what is compared
+_HOW = ("task", "protocol", "splits")  # must be the same; other settings may be what is compared
 _FIRST_COLUMNS = ("record_id", "patient_id", "class", "label")
 
 
 def write_scores(path: str | os.PathLike[str], evaluation: Evaluation, class_names: tuple[str, ...]) -> None:
-    """Write the table that the module describes."""
+    """Write the table described at the top of this module."""
     num_records, num_classes = evaluation.labels.shape
     columns: dict[str, Any] = {
         "record_id": np.repeat(evaluation.record_ids, num_classes),
@@ -46,29 +47,29 @@ def write_scores(path: str | os.PathLike[str], evaluation: Evaluation, class_nam
 
 
 def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed: int = 0) -> Comparison:
-    """How much better the first of two evaluations is than the second, on the same records (`paired_difference`).
+    """How much better the first of two evaluations is than the second on the same records (see `paired_difference`).
 
     Args:
         first, second: folders of one task that `write_evaluation` wrote.
         seed: of the bootstrap.
 
     Returns:
-        `task`, `protocol`, `splits`, `records`, `patients`, and `measures`: for each that both have the macro
+        `task`, `protocol`, `splits`, `records`, `patients`, and `measures`: for each measure that both have, the macro
         AUROC of the `first` and the `second`, their `difference` with its `interval` (95 %), and `p_value`.
 
     Raises:
-        CorpusError: a folder is no evaluation, or the two differ in task, protocol, splits, records or labels, or
+        CorpusError: a folder is not an evaluation, or the two differ in task, protocol, splits, records, or labels, or
             have no measure in common.
     """
     one, other = _read(first), _read(second)
     for name in _HOW:
         if one.results[name] != other.results[name]:
-            raise CorpusError(f"{first} has {name} {one.results[name]}, {second} {other.results[name]}: not the same.")
-    keys = [_FIRST_COLUMNS[0], _FIRST_COLUMNS[2]]
-    if set(zip(*(one.columns[key] for key in keys), strict=True)) != set(
-        zip(*(other.columns[key] for key in keys), strict=True)
-    ):
-        raise CorpusError(f"{first} and {second} are not about the same records and classes.")
+            raise CorpusError(
+                f"{first} has {name} {one.results[name]}, but {second} has {other.results[name]}. Compare evaluations "
+                f"of the same {name}."
+            )
+    if one.keys != other.keys:
+        raise CorpusError(f"{first} and {second} do not have the same records and classes.")
     if not np.array_equal(one.labels, other.labels):
         raise CorpusError(f"{first} and {second} have different labels for the same records.")
     common = [name for name in one.scores if name in other.scores]
@@ -88,7 +89,7 @@ def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed:
 
 
 def comparison_table(compared: Comparison) -> str:
-    """What `compare` returned as text for a terminal."""
+    """The result of `compare` as text for a terminal."""
     rows = [["macro AUROC", "first", "second", "first - second (95 % interval)", "p"]]
     for name, row in compared["measures"].items():
         low, high = row["interval"]
@@ -106,25 +107,23 @@ def comparison_table(compared: Comparison) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
 class _Scored:
-    """An evaluation read back: its records in the order of their names, whatever order they were tested in."""
+    """An evaluation read back.
 
-    def __init__(self, folder: Path, results: dict[str, Any], columns: dict[str, np.ndarray]) -> None:
-        self.results, self.columns = results, columns
-        self.classes = list(dict.fromkeys(columns["class"]))
-        order = np.lexsort((columns["class"], columns["record_id"]))
-        shape = (-1, len(self.classes))
-        try:
-            self.labels = columns["label"][order].reshape(shape)
-            self.classes = list(columns["class"][order].reshape(shape)[0])
-            self.patients = list(columns["patient_id"][order].reshape(shape)[:, 0])
-            by_name: dict[str, list[np.ndarray]] = {}
-            for name, values in columns.items():
-                if name not in _FIRST_COLUMNS:
-                    by_name.setdefault(re.sub(r" \(\d+\)$", "", name), []).append(values[order].reshape(shape))
-        except (ValueError, IndexError) as error:
-            raise CorpusError(f"{folder / SCORES} lacks classes of some records. Evaluate again.") from error
-        self.scores = {name: np.stack(scores) for name, scores in by_name.items()}
+    Attributes:
+        results: from results.json.
+        keys: the record and class of each label, sorted, so that the order of the tests does not matter.
+        labels: (R, C) bool, in the order of `keys`.
+        patients: one per record.
+        scores: (S, R, C) by measure.
+    """
+
+    results: dict[str, Any]
+    keys: list[tuple[str, str]]
+    labels: np.ndarray
+    patients: list[str]
+    scores: dict[str, np.ndarray]
 
 
 def _read(folder: str | os.PathLike[str]) -> _Scored:
@@ -132,7 +131,7 @@ def _read(folder: str | os.PathLike[str]) -> _Scored:
     try:
         with failing_as(CorpusError, where / RESULTS, "Evaluate again."):
             results = read_json_object(where / RESULTS)
-        # A Parquet file of kilobytes can unfold to terabytes; its footer says how large it gets.
+        # A Parquet file of kilobytes can unfold to terabytes; its footer says how large it will get.
         footer = pa.parquet.read_metadata(where / SCORES)
         size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
         if max(size, 8 * footer.num_rows * footer.num_columns) > _LARGEST_SCORES:
@@ -142,9 +141,24 @@ def _read(folder: str | os.PathLike[str]) -> _Scored:
         missing = [name for name in _HOW if name not in results] + [c for c in _FIRST_COLUMNS if c not in columns]
     except (CorpusError, OSError, ValueError, pa.ArrowException) as error:
         raise CorpusError(
-            f"{where} holds no evaluation that can be compared ({error}). Name the folder of one task that "
+            f"{where} holds no evaluation that can be compared ({error}). Name the folder of a task that "
             "`cgdmer evaluate --output_dir` wrote."
         ) from error
     if missing:
         raise CorpusError(f"{where} was not written by this version: it lacks {', '.join(missing)}. Evaluate again.")
-    return _Scored(where, results, columns)
+    return _scored(where, results, columns)
+
+
+def _scored(folder: Path, results: dict[str, Any], columns: dict[str, np.ndarray]) -> _Scored:
+    order = np.lexsort((columns["class"], columns["record_id"]))
+    shape = (-1, len(set(columns["class"])))
+    by_name: dict[str, list[np.ndarray]] = {}
+    try:
+        labels, patients = (columns[name][order].reshape(shape) for name in ("label", "patient_id"))
+        for name, values in columns.items():
+            if name not in _FIRST_COLUMNS:
+                by_name.setdefault(re.sub(r" \(\d+\)$", "", name), []).append(values[order].reshape(shape))
+    except ValueError as error:
+        raise CorpusError(f"{folder / SCORES} lacks classes of some records. Evaluate again.") from error
+    keys = list(zip(columns["record_id"][order], columns["class"][order], strict=True))
+    return _Scored(results, keys, labels, list(patients[:, 0]), {name: np.stack(one) for name, one in by_name.items()})

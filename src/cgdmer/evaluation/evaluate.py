@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation of a model on the tasks of a prepared dataset, from loading both to writing what was measured."""
+"""Evaluation of a model on tasks of a prepared dataset, from loading both to writing the results."""
 
 import shlex
 from collections.abc import Callable
@@ -7,44 +7,41 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import datasets
-
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation import report_retrieval
 from cgdmer.evaluation.arguments import EvaluationArguments
-from cgdmer.evaluation.evaluate_task import FRACTIONS, Evaluation, evaluate_task
+from cgdmer.evaluation.evaluate_task import FRACTIONS, evaluate_task
 from cgdmer.evaluation.outputs import write_evaluation
 from cgdmer.evaluation.report import terminal_table, without_nan, write_results_json
-from cgdmer.evaluation.tasks import Task, get_task
+from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import load_model, load_processor
 from cgdmer.inference.embedding_cache import EmbeddingCache
-from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.options import words_of
 from cgdmer.presets import model_source
 
 
 def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | None = None) -> dict[str, Any]:
-    """Measure a model on tasks, beside the same model with random weights.
+    """Measure a model on tasks, along with the same model with random weights.
 
     Args:
-        arguments: what is measured, and how.
-        say: takes lines for a person, as `print` does; None: nothing is said.
+        arguments: what to measure, and how.
+        say: called with lines for the user, like `print`; None: silent.
 
     Returns:
-        By the name of each task its results, as `cgdmer.evaluation.results.TaskResults` describes them; with
-        `arguments.report_retrieval` also what `retrieve_reports` found.
+        The results of each task by its name, as `cgdmer.evaluation.results.TaskResults` describes them; with
+        `arguments.report_retrieval`, also what `retrieve_reports` returned.
 
     Raises:
-        ConfigurationError: there is no such task, protocol, set of prompts, or feature, or nothing to measure.
-        CorpusError: the dataset cannot be used, does not suit a task, or holds records that the model was trained on.
-        ModelFolderError: the model is of no family of this package, or damaged.
+        ConfigurationError: a task, protocol, set of prompts, or feature is unknown, or there is nothing to measure.
+        CorpusError: the dataset cannot be used, does not suit a task, or has records that the model was trained on.
+        ModelFolderError: the model is damaged or not of a family of this package.
 
     Example:
         >>> results = evaluate_model(EvaluationArguments("cgdmer-tiny-ptbxl", dataset="ptbxl"))  # doctest: +SKIP
         >>> results["ptbxl-super"]["measures"]["zero-shot"]["macro_auroc"]  # doctest: +SKIP
     """
-    say = say or _silence
+    say = say or (lambda *_: None)
     tasks = [get_task(name) for name in arguments.tasks]
     dataset = load_dataset_folder(arguments.dataset)
     model = load_model(arguments.model)
@@ -52,15 +49,34 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
     if arguments.report_retrieval:
         report_retrieval.refuse_without_texts(model)
     if not model.takes_texts:
-        say(f"A {type(model).__name__} takes no texts: linear probes alone, zero-shot is left out.")
+        say(f"A {type(model).__name__} takes no texts: zero-shot is left out, only linear probes are fitted.")
     trained_on = Fingerprints.of_model(model_source(arguments.model))
     if trained_on is None:
         say("The model does not say which records it was pretrained on: overlap with the test records is not known.")
     command = shlex.join(["cgdmer", "evaluate", *words_of(EvaluationArguments, asdict(arguments))])
-    measured = (arguments, model, processor, dataset, trained_on, EmbeddingCache(arguments.cache_dir))
-    results = {}
+    how: dict[str, Any] = {
+        "trained_on": trained_on,
+        "allow_overlap": arguments.allow_overlap,
+        "cache": EmbeddingCache(arguments.cache_dir),
+        "seed": arguments.seed,
+    }
+    results: dict[str, Any] = {}
     for task in tasks:
-        evaluation = _evaluate(task, *measured)
+        evaluation = evaluate_task(
+            model,
+            processor,
+            dataset,
+            task,
+            arguments.splits,
+            prompts=arguments.prompts,
+            protocol=arguments.protocol,
+            split_files=arguments.split_files,
+            fractions=() if arguments.skip_linear_probe else FRACTIONS,
+            shots=() if arguments.skip_linear_probe else arguments.shots,
+            probed_feature=arguments.probed_feature,
+            robustness=arguments.robustness,
+            **how,
+        )
         evaluation.results["command"] = command
         results[task.name] = without_nan(evaluation.results)
         say(terminal_table(evaluation.results))
@@ -71,66 +87,14 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
             for path in write_evaluation(Path(arguments.output_dir) / task.name, evaluation, task, arguments.seed):
                 say(f"written: {path}")
     if arguments.report_retrieval:
-        found = _retrieve_reports(*measured) | {"command": command}
+        found = report_retrieval.retrieve_reports(model, processor, dataset, arguments.splits, **how)
+        found["command"] = command
         say(report_retrieval.retrieval_table(found))
         if arguments.output_dir:
-            # Not in a folder of its own: those are of classification tasks, which cards and comparisons read.
+            # Not in a folder of its own: cards and comparisons read those, as classification tasks.
             path = Path(arguments.output_dir) / f"{report_retrieval.TASK}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_results_json(path, found)
             say(f"written: {path}")
         results[report_retrieval.TASK] = found
     return results
-
-
-def _silence(*_: str, **__: Any) -> None:
-    pass
-
-
-def _evaluate(
-    task: Task,
-    arguments: EvaluationArguments,
-    model: ECGPreTrainedModel,
-    processor: Any,
-    dataset: datasets.DatasetDict,
-    trained_on: Fingerprints | None,
-    cache: EmbeddingCache,
-) -> Evaluation:
-    return evaluate_task(
-        model,
-        processor,
-        dataset,
-        task,
-        arguments.splits,
-        prompts=arguments.prompts,
-        protocol=arguments.protocol,
-        split_files=arguments.split_files,
-        fractions=() if arguments.skip_linear_probe else FRACTIONS,
-        shots=() if arguments.skip_linear_probe else arguments.shots,
-        probed_feature=arguments.probed_feature,
-        robustness=arguments.robustness,
-        trained_on=trained_on,
-        allow_overlap=arguments.allow_overlap,
-        cache=cache,
-        seed=arguments.seed,
-    )
-
-
-def _retrieve_reports(
-    arguments: EvaluationArguments,
-    model: ECGPreTrainedModel,
-    processor: Any,
-    dataset: datasets.DatasetDict,
-    trained_on: Fingerprints | None,
-    cache: EmbeddingCache,
-) -> dict[str, Any]:
-    return report_retrieval.retrieve_reports(
-        model,
-        processor,
-        dataset,
-        arguments.splits,
-        trained_on=trained_on,
-        allow_overlap=arguments.allow_overlap,
-        cache=cache,
-        seed=arguments.seed,
-    )

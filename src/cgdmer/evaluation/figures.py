@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of an evaluation: per-class scores with intervals, ROC curves, t-SNE of record embeddings, robustness.
+"""Figures of an evaluation: scores by class with intervals, ROC curves, t-SNE of record embeddings, robustness.
 
-Each function takes plain numbers, however they were computed, and writes one file: PNG (200 dots per inch), SVG or
-PDF, as the suffix of the path says. A figure is 4.4 inches wide, for half a page of A4 or a slide; per-class scores of
-more than 40 classes take two columns and twice that width. Colors are those of Okabe and Ito, which people with any
-color vision tell apart; marks or line styles differ as well wherever there is room for them.
+Each function takes plain numbers, however they were computed, and returns a figure for `figure_page.save`. A figure is
+4.4 inches wide, for half a page of A4 or a slide, or twice that for scores of more than 40 classes. The colors are
+those of Okabe and Ito, which are distinct in every kind of color vision; where there is room, markers or line styles
+differ too.
 
 Shapes: R records, C classes, D embedding width.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
 from sklearn.metrics import roc_curve
 
-from cgdmer.evaluation.statistics import FEWEST_POSITIVES, auroc_by_column
+from cgdmer.evaluation.statistics import FEWEST_POSITIVES, METRIC_NAMES, auroc_by_column
 from cgdmer.models.errors import CorpusError
 from cgdmer.plotting.figure_page import (
     AXIS_HEIGHT,
@@ -32,19 +31,15 @@ from cgdmer.plotting.figure_page import (
     PAGE_WIDTH,
     PALE_TEXT_COLOR,
     REFERENCE_LINE,
-    TEXT_COLOR,
     TEXT_SIZE,
     axes_in_inches,
     draw_rows,
     house_style,
     new_page,
     row_height,
-    save,
-    text_width,
-    wrapped,
 )
+from cgdmer.plotting.page_text import TEXT_COLOR, text_width, wrap
 
-METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}
 MOST_POINTS = 2000  # more hide each other, and t-SNE takes minutes
 
 _MOST_CLASSES_IN_A_COLUMN = 40
@@ -59,115 +54,33 @@ _CURVE_STYLES: tuple[dict[str, Any], ...] = tuple(
 )
 
 
-def draw_per_class_dots(
-    path: str | PathLike[str],
-    measures: Mapping[str, Mapping[str, Any]],
-    metric: str = "auroc",
-    title: str = "Scores by class",
-) -> None:
-    """A row per class, in the order given; in it, a dot with its 95 % interval for each measure.
+def per_class_figure(
+    measures: Mapping[str, Mapping[str, Any]], metric: str = "auroc", title: str = "Scores by class"
+) -> Figure:
+    """A row per class, in the order given, with a dot and its 95 % interval per measure.
 
-    Classes with few positives are marked with a star and paler. The classes that were left out are named below.
+    Classes with few positives are paler and marked with a star. Classes that were left out are named at the bottom.
 
     Args:
-        path: the file to write.
-        measures: for each name ("zero-shot", "linear probe", "untrained", ...) what `statistics.measure` returned. A
-            name with "untrained" in it is drawn hollow and gray.
-        metric: "auroc", "auprc" or "f1". A class that a measure does not know, or whose value is NaN, gets no dot.
+        measures: what `statistics.measure` returned, by name ("zero-shot", "linear probe", "untrained", ...). Names
+            with "untrained" in them are drawn hollow and gray.
+        metric: "auroc", "auprc", or "f1". A class that a measure lacks, or whose value is NaN, gets no dot.
         title: wrapped if it is long.
 
     Raises:
         CorpusError: no measure has a class.
     """
-    save(_per_class_figure(measures, metric, title), path)
-
-
-def draw_roc(
-    path: str | PathLike[str],
-    labels: np.ndarray,
-    scores: np.ndarray,
-    class_names: Sequence[str],
-    title: str = "ROC",
-) -> None:
-    """A receiver operating characteristic per class, with the area under it.
-
-    More than 12 classes are thin gray curves, and only the best, the worst and the macro average are named. The best
-    and the worst are chosen among classes with enough positives, if there are any. The macro average is the mean of
-    the curves at each false positive rate; the area under it is the mean of theirs.
-
-    Args:
-        path: the file to write.
-        labels: (R, C) bool.
-        scores: (R, C), any monotone score.
-        class_names: one per column. Classes without both positive and negative records are named below, without curve.
-        title: wrapped if it is long.
-
-    Raises:
-        CorpusError: no class has both positive and negative records.
-    """
-    save(_roc_figure(labels, scores, class_names, title), path)
-
-
-def draw_tsne(
-    path: str | PathLike[str],
-    embeddings: np.ndarray,
-    labels: np.ndarray,
-    class_names: Sequence[str],
-    seed: int = 0,
-    title: str = "t-SNE of record embeddings",
-) -> None:
-    """Record embeddings in the plane, near each other if their cosine is large, colored by class.
-
-    Only records with exactly one class are drawn, at most `MOST_POINTS` of them; the figure says how many. With more
-    than seven classes, the seven that are most frequent among the points have a color and the others are gray.
-
-    Args:
-        path: the file to write.
-        embeddings: (R, D), no zero vectors.
-        labels: (R, C) bool.
-        class_names: one per column.
-        seed: of the choice of records and of t-SNE.
-        title: wrapped if it is long.
-
-    Raises:
-        CorpusError: fewer than four records have exactly one class.
-    """
-    save(_tsne_figure(embeddings, labels, class_names, seed, title), path)
-
-
-def draw_robustness(
-    path: str | PathLike[str],
-    curves: Mapping[str, Sequence[tuple[str, float, float, float]]],
-    reference: float,
-    title: str = "Robustness",
-) -> None:
-    """Macro AUROC under several conditions: a panel per family of conditions, all on one scale.
-
-    Args:
-        path: the file to write.
-        curves: for each family ("leads", "sampling rate", "noise", ...) its conditions in the order to draw, each as
-            (label, value, low, high), the last two being the ends of the 95 % interval.
-        reference: the value on full records, a dashed line through all panels.
-        title: wrapped if it is long.
-
-    Raises:
-        CorpusError: there is no condition with a value.
-    """
-    save(_robustness_figure(curves, reference, title), path)
-
-
-def _per_class_figure(measures: Mapping[str, Mapping[str, Any]], metric: str, title: str) -> Figure:
     rows = {name: row for result in measures.values() for name, row in result["per_class"].items()}
     if not rows:
         raise CorpusError("no measure has a class: there is nothing to draw.")
-    labels = {name: wrapped(_row_label(name, row), 1.6, TEXT_SIZE) for name, row in rows.items()}
+    labels = {name: wrap(_row_label(name, row), 1.6, TEXT_SIZE) for name, row in rows.items()}
     dots_height = 0.1 + _DOT_SPACING * len(measures)
     heights = {name: max(row_height(lines), dots_height) for name, lines in labels.items()}
     column_count = 1 if len(rows) <= _MOST_CLASSES_IN_A_COLUMN else 2
     half = -(-len(rows) // column_count)
     columns = [list(rows)[:half], list(rows)[half:]][:column_count]
     plot_height = max(sum(heights[name] for name in classes) for classes in columns)
-    # The columns have one scale, and each has the room for labels that its own need.
+    # The columns share one scale; each has as much room for labels as its own need.
     label_widths = [
         0.1 + max(text_width(line, TEXT_SIZE) for name in classes for line in labels[name]) + number * 0.25
         for number, classes in enumerate(columns)
@@ -216,7 +129,7 @@ def _draw_measure(
     metric: str,
     style: Mapping[str, Any],
 ) -> None:
-    """Dots and whiskers of one measure at a height for each class."""
+    """Draw the dots and whiskers of one measure, each class at its height."""
     rows = [
         (height, per_class[label])
         for label, height in places.items()
@@ -242,7 +155,7 @@ def _draw_measure(
 
 
 def _measure_styles(names: Iterable[str]) -> list[dict[str, Any]]:
-    """Colors for what was trained; hollow and gray for what was not."""
+    """Colors for trained models; hollow and gray for untrained ones."""
     styles: list[dict[str, Any]] = []
     trained, untrained = 0, 0
     for name in names:
@@ -267,7 +180,7 @@ def _left_out_note(names: Sequence[str]) -> list[str]:
 
 
 def _per_class_limits(measures: Mapping[str, Mapping[str, Any]], metric: str) -> tuple[float, float]:
-    """AUROC from just below chance, or as far down as an interval reaches; the others from 0."""
+    """AUROC starts just below chance, or lower if an interval reaches further; the others start at 0."""
     if metric != "auroc":
         return -0.01, 1.01
     rows = [row for result in measures.values() for row in result["per_class"].values()]
@@ -275,7 +188,23 @@ def _per_class_limits(measures: Mapping[str, Mapping[str, Any]], metric: str) ->
     return float(np.floor(20 * min(0.45, np.nanmin([0.45, *ends])) + 1e-9) / 20 - 0.01), 1.01
 
 
-def _roc_figure(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+def roc_figure(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str], title: str = "ROC") -> Figure:
+    """A receiver operating characteristic per class, with the area under it.
+
+    More than 12 classes become thin gray curves, of which only the best, the worst, and the macro average are named.
+    The best and the worst are chosen among classes with enough positives, if there are any. The macro average is the
+    mean of the curves at each false positive rate, and its area is the mean of their areas.
+
+    Args:
+        labels: (R, C) bool.
+        scores: (R, C), any monotone score.
+        class_names: one per column. Classes without both positive and negative records have no curve and are named
+            at the bottom.
+        title: wrapped if it is long.
+
+    Raises:
+        CorpusError: no class has both positive and negative records.
+    """
     labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores)
     areas = auroc_by_column(labels, scores)
     usable = [column for column in range(len(class_names)) if np.isfinite(areas[column])]
@@ -284,12 +213,10 @@ def _roc_figure(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[st
     curves = {column: roc_curve(labels[:, column], scores[:, column])[:2] for column in usable}
     few = [column for column in usable if labels[:, column].sum() < FEWEST_POSITIVES]
 
-    named = dict.fromkeys(usable, "")  # what stands before the class's name in the legend
+    named = dict.fromkeys(usable, "")  # column -> what precedes the name of the class in the legend
     notes = ["Numbers: area under the curve."]
     if many := len(usable) > _MOST_NAMED_CURVES:
-        judged = sorted((column for column in usable if column not in few), key=areas.__getitem__) or sorted(
-            usable, key=areas.__getitem__
-        )
+        judged = sorted([column for column in usable if column not in few] or usable, key=areas.__getitem__)
         named = {judged[-1]: "best: ", judged[0]: "worst: "}
         enough = f" with at least {FEWEST_POSITIVES} positive records" if few else ""
         notes.append(f"Best and worst of the {len(judged)} classes{enough}; the others in gray.")
@@ -300,17 +227,13 @@ def _roc_figure(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[st
     with house_style():
         lines = []
         if many:
-            text = f"macro average of {len(usable)}: {areas[usable].mean():.3f}"
+            text, gid = f"macro average of {len(usable)}: {areas[usable].mean():.3f}", "curve of macro average"
             mean = _mean_curve(list(curves.values()))
-            lines.append(
-                Line2D(*mean, color="black", linewidth=2.2, zorder=4.0, label=text, gid="curve of macro average")
-            )
+            lines.append(Line2D(*mean, color="black", linewidth=2.2, zorder=4.0, label=text, gid=gid))
         for (column, prefix), style in zip(named.items(), _CURVE_STYLES, strict=False):
-            star = "*" if column in few else ""
+            star, gid = "*" if column in few else "", f"curve of class {class_names[column]}"
             text = f"{prefix}{class_names[column]}{star} {areas[column]:.3f}"
-            lines.append(
-                Line2D(*curves[column], zorder=3.0, label=text, gid=f"curve of class {class_names[column]}", **style)
-            )
+            lines.append(Line2D(*curves[column], zorder=3.0, label=text, gid=gid, **style))
         side = PAGE_WIDTH - 2 * MARGIN - 0.6
         figure, bottom = new_page(1, side + AXIS_HEIGHT, title, lines, notes)
         axes = axes_in_inches(figure, MARGIN + 0.5, bottom + AXIS_HEIGHT, side, side)
@@ -332,9 +255,9 @@ def _roc_figure(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[st
 
 
 def _mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean height of curves at every x at which one of them turns; the area under it is the mean of theirs.
+    """The mean of the curves at every x where one of them turns; the area under it is the mean of theirs.
 
-    A curve that jumps at x has two heights there, so the mean has the one it comes from and the one it goes to.
+    A curve that jumps at x has two heights there, one before and one after the jump, and so does the mean.
     """
     grid = np.unique(np.concatenate([x for x, _ in curves]))
     before, after = np.zeros_like(grid), np.zeros_like(grid)
@@ -347,15 +270,34 @@ def _mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.nda
     return np.repeat(grid, 2), np.stack([before, after], axis=1).ravel() / len(curves)
 
 
-def _tsne_figure(
-    embeddings: np.ndarray, labels: np.ndarray, class_names: Sequence[str], seed: int, title: str
+def tsne_figure(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    seed: int = 0,
+    title: str = "t-SNE of record embeddings",
 ) -> Figure:
+    """Record embeddings in the plane, close together if their cosine is large, colored by class.
+
+    Only records with exactly one class are drawn, and at most `MOST_POINTS` of them; the figure says how many. Of more
+    than seven classes, the seven most frequent among the points have colors and the others are gray.
+
+    Args:
+        embeddings: (R, D), no zero vectors.
+        labels: (R, C) bool.
+        class_names: one per column.
+        seed: of the choice of records and of t-SNE.
+        title: wrapped if it is long.
+
+    Raises:
+        CorpusError: fewer than four records have exactly one class.
+    """
     labels = np.asarray(labels, dtype=bool)
     classes_of_record = labels.sum(axis=1)
     single = np.flatnonzero(classes_of_record == 1)
     if len(single) < 4:
         raise CorpusError(f"{len(single)} records have exactly one class: too few for t-SNE, which needs four.")
-    # In random order, so that no class lies on top of the others.
+    # In random order, so that no class covers the others.
     drawn = np.random.default_rng(seed).permutation(single)[:MOST_POINTS]
     classes = labels[drawn].argmax(axis=1)
     perplexity = min(30.0, (len(drawn) - 1) / 3)
@@ -383,30 +325,33 @@ def _tsne_figure(
         axes = axes_in_inches(figure, MARGIN, bottom + 0.1, side, side)
         for chosen, order, gid in ((others, 2.0, "points of other classes"), (~others, 3.0, "points")):
             colors = [color_of_class.get(column, _FAINT_COLOR) for column in classes[chosen]]
-            axes.scatter(
-                points[chosen, 0],
-                points[chosen, 1],
-                c=colors,
-                s=9.0,
-                alpha=0.75,
-                linewidths=0.0,
-                zorder=order,
-                gid=gid,
-            )
+            x, y = points[chosen].T
+            axes.scatter(x, y, c=colors, s=9.0, alpha=0.75, linewidths=0.0, zorder=order, gid=gid)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[["top", "right"]].set_visible(True)
     return figure
 
 
-def _robustness_figure(
-    curves: Mapping[str, Sequence[tuple[str, float, float, float]]], reference: float, title: str
+def robustness_figure(
+    curves: Mapping[str, Sequence[tuple[str, float, float, float]]], reference: float, title: str = "Robustness"
 ) -> Figure:
+    """Macro AUROC under several conditions: a panel per family of conditions, all on one scale.
+
+    Args:
+        curves: the conditions of each family ("leads", "sampling rate", "noise", ...) in the order to draw, each as
+            (label, value, low, high), where the last two are the ends of the 95 % interval.
+        reference: the value on full records, a dashed line through all panels.
+        title: wrapped if it is long.
+
+    Raises:
+        CorpusError: no condition has a value.
+    """
     curves = {family: rows for family, rows in curves.items() if rows}
     numbers = {family: np.array([row[1:] for row in rows], dtype=float) for family, rows in curves.items()}
     if not any(np.isfinite(of_family[:, 0]).any() for of_family in numbers.values()):
         raise CorpusError("no condition has a value: there is nothing to draw.")
-    labels = {family: [wrapped(row[0], 1.4, TEXT_SIZE) for row in rows] for family, rows in curves.items()}
+    labels = {family: [wrap(row[0], 1.4, TEXT_SIZE) for row in rows] for family, rows in curves.items()}
     heights = {family: [row_height(lines) for lines in of_family] for family, of_family in labels.items()}
     widest = max(text_width(line, TEXT_SIZE) for rows in labels.values() for lines in rows for line in lines)
     heading_height = 0.3
@@ -414,7 +359,7 @@ def _robustness_figure(
     ends = np.append(np.concatenate(list(numbers.values())), reference)
     padding = max(0.01, 0.04 * (np.nanmax(ends) - np.nanmin(ends)))
     left = MARGIN + widest + 0.1
-    width = PAGE_WIDTH - left - MARGIN - 0.45  # the numbers stand on the right
+    width = PAGE_WIDTH - left - MARGIN - 0.45  # the numbers are on the right
     with house_style():
         text = f"full record {_three_decimals(reference)}"
         figure, y = new_page(1, body_height, title, [Line2D([], [], label=text, **REFERENCE_LINE)], [])

@@ -12,11 +12,11 @@ from cgdmer.plotting.figure_page import COLORS, GRID_COLOR, house_style, save
 
 
 def draw_frequency_importance(path: str | os.PathLike[str], model: CoReECGForPreTraining) -> None:
-    """The learned importance of each bin of the spectrum, a curve per map; the protected band is shaded.
+    """Draw the learned importance of each bin of the spectrum, a curve per map; the protected band is shaded.
 
     Args:
-        path: the file to write: PNG, SVG or PDF.
-        model: `CoReECGForPreTraining.from_pretrained(RUN)`: other classes leave the map out.
+        path: the file to write: PNG, SVG, or PDF.
+        model: `CoReECGForPreTraining.from_pretrained(RUN)`; models of other classes have no map.
 
     Raises:
         ModelFolderError: the model has no map.
@@ -28,10 +28,8 @@ def importance_figure(model: CoReECGForPreTraining) -> Figure:
     augmentation = getattr(model, "frequency_augmentation", None)
     if augmentation is None:
         raise ModelFolderError("the model learns no importance: its frequency_augmentation is False.")
-    frequencies, importance = (
-        augmentation.frequencies().cpu().numpy(),
-        augmentation.importance().detach().float().cpu().numpy(),
-    )
+    frequencies = augmentation.frequencies().cpu().numpy()
+    importance = augmentation.importance().detach().float().cpu().numpy()
     with house_style():
         figure = Figure(figsize=(4.4, 2.6), layout="constrained")
         axes = figure.add_subplot()

@@ -16,15 +16,15 @@ from sklearn.model_selection import GroupShuffleSplit
 from cgdmer.evaluation.statistics import auroc_by_column
 from cgdmer.models.errors import ConfigurationError
 
-STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C: larger is less regularized
-HELD_OUT = 0.125  # share of the training patients that chooses between them where there are no validation records
-FEWEST_PATIENTS = 16  # with fewer none are held out
-_USUAL_STRENGTH = STRENGTHS[1]  # where nothing can be chosen
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C: larger means less regularization
+HELD_OUT = 0.125  # share of the training patients held out to choose between them if there are no validation records
+FEWEST_PATIENTS = 16  # with fewer, none are held out
+_USUAL_STRENGTH = STRENGTHS[1]  # if none can be chosen
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """One linear function per class on raw features, and the strength that was chosen.
+    """One linear function of raw features per class, and the strength that was chosen.
 
     Attributes:
         weights: (C, D) float32.
@@ -48,17 +48,18 @@ def fit_linear_probe(
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     seed: int = 0,
 ) -> LinearProbe:
-    """Fit on training records; the strength of the regularization, one for all classes, is chosen on others.
+    """Fit on training records, with a regularization strength, shared by all classes, that is chosen on other records.
 
-    Features are standardized with the training records' mean and deviation (folded into the weights returned). Of
-    `STRENGTHS` the one with the highest macro AUROC on the validation records is taken.
+    Features are standardized with the mean and deviation of the training records (folded into the weights). The one of
+    `STRENGTHS` with the highest macro AUROC on the validation records is taken.
 
     Args:
         features: (R, D).
-        labels: (R, C) bool. A class without positive records gets the score 0 everywhere.
+        labels: (R, C) bool. A class without positive records gets a score of 0 everywhere.
         patients: one per record.
-        validation: features and labels of other patients' records. Without it an eighth of the training patients is
-            held out for the choice (of fewer than 16 none, and nothing is chosen); then all records are fitted.
+        validation: features and labels of records of other patients. Without them, an eighth of the training patients
+            is held out for the choice, after which all records are fitted. Of fewer than 16 patients none are held
+            out, and nothing is chosen.
         seed: of the held-out patients.
     """
     if validation is not None:
@@ -73,7 +74,7 @@ def fit_linear_probe(
 
 
 def fraction_of_records(count: int, fraction: float, seed: int) -> np.ndarray:
-    """Sorted indices of a random `fraction` (0 to 1) of `count` records, at least two."""
+    """Sorted indices of a random `fraction` (above 0, up to 1) of `count` records, at least two."""
     if not 0 < fraction <= 1:
         raise ConfigurationError(f"the fraction of the training records is {fraction}; expected above 0 and up to 1.")
     wanted = max(2, round(fraction * count))
@@ -81,9 +82,9 @@ def fraction_of_records(count: int, fraction: float, seed: int) -> np.ndarray:
 
 
 def few_records_per_class(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
-    """Sorted indices of training records: for each class `shots` random positive ones (all, where there are fewer).
+    """Sorted indices of training records: for each class, `shots` random positive ones, or all if there are fewer.
 
-    A record that was drawn for one class counts with all its labels, so frequent classes get more.
+    A record drawn for one class keeps all its labels, so frequent classes get more.
     """
     random = np.random.default_rng(seed)
     drawn = [random.permutation(np.flatnonzero(column))[:shots] for column in labels.T]
@@ -107,7 +108,7 @@ def _fit(features: np.ndarray, labels: np.ndarray, strength: float) -> LinearPro
 
 
 def _best(probes: Sequence[LinearProbe], features: np.ndarray, labels: np.ndarray) -> LinearProbe:
-    """By macro AUROC; the one of the usual strength where no class has both positive and negative records."""
+    """The best by macro AUROC; the one of the usual strength if no class has both positive and negative records."""
     if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
         return next(probe for probe in probes if probe.strength == _USUAL_STRENGTH)
     return max(probes, key=lambda probe: np.nanmean(auroc_by_column(labels, probe.scores(features))))

@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation leaves in a folder: results.json, per_class.csv, scores.parquet, a report, and figures."""
+"""The files of an evaluation: results.json, per_class.csv, scores.parquet, a report, and figures."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
 from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, Evaluation, main_measure
-from cgdmer.evaluation.figures import draw_per_class_dots, draw_robustness, draw_roc, draw_tsne
+from cgdmer.evaluation.figures import per_class_figure, robustness_figure, roc_figure, tsne_figure
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
 from cgdmer.evaluation.tasks import Task
 from cgdmer.models.errors import CorpusError
+from cgdmer.plotting.figure_page import save
 
 
 def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, task: Task, seed: int = 0) -> list[Path]:
     """Write everything about one task.
 
     Args:
-        folder: made if it is not there; files of the same names are replaced.
+        folder: created if absent; files of the same names are replaced.
 
     Returns:
-        The files. A figure for which there is too little (t-SNE of a handful of records) is left out.
+        The files. A figure for which there is too little data (t-SNE of a handful of records) is left out.
     """
     target = Path(folder)
     results: Mapping[str, Any] = evaluation.results
@@ -30,29 +33,32 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     write_scores(target / SCORES, evaluation, task.class_names)
     write_per_class_csv(target / "per_class.csv", results)
     figures: dict[str, Path] = {}
-    by_class = {name: results["measures"][name] for name in (ZERO_SHOT, LINEAR_PROBE) if name in results["measures"]}
-    main, shown = main_measure(results["measures"]), dict(by_class)
+
+    def add_figure(caption: str, name: str, figure: Figure) -> None:
+        figures[caption] = target / name
+        save(figure, figures[caption])
+
+    shown = {name: results["measures"][name] for name in (ZERO_SHOT, LINEAR_PROBE) if name in results["measures"]}
+    main = main_measure(results["measures"])
     if main in results["untrained"]:
         shown[f"{main}, untrained"] = results["untrained"][main]
-    figures["AUROC by class"] = target / "per_class.png"
-    draw_per_class_dots(figures["AUROC by class"], shown, title=f"{task.name}: AUROC by class")
+    add_figure("AUROC by class", "per_class.png", per_class_figure(shown, title=f"{task.name}: AUROC by class"))
     if main in evaluation.scores:
-        figures[f"ROC, {main}"] = target / "roc.png"
-        title = f"{task.name}: ROC, {main}"
-        draw_roc(figures[f"ROC, {main}"], evaluation.labels, evaluation.scores[main][0], task.class_names, title)
+        of_main = evaluation.labels, evaluation.scores[main][0], task.class_names
+        add_figure(f"ROC, {main}", "roc.png", roc_figure(*of_main, f"{task.name}: ROC, {main}"))
     try:
-        draw_tsne(target / "tsne.png", evaluation.embeddings, evaluation.labels, task.class_names, seed)
-        figures["t-SNE of record embeddings"] = target / "tsne.png"
+        points = tsne_figure(evaluation.embeddings, evaluation.labels, task.class_names, seed)
+        add_figure("t-SNE of record embeddings", "tsne.png", points)
     except CorpusError:  # fewer than four records with exactly one class
         (target / "tsne.png").unlink(missing_ok=True)
-    for caption, name in ((f"By sex and age, {main}", "groups"), (f"Robustness, {main}", "robustness")):
+    for caption, name in (("By sex and age", "groups"), ("Robustness", "robustness")):
         if any(main in row for rows in results[name].values() for row in rows):
-            figures[caption] = target / f"{name}.png"
             curves = {
                 family: [(row["name"], row[main]["macro_auroc"], *row[main]["macro_auroc_interval"]) for row in rows]
                 for family, rows in results[name].items()
             }
             reference = results["measures"][main]["macro_auroc"]
-            draw_robustness(figures[caption], curves, reference, f"{task.name}: {main}")
+            figure = robustness_figure(curves, reference, f"{task.name}: {main}")
+            add_figure(f"{caption}, {main}", f"{name}.png", figure)
     write_markdown(target / "report.md", results, figures)
     return [*(target / name for name in (RESULTS, "per_class.csv", SCORES, "report.md")), *figures.values()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Women and men, young and old: which test records are whose, so that each group is measured by itself."""
+"""Groups of test records by the sex and age of the patient."""
 
 import datasets
 import numpy as np
@@ -14,9 +14,9 @@ AGES = {
 
 
 def patient_groups(rows: datasets.Dataset) -> dict[str, dict[str, np.ndarray]]:
-    """For "sex" and "age", the records of each group, as a mask; those of unknown sex or age are in none.
+    """For "sex" and "age", a mask of the records in each group. Records of unknown sex or age are in none.
 
-    Groups without records are left out. Ages are years.
+    Groups without records are left out. Ages are in years.
     """
     columns = rows.select_columns(["sex", "age"])[:]
     sex = np.array([value or "" for value in columns["sex"]])

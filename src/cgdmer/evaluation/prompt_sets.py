@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zero-shot prompts by task and class: three sets that come with the package, or a file of the user's.
+"""Zero-shot prompts by task and class: three sets that come with the package, or a user's file.
 
-The packaged sets are in `prompts/`, one file per task with the three wordings of each class. They are by task because
-corpora give one acronym several meanings: AF is atrial flutter in CSN, whose ST is sinus tachycardia. They were
-written for this package from standard electrocardiography.
+The packaged sets are in `prompts/`, one file per task with the three wordings of each class. They are kept by task
+because an acronym can mean different things in different corpora: in CSN, AF is atrial flutter and ST is sinus
+tachycardia. They were written for this package from standard electrocardiography.
 """
 
 import os
@@ -28,16 +28,17 @@ def load_prompts(
     Args:
         source: `name` (what the class is called), `description` (what the ECG shows), `ensemble` (several wordings),
             or the path of a JSON file: flat, `{label: prompt}`, or by task, `{task: {label: prompt}}`. A prompt is a
-            string or a list of strings. Labels that are not asked for are ignored.
-        task_name: a task with packaged prompts, or the one to look for in a file that is ordered by task.
+            string or a list of strings. Other labels are ignored.
+        task_name: a task with packaged prompts, or the one to look for in a file by task.
         class_names: the labels of the task's classes.
 
     Returns:
         label -> its wordings, in the order of `class_names`.
 
     Raises:
-        ConfigurationError: there is no such set or file, it is too large or no JSON object, or a class's prompt is
-            absent, empty, no text, or the same as that of another class. The message names file and label.
+        ConfigurationError: the set or file does not exist, the file is too large or not a JSON object, or the prompt
+            of a class is absent, empty, not text, or the same as that of another class. The message names file and
+            label.
     """
     file_name, prompts = _packaged(source, task_name) if source in PROMPT_SETS else _of_file(source, task_name)
     loaded: dict[str, tuple[str, ...]] = {}
@@ -50,22 +51,22 @@ def load_prompts(
         same = label_of.setdefault(frozenset(wording.casefold() for wording in wordings), label)
         if same != label:
             raise ConfigurationError(
-                f"{place} has the same prompt as class {same!r}, so no record could be told to be one or the other. "
-                "Expected a prompt of its own for each class; reword one of the two."
+                f"{place} has the same prompt as class {same!r}, so the two would always score the same. "
+                "Expected a different prompt for each class; reword one of the two."
             )
         loaded[label] = wordings
     return loaded
 
 
 def _packaged(prompt_set: str | os.PathLike[str], task_name: str) -> tuple[str, dict[str, Any]]:
-    """A name for messages, and the prompts by label: none for a task that the package has no prompts for."""
+    """A name for messages, and the prompts by label; no prompts if the package has none for the task."""
     packaged = resources.files("cgdmer.evaluation") / "prompts" / f"{task_name}.json"
     classes = parse_json(packaged.read_bytes()) if packaged.is_file() else {}
     return str(packaged), {label: wordings[prompt_set] for label, wordings in classes.items()}
 
 
 def _of_file(path: str | os.PathLike[str], task_name: str) -> tuple[str, dict[str, Any]]:
-    """The same from a file of the user's."""
+    """The same from a user's file."""
     file_name = os.fspath(path)
     try:
         content = read_bytes(path, _LARGEST_FILE)
@@ -92,5 +93,7 @@ def _wordings(value: object, place: str) -> tuple[str, ...]:
         )
     wordings = tuple(" ".join(text.split()) for text in texts)
     if not wordings or not all(wordings):
-        raise ConfigurationError(f"{place}: the prompt is empty. Expected a text, or a list without empty ones.")
+        raise ConfigurationError(
+            f"{place}: the prompt is empty. Expected a text, or a list of texts that are not empty."
+        )
     return wordings

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The results of one task as text for a terminal, as CSV, as Markdown and as JSON.
+"""The results of a task as text for a terminal, CSV, Markdown, and JSON.
 
-Every function takes the same `results`, those of `cgdmer.evaluation.results.TaskResults`. A value that could not be
+All functions take the same `results`, described by `cgdmer.evaluation.results.TaskResults`. A value that could not be
 measured is shown as "-".
 """
 
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,8 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from cgdmer.about import RESEARCH_USE_ONLY
-from cgdmer.evaluation.figures import METRIC_NAMES
-from cgdmer.evaluation.statistics import FEWEST_POSITIVES
+from cgdmer.evaluation.statistics import FEWEST_POSITIVES, METRIC_NAMES
 from cgdmer.files.writing import write_text
 
 IN_DOMAIN = "In-domain: the model was pretrained on other records of the corpus it is tested on."
@@ -28,9 +27,9 @@ INTERVALS = (
 
 
 def terminal_table(results: Mapping[str, Any]) -> str:
-    """The results as text: a row per measure with the untrained model beside it, then AUROC by class.
+    """The results as text: a row per measure with the untrained model's AUROC, then AUROC by class.
 
-    Classes with few positives are marked with a star; classes that were left out are named in the last line.
+    Classes with few positives are marked with a star. Classes that were left out are named in the last line.
     """
     rows = [["", "macro AUROC", "95 % interval", "untrained AUROC", "macro AUPRC", "macro F1"]]
     for name, result in results["measures"].items():
@@ -50,15 +49,21 @@ def terminal_table(results: Mapping[str, Any]) -> str:
     for label, row in _classes(results).items():
         values = [result["per_class"].get(label, {}).get("auroc") for result in results["measures"].values()]
         by_class.append([label + _star(row), f"{row['positives']:,}", *map(_number, values)])
-    lines = [_heading(results), _records(results), "", *aligned(rows), "", *aligned(by_class), *_remarks(results)]
-    return "\n".join(lines)
+    prompts = f", prompts: {results['prompts']}" if results["prompts"] else ""
+    first = next(iter(results["measures"].values()))
+    heading = [
+        f"{results['task']}, protocol: {results['protocol']}{prompts}",
+        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['splits'])}), "
+        f"{results['records_without_label']:,} without a class of the task",
+        *([IN_DOMAIN] if results["in_domain"] else []),
+    ]
+    return "\n".join([*heading, "", *aligned(rows), "", *aligned(by_class), *_remarks(results)])
 
 
 def write_per_class_csv(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
-    """A line for each model, measure and class, with AUROC, AUPRC and F1 and the ends of their 95 % intervals.
+    """Write a line per model, measure, and class, with AUROC, AUPRC, and F1 and the ends of their 95 % intervals.
 
-    Numbers have all their digits. What could not be measured is an empty cell; a class that was left out has nothing
-    but empty cells.
+    Numbers have all their digits. Cells are empty for what could not be measured, and for classes that were left out.
     """
     columns = [f"{metric}{end}" for metric in METRIC_NAMES for end in ("", "_low", "_high")]
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -85,13 +90,13 @@ def write_per_class_csv(path: str | os.PathLike[str], results: Mapping[str, Any]
 def write_markdown(
     path: str | os.PathLike[str], results: Mapping[str, Any], figures: Mapping[str, str | os.PathLike[str]]
 ) -> None:
-    """A report to read: what was measured and how, the tables, the figures, and how to get them again.
+    """Write a report: what was measured and how, the tables, the figures, and how to reproduce them.
 
     Args:
         path: the file to write.
         results: see the module.
-        figures: by caption, their files. They are shown by their path relative to the report's folder, so that the
-            folder can be moved; a PDF, which Markdown cannot show, is linked.
+        figures: the files of the figures by caption. Paths in the report are relative to its folder, so the folder can
+            be moved. PDFs, which Markdown cannot show, are linked.
     """
     folder = Path(path).absolute().parent
     parts = [f"# Evaluation: {results['task']}", f"**{RESEARCH_USE_ONLY}**"]
@@ -111,26 +116,27 @@ def write_markdown(
     ]
     parts += [markdown_table(["", ""], facts, numbers_from=2), "## Over all classes"]
 
-    metrics = _metrics(results)
     parts += [overall_table(results), INTERVALS]
-    parts += [f"![{plain(caption)}]({link})" for caption, link in _links(figures, folder) if not link.endswith(".pdf")]
-    parts += [f"[{plain(caption)}]({link})" for caption, link in _links(figures, folder) if link.endswith(".pdf")]
+    links = {
+        caption: quote(Path(os.path.relpath(Path(figure).absolute(), folder)).as_posix())
+        for caption, figure in figures.items()
+    }
+    parts += [f"![{plain(caption)}]({link})" for caption, link in links.items() if not link.endswith(".pdf")]
+    parts += [f"[{plain(caption)}]({link})" for caption, link in links.items() if link.endswith(".pdf")]
 
-    for metric in metrics:
+    for metric in _metrics(results):
         parts.append(f"## {METRIC_NAMES[metric]} by class")
-        heads, columns = [], []
+        columns = {}
         for name, result in results["measures"].items():
-            heads.append(name)
-            columns.append({label: with_interval(row, metric) for label, row in result["per_class"].items()})
+            columns[name] = {label: with_interval(row, metric) for label, row in result["per_class"].items()}
             if name in results["untrained"]:
-                heads.append(f"{name}, untrained")
                 untrained = results["untrained"][name]["per_class"]
-                columns.append({label: _number(row.get(metric)) for label, row in untrained.items()})
+                columns[f"{name}, untrained"] = {label: _number(row.get(metric)) for label, row in untrained.items()}
         rows = [
-            [label + _star(row), f"{row['positives']:,}", *(column.get(label, "-") for column in columns)]
+            [label + _star(row), f"{row['positives']:,}", *(column.get(label, "-") for column in columns.values())]
             for label, row in _classes(results).items()
         ]
-        parts.append(markdown_table(["class", "positives", *heads], rows))
+        parts.append(markdown_table(["class", "positives", *columns], rows))
         parts += [plain(remark) for remark in _remarks(results)]
     for title, families in (("By sex and age", results["groups"]), ("Robustness", results["robustness"])):
         if families:
@@ -155,11 +161,12 @@ def overall_table(results: Mapping[str, Any]) -> str:
 
 
 def _metrics(results: Mapping[str, Any]) -> list[str]:
-    return [metric for metric in METRIC_NAMES if any(f"macro_{metric}" in one for one in _both(results))]
+    measured = [*results["measures"].values(), *results["untrained"].values()]
+    return [metric for metric in METRIC_NAMES if any(f"macro_{metric}" in one for one in measured)]
 
 
 def conditions_table(families: Mapping[str, list[Mapping[str, Any]]]) -> str:
-    """A row per group or disturbance: macro AUROC with its interval for each measure."""
+    """Markdown: a row per group or disturbance, with the macro AUROC and its interval for each measure."""
     rows_of = [(family, row) for family, rows in families.items() for row in rows]
     names = [name for name in rows_of[0][1] if name != "name"]
     rows = [
@@ -170,7 +177,7 @@ def conditions_table(families: Mapping[str, list[Mapping[str, Any]]]) -> str:
 
 
 def calibration_in_words(calibration: Mapping[str, Any]) -> str:
-    """Markdown: two sentences, and a table of the bins."""
+    """Markdown: a few sentences and a table of the bins."""
     bins = calibration["bins"]
     table = markdown_table(
         ["mean score", "share with the finding", "scores"],
@@ -181,24 +188,24 @@ def calibration_in_words(calibration: Mapping[str, Any]) -> str:
         _number(calibration[name]) for name in ("expected_calibration_error", "brier", "brier_of_prevalence")
     )
     return (
-        f"In the mean, zero-shot scores differ by {error} from the share of records that have the finding. Their "
-        f"Brier score is {brier}; that of always saying how frequent a class is among these records, "
-        f"{of_prevalence}. Scores were fitted to how frequent findings are where the model was validated.\n\n{table}"
+        f"On average, zero-shot scores differ by {error} from the share of records with the finding. Their Brier "
+        f"score is {brier}; scores that always equal the prevalence of a class among these records would have "
+        f"{of_prevalence}. Scores were fitted to the prevalence of findings where the model was validated.\n\n{table}"
     )
 
 
 def write_results_json(path: str | os.PathLike[str], results: Any) -> None:
-    """Strict JSON, in which NaN is null. The results may be nested and may hold NumPy's numbers and arrays.
+    """Write strict JSON, with null for NaN. The results may be nested and contain numbers and arrays of NumPy.
 
     Raises:
-        ValueError: a number is infinite, which JSON cannot say.
+        ValueError: a number is infinite, which JSON cannot represent.
     """
     text = json.dumps(without_nan(results), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(Path(path), text + "\n")
 
 
 def without_nan(value: Any) -> Any:
-    """The same with None for NaN, and lists and numbers of Python for those of NumPy: what JSON can say."""
+    """The same value as JSON can represent it: None for NaN, and lists and numbers of Python for those of NumPy."""
     if isinstance(value, Mapping):
         return {str(key): without_nan(one) for key, one in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -208,23 +215,8 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _heading(results: Mapping[str, Any]) -> str:
-    prompts = f", prompts: {results['prompts']}" if results["prompts"] else ""
-    return f"{results['task']}, protocol: {results['protocol']}{prompts}"
-
-
-def _records(results: Mapping[str, Any]) -> str:
-    first = next(iter(results["measures"].values()))
-    without = results["records_without_label"]
-    said = [
-        f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['splits'])}), "
-        f"{without:,} without a class of the task"
-    ]
-    return "\n".join(said + ([IN_DOMAIN] if results["in_domain"] else []))
-
-
 def _remarks(results: Mapping[str, Any]) -> list[str]:
-    """What the reader of a table by class must know."""
+    """What readers of a table by class must know."""
     remarks = []
     if any(row["few_positives"] for row in _classes(results).values()):
         remarks.append(f"* fewer than {FEWEST_POSITIVES} positive records: the class's own value says little.")
@@ -239,13 +231,8 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
     return remarks
 
 
-def _both(results: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from results["measures"].values()
-    yield from results["untrained"].values()
-
-
 def _classes(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Every class that some measure knows, with what is known about it, in their order."""
+    """All classes of the measures and what is known about them, in order."""
     return {label: row for result in results["measures"].values() for label, row in result["per_class"].items()}
 
 
@@ -262,7 +249,7 @@ def _number(value: float | None) -> str:
 
 
 def with_interval(row: Mapping[str, Any], name: str) -> str:
-    """A value with its interval, as text; "-" where it is absent."""
+    """A value with its interval as text, or "-" if it is absent."""
     if _absent(row.get(name)):
         return "-"
     low, high = row[f"{name}_interval"]
@@ -270,7 +257,7 @@ def with_interval(row: Mapping[str, Any], name: str) -> str:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """The first column to the left, the others to the right, two spaces between them."""
+    """Lines with the first column aligned left, the others right, and two spaces between columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
@@ -280,7 +267,7 @@ def aligned(rows: list[list[str]]) -> list[str]:
 
 
 def markdown_table(heads: list[str], rows: list[list[str]], numbers_from: int = 1) -> str:
-    """With the columns from `numbers_from` on to the right."""
+    """A Markdown table whose columns from `numbers_from` on are aligned right."""
     alignment = ["---" if column < numbers_from else "---:" for column in range(len(heads))]
     return "\n".join(
         f"| {' | '.join(row)} |" for row in ([*map(plain, heads)], alignment, *([*map(plain, row)] for row in rows))
@@ -288,15 +275,8 @@ def markdown_table(heads: list[str], rows: list[list[str]], numbers_from: int = 
 
 
 def plain(text: object) -> str:
-    """Text in which Markdown sees no table border, no tag, no emphasis and no link."""
+    """Escape text so that Markdown sees no table border, tag, emphasis, or link in it."""
     escaped = " ".join(str(text).split())
     for character in "\\|<*[]`":
         escaped = escaped.replace(character, f"\\{character}")
     return escaped
-
-
-def _links(figures: Mapping[str, str | os.PathLike[str]], folder: Path) -> list[tuple[str, str]]:
-    return [
-        (caption, quote(Path(os.path.relpath(Path(figure).absolute(), folder)).as_posix()))
-        for caption, figure in figures.items()
-    ]

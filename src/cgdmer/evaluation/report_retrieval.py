@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ECG-conditioned text without a language model: the training reports nearest to an ECG, judged by its own report.
+"""ECG-conditioned text without a language model: the nearest training reports, compared with each ECG's own report.
 
-For each test record the reports of the training split are ranked by their cosine with its ECG, and the nearest is
-compared with the record's own report by ROUGE. Nothing is chosen on the test records. Two baselines stand beside it:
-a report drawn at random from the training records, and the training split's most frequent report for everyone.
+For each test record, the reports of the training split are ranked by their cosine with its ECG, and the nearest is
+compared with the record's own report by ROUGE. Nothing is chosen on the test records. There are two baselines: a
+report drawn at random from the training records, and the most frequent training report for every record.
 
-A language model may write the text instead: pass it as `write`. It is called with the record and the nearest reports,
-best first, and what it returns is judged in the same way. None comes with the package.
+A language model can write the text instead. Pass it as `write`: it is called with the record and the nearest reports,
+best first, and what it returns is measured in the same way. The package comes with none.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ import numpy as np
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords
 from cgdmer.evaluation.rouge import NAMES, rouge
-from cgdmer.evaluation.splits import refuse_shared_patients
+from cgdmer.evaluation.splits import overlap_with_training, patients_of, refuse_shared_patients
 from cgdmer.evaluation.statistics import BOOTSTRAP_SAMPLES, draws_of_patients, interval
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.models.ecg_record import ECGRecord
@@ -33,7 +33,7 @@ RETRIEVED, RANDOM, MOST_FREQUENT = "retrieved", "random report", "most frequent 
 
 
 def refuse_without_texts(model: ECGPreTrainedModel) -> None:
-    """Raises ConfigurationError for a model that cannot rank reports."""
+    """Raise ConfigurationError for a model that cannot rank reports."""
     if not model.takes_texts:
         raise ConfigurationError(f"a {type(model).__name__} takes no texts: it cannot rank reports.")
 
@@ -51,21 +51,21 @@ def retrieve_reports(
     cache: EmbeddingCache | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """ROUGE of the nearest training report, and of what `write` makes of the nearest ones, against the own report.
+    """Compare the nearest training report, and what `write` makes of the nearest ones, with each record's own report.
 
     Args:
-        dataset: a prepared one with reports; those of `train` are the candidates.
-        splits: which of its splits are tested, pooled; records without a report have no part in it.
+        dataset: a prepared dataset with reports; those of `train` are the candidates.
+        splits: the splits to test on, pooled; records without a report are left out.
         write: see the module.
-        num_reports: how many of the nearest reports `write` is given.
-        trained_on: what the model was pretrained on; None: it does not say.
-        allow_overlap: measure although test records, or other records of test patients, were pretrained on.
-        cache: of embeddings; None keeps nothing.
+        num_reports: the number of nearest reports that `write` gets.
+        trained_on: the records that the model was pretrained on; None: unknown.
+        allow_overlap: measure even if the model was pretrained on test records or on other records of their patients.
+        cache: a cache of embeddings; None: embeddings are not kept.
         seed: of the random baseline and of the bootstrap.
 
     Returns:
-        `task`, `splits`, `records`, `patients`, `candidates` (distinct reports), `overlap`, and `measures`: for
-        each of the retrieved, written, random and most frequent report the means of "rouge1", "rouge2" and "rougeL",
+        `task`, `splits`, `records`, `patients`, `candidates` (distinct reports), `overlap`, and `measures`: for each
+        of the retrieved, written, random, and most frequent report, the means of "rouge1", "rouge2", and "rougeL",
         each with its 95 % interval over patients under NAME_interval.
 
     Raises:
@@ -76,14 +76,13 @@ def retrieve_reports(
     refuse_without_texts(model)
     candidates = Counter(text for text in dataset["train"]["text"] if text)
     rows = _tested(dataset, splits, candidates)
-    overlap = None if trained_on is None else trained_on.overlap(rows)
-    if overlap and any(overlap.values()) and not allow_overlap:
-        raise CorpusError(
-            f"the model was pretrained on {overlap['records']} of the {len(rows)} test records, and on the patients "
-            f"of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
-        )
-    reports, records, own, patients = list(candidates), DatasetRecords(rows), list(rows["text"]), _patients(rows)
-    nearest = _nearest(model, processor, reports, records, num_reports, cache or EmbeddingCache(None))
+    overlap = overlap_with_training(trained_on, rows, allow_overlap)
+    reports, records, own, patients = list(candidates), DatasetRecords(rows), list(rows["text"]), patients_of(rows)
+    cache = cache or EmbeddingCache(None)
+    embeds = cache.features(model, processor.feature_extractor, records, "test records").embeds
+    assert embeds is not None  # the model takes texts
+    cosines = embeds @ cache.texts(model, processor, reports).T
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :num_reports]  # best first
     shares = np.array(list(candidates.values())) / candidates.total()
     texts = {RETRIEVED: [reports[row[0]] for row in nearest]}
     if write is not None:
@@ -103,33 +102,13 @@ def retrieve_reports(
 
 
 def _tested(dataset: datasets.DatasetDict, splits: Sequence[str], candidates: Collection[str]) -> datasets.Dataset:
-    """The rows of the test splits that have a report, none of them of a patient in the training split."""
+    """The rows of the test splits that have a report; none of their patients is in the training split."""
     rows = datasets.concatenate_datasets([dataset[name] for name in splits])
     rows = rows.select([number for number, text in enumerate(rows["text"]) if text])
     if not candidates or not len(rows):
         raise CorpusError("the training split or the test splits have no reports. Prepare a corpus that has them.")
-    patients_of = {"the training split": dataset["train"], "the test splits": rows}
-    refuse_shared_patients({name: _patients(part) for name, part in patients_of.items()})
+    refuse_shared_patients({"the training split": patients_of(dataset["train"]), "the test splits": patients_of(rows)})
     return rows
-
-
-def _nearest(
-    model: ECGTextModel,
-    processor: ECGProcessor,
-    reports: Sequence[str],
-    records: DatasetRecords,
-    num_reports: int,
-    cache: EmbeddingCache,
-) -> np.ndarray:
-    """(records, num_reports) the places of the reports with the highest cosine, best first."""
-    embeds = cache.features(model, processor.feature_extractor, records, "test records").embeds
-    assert embeds is not None  # the model takes texts
-    cosines = embeds @ cache.texts(model, processor, reports).T
-    return np.argsort(-cosines, axis=1, kind="stable")[:, :num_reports]
-
-
-def _patients(rows: datasets.Dataset) -> list[str]:
-    return [patient or record for patient, record in zip(rows["patient_id"], rows["record_id"], strict=True)]
 
 
 def _measured(texts: list[str], own: list[str], patients: list[str], seed: int) -> dict[str, Any]:

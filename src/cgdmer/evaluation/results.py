@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation says, as it stands in `results.json`.
+"""The results of an evaluation, as they are in `results.json`.
 
-A value that could not be measured is NaN, or None once it has been through JSON. An `..._interval` holds the low and
-the high end of 95 %.
+A value that could not be measured is NaN, or None after a round trip through JSON. An `..._interval` holds the low and
+the high end of the 95 % interval.
 """
 
 from typing import Any, NotRequired, TypedDict
@@ -11,7 +11,7 @@ from cgdmer.data.fingerprints import Overlap
 
 
 class ClassRow(TypedDict):
-    """One class, measured by itself; `f1` where thresholds were chosen."""
+    """One class by itself; `f1` is there if thresholds were chosen."""
 
     positives: int
     few_positives: bool
@@ -24,7 +24,7 @@ class ClassRow(TypedDict):
 
 
 class FrequentClasses(TypedDict):
-    """The mean over those classes alone that have enough positive records."""
+    """The mean over the classes that have enough positive records."""
 
     classes: int
     macro_auroc: float | None
@@ -32,11 +32,11 @@ class FrequentClasses(TypedDict):
 
 
 class Measured(TypedDict):
-    """How well scores tell the records of each class from the others: means over classes, and `per_class` by name.
+    """How well scores separate the records of each class from the others: means over classes, and each class by name.
 
-    `left_out` names the classes without both positive and negative records. Of a model that was fitted several times
-    all figures are means, `macro_auroc_by_seed` says one by one what they were, and of a linear probe
-    `training_records` and `regularisation` what it was fitted with.
+    `left_out` names the classes without both positive and negative records. If a model was fitted several times, all
+    values are means, and `macro_auroc_by_seed` has one per fit. For linear probes, `training_records` and
+    `regularization` have one value per fit.
     """
 
     records: int
@@ -52,11 +52,11 @@ class Measured(TypedDict):
     per_class: dict[str, ClassRow]
     left_out: list[str]
     training_records: NotRequired[list[int]]
-    regularisation: NotRequired[list[float | None]]
+    regularization: NotRequired[list[float | None]]
 
 
 class ReliabilityBin(TypedDict):
-    """Scores of about the same size."""
+    """Scores of similar size."""
 
     mean_score: float | None
     share_positive: float | None
@@ -64,7 +64,7 @@ class ReliabilityBin(TypedDict):
 
 
 class Reliability(TypedDict):
-    """Scores against what came true; see `cgdmer.evaluation.reliability`."""
+    """Scores compared with labels; see `cgdmer.evaluation.reliability`."""
 
     brier: float | None
     brier_of_prevalence: float | None
@@ -77,19 +77,19 @@ class TaskResults(TypedDict):
 
     Attributes:
         task, protocol: their names.
-        prompts: which prompts zero-shot used, in words; None if it was not measured.
-        probed_feature: what linear probes saw, "pooled" or "embeds"; None without them.
-        splits: the names of the splits tested, pooled.
-        records_without_label: how many of the tested records have no class of the task.
-        absent_records: how many that a split file lists are not in the dataset.
-        in_domain: whether the model was pretrained on other records of the corpus it is tested on.
-        overlap: with its training records; None where the model does not say what it was trained on.
-        measures: by name ("zero-shot", "linear probe 1 %", ...), in the order to show, all of the same records.
-        untrained: by the same names, of a model with random weights. A name may be absent.
-        groups, robustness: for each kind of group ("sex", "age") or disturbance ("leads", ...) a list of dicts:
-            `name`, and by the names of measures a `Measured` each.
-        calibration: a `Reliability` of the scores of zero-shot; empty without them.
-        command: the command line that reproduces the results; empty where none was given.
+        prompts: the prompts that zero-shot used, in words; None if it was not measured.
+        probed_feature: what linear probes saw, "pooled" or "embeds"; None without probes.
+        splits: the names of the test splits, which are pooled.
+        records_without_label: the number of test records without a class of the task.
+        absent_records: the number of records that a split file lists and the dataset lacks.
+        in_domain: whether the model was pretrained on other records of the test corpus.
+        overlap: of the test records with the training records; None if those are unknown.
+        measures: by name ("zero-shot", "linear probe 1 %", ...), in the order to show, all on the same records.
+        untrained: by the same names, the measures of a model with random weights. A name may be absent.
+        groups, robustness: for each kind of group ("sex", "age") or disturbance ("leads", ...), a list of dicts with
+            a `name` and a `Measured` per measure.
+        calibration: a `Reliability` of the zero-shot scores; empty without them.
+        command: the command line that reproduces the results; empty if there is none.
     """
 
     task: str

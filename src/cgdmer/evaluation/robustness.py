@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same record with fewer leads, at a lower rate, or with noise added: what a task's figures do then."""
+"""Disturbances of test records: fewer leads, lower sampling rates, and added noise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,10 +26,10 @@ class Disturbance:
     """One change to all test records.
 
     Attributes:
-        family: what it is one of: "leads", "rate", "noise".
+        family: "leads", "rate", or "noise".
         name: for tables and figures.
-        apply: from a record to the changed one.
-        rate: records sampled at this rate (Hz) or a lower one are left as they are; None: all are changed.
+        apply: makes the changed record.
+        rate: records at this rate (Hz) or below do not change; None: all records change.
     """
 
     family: str
@@ -39,7 +39,7 @@ class Disturbance:
 
 
 def lower_rate(record: ECGRecord, sampling_rate: float) -> ECGRecord:
-    """The record as a device of that rate would have stored it; unchanged where its own rate is no higher.
+    """The record as a device of that sampling rate would have stored it; unchanged if its own rate is not higher.
 
     A missing sample (NaN) spreads over its neighbors, as far as the anti-aliasing filter reaches.
     """
@@ -50,9 +50,9 @@ def lower_rate(record: ECGRecord, sampling_rate: float) -> ECGRecord:
 
 
 def add_noise(record: ECGRecord, decibels: float) -> ECGRecord:
-    """White noise on each lead, so many decibels below the lead's own power (its mean taken out).
+    """Add white noise to each lead, `decibels` below the power of the lead without its mean.
 
-    The same record always gets the same noise. A flat lead stays flat, and ends that were filled up are left out.
+    The same record always gets the same noise. A flat lead stays flat, and filled ends of the record are cut off.
     """
     record = without_filled_ends(record)
     random = np.random.default_rng(seed_of(record.record_id.encode()))

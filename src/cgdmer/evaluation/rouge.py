@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROUGE: how much of a reference text a candidate text shares with it (Lin, 2004), as F1 of words.
+"""ROUGE (Lin, 2004), the overlap of a candidate text with a reference text, as an F1 score of words.
 
-Words are runs of letters and digits in lower case, without stemming, so that values agree with those of the package
-`rouge-score` with its default tokenizer.
+Words are lower-case runs of letters and digits, without stemming, so values agree with those of the package
+`rouge-score` and its default tokenizer.
 """
 
 import re
@@ -13,7 +13,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 
 def rouge(candidate: str, reference: str) -> dict[str, float]:
-    """`rouge1`, `rouge2` (shared words and pairs of words) and `rougeL` (the longest common subsequence)."""
+    """`rouge1` and `rouge2` (shared words and pairs of words), and `rougeL` (the longest common subsequence)."""
     own, wanted = _WORD.findall(candidate.lower()), _WORD.findall(reference.lower())
     return {
         "rouge1": _of_ngrams(own, wanted, 1),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which records of a dataset take part in a task, in which split, with which labels.
+"""Which records of a dataset belong to a task, in which split, and with which labels.
 
-A prepared dataset brings its own splits. A folder of CSV files in the layout that the MERL benchmark released
-(https://github.com/cheliu-computation/MERL-ICML2024, `finetune/data_split`) replaces them: one file per split, in
-which each row is a record and each column from a certain one on a class.
+A prepared dataset has splits of its own. A folder of CSV files in the layout of the MERL benchmark
+(https://github.com/cheliu-computation/MERL-ICML2024, `finetune/data_split`) can replace them: one file per split, with
+a row per record and, after a few other columns, a column per class.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import datasets
 import numpy as np
 
+from cgdmer.data.fingerprints import Fingerprints, Overlap
 from cgdmer.data.storage import SPLITS, DatasetRecords
 from cgdmer.evaluation.label_tables import CSN_ACRONYMS_OF
 from cgdmer.evaluation.tasks import Task
@@ -23,8 +24,8 @@ from cgdmer.models.errors import ConfigurationError, CorpusError
 
 _ENDINGS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 _LABELS = {"0": False, "1": True, "0.0": False, "1.0": True}
-_LARGEST_FILE = 2**26  # bytes, all of which are held; 20,000 records of 100 classes are a twentieth of it
-_ENOUGH_POSITIVES = 10  # from here on a column of labels is compared with the dataset's own
+_LARGEST_FILE = 2**26  # bytes, all held in memory; 20,000 records of 100 classes take a twentieth of it
+_ENOUGH_POSITIVES = 10  # columns with fewer are not compared with the dataset's labels
 _CSN_CODE_OF = {acronym: code for code, acronyms in CSN_ACRONYMS_OF.items() for acronym in acronyms}
 
 
@@ -34,9 +35,9 @@ class LabeledRows(DatasetRecords):
 
     Attributes:
         labels: (n, C) bool.
-        patients: one per record; the record's own id where the corpus names no patient.
-        unlabeled: how many records were left out because they belong to no class of the task.
-        absent: how many records a split file lists that the dataset does not hold.
+        patients: one per record, as `patients_of` names them.
+        unlabeled: the number of records left out because they belong to no class of the task.
+        absent: the number of records that a split file lists and the dataset lacks.
     """
 
     labels: np.ndarray
@@ -47,13 +48,13 @@ class LabeledRows(DatasetRecords):
 
 @dataclass(frozen=True)
 class _Layout:
-    """How split files of a task are named and what stands in them beside the labels.
+    """How the split files of a task are named, and which columns they have besides the labels.
 
     Attributes:
-        stems: what stands before `_train.csv`; case and the kind of dash do not matter.
-        record_column: names the record, or a file with the record's name.
-        columns: every column that is no class.
-        first_label: position of the first class.
+        stems: the file names before `_train.csv`; case and the kind of dash do not matter.
+        record_column: the column with the id of the record, or with a file of that name.
+        columns: every column that is not a class.
+        first_label: the position of the first class.
     """
 
     stems: tuple[str, ...]
@@ -95,9 +96,9 @@ class SplitFile:
 
     Attributes:
         path: for messages.
-        header: the columns' names.
+        header: the names of the columns.
         table: the fields, one list per row.
-        layout: that of its task.
+        layout: the layout of its task.
     """
 
     path: Path
@@ -112,11 +113,11 @@ class SplitFile:
         return [row[position].strip() for row in self.table]
 
     def record_ids(self) -> list[str]:
-        # A number as pandas may write it (17.0) loses its decimals together with the endings of file names.
+        # Without the ending of a file name, and without the decimals of a number as pandas may write it (17.0).
         return [PurePosixPath(field).stem for field in self.column(self.layout.record_column)]
 
     def labels(self, positions: Sequence[int]) -> np.ndarray:
-        """(rows, positions) bool: the fields of some columns, which must be 0 or 1."""
+        """(rows, positions) bool: the fields of these columns, which must be 0 or 1."""
         matrix = np.zeros((len(self.table), len(positions)), dtype=bool)
         for number, row in enumerate(self.table):
             for place, position in enumerate(positions):
@@ -133,11 +134,11 @@ class SplitFile:
 def repaired_splits(
     splits: datasets.DatasetDict, task: Task, split_files: str | os.PathLike[str] | None = None
 ) -> dict[str, LabeledRows]:
-    """The records of each split with exact labels; those without any label of the task are left out and counted.
+    """The records of each split with exact labels. Records without a label of the task are left out and counted.
 
     Args:
         splits: a prepared dataset.
-        split_files: a folder of split files; without it the dataset's own splits and labels are used.
+        split_files: a folder of split files; without it, the splits and labels of the dataset are used.
 
     Raises:
         CorpusError: as `read_split_files`.
@@ -153,24 +154,22 @@ def repaired_splits(
 def labeled_rows(
     rows: datasets.Dataset, labels: np.ndarray, *, absent: int = 0, keep_unlabeled: bool = False
 ) -> LabeledRows:
-    """The rows that have a label.
-
-    Args:
-        labels: (rows, classes) bool.
-        keep_unlabeled: keep the others too.
-    """
+    """The rows that have a label or, with `keep_unlabeled`, all; `labels` is (rows, classes) bool."""
     kept = np.arange(len(labels)) if keep_unlabeled else np.flatnonzero(labels.any(axis=1))
     chosen = rows if len(kept) == len(rows) else rows.select(kept)
-    known = chosen.select_columns(["patient_id", "record_id"])
-    patients = [row["patient_id"] or row["record_id"] for row in known]
-    return LabeledRows(chosen, labels[kept], patients, unlabeled=len(labels) - len(kept), absent=absent)
+    return LabeledRows(chosen, labels[kept], patients_of(chosen), unlabeled=len(labels) - len(kept), absent=absent)
+
+
+def patients_of(rows: datasets.Dataset) -> list[str]:
+    """The patient of each record, or the id of the record if its patient is unknown."""
+    return [row["patient_id"] or row["record_id"] for row in rows.select_columns(["patient_id", "record_id"])]
 
 
 def pooled(parts: Mapping[str, LabeledRows], names: Sequence[str], task: Task) -> LabeledRows:
-    """Some splits as one.
+    """Several splits as one.
 
     Raises:
-        CorpusError: there is no split of that name, or none of its records belongs to a class of the task.
+        CorpusError: a split does not exist, or no record belongs to a class of the task.
     """
     for name in names:
         if name not in parts:
@@ -192,20 +191,20 @@ def pooled(parts: Mapping[str, LabeledRows], names: Sequence[str], task: Task) -
 
 
 def named_labels(file: SplitFile, task: Task) -> np.ndarray:
-    """(rows, classes) bool, each class from the column of its name, wherever that stands.
+    """(rows, classes) bool, each class from the column of its name, wherever that column is.
 
-    In CSN's files the column `diagnose` holds the exact list of acronyms, from which the labels are made where it is
-    there: the released label columns were made by a search for parts of words (AVB has a 1 under VB).
+    In the files of CSN, the column `diagnose` lists the acronyms of each record. If it is there, the labels are made
+    from it: the released label columns were made by substring search (AVB has a 1 under VB).
 
     Raises:
-        CorpusError: a class has no column or two, a column is neither a class nor part of the layout, or a field makes
-            no sense; the message names file, column and row.
+        CorpusError: a class has no column or several, a column is neither a class nor part of the layout, or a field
+            is not valid; the message names file, column, and row.
     """
     for name in task.class_names:
         if file.header.count(name) != 1:
             raise CorpusError(
-                f"{file.path}: the class {name!r} of the task {task.name} has {file.header.count(name)} columns; one "
-                f"is expected. Columns: {', '.join(file.header)}."
+                f"{file.path}: the class {name!r} of the task {task.name} has {file.header.count(name)} columns; "
+                f"expected one. Columns: {', '.join(file.header)}."
             )
     unknown = [name for name in file.header if name not in (*task.class_names, *file.layout.columns)]
     if unknown:
@@ -221,8 +220,8 @@ def named_labels(file: SplitFile, task: Task) -> np.ndarray:
         for acronym in acronyms:
             if acronym not in _CSN_CODE_OF:
                 raise CorpusError(
-                    f"{file.path}: column 'diagnose' holds {acronym!r} in row {number + 1}, which is no acronym of "
-                    "CSN's table ConditionNames_SNOMED-CT.csv."
+                    f"{file.path}: column 'diagnose' holds {acronym!r} in row {number + 1}, which is not an "
+                    "acronym of CSN's table ConditionNames_SNOMED-CT.csv."
                 )
         classes.append(task.classes_of(_CSN_CODE_OF[acronym] for acronym in acronyms))
     return task.matrix_of_classes(classes)
@@ -232,29 +231,27 @@ def read_split_files(
     folder: str | os.PathLike[str],
     splits: datasets.DatasetDict,
     task: Task,
-    *,
-    labels_of: Callable[[SplitFile, Task], np.ndarray] = named_labels,
-    compare: bool = True,
-    keep_unlabeled: bool = False,
+    labels_as_released: Callable[[SplitFile, Task], np.ndarray] | None = None,
 ) -> dict[str, LabeledRows]:
-    """The records that a folder of split files lists, out of all splits of a dataset, in the order of the files.
+    """The records that a folder of split files lists, from all splits of a dataset, in the order of the files.
 
-    The files are looked for in all subfolders, as `<stem>_train.csv`, `<stem>_val.csv` and `<stem>_test.csv`, with the
-    stems of the released ones (`ptbxl_super_class`, `icbeb`, `chapman` ...) or the task's name. Records are found by
-    id: PTB-XL's `ecg_id`, and the name of the file in CPSC2018's `filename` and CSN's `ecg_path`.
+    The files may be in subfolders. They are named `<stem>_train.csv`, `<stem>_val.csv`, and `<stem>_test.csv`, where
+    the stem is that of the released files (`ptbxl_super_class`, `icbeb`, `chapman`, ...) or the name of the task.
+    Records are found by id: PTB-XL's `ecg_id`, or the file name in CPSC2018's `filename` and CSN's `ecg_path`.
+
+    Labels are read by `named_labels` and compared with those of the dataset. A column is refused if it has at least
+    ten positives, more than half of which contradict the records' own labels; this finds columns under the wrong name.
+    Records without a label are left out.
 
     Args:
-        folder: of CSV files.
+        folder: the CSV files.
         splits: a prepared dataset.
-        labels_of: a file's labels.
-        compare: refuse a column of labels that contradicts the dataset: at least ten positives, more than half of
-            which the record's own labels deny. So columns under one another's names are found.
-        keep_unlabeled: keep records that belong to no class.
+        labels_as_released: reads the labels of a file in another way. They are not compared, and all records are kept.
 
     Raises:
         ConfigurationError: the task has no split files.
-        CorpusError: a file is absent, there more than once or cannot be read; a record or a patient is listed in two
-            splits; the dataset holds no record of a split; or the labels are wrong (see `named_labels`).
+        CorpusError: a file is absent, exists more than once, or cannot be read; a record or a patient is listed in two
+            splits; the dataset has no record of a split; or the labels are wrong (see `named_labels`).
     """
     files = {split: _read(path, _layout(task)) for split, path in _find(Path(folder), task).items()}
     _refuse_shared({split: file.record_ids() for split, file in files.items()}, files, "record")
@@ -269,23 +266,28 @@ def read_split_files(
     known = list(everything.select_columns(["record_id", "labels"]))
     row_of = {row["record_id"]: number for number, row in enumerate(known)}
     if len(row_of) < len(known):
-        raise CorpusError("the dataset holds records of the same id, so split files cannot name one. Prepare it anew.")
+        raise CorpusError(
+            "the dataset has several records with the same id, which split files need. Prepare it again."
+        )
     parts = {}
     for split, file in files.items():
         record_ids = file.record_ids()
-        labels = labels_of(file, task)
+        labels = (labels_as_released or named_labels)(file, task)
         listed = np.array([row_of.get(record_id, -1) for record_id in record_ids])
         present = listed >= 0
         if not present.any():
             raise CorpusError(
                 f"{file.path}: the dataset holds none of the {len(listed)} records in column "
-                f"{file.layout.record_column!r} (the first is {record_ids[0]!r}). Is it of another corpus?"
+                f"{file.layout.record_column!r} (the first is {record_ids[0]!r}). Is it a dataset of another corpus?"
             )
         labels = labels[present]
-        if compare:
+        if labels_as_released is None:
             _compare(file, task, labels, task.label_matrix(known[row]["labels"] for row in listed[present]))
         parts[split] = labeled_rows(
-            everything.select(listed[present]), labels, absent=int((~present).sum()), keep_unlabeled=keep_unlabeled
+            everything.select(listed[present]),
+            labels,
+            absent=int((~present).sum()),
+            keep_unlabeled=labels_as_released is not None,
         )
     _refuse_shared({split: part.patients for split, part in parts.items()}, files, "patient")
     return parts
@@ -293,7 +295,9 @@ def read_split_files(
 
 def _layout(task: Task) -> _Layout:
     if task.name not in _LAYOUTS:
-        raise ConfigurationError(f"the task {task.name} has no split files. Tasks that have: {', '.join(_LAYOUTS)}.")
+        raise ConfigurationError(
+            f"the task {task.name} has no split files. Tasks with split files: {', '.join(_LAYOUTS)}."
+        )
     return _LAYOUTS[task.name]
 
 
@@ -332,20 +336,37 @@ def _read(path: Path, layout: _Layout) -> SplitFile:
     return SplitFile(path, header, table, layout)
 
 
-def refuse_shared_patients(patients_of: Mapping[str, Iterable[str]]) -> None:
-    """Refuse splits, named as the message calls them, that have a patient in common.
+def refuse_shared_patients(patients_of_splits: Mapping[str, Iterable[str]]) -> None:
+    """Refuse splits that have a patient in common; their names are used in the message.
 
     Raises:
-        CorpusError: two of them do.
+        CorpusError: two splits share a patient.
     """
-    sets = {name: set(patients) for name, patients in patients_of.items()}
+    sets = {name: set(patients) for name, patients in patients_of_splits.items()}
     for first, second in combinations(sets, 2):
         if shared := sets[first] & sets[second]:
             raise CorpusError(f"{len(shared)} patients are in {first} and in {second}. Split by patient.")
 
 
+def overlap_with_training(
+    trained_on: Fingerprints | None, test_rows: datasets.Dataset, allowed: bool
+) -> Overlap | None:
+    """The test records that a model was pretrained on; None if it does not say what it was trained on.
+
+    Raises:
+        CorpusError: there are some, or there are other records of their patients, and that is not `allowed`.
+    """
+    overlap = None if trained_on is None else trained_on.overlap(test_rows)
+    if overlap and any(overlap.values()) and not allowed:
+        raise CorpusError(
+            f"the model was pretrained on {overlap['records']} of the {len(test_rows)} test records, and on the "
+            f"patients of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
+        )
+    return overlap
+
+
 def _refuse_shared(ids_of: Mapping[str, Iterable[str]], files: Mapping[str, SplitFile], what: str) -> None:
-    """Refuse a record that is listed twice, and a patient with records in two splits."""
+    """Refuse a record that is listed twice, or a patient with records in two splits."""
     split_of: dict[str, str] = {}
     for split, ids in ids_of.items():
         for one in ids if what == "record" else dict.fromkeys(ids):
@@ -361,6 +382,6 @@ def _compare(file: SplitFile, task: Task, labels: np.ndarray, own: np.ndarray) -
     for name, listed, agreed in zip(task.class_names, labels.sum(axis=0), (labels & own).sum(axis=0), strict=True):
         if listed >= _ENOUGH_POSITIVES and 2 * agreed < listed:
             raise CorpusError(
-                f"{file.path}: column {name!r} says that {listed} of the dataset's records belong to this class; by "
-                f"their own labels only {agreed} do. Were the columns shifted or renamed?"
+                f"{file.path}: column {name!r} says that {listed} records of the dataset belong to this class; by "
+                f"their own labels, only {agreed} do. Were the columns shifted or renamed?"
             )

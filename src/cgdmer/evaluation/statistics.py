@@ -12,9 +12,10 @@ import numpy as np
 from cgdmer.evaluation.results import Measured, PairedDifference
 from cgdmer.models.errors import CorpusError
 
-FEWEST_POSITIVES = 10  # classes with fewer are marked: their own figure says little
+METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}
+FEWEST_POSITIVES = 10  # classes with fewer are marked: their own values say little
 BOOTSTRAP_SAMPLES = 1000
-_MOST_CELLS = 2**22  # draws times records that are worked on at a time: some 100 MB
+_MOST_CELLS = 2**22  # draws times records processed at a time: some 100 MB
 
 
 def measure(
@@ -26,26 +27,26 @@ def measure(
     bootstrap_samples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
 ) -> Measured:
-    """How well scores tell the records of each class from the others.
+    """Measure how well scores separate the records of each class from the others.
 
-    The intervals are percentile bootstraps (95 %) over patients: all records of a patient are drawn together. In a
-    draw in which a class has no positive or no negative record, that class is left out of the mean.
+    The intervals are percentile bootstraps (95 %) over patients: all records of a patient are drawn together. A class
+    without positive or without negative records in a draw is left out of the mean of that draw.
 
     Args:
         labels: (R, C) bool.
-        scores: (R, C), any monotone score; (S, R, C) for a model fitted S times, whose figures are averaged.
+        scores: (R, C), any monotone score; (S, R, C) for a model fitted S times, over which values are averaged.
         class_names: one per column.
         patients: one per record.
-        thresholds: (C,) or (S, C), a record is called positive from this score on; chosen on other records
+        thresholds: (C,) or (S, C), the scores from which a record is called positive, chosen on other records
             (`best_thresholds`). Without them there is no F1; a class whose threshold is NaN has none.
 
     Returns:
-        `macro_auroc`, `macro_auprc` and (with thresholds) `macro_f1`, each with `<name>_interval` (low, high);
+        `macro_auroc`, `macro_auprc`, and (with thresholds) `macro_f1`, each with `<name>_interval` (low, high);
         `records`, `patients`; `per_class`, a dict per class: `auroc`, `auprc`, `f1`, their intervals, `positives`,
-        `few_positives`; `frequent` (if there are any), the number of `classes` with ten positive records or more, and
-        their `macro_auroc` with its interval (draws hardly vary a class with a few positives, or miss it, so that
-        intervals over all classes say less than they seem to); `left_out`, the classes without both positive and
-        negative records; and for several seeds `macro_auroc_by_seed`.
+        `few_positives`; `frequent` (if any), the number of `classes` with at least ten positive records, and their
+        `macro_auroc` with its interval (a class with a few positives hardly varies between draws, or drops out, so
+        intervals over all classes are narrower than they should be); `left_out`, the classes without both positive and
+        negative records; and for several fits `macro_auroc_by_seed`.
 
     Raises:
         CorpusError: no class has both, or a score is not finite.
@@ -56,7 +57,7 @@ def measure(
     if not usable.any():
         raise CorpusError("no class has both positive and negative records: there is nothing to measure.")
     if not np.isfinite(scores).all():
-        raise CorpusError("some scores are not numbers, so that records cannot be ranked by them.")
+        raise CorpusError("some scores are not numbers, so records cannot be ranked by them.")
     by_seed = np.asarray(scores)[..., usable]
     by_seed = by_seed if by_seed.ndim == 3 else by_seed[None]
     labels = labels[:, usable]
@@ -91,7 +92,7 @@ def measure(
 def _of_seeds(
     labels: np.ndarray, by_seed: np.ndarray, cuts: np.ndarray | None, weights: np.ndarray
 ) -> dict[str, list[np.ndarray]]:
-    """By metric, of each seed's scores (R, C): (1 + D, C) as the draws are. F1 where there are cuts (S, C)."""
+    """For each metric and seed, (1 + D, C) values, one row per draw. F1 only with cuts (S, C)."""
     found = {
         "auroc": [auroc_by_column(labels, one, weights) for one in by_seed],
         "auprc": [average_precision_by_column(labels, one, weights) for one in by_seed],
@@ -109,28 +110,28 @@ def paired_difference(
     bootstrap_samples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
 ) -> PairedDifference:
-    """By how much the macro AUROC of the first scores exceeds that of the second, on the same records.
+    """The difference between the macro AUROCs of two models on the same records.
 
-    Both are measured on the same draws of patients, so what makes a draw easy or hard for both cancels.
+    Both are measured on the same draws of patients, so what makes a draw easy or hard for both cancels out.
 
     Args:
         labels: (R, C).
-        first, second: (R, C); (S, R, C) for a model fitted S times, whose figures are averaged.
+        first, second: (R, C); (S, R, C) for a model fitted S times, over which values are averaged.
         patients: one per record.
 
     Returns:
-        the two macro AUROCs `first` and `second`, their `difference`, its `interval` (95 %), and `p_value`:
-        two-sided, the share of draws on the other side of zero, doubled (never below 2 / (draws + 1)).
+        The macro AUROCs `first` and `second`, their `difference`, its `interval` (95 %), and `p_value`, which is
+        two-sided: twice the share of draws on the other side of zero (never below 2 / (draws + 1)).
     """
     labels = np.asarray(labels, dtype=bool)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise CorpusError("some scores are not numbers, so that records cannot be ranked by them.")
+        raise CorpusError("some scores are not numbers, so records cannot be ranked by them.")
     if not len(labels):
-        raise CorpusError("there are no records to compare on.")
+        raise CorpusError("there are no records to compare.")
     weights = draws_of_patients(patients, bootstrap_samples, seed)
 
     def areas(scores: np.ndarray) -> np.ndarray:
-        """(1 + D,) as the draws are."""
+        """(1 + D,), one per draw."""
         by_seed = [auroc_by_column(labels, one, weights) for one in scores.reshape(-1, *labels.shape)]
         return np.mean([[_mean(draw) for draw in one] for one in by_seed], axis=0)
 
@@ -148,15 +149,15 @@ def paired_difference(
 
 
 def p_value(differences: np.ndarray) -> float:
-    """Two-sided: the share of draws on the other side of zero, doubled; draws that are not numbers are left out."""
+    """Two-sided: twice the share of draws on the other side of zero. Draws that are NaN are left out."""
     finite = differences[np.isfinite(differences)]
     tail = min((finite <= 0).sum(), (finite >= 0).sum())
     return float(min(1.0, 2 * (tail + 1) / (len(finite) + 1)))
 
 
 def draws_of_patients(patients: Sequence[str], count: int, seed: int) -> np.ndarray:
-    """(1 + D, R) how often each record counts: first each once, then in draws of as many patients as there are, with
-    replacement; all records of a patient are drawn together."""
+    """(1 + D, R) how often each record counts: once in the first row, then in bootstrap draws of the patients, with
+    replacement. All records of a patient are drawn together."""
     _, patient_of_record = np.unique(np.asarray(patients), return_inverse=True)
     num_patients = patient_of_record.max() + 1
     random = np.random.default_rng(seed)
@@ -168,25 +169,27 @@ def draws_of_patients(patients: Sequence[str], count: int, seed: int) -> np.ndar
 
 
 def best_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """(C,) the score with the highest F1 when everything from it on is called positive; NaN without positives.
+    """(C,) the threshold with the highest F1, from which scores are called positive; NaN without positives.
 
     Choose it on validation records.
     """
-    labels = np.asarray(labels, dtype=bool)
-    order, ends = _descending(scores)
+    labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores)
+    order = np.argsort(-scores, axis=0, kind="stable")
+    ordered = np.take_along_axis(scores, order, axis=0)
+    ends = np.ones_like(order, dtype=bool)  # the last of several equal scores
+    ends[:-1] = ordered[1:] != ordered[:-1]
     hits = np.cumsum(np.take_along_axis(labels, order, axis=0), axis=0)
     called = np.arange(1, len(labels) + 1)[:, None]
     f1 = np.where(ends, 2 * hits / (called + labels.sum(axis=0)), -1.0)
-    best = np.take_along_axis(np.asarray(scores, dtype=float), order, axis=0)
-    thresholds = np.take_along_axis(best, f1.argmax(axis=0)[None], axis=0)[0]
+    thresholds = np.take_along_axis(ordered.astype(float), f1.argmax(axis=0)[None], axis=0)[0]
     return np.where(labels.any(axis=0), thresholds, np.nan)
 
 
 def auroc_by_column(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """(C,) the same as scikit-learn's for each column, ties counted half; NaN where a class is missing.
+    """(C,) the AUROC of each column as in scikit-learn, ties counted half; NaN without positives or negatives.
 
-    With `weights` (D, R), how often each record counts in each draw: (D, C). Written for speed: each column is sorted
-    once for all draws.
+    With `weights` (D, R), which say how often each record counts in each draw, (D, C). Each column is sorted only once
+    for all draws, for speed.
     """
 
     def area(positives_DG: np.ndarray, all_DG: np.ndarray) -> np.ndarray:
@@ -200,14 +203,14 @@ def auroc_by_column(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray 
 def average_precision_by_column(
     labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """(C,) the same as scikit-learn's for each column, tied scores taken together; NaN where a class is missing.
+    """(C,) the average precision of each column as in scikit-learn, ties taken together; NaN as in `auroc_by_column`.
 
-    `weights` as for `auroc_by_column`.
+    `weights` are those of `auroc_by_column`.
     """
 
     def area(positives_DG: np.ndarray, all_DG: np.ndarray) -> np.ndarray:
         hits_DG, called_DG = np.cumsum(positives_DG, axis=1), np.cumsum(all_DG, axis=1)
-        # Before the first record of a draw nothing is called, and no positive there counts.
+        # Before the first record of a draw, nothing is called positive, and nothing counts.
         precision_DG = hits_DG / np.maximum(called_DG, 1)
         value = (precision_DG * positives_DG).sum(axis=1) / hits_DG[:, -1]
         return np.where(hits_DG[:, -1] < called_DG[:, -1], value, np.nan)
@@ -218,9 +221,9 @@ def average_precision_by_column(
 def f1_by_column(
     labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """(C,) F1 of calling everything from the threshold on positive; NaN where a class or its threshold is missing.
+    """(C,) the F1 of each column at its threshold; NaN without a threshold, and as in `auroc_by_column`.
 
-    `weights` as for `auroc_by_column`.
+    `weights` are those of `auroc_by_column`.
     """
     called = scores >= thresholds
     weights_DR = np.ones((1, len(labels))) if weights is None else weights
@@ -241,8 +244,8 @@ def _by_column(
     scores: np.ndarray,
     weights: np.ndarray | None,
 ) -> np.ndarray:
-    """(C,), with weights (D, C): `metric` of how many positive records, and how many of all, have each score (both
-    (D, G), the highest score first). NaN where a score is NaN."""
+    """(C,), or (D, C) with weights: a metric of the number of positive records, and of all records, with each score
+    (both (D, G), the highest score first). NaN for columns in which a score is NaN."""
     labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores)
     weights_DR = np.ones((1, len(labels))) if weights is None else weights
     found = np.full((len(weights_DR), labels.shape[1]), np.nan)
@@ -263,21 +266,12 @@ def _by_column(
     return found[0] if weights is None else found
 
 
-def _descending(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(R, C) the order from the highest score down, and where in it the last of several equal scores stands."""
-    order = np.argsort(-np.asarray(scores), axis=0, kind="stable")
-    ordered = np.take_along_axis(np.asarray(scores), order, axis=0)
-    ends = np.ones_like(order, dtype=bool)
-    ends[:-1] = ordered[1:] != ordered[:-1]
-    return order, ends
-
-
 def _mean(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def interval(draws: Sequence[float] | np.ndarray) -> list[float]:
-    """Low and high end of 95 %; draws that are not numbers are left out, and there may be none."""
+    """The low and high end of the 95 % interval. Draws that are NaN are left out; without draws both ends are NaN."""
     finite = np.asarray(draws, dtype=float)
     finite = finite[np.isfinite(finite)]
     if not len(finite):

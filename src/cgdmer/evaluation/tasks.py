@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model is judged on: the classes of a task, the labels that make a record one of them, and its prompts."""
+"""The tasks that models are evaluated on: their classes, the labels that belong to each class, and their prompts."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -25,11 +25,11 @@ class Task:
     """A multi-label classification task on a prepared dataset.
 
     Attributes:
-        name: as `--tasks` takes it.
-        class_names: in the order of every label matrix: that of the released test files (of the corpus's table for
-            `ptbxl-all`).
-        classes_of: from a record's labels to the classes it belongs to; other labels have none.
-        own_prompts: the wordings of a task that the packaged sets of prompts do not hold.
+        name: as in `--tasks`.
+        class_names: in the order of every label matrix, which is that of the released test files (for `ptbxl-all`, of
+            the corpus's table).
+        classes_of: the classes for a record's labels; labels without a class are ignored.
+        own_prompts: the wordings, for a task that is not in the packaged sets of prompts.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Task:
     own_prompts: Mapping[str, tuple[str, ...]] | None = None
 
     def label_matrix(self, labels_of_records: Iterable[Iterable[str]]) -> np.ndarray:
-        """(records, classes) bool; a row without any is of a record that has no part in this task."""
+        """(records, classes) bool; a record whose row is all False has no part in this task."""
         return self.matrix_of_classes(self.classes_of(labels) for labels in labels_of_records)
 
     def matrix_of_classes(self, classes_of_records: Iterable[Iterable[str]]) -> np.ndarray:
-        """(records, classes) bool from each record's classes, which may be in any order."""
+        """(records, classes) bool from the classes of each record, in any order."""
         rows = [set(classes) for classes in classes_of_records]
         matrix = np.array([[name in row for name in self.class_names] for row in rows], dtype=bool)
         return matrix.reshape(len(rows), len(self.class_names))
@@ -51,10 +51,10 @@ class Task:
         """The wordings of each class, in the order of `class_names`.
 
         Args:
-            source: as `load_prompts` takes it. A task with `own_prompts` has these whichever packaged set is named.
+            source: as in `load_prompts`. A task with `own_prompts` uses them for every packaged set.
 
         Raises:
-            ConfigurationError: as `load_prompts`.
+            ConfigurationError: as in `load_prompts`.
         """
         if self.own_prompts is not None and source in PROMPT_SETS:
             prompts: Mapping[str, tuple[str, ...]] = self.own_prompts
@@ -64,7 +64,7 @@ class Task:
 
 
 def _by_code(name: str, class_names: str, class_of: Mapping[str, str]) -> Task:
-    """A task in which each code belongs to one class; for PTB-XL whatever the likelihood beside it."""
+    """A task in which each code belongs to at most one class; for PTB-XL, whatever its likelihood."""
     return Task(
         name,
         tuple(class_names.split()),
@@ -102,8 +102,8 @@ TASKS = {
             {code: code for code in (*PTBXL_SUPERCLASS_OF, *PTBXL_FORM_OF, *PTBXL_RHYTHM_OF)},
         ),
         _by_code("cpsc2018", "AFIB VPC NORM 1AVB CRBBB STE PAC CLBBB STD", CPSC2018_CLASS_OF),
-        # By exact code: AF is no part of AFIB, nor VB of AVB, as they are in the released label columns. Other codes,
-        # among them sinus bradycardia, have no class.
+        # By exact code: AFIB is not also AF, nor AVB also VB, as in the released label columns. Other codes, such as
+        # sinus bradycardia, have no class.
         _by_code(
             "csn",
             _CSN_CLASSES,
@@ -125,10 +125,10 @@ TASKS = {
 
 
 def get_task(name: str) -> Task:
-    """Look a task up by name.
+    """Look up a task by name.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ConfigurationError: there is no task of that name.
     """
     if name not in TASKS:
         raise ConfigurationError(f"there is no task {name!r}. Tasks: {', '.join(TASKS)}.")

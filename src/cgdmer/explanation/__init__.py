@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the model looked: which leads and which moments of an ECG its score of a finding comes from."""
+"""Where the model looked: the leads and moments of an ECG that its score for a finding comes from."""

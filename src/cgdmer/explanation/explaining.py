@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a recording got its score: relevance per lead and patch, checked by occlusion.
 
-Relevance is integrated gradients from a flat line. On simulated ST elevation, with a model that knows the finding,
-they put more of it in the right leads than gradient times input does (`benchmarks/relevance.py`); with the gradient at
-the patches' tokens it was less still (0.79 and 0.64 of the top tenth against 0.93 and 0.94, 12 records of each wall).
+Relevance is measured by integrated gradients from a flat line. On simulated ST elevation, with a model that knows the
+finding, they put more relevance in the right leads than gradient times input does (`benchmarks/relevance.py`). The
+gradient at the tokens of the patches did worse still (0.79 and 0.64 of the top tenth against 0.93 and 0.94, on 12
+records of each wall).
 """
 
 import copy
@@ -26,7 +27,7 @@ from cgdmer.models.reading_record import read_record
 from cgdmer.models.resampling import resampled_length
 from cgdmer.models.windows import cut_windows
 
-_WINDOWS_AT_ONCE = 20  # that the model takes; a recording of a day has thousands
+_WINDOWS_AT_ONCE = 20  # a 24-hour recording has thousands
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,19 +36,19 @@ class Explanation:
 
     Attributes:
         label: the finding in free text.
-        score: of the whole recording, 0 to 1, as `cgdmer classify` gives it.
-        window_score: of the window that is explained; the same for a recording of one window.
-        window: that part of the recording as the model was given it, but not filtered or resampled: short gaps
-            interpolated, and limb leads derived that are absent, or stand still.
-        start_seconds: where it begins in the recording.
-        num_windows: how many the recording has.
-        patch_seconds: how long a patch lasts.
-        present: (12, patches) bool, which patches the model had.
-        relevance: (12, patches) float32 in the order of `STANDARD_LEADS`, in units of the score's logit: what is
-            above 0 raises the score. Exactly 0 where nothing is present.
-        rest: the logit of the window minus that of a flat line, less the sum of the relevance.
-        occlusion: relevance in another way: by how much the logit falls without the patch.
-        agreement: Spearman's rank correlation of both over the patches present; None where one of them is constant.
+        score: the score of the whole recording, 0 to 1, as `cgdmer classify` gives it.
+        window_score: the score of the explained window; the same if the recording has one window.
+        window: that window as the model saw it, but neither filtered nor resampled: short gaps are interpolated, and
+            limb leads that are absent or flat are derived.
+        start_seconds: where the window begins in the recording.
+        num_windows: the number of windows in the recording.
+        patch_seconds: the duration of a patch.
+        present: (12, patches) bool, the patches that the model saw.
+        relevance: (12, patches) float32 in the order of `STANDARD_LEADS`, in units of the score's logit; positive
+            values raise the score. Exactly 0 where nothing is present.
+        rest: the logit of the window minus that of a flat line, minus the sum of the relevance.
+        occlusion: relevance measured in another way: the fall of the logit without the patch.
+        agreement: Spearman's rank correlation of the two over the patches present; None if either is constant.
     """
 
     label: str
@@ -64,7 +65,7 @@ class Explanation:
     agreement: float | None
 
     def share_by_lead(self) -> dict[str, float]:
-        """How what raises the score is divided among the leads that have some of it, largest share first."""
+        """Each lead's share of what raises the score, largest first; leads without a share are left out."""
         raising = np.maximum(self.relevance, 0.0).sum(axis=1)
         shares = {
             lead: float(part / raising.sum()) for lead, part in zip(STANDARD_LEADS, raising, strict=True) if part > 0
@@ -72,7 +73,7 @@ class Explanation:
         return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
 
     def as_json(self) -> dict[str, Any]:
-        """What can be written as JSON: everything but the signal."""
+        """Everything but the signal, in a form that JSON can hold."""
         return {
             "record": self.window.record_id,
             "label": self.label,
@@ -96,11 +97,11 @@ class Explanation:
 
 
 def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecord, label: str) -> Explanation:
-    """Which leads and which moments the score of a label comes from.
+    """Find the leads and moments that the score of a label comes from.
 
-    Computed in single precision: in half precision most falls by occlusion would be rounded to a few values. A
-    recording longer than the model's window is explained where its score is highest: one window, because a finding
-    such as a premature beat is in one of them, and the sum over all would say less about each.
+    Everything is computed in single precision: half precision would round most falls by occlusion to a few values. In
+    a recording longer than the model's window, the window with the highest score is explained: a finding such as a
+    premature beat is in one window, and a sum over all windows would say less about each.
 
     Args:
         classify: a pipeline `zero-shot-ecg-classification`.
@@ -112,7 +113,7 @@ def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecor
     """
     (label,) = check_prompts([label])
     if classify.model.dtype != torch.float32:
-        classify = copy.copy(classify)  # the caller's own stays as it is
+        classify = copy.copy(classify)  # leave the caller's own as it is
         classify.model = copy.deepcopy(classify.model).float()
     model, extractor = classify.model, classify.processor.feature_extractor
     batch = extractor(record, windows=True, return_tensors="pt")
@@ -153,18 +154,18 @@ def explain_recording(
     model: str | os.PathLike[str] | None = None,
     leads: Sequence[str] | None = None,
 ) -> Explanation:
-    """Which leads and which moments of a recording the score of a label comes from: see `explain_record`.
+    """Find the leads and moments of a recording that the score of a label comes from: see `explain_record`.
 
     Args:
         record: the path of a recording (WFDB, DICOM, aECG, MUSE XML, EDF), or an `ECGRecord`.
         label: a finding in free text.
-        model: a folder or Hub id; None: the one that comes with the package.
-        leads: of a file with other channels too, the leads to use; None: all.
+        model: a folder or Hub id; None: the model that comes with the package.
+        leads: the leads to use, if the file has other channels too; None: all.
 
     Raises:
-        RecordFileError: the file is absent, damaged, or silent about something that must not be guessed.
+        RecordFileError: the file is absent or damaged, or lacks something that must not be guessed.
         ECGInputError: the label is empty, or the recording cannot be used.
-        ModelFolderError: the model takes no texts, or is damaged.
+        ModelFolderError: the model takes no text, or is damaged.
 
     Example:
         >>> explanation = explain_recording(cgdmer.simulate_record(["atrial_fibrillation"]), "atrial fibrillation")
@@ -179,7 +180,7 @@ def explain_recording(
 
 
 def _window_of(record: ECGRecord, extractor, number: int) -> tuple[ECGRecord, float]:
-    """What of the recording window `number` was made of, with the leads in it, and where it begins in seconds."""
+    """The part of the recording that window `number` was made from, with its leads, and where it begins in seconds."""
     signal, present_L = extractor.twelve_leads(record)
     before, _ = recorded_span(record.signal, record.sampling_rate)
     seconds = extractor.num_samples / extractor.sampling_rate

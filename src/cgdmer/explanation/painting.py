@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An explanation on ECG paper: every patch that the page shows is coloured, and a panel shows all leads over time.
+"""An explanation on ECG paper: every patch on the page is colored, and a panel shows all leads over time.
 
-The paper shows 2.5 s of each lead. The map in the panel shows the whole window, one row a lead and one cell a patch,
-in the same colours.
+The paper shows 2.5 s of each lead. The map in the panel shows the whole window in the same colors, with a row per lead
+and a cell per patch.
 """
 
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,15 +25,17 @@ from cgdmer.plotting.ecg_paper import (
     check_picture_path,
     ecg_page,
     lead_places,
+    save_page,
 )
-from cgdmer.plotting.page_text import wrap, write
+from cgdmer.plotting.page_text import MILLIMETERS_PER_INCH, TEXT_COLOR, wrap, write
 
-# Told apart by every kind of colour vision, and from the paper's own red.
+# Distinct in every kind of color vision, and distinct from the red of the paper.
 _RAISES, _LOWERS = to_rgb("#0b4fb3"), to_rgb("#d97706")
-_STRONGEST = 0.6  # of the colour; the trace and the grid stay visible below it
+_STRONGEST = 0.6  # opacity of the strongest color; the trace and the grid stay visible below it
 _HALF_HEIGHT = 19.0
 
 _PANEL_LEFT, _PANEL_INNER_WIDTH = PAGE_WIDTH, PANEL_WIDTH - 11.0
+_PANEL_TEXT_WIDTH = _PANEL_INNER_WIDTH / MILLIMETERS_PER_INCH
 _MAP_LEFT, _MAP_WIDTH, _MAP_ROW = PAGE_WIDTH + 10.0, PANEL_WIDTH - 21.0, 5.5
 _LEGEND_HEIGHT, _LEGEND_STEPS = 4.0, 60
 _PALE = "#555555"
@@ -41,14 +44,14 @@ _PALE = "#555555"
 def plot_explanation(explanation: Explanation, *, title: str | None = None) -> Figure:
     """Draw the explained window on ECG paper, to scale, with the relevance of every patch.
 
-    Blue patches raise the score, orange ones lower it; the strongest colour is the largest relevance of the window.
+    Blue patches raise the score, orange ones lower it; the strongest color is the largest relevance in the window.
 
     Args:
         explanation: what `explain_record` returned.
         title: one line above the paper; the label if not given.
 
     Returns:
-        A figure with its own Agg canvas, 397 mm x 210 mm.
+        A figure of 397 mm x 210 mm with its own Agg canvas.
     """
     figure, axes = ecg_page(explanation.window, title=title or explanation.label, panel=True)
     strongest = float(np.abs(explanation.relevance).max()) or 1.0
@@ -62,48 +65,41 @@ def plot_explanation(explanation: Explanation, *, title: str | None = None) -> F
 def save_explanation_plot(
     explanation: Explanation, path: str | PathLike[str], *, title: str | None = None, dpi: float = 150.0
 ) -> None:
-    """Draw as `plot_explanation` does and write a file, whose ending chooses the format, as in `save_ecg_plot`.
-
-    Args:
-        explanation, title: as in `plot_explanation`.
-        path: the file to write.
-        dpi: pixels an inch, for the formats made of pixels.
+    """Draw an explanation with `plot_explanation` and save it. `path` and `dpi` are those of `save_ecg_plot`.
 
     Raises:
-        ConfigurationError: the path has another ending.
+        ConfigurationError: the path has another ending, or its folder does not exist.
     """
     check_picture_path(path)
-    figure = plot_explanation(explanation, title=title)
-    figure.savefig(path, dpi=dpi, facecolor="white", bbox_inches=figure.bbox_inches)
+    save_page(plot_explanation(explanation, title=title), path, dpi)
 
 
-def _colour(strength: float) -> tuple[float, float, float, float]:
-    """Red, green, blue and how much of it, for a strength from -1 to 1."""
-    return (*(_RAISES if strength > 0 else _LOWERS), _STRONGEST * abs(strength))
-
-
-def _cell(axes: Axes, x: float, y: float, width: float, height: float, strength: float, gid: str) -> None:
+def _draw_cell(axes: Axes, x: float, y: float, width: float, height: float, strength: float | None, gid: str) -> None:
+    """Draw a rectangle in the color of a strength from -1 to 1; None: gray, nothing was recorded there."""
+    color: Any = "#eeeeee"
+    if strength is not None:
+        color = (*(_RAISES if strength > 0 else _LOWERS), _STRONGEST * abs(strength))
     # Above the grid, below the traces.
-    cell = Rectangle((x, y), width, height, facecolor=_colour(strength), edgecolor="none", linewidth=0.0, zorder=2.0)
-    cell.set_gid(gid)
-    axes.add_patch(cell)
+    axes.add_patch(Rectangle((x, y), width, height, facecolor=color, edgecolor="none", zorder=2.0, gid=gid))
 
 
 def _paint_lead(axes: Axes, place: LeadPlace, strength_N: np.ndarray, patch_seconds: float) -> None:
-    """The patches of one lead, as far as its place shows them."""
+    """Color the patches of a lead, as far as its place shows them."""
     for number, strength in enumerate(strength_N):
         start = max(number * patch_seconds, place.start)
         end = min((number + 1) * patch_seconds, place.start + place.seconds)
         if strength and end > start:
             x = place.left + (start - place.start) * MILLIMETERS_PER_SECOND
             width = (end - start) * MILLIMETERS_PER_SECOND
-            _cell(axes, x, place.middle - _HALF_HEIGHT, width, 2 * _HALF_HEIGHT, strength, f"relevance {place.name}")
+            _draw_cell(
+                axes, x, place.middle - _HALF_HEIGHT, width, 2 * _HALF_HEIGHT, strength, f"relevance {place.name}"
+            )
 
 
 def _draw_panel(axes: Axes, explanation: Explanation, strength: np.ndarray, strongest: float) -> None:
     write(axes, _PANEL_LEFT, 200.0, "Where the model looked", 13.0, gid="panel heading", weight="bold")
     y = 192.0
-    for line in wrap(explanation.label, _PANEL_INNER_WIDTH, 10.0, most_lines=4):
+    for line in wrap(explanation.label, _PANEL_TEXT_WIDTH, 10.0, "bold", most_lines=4):
         write(axes, _PANEL_LEFT, y, line, 10.0, gid="explained label", weight="bold")
         y -= 4.8
     for line in _score_lines(explanation):
@@ -112,7 +108,7 @@ def _draw_panel(axes: Axes, explanation: Explanation, strength: np.ndarray, stro
     y = _draw_legend(axes, y - 9.0, strongest)
     y = _draw_map(axes, y - 5.0, explanation, strength)
     for note in _notes(explanation):
-        for line in wrap(note, _PANEL_INNER_WIDTH, 8.0, most_lines=4):
+        for line in wrap(note, _PANEL_TEXT_WIDTH, 8.0, "bold", most_lines=4):
             write(axes, _PANEL_LEFT, y, line, 8.0, gid="panel note", color=_PALE)
             y -= 3.6
         y -= 1.6
@@ -145,11 +141,11 @@ def _notes(explanation: Explanation) -> list[str]:
 
 
 def _draw_legend(axes: Axes, y: float, strongest: float) -> float:
-    """The colours from the lowest to the highest relevance; returns the y below it."""
+    """Draw the colors from the lowest to the highest relevance; returns the y below them."""
     step = _PANEL_INNER_WIDTH / _LEGEND_STEPS
     for number in range(_LEGEND_STEPS):
         strength = 2 * (number + 0.5) / _LEGEND_STEPS - 1
-        _cell(axes, _PANEL_LEFT + number * step, y, step, _LEGEND_HEIGHT, strength, "relevance legend")
+        _draw_cell(axes, _PANEL_LEFT + number * step, y, step, _LEGEND_HEIGHT, strength, "relevance legend")
     right = _PANEL_LEFT + _PANEL_INNER_WIDTH
     write(axes, _PANEL_LEFT, y - 4.0, "lowers the score", 8.0, gid="legend text")
     write(axes, right, y - 4.0, "raises the score", 8.0, gid="legend text", align="right")
@@ -160,38 +156,23 @@ def _draw_legend(axes: Axes, y: float, strongest: float) -> float:
 
 
 def _draw_map(axes: Axes, top: float, explanation: Explanation, strength: np.ndarray) -> float:
-    """One row a lead, one cell a patch; returns the y below it."""
+    """Draw a row per lead with a cell per patch; returns the y below the map."""
     width = _MAP_WIDTH / strength.shape[1]
     bottom = top - _MAP_ROW * len(STANDARD_LEADS)
     for row, name in enumerate(STANDARD_LEADS):
         y = top - _MAP_ROW * (row + 1)
-        present = bool(explanation.present[row].any())
-        write(axes, _PANEL_LEFT, y + 1.6, name, 8.0, gid="map lead", color="#222222" if present else "#aaaaaa")
-        for number, value in enumerate(strength[row]):
-            if explanation.present[row, number]:
-                _cell(axes, _MAP_LEFT + number * width, y, width, _MAP_ROW, value, f"map {name}")
-            else:
-                _absent_cell(axes, _MAP_LEFT + number * width, y, width)
+        present_N = explanation.present[row]
+        write(
+            axes, _PANEL_LEFT, y + 1.6, name, 8.0, gid="map lead", color=TEXT_COLOR if present_N.any() else "#aaaaaa"
+        )
+        for number, (value, present) in enumerate(zip(strength[row], present_N, strict=True)):
+            shown, gid = (value, f"map {name}") if present else (None, "map absent")
+            _draw_cell(axes, _MAP_LEFT + number * width, y, width, _MAP_ROW, shown, gid)
     frame = Rectangle((_MAP_LEFT, bottom), _MAP_WIDTH, top - bottom, facecolor="none", edgecolor="#999999", lw=0.5)
     axes.add_patch(frame)
     seconds = strength.shape[1] * explanation.patch_seconds
     for share in (0.0, 0.5, 1.0):
         x = _MAP_LEFT + share * _MAP_WIDTH
-        align = "left" if share < 1.0 else "right"
-        write(
-            axes,
-            x,
-            bottom - 3.6,
-            f"{explanation.start_seconds + share * seconds:g} s",
-            7.0,
-            gid="map time",
-            color=_PALE,
-            align=align,
-        )
+        text, align = f"{explanation.start_seconds + share * seconds:g} s", "left" if share < 1.0 else "right"
+        write(axes, x, bottom - 3.6, text, 7.0, gid="map time", color=_PALE, align=align)
     return bottom - 9.0
-
-
-def _absent_cell(axes: Axes, x: float, y: float, width: float) -> None:
-    cell = Rectangle((x, y), width, _MAP_ROW, facecolor="#eeeeee", edgecolor="none", linewidth=0.0, zorder=2.0)
-    cell.set_gid("map absent")
-    axes.add_patch(cell)

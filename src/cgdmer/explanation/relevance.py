@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much each lead and patch of an ECG contributes to the score of one prompt: gradients, and occlusion as a check.
+"""How much each lead and patch of an ECG contributes to the score of a prompt: gradients, and occlusion as a check.
 
-Shapes: B batch, L leads, T samples, N patches a lead, E width of the shared embedding.
+Shapes: B batch, L leads, T samples, N patches per lead, E width of the shared embedding.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import torch
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
 
-# On the way from a flat line to the recording: so many steps at first, twice as many as long as relevance and the
-# change of the logit differ by more than this, and no more than so many.
+# The steps from a flat line to the recording are doubled, up to a limit, until the sum of the relevance and the change
+# of the logit differ by no more than `LARGEST_REST`.
 NUM_STEPS, MOST_STEPS = 16, 128
 LARGEST_REST = 0.1
 OCCLUDED_SECONDS = 0.4
@@ -22,12 +22,12 @@ Inputs = dict[str, torch.Tensor]
 
 
 def prompt_logits(model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
-    """(B,) what the sigmoid makes a score of, for one prompt.
+    """(B,) logits, whose sigmoid is the score of the prompt.
 
     Args:
-        model: with both towers.
+        model: a model with both towers.
         inputs: what its `get_ecg_features` takes: `ecg_values` (B, L, T), `lead_mask` (B, L), `patch_mask` (B, N).
-        text_embed_E: the prompt's unit vector.
+        text_embed_E: the unit vector of the prompt.
     """
     embeds_BE = model.get_ecg_features(**inputs, return_dict=True).pooler_output
     return model.score_logits(embeds_BE @ text_embed_E.to(embeds_BE.dtype))
@@ -36,13 +36,10 @@ def prompt_logits(model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tenso
 def integrated_gradients(
     model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tensor
 ) -> tuple[torch.Tensor, float]:
-    """(L, N) relevance that adds up to the recording's logit minus that of a flat line, and what is missing from it.
+    """(L, N) relevance, which adds up to the logit of the recording minus that of a flat line, and what is missing.
 
-    Integrated gradients (Sundararajan et al., ICML 2017, arXiv 1703.01365) in the middles of equal steps, as many as
-    it takes (`LARGEST_REST`) up to `MOST_STEPS`.
-
-    Args:
-        model, inputs, text_embed_E: as in `gradient_relevance`.
+    Integrated gradients (Sundararajan et al., ICML 2017, arXiv 1703.01365), taken at the middles of equal steps. The
+    arguments are those of `gradient_relevance`.
     """
     with torch.no_grad():
         flat = {**inputs, "ecg_values": torch.zeros_like(inputs["ecg_values"])}
@@ -62,17 +59,17 @@ def gradient_relevance(
 ) -> torch.Tensor:
     """(L, N) gradient of the logit times the signal, summed over each patch and averaged along a path.
 
-    The path leads from a flat line (0.0) to the recording (1.0). At its end alone, `path=(1.0,)`, this is gradient
-    times input. A lead or patch that is absent gets exactly 0.
+    Absent leads and patches get exactly 0.
 
     Args:
         model, text_embed_E: as in `prompt_logits`.
-        inputs: the same of one recording, B = 1.
-        path: where on it gradients are taken.
+        inputs: as in `prompt_logits`, for one recording (B = 1).
+        path: where gradients are taken, from a flat line (0.0) to the recording (1.0). With `(1.0,)` this is gradient
+            times input.
     """
     values_LT = inputs["ecg_values"][0].detach()
     total_LT = torch.zeros_like(values_LT)
-    for place in path:  # one by one: together they would need the memory of as many training records
+    for place in path:  # one by one: together they would need as much memory as training on that many records
         scaled = (place * values_LT)[None].requires_grad_()
         logit = prompt_logits(model, {**inputs, "ecg_values": scaled}, text_embed_E)
         total_LT += torch.autograd.grad(logit.sum(), scaled)[0][0]
@@ -83,14 +80,11 @@ def gradient_relevance(
 
 @torch.no_grad()
 def occlusion_relevance(model: ECGTextModel, inputs: Inputs, text_embed_E: torch.Tensor) -> torch.Tensor:
-    """(L, N) by how much the logit falls when a piece of one lead is taken away; exactly 0 for what is absent.
+    """(L, N) the fall of the logit when a piece of one lead is hidden; exactly 0 for what is absent.
 
-    A piece is a patch or, where patches are shorter than `OCCLUDED_SECONDS`, as many as fill it; its fall is divided
-    among them. An encoder with a token a patch gets none for those, as for a patch that was not recorded. To others
-    they are flat.
-
-    Args:
-        model, text_embed_E, inputs: as in `gradient_relevance`.
+    A piece is a patch or, if patches are shorter than `OCCLUDED_SECONDS`, as many patches as last that long, which
+    share the fall equally. An encoder with a token per patch gets no tokens for a hidden piece, as if it had not been
+    recorded. Other encoders see a flat line there. The arguments are those of `gradient_relevance`.
     """
     present_LN = present_in(inputs)
     config = model.config.ecg_config
@@ -117,19 +111,15 @@ def occlusion_relevance(model: ECGTextModel, inputs: Inputs, text_embed_E: torch
 
 
 def present_in(inputs: Inputs) -> torch.Tensor:
-    """(L, N) bool: the lead was recorded and the patch lies within the recording, for inputs of one recording."""
+    """(L, N) bool, for the inputs of one recording: the lead was recorded, and the patch lies within the recording."""
     return inputs["lead_mask"][0].bool()[:, None] & inputs["patch_mask"][0].bool()
 
 
 def _without(model: ECGTextModel, inputs: Inputs, hidden_BLN: torch.Tensor) -> Inputs:
-    """The inputs of one recording, once for each row of what is to be hidden."""
+    """The inputs of one recording, once per row of what to hide."""
     repeated = {name: tensor.expand(len(hidden_BLN), *tensor.shape[1:]) for name, tensor in inputs.items()}
     if isinstance(model.ecg_model, LeadTimeEncoder):
         return {**repeated, "bool_masked_pos": hidden_BLN}
     values = repeated["ecg_values"]
-    return {
-        **repeated,
-        "ecg_values": values.masked_fill(
-            hidden_BLN.repeat_interleave(values.shape[-1] // hidden_BLN.shape[-1], dim=2), 0.0
-        ),
-    }
+    hidden_BLT = hidden_BLN.repeat_interleave(values.shape[-1] // hidden_BLN.shape[-1], dim=2)
+    return {**repeated, "ecg_values": values.masked_fill(hidden_BLT, 0.0)}

@@ -20,8 +20,8 @@ from huggingface_hub.utils import validate_repo_id, yaml_dump
 
 from cgdmer.evaluation.comparison import RESULTS
 from cgdmer.evaluation.evaluate_task import ZERO_SHOT
-from cgdmer.evaluation.figures import METRIC_NAMES
 from cgdmer.evaluation.results import Measured, Reliability, TaskResults
+from cgdmer.evaluation.statistics import METRIC_NAMES
 from cgdmer.files.checking import check
 from cgdmer.files.reading import read_json
 from cgdmer.models.errors import CorpusError, PublishingError

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Twelve leads drawn to scale on ECG paper: 25 mm/s, 10 mm/mV, three rows of four leads and a rhythm strip.
 
-The figure has one axes that covers the whole page, and its data coordinates are millimeters of paper from the lower
-left corner. Printed at 100 %, one millimeter of the drawing is one millimeter of paper; without scores the page is A4
-landscape, with scores a panel is added on the right.
+The figure has a single axes that covers the page. Its data coordinates are millimeters from the lower left corner, so
+a page printed at 100 % is to scale. The page is A4 landscape; scores add a panel on the right.
 
 How the signal is laid out:
 
 * The four columns follow each other in time, as on an electrocardiograph: the first shows 0 s to 2.5 s, the last 7.5 s
-  to 10 s. A record shorter than 10 s gets columns that start earlier and overlap in time, so that every lead still
-  shows 2.5 s; the footer then says when each column starts. A record longer than 10 s shows its first 10 s.
-* Each lead is moved vertically so that its median over the time shown lies on the middle line of its row: a constant
+  to 10 s. In a record shorter than 10 s, the columns start earlier and overlap, so that every lead still shows 2.5 s;
+  the footer then says when each column starts. Of a longer record, the first 10 s are shown.
+* Each lead is shifted vertically so that the median of what is shown lies on the middle line of its row: a constant
   offset comes from the electrodes, not the heart. The footer names leads with a large offset. Nothing is filtered.
-* The scale is never changed to make a trace fit. Up to 2 mV from its middle line a trace stays inside its row; beyond,
-  it overlaps its neighbors, as on paper. It is cut off 4 mV from the middle line or at the edge of the grid (3 mV
-  above the first and below the last middle line), and the footer then names the lead.
+* The scale never changes to make a trace fit. Up to 2 mV from its middle line, a trace stays inside its row; beyond
+  that, it overlaps its neighbors, as on paper. It is cut off 4 mV from the middle line or at the edge of the grid
+  (3 mV above the first middle line and below the last), and the footer then names the lead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,12 +43,13 @@ _ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3
 _COLUMN_SECONDS = 2.5
 _SHOWN_SECONDS = 10.0
 
-# The page, in millimeters. Middle lines of the rows and the start of the signal lie on thick grid lines.
+# The page, in millimeters. The middle lines of the rows and the start of the signal lie on thick grid lines.
 PAGE_WIDTH, _PAGE_HEIGHT = 297.0, 210.0
 _GRID_LEFT, _GRID_BOTTOM, _GRID_WIDTH, _GRID_HEIGHT = 11.0, 16.0, 275.0, 180.0
 _SIGNAL_LEFT = _GRID_LEFT + 15.0
 _MIDDLE_LINES = (166.0, 126.0, 86.0, 46.0)
-_REACH = 40.0  # the furthest that a trace gets from its middle line
+_REACH = 40.0  # how far a trace may get from its middle line
+_TEXT_WIDTH = _GRID_WIDTH / MILLIMETERS_PER_INCH
 _CALIBRATION_LEAD_IN = 2.5
 _CALIBRATION_MILLIVOLTS = 1.0
 _CALIBRATION_SECONDS = 0.2
@@ -61,19 +61,19 @@ _BAR_LEFT, _BAR_WIDTH, _BAR_HEIGHT = PAGE_WIDTH, 89.0, 2.6
 _PAPER_COLOR = "#fffafa"
 _THIN_GRID_COLOR = "#f9d5d5"
 _THICK_GRID_COLOR = "#efa3a3"
-_TRACE_COLOR = "#111111"
+_TRACE: dict[str, Any] = {"color": "#111111", "linewidth": 0.8, "linestyle": "-", "marker": "", "zorder": 3.0}
 _PALE_TEXT_COLOR = "#777777"
 _BAR_COLOR = "#3b6ea5"
 _BAR_TRACK_COLOR = "#e9edf2"
 
 
 class LeadPlace(NamedTuple):
-    """Where a lead stands on the page, and which part of it.
+    """The place of a lead on the page.
 
     Attributes:
         name: the standard lead.
-        left, middle: millimeters of its left end and of its middle line.
-        start, seconds: what it shows begins so many seconds after the record and lasts so long.
+        left, middle: its left end and its middle line, in millimeters.
+        start, seconds: when the part it shows begins in the record, and how long that part lasts.
     """
 
     name: str
@@ -89,21 +89,21 @@ def plot_ecg(
     """Draw a record on ECG paper, to scale.
 
     Args:
-        record: signal in millivolts, shape (leads, time), with its rate and lead names. Any of the twelve standard
-            leads, in any order; the place of a lead that the record lacks stays empty and says "absent". Samples that
-            are not finite leave a gap. The rhythm strip is lead II or, without it, the first lead there is.
-        title: one line above the paper. "Electrocardiogram" if not given.
+        record: signal in millivolts, shape (leads, time), with its rate and lead names: any of the twelve standard
+            leads, in any order. A lead that the record lacks is marked "absent". Samples that are not finite leave a
+            gap. The rhythm strip is lead II or, without it, the first standard lead in the record.
+        title: one line above the paper; "Electrocardiogram" if not given.
         scores: what a zero-shot pipeline returns for this record, `[{"label": str, "score": 0..1}, ...]` in any
-            order. Drawn as bars in a panel on the right, largest first, under a note that this is for research only.
+            order. They are drawn as bars in a panel on the right, largest first, with a research-use-only note.
 
     Returns:
-        A figure with its own Agg canvas, unknown to pyplot: nothing has to be closed. 297 mm x 210 mm, or
-        397 mm x 210 mm with scores.
+        A figure of 297 mm x 210 mm, or 397 mm x 210 mm with scores. It has its own Agg canvas and is unknown to
+        pyplot, so there is nothing to close.
 
     Raises:
         ECGInputError: the record has no finite sample in its first 10 s, an unusable rate or shape, or lead names
             that are not standard or occur twice.
-        ConfigurationError: `scores` is empty or not of the form above.
+        ConfigurationError: `scores` is empty or has another form.
     """
     figure, axes = ecg_page(record, title=title, panel=scores is not None)
     if scores is not None:
@@ -112,12 +112,7 @@ def plot_ecg(
 
 
 def ecg_page(record: ECGRecord, *, title: str | None = None, panel: bool = False) -> tuple[Figure, Axes]:
-    """The same page with an empty panel of `PANEL_WIDTH` on the right, or without one, and its axes, in millimeters.
-
-    Args:
-        record, title: as in `plot_ecg`.
-        panel: make room for one.
-    """
+    """The page of `plot_ecg` and its axes, in millimeters; `panel` adds an empty one of `PANEL_WIDTH` on the right."""
     shown, offsets = _shown_leads(record)
     page_width = PAGE_WIDTH + (PANEL_WIDTH if panel else 0.0)
     figure = Figure(
@@ -135,7 +130,8 @@ def ecg_page(record: ECGRecord, *, title: str | None = None, panel: bool = False
     _draw_paper(axes)
     cut_off = _draw_leads(axes, record, shown)
     heading = one_line("Electrocardiogram" if title is None else title)
-    write(axes, _GRID_LEFT, 200.0, shorten(heading, _GRID_WIDTH, 13.0), 13.0, gid="title", weight="bold")
+    heading = shorten(heading, _TEXT_WIDTH, 13.0, "bold")
+    write(axes, _GRID_LEFT, 200.0, heading, 13.0, gid="title", weight="bold")
     _draw_footer(axes, record, _notes(record, offsets, cut_off))
     return figure, axes
 
@@ -148,49 +144,52 @@ def save_ecg_plot(
     scores: Sequence[Mapping[str, Any]] | None = None,
     dpi: float = 150.0,
 ) -> None:
-    """Draw a record as `plot_ecg` does and write it to a file, at the size of the page.
+    """Draw a record with `plot_ecg` and save it at the size of the page.
 
     Args:
-        record: as in `plot_ecg`.
+        record, title, scores: as in `plot_ecg`.
         path: the file to write; its ending chooses the format, one of `PICTURE_SUFFIXES`.
-        title: as in `plot_ecg`.
-        scores: as in `plot_ecg`.
-        dpi: pixels per inch, for the formats made of pixels.
+        dpi: pixels per inch, for raster formats.
 
     Raises:
-        ConfigurationError: the path has another ending; also what `plot_ecg` raises.
+        ConfigurationError: the path has another ending, or its folder does not exist; also what `plot_ecg` raises.
     """
     check_picture_path(path)
-    # The whole page, whatever the user's matplotlib settings say: "savefig.bbox: tight" would trim the margins, and a
-    # trimmed page is no longer printed to scale on A4.
-    figure = plot_ecg(record, title=title, scores=scores)
+    save_page(plot_ecg(record, title=title, scores=scores), path, dpi)
+
+
+def save_page(figure: Figure, path: str | PathLike[str], dpi: float) -> None:
+    """Save the whole page, whatever the user's matplotlib settings say.
+
+    With "savefig.bbox: tight" the margins would be trimmed, and the page no longer printed to scale on A4.
+    """
     figure.savefig(path, dpi=dpi, facecolor="white", bbox_inches=figure.bbox_inches)
 
 
 def check_picture_path(path: str | PathLike[str]) -> None:
-    """For commands, before the work whose outcome is drawn.
+    """Check the path of a picture, before the work that it will show.
 
     Raises:
-        ConfigurationError: the ending is of no picture, or there is no such folder.
+        ConfigurationError: the ending is not that of a picture, or the folder does not exist.
     """
     if not fspath(path).lower().endswith(PICTURE_SUFFIXES):
         raise ConfigurationError(
-            f"{fspath(path)} has not the ending of a picture. Name a file that ends in {', '.join(PICTURE_SUFFIXES)}."
+            f"{fspath(path)} does not end like a picture. Name a file that ends in {', '.join(PICTURE_SUFFIXES)}."
         )
     if not (folder := Path(path).absolute().parent).is_dir():
-        raise ConfigurationError(f"{folder} is no folder. Make it first, or name a picture elsewhere.")
+        raise ConfigurationError(f"{folder} is not a folder. Create it first, or save the picture elsewhere.")
 
 
 def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """The first 10 s of each lead, by standard name, centerd, and the offset in millivolts that was taken off.
+    """The first 10 s of each lead, centered, and the offset that was subtracted, in millivolts, by standard name.
 
-    Each lead has shape (time,), float64 millivolts, NaN where there is no sample.
+    Each lead is float64 millivolts of shape (time,), NaN where there is no sample.
     """
     signal = np.asarray(record.signal)
     if signal.ndim != 2 or signal.shape[0] != len(record.lead_names):
         raise ECGInputError(
             f"signal of record {record.record_id!r} has shape {signal.shape}; expected "
-            f"({len(record.lead_names)}, time), one row for each of its lead_names. Transpose it or correct the names."
+            f"({len(record.lead_names)}, time), one row per lead name. Transpose it or correct the names."
         )
     if not (np.isfinite(record.sampling_rate) and record.sampling_rate > 0):
         raise ECGInputError(
@@ -198,7 +197,7 @@ def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, fl
             "above 0."
         )
     names = standard_lead_names(record.lead_names)
-    # One sample more than 10 s hold, where there is one: the sample at exactly 10 s ends the trace at the right edge.
+    # One more sample than 10 s hold, if there is one: the sample at exactly 10 s ends the trace at the right edge.
     first_samples = signal[:, : int(np.floor(_SHOWN_SECONDS * record.sampling_rate + 1e-6)) + 1].astype(np.float64)
     first_samples[~np.isfinite(first_samples)] = np.nan
     if not np.isfinite(first_samples).any():
@@ -213,14 +212,13 @@ def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, fl
     return shown, offsets
 
 
-def _duration(record: ECGRecord) -> float:
-    """Seconds."""
+def _seconds(record: ECGRecord) -> float:
     return float(record.signal.shape[1] / record.sampling_rate)
 
 
 def _column_starts(record: ECGRecord) -> list[float]:
-    """Seconds from the start of the record at which each of the four columns starts."""
-    last_start = max(0.0, min(_duration(record), _SHOWN_SECONDS) - _COLUMN_SECONDS)
+    """When each of the four columns starts, in seconds from the start of the record."""
+    last_start = max(0.0, min(_seconds(record), _SHOWN_SECONDS) - _COLUMN_SECONDS)
     return [column * last_start / 3 for column in range(4)]
 
 
@@ -239,13 +237,13 @@ def _draw_paper(axes: Axes) -> None:
         horizontals = [
             [(_GRID_LEFT, y), (right, y)] for y in _GRID_BOTTOM + np.arange(0.0, _GRID_HEIGHT + spacing / 2, spacing)
         ]
-        lines = LineCollection(verticals + horizontals, colors=color, linewidths=width, zorder=order)
-        lines.set_gid(f"grid {spacing:g} mm")
+        gid = f"grid {spacing:g} mm"
+        lines = LineCollection(verticals + horizontals, colors=color, linewidths=width, zorder=order, gid=gid)
         axes.add_collection(lines, autolim=False)
 
 
 def lead_places(record: ECGRecord) -> list[LeadPlace]:
-    """Where the twelve leads stand and, last, the rhythm strip: lead II or, without it, the first lead there is."""
+    """The places of the twelve leads and, last, of the rhythm strip (lead II or, without it, the first lead)."""
     width = _COLUMN_SECONDS * MILLIMETERS_PER_SECOND
     places = [
         LeadPlace(name, _SIGNAL_LEFT + column * width, middle, start, _COLUMN_SECONDS)
@@ -260,14 +258,16 @@ def lead_places(record: ECGRecord) -> list[LeadPlace]:
 
 
 def _draw_leads(axes: Axes, record: ECGRecord, shown: dict[str, np.ndarray]) -> list[str]:
-    """Draw all rows; returns the leads that reached too far and were cut off, in standard order."""
+    """Draw all rows; returns the leads that were cut off, in standard order."""
     cut_off: set[str] = set()
     for middle in _MIDDLE_LINES:
         _draw_calibration(axes, middle)
     *leads, rhythm = lead_places(record)
     for place in leads:
         if place.left > _SIGNAL_LEFT:
-            _draw_separator(axes, place.left, place.middle)
+            for sign in (-1.0, 1.0):  # two short strokes, above and below the trace, where one lead ends
+                y = [place.middle + sign * 3.0, place.middle + sign * 6.0]
+                axes.plot([place.left, place.left], y, gid="lead separator", **_TRACE)
     for place in (*leads, rhythm):
         kind = "rhythm" if place is rhythm else "lead"
         if _draw_lead(axes, shown.get(place.name), record.sampling_rate, place, gid=f"{kind} {place.name}"):
@@ -275,17 +275,10 @@ def _draw_leads(axes: Axes, record: ECGRecord, shown: dict[str, np.ndarray]) -> 
     return [name for name in STANDARD_LEADS if name in cut_off]
 
 
-def _draw_lead(
-    axes: Axes,
-    samples: np.ndarray | None,
-    sampling_rate: float,
-    place: LeadPlace,
-    *,
-    gid: str,
-) -> bool:
-    """Draw one lead and its name in its place; says whether some of it had to be cut off.
+def _draw_lead(axes: Axes, samples: np.ndarray | None, sampling_rate: float, place: LeadPlace, *, gid: str) -> bool:
+    """Draw a lead and its name in its place; returns whether some of it was cut off.
 
-    `samples` has shape (time,), millivolts; None for an absent lead.
+    `samples` has shape (time,), in millivolts; None for an absent lead.
     """
     name, left, middle, start, seconds = place
     cut_off = False
@@ -298,69 +291,37 @@ def _draw_lead(
         last = int(np.floor((start + seconds) * sampling_rate + 1e-6))
         piece = samples[first : last + 1]
         times = np.arange(first, first + piece.size) / sampling_rate - start
-        heights = piece * MILLIMETERS_PER_MILLIVOLT
         if not np.isfinite(piece).any():
             label, color, weight = f"{name}  no samples", _PALE_TEXT_COLOR, "normal"
         lowest = max(middle - _REACH, _GRID_BOTTOM)
         highest = min(middle + _REACH, _GRID_BOTTOM + _GRID_HEIGHT)
-        y = middle + heights
+        y = middle + piece * MILLIMETERS_PER_MILLIVOLT
         cut_off = bool(np.any((y < lowest) | (y > highest)))
-        (line,) = axes.plot(
-            left + times * MILLIMETERS_PER_SECOND,
-            y,
-            color=_TRACE_COLOR,
-            linewidth=0.8,
-            linestyle="-",
-            marker="",
-            solid_joinstyle="round",
-            zorder=3.0,
-        )
-        line.set_gid(gid)
+        x = left + times * MILLIMETERS_PER_SECOND
+        (line,) = axes.plot(x, y, solid_joinstyle="round", gid=gid, **_TRACE)
         width = seconds * MILLIMETERS_PER_SECOND
         line.set_clip_path(Rectangle((left, lowest), width, highest - lowest, transform=axes.transData))
     text = write(axes, left + 1.5, middle + 14.5, label, 10.0, gid=f"name of {gid}", weight=weight, color=color)
-    # A trace that passes behind a name must not make it unreadable.
+    # A name must stay readable where a trace passes behind it.
     text.set_path_effects([withStroke(linewidth=2.0, foreground=_PAPER_COLOR)])
     return cut_off
 
 
 def _draw_calibration(axes: Axes, middle: float) -> None:
-    """A rectangular pulse of 1 mV and 200 ms before the signal of a row."""
+    """Draw a rectangular pulse of 1 mV and 200 ms before the signal of a row."""
     width = _CALIBRATION_SECONDS * MILLIMETERS_PER_SECOND
     height = _CALIBRATION_MILLIVOLTS * MILLIMETERS_PER_MILLIVOLT
     left = _SIGNAL_LEFT - 2 * _CALIBRATION_LEAD_IN - width
     rise, fall = left + _CALIBRATION_LEAD_IN, left + _CALIBRATION_LEAD_IN + width
-    (line,) = axes.plot(
-        [left, rise, rise, fall, fall, _SIGNAL_LEFT],
-        [middle, middle, middle + height, middle + height, middle, middle],
-        color=_TRACE_COLOR,
-        linewidth=0.8,
-        linestyle="-",
-        marker="",
-        zorder=3.0,
-    )
-    line.set_gid("calibration pulse")
-
-
-def _draw_separator(axes: Axes, x: float, middle: float) -> None:
-    """Two short strokes above and below the trace, where one lead ends and the next begins."""
-    for sign in (-1.0, 1.0):
-        (line,) = axes.plot(
-            [x, x],
-            [middle + sign * 3.0, middle + sign * 6.0],
-            color=_TRACE_COLOR,
-            linewidth=0.8,
-            linestyle="-",
-            marker="",
-            zorder=3.0,
-        )
-        line.set_gid("lead separator")
+    x = [left, rise, rise, fall, fall, _SIGNAL_LEFT]
+    y = [middle, middle, middle + height, middle + height, middle, middle]
+    axes.plot(x, y, gid="calibration pulse", **_TRACE)
 
 
 def _notes(record: ECGRecord, offsets: dict[str, float], cut_off: list[str]) -> list[str]:
-    """What a reader of the paper must be told about how this record was laid out."""
+    """What a reader must know about how this record was laid out."""
     notes = []
-    duration = _duration(record)
+    duration = _seconds(record)
     if round(duration, 2) > _SHOWN_SECONDS:
         notes.append(f"First {_SHOWN_SECONDS:g} s of {duration:.2f} s.")
     elif round(duration, 2) < _SHOWN_SECONDS:
@@ -378,13 +339,13 @@ def _draw_footer(axes: Axes, record: ECGRecord, notes: list[str]) -> None:
     parts = [f"{MILLIMETERS_PER_SECOND:g} mm/s  {MILLIMETERS_PER_MILLIVOLT:g} mm/mV", f"{record.sampling_rate:g} Hz"]
     if record.record_id:
         parts.append(f"record {one_line(record.record_id)}")
-    write(axes, _GRID_LEFT, 11.2, shorten("     ".join(parts), _GRID_WIDTH, 9.0), 9.0, gid="footer")
-    for number, line in enumerate(wrap(" ".join(notes), _GRID_WIDTH, 7.0, most_lines=3)):
+    write(axes, _GRID_LEFT, 11.2, shorten("     ".join(parts), _TEXT_WIDTH, 9.0, "bold"), 9.0, gid="footer")
+    for number, line in enumerate(wrap(" ".join(notes), _TEXT_WIDTH, 7.0, "bold", most_lines=3)):
         write(axes, _GRID_LEFT, 7.6 - 2.9 * number, line, 7.0, gid="footer note", color="#555555")
 
 
 def _sorted_scores(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
-    """(label, score) pairs, largest score first; equal scores keep the order given."""
+    """Pairs of label and score, largest score first; equal scores keep their order."""
     expected = 'expected [{"label": str, "score": number from 0 to 1}, ...], the scores of one record'
     if isinstance(scores, Mapping | str) or len(scores) == 0:
         raise ConfigurationError(f"scores is {scores!r}; {expected}. Leave it out to draw no panel.")
@@ -403,19 +364,19 @@ def _sorted_scores(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, float
 
 
 def _draw_scores(axes: Axes, scores: list[tuple[str, float]]) -> None:
-    """Labels with their percentages, each above a bar whose full track is 100 %, as many as the page has room for."""
+    """Draw labels with their percentages, each above a bar on a track of 100 %, as many as the page has room for."""
     label_size, line_height = 9.0, 4.2
-    percentage_width = 18.0
+    label_width = (_BAR_WIDTH - 18.0) / MILLIMETERS_PER_INCH  # the percentage has 18 mm
     top, bottom = _GRID_BOTTOM + _GRID_HEIGHT, _GRID_BOTTOM
     write(axes, _BAR_LEFT, 200.0, "Scores", 13.0, gid="score heading", weight="bold")
     write(axes, _BAR_LEFT, 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
 
     y = top
     for position, (label, score) in enumerate(scores):
-        lines = wrap(label, _BAR_WIDTH - percentage_width, label_size, most_lines=4) or [""]
+        lines = wrap(label, label_width, label_size, "bold", most_lines=4)
         height = len(lines) * line_height + _BAR_HEIGHT + 4.8
         left_out = len(scores) - position
-        # Room is kept for the line that counts the labels left out, unless this is the last one.
+        # Keep room for the line that counts the labels left out, unless this is the last label.
         if y - height < bottom + (line_height if left_out > 1 else 0.0):
             plural = "" if left_out == 1 else "s"
             text = f"and {left_out} label{plural} with a score of at most {_percentage(score)}"
@@ -432,14 +393,12 @@ def _draw_scores(axes: Axes, scores: list[tuple[str, float]]) -> None:
             (_BAR_WIDTH, _BAR_TRACK_COLOR, "score track"),
             (_BAR_WIDTH * score, _BAR_COLOR, "score bar"),
         ):
-            bar = Rectangle((_BAR_LEFT, y), width, _BAR_HEIGHT, facecolor=color, edgecolor="none")
-            bar.set_gid(gid)
-            axes.add_patch(bar)
+            axes.add_patch(Rectangle((_BAR_LEFT, y), width, _BAR_HEIGHT, facecolor=color, edgecolor="none", gid=gid))
         y -= 3.4
 
 
 def _percentage(score: float) -> str:
-    """One decimal; a score that is neither 0 nor 1 is never rounded to 0 % or 100 %."""
+    """One decimal; only scores of exactly 0 and 1 become 0 % and 100 %."""
     if 0.0 < score < 0.0005:
         return "<0.1 %"
     if 0.9995 <= score < 1.0:

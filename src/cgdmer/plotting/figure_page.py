@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page that the figures of an evaluation share: its style, its measures, and where title, legend and notes stand.
+"""The page that all figures share: its style, its dimensions, and the places of title, legend, and notes.
 
-Lengths are inches, text sizes points. Everything is measured before it is placed, so that nothing lies on data.
+Lengths are in inches, text sizes in points. Everything is measured before it is placed, so nothing covers the data.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
-from matplotlib.textpath import TextToPath
+
+from cgdmer.plotting.page_text import FONT, TEXT_COLOR, wrap
 
 PAGE_WIDTH = 4.4
 MARGIN = 0.12
-AXIS_HEIGHT = 0.46  # tick labels and the axis's name
+AXIS_HEIGHT = 0.46  # tick labels and the name of the axis
 TEXT_SIZE = 8.5
 _NOTE_SIZE, _TITLE_SIZE = 8.0, 10.5
 _LINE_HEIGHT = 0.145
 _DOTS_PER_INCH = 200
 
-# Okabe and Ito's colors, with a darker violet in place of their yellow, which is too pale for thin lines.
+# The colors of Okabe and Ito, with a darker violet for their yellow, which is too pale for thin lines.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B5AA6")
-TEXT_COLOR, PALE_TEXT_COLOR = "#222222", "#6b6b6b"
+PALE_TEXT_COLOR = "#6b6b6b"
 REFERENCE_LINE: dict[str, Any] = {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (4, 2)), "zorder": 1.5}
 GRID_COLOR = "#dde1e5"
 _BAND_COLOR = "#f3f5f7"
@@ -41,7 +41,7 @@ _STYLE = {
     "axes.linewidth": 0.7,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same page everywhere
+    "font.family": FONT,
     "font.size": TEXT_SIZE,
     "legend.fontsize": TEXT_SIZE,
     "pdf.fonttype": 42,  # journals refuse Type 3
@@ -57,7 +57,7 @@ _STYLE = {
 
 
 def house_style() -> AbstractContextManager[None]:
-    """Everything drawn in it looks the same whatever the settings of matplotlib are; they stay as they were."""
+    """A context in which figures look the same whatever the user's matplotlib settings, which it restores."""
     return matplotlib.style.context(["default", _STYLE])
 
 
@@ -69,27 +69,26 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
 def new_page(
     columns: int, body_height: float, title: str, handles: Sequence[Artist], notes: Sequence[str]
 ) -> tuple[Figure, float]:
-    """A figure with its title and legend above, and notes below, a body of that height in inches.
+    """A figure with title and legend at the top, notes at the bottom, and room for the body between them.
 
-    Everything is measured and then placed, so that nothing lies on data. Returns the figure and how far, in inches,
-    the body's lower edge is above the figure's.
+    Returns the figure and the distance from its lower edge to that of the body. All lengths are in inches.
     """
     width = columns * PAGE_WIDTH
     room = width - 2 * MARGIN
     figure = Figure(figsize=(width, 1.0), dpi=_DOTS_PER_INCH, facecolor="white")
     figure.set_layout_engine("none")
-    FigureCanvasAgg(figure)  # measures texts
+    FigureCanvasAgg(figure)  # measures the texts
     heading = figure.text(
         0.0,
         0.0,
-        "\n".join(wrapped(title, room, _TITLE_SIZE, "bold")),
+        "\n".join(wrap(title, room, _TITLE_SIZE, "bold")),
         size=_TITLE_SIZE,
         weight="bold",
         verticalalignment="top",
         linespacing=1.15,
         gid="title",
     )
-    lines = [line for note in notes for line in wrapped(note, room, _NOTE_SIZE)]
+    lines = [line for note in notes for line in wrap(note, room, _NOTE_SIZE)]
     footer = figure.text(
         0.0,
         0.0,
@@ -114,9 +113,9 @@ def new_page(
 
 
 def _legend(figure: Figure, handles: Sequence[Artist], room: float, most_columns: int) -> Legend:
-    """In as few rows as the width allows, and no more columns than those rows fill."""
+    """A legend of as few rows as the width allows, and no more columns than those rows fill."""
     for handle in handles:
-        handle.set_label("\n".join(wrapped(str(handle.get_label()), room - 0.4, TEXT_SIZE)))
+        handle.set_label("\n".join(wrap(str(handle.get_label()), room - 0.4, TEXT_SIZE)))
     rows = -(-len(handles) // most_columns)
     while True:
         columns = -(-len(handles) // rows)
@@ -144,12 +143,12 @@ def axes_in_inches(figure: Figure, left: float, bottom: float, width: float, hei
 
 
 def row_height(lines: Sequence[str]) -> float:
-    """What a row's label needs."""
+    """The height that the label of a row needs."""
     return 0.065 + _LINE_HEIGHT * len(lines)
 
 
 def draw_rows(axes: Axes, labels: Sequence[Sequence[str]], heights: Sequence[float]) -> np.ndarray:
-    """Rows from the top, every other one on a pale band that leads the eye from its label to its dots.
+    """Draw rows from the top; a pale band behind every other one leads the eye from its label to its dots.
 
     The y axis is in inches from the upper edge, so the axes must be as high as all rows together. Returns the middle
     of each row.
@@ -165,25 +164,3 @@ def draw_rows(axes: Axes, labels: Sequence[Sequence[str]], heights: Sequence[flo
     axes.grid(axis="x", color=GRID_COLOR, linewidth=0.6)
     axes.set_axisbelow(True)
     return middles
-
-
-def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Inches."""
-    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
-    points: float = TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]
-    return points / 72.0
-
-
-def wrapped(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
-    """Lines no wider than `width` inches, broken between words; a word that is wider alone is broken too."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and text_width(f"{lines[-1]} {word}", size, weight) <= width:
-            lines[-1] = f"{lines[-1]} {word}"
-            continue
-        while text_width(word, size, weight) > width:
-            fits = max(1, sum(text_width(word[:end], size, weight) <= width for end in range(1, len(word))))
-            lines.append(word[:fits])
-            word = word[fits:]
-        lines.append(word)
-    return lines or [""]

@@ -25,14 +25,13 @@ from cgdmer.plotting.figure_page import (
     MARGIN,
     PAGE_WIDTH,
     PALE_TEXT_COLOR,
-    TEXT_COLOR,
     TEXT_SIZE,
     axes_in_inches,
     house_style,
     new_page,
     save,
-    wrapped,
 )
+from cgdmer.plotting.page_text import TEXT_COLOR, wrap
 
 LEADS_SHOWN = 3
 _PREFERRED_LEADS = ("II", "V1", "V5")  # one that sees the atria, one from the right and one from the left
@@ -124,7 +123,7 @@ def reconstruction_figure(
 def _write_heading(figure: Figure, top: float, number: str, text: str) -> None:
     """The record's text, as much of it as one line holds."""
     width, height = figure.get_size_inches()
-    lines = wrapped(text, width - _LEFT - _RIGHT - 0.2, TEXT_SIZE)
+    lines = wrap(text, width - _LEFT - _RIGHT - 0.2, TEXT_SIZE)
     at = (top - _HEADING_HEIGHT + 0.07) / height
     figure.text(MARGIN / width, at, number, weight="bold", gid="record number")
     figure.text(_LEFT / width, at, lines[0] + (" …" if len(lines) > 1 else ""), gid="record text")
