@@ -224,10 +224,10 @@ DESCRIBED = {"sampling_rate": 100, "lead_names": ["I", "II"], "unit": "mV"}
 @pytest.mark.parametrize(
     ("X", "options", "error", "message"),
     [
-        (["absent"], {}, ECGInputError, r"X\[0\] is 'absent', and there is no such file, nor absent.hea"),
+        (["absent"], {}, ECGInputError, r"X\[0\] is 'absent', but there is no such file, nor absent.hea"),
         ("absent", {}, ECGInputError, r"X is a single recording. Pass a list: \[recording\]"),
         ([], {}, ECGInputError, "X is empty"),
-        ([3], {}, ECGInputError, r"X\[0\] is a int. Pass a list that holds"),
+        ([3], {}, ECGInputError, r"X\[0\] is a int. Pass a list with one entry per recording"),
         ([None], {}, ECGInputError, r"X\[0\] is a NoneType"),
         (iter(["a"]), {}, ECGInputError, "no length"),
         (SIGNALS[0], DESCRIBED, ECGInputError, r"X is a ndarray of shape \(2, 400\)"),
@@ -235,7 +235,7 @@ DESCRIBED = {"sampling_rate": 100, "lead_names": ["I", "II"], "unit": "mV"}
         ([SIGNALS], DESCRIBED, ECGInputError, r"X\[0\] is a ndarray of shape \(3, 2, 400\)"),
         (SIGNALS, {}, ECGInputError, "was not given sampling_rate and lead_names and unit"),
         (SIGNALS, DESCRIBED | {"unit": None}, ECGInputError, "was not given unit, which is not guessed"),
-        (SIGNALS, DESCRIBED | {"unit": "adu"}, ECGInputError, "by its gain"),
+        (SIGNALS, DESCRIBED | {"unit": "adu"}, ECGInputError, "by their gain"),
         (SIGNALS, DESCRIBED | {"lead_names": "II"}, ECGInputError, "lead_names is the string"),
         (SIGNALS, DESCRIBED | {"lead_names": ["I"]}, ECGInputError, "record 0 of 3: ecg has 2 rows but 1 lead names"),
         (SIGNALS, DESCRIBED | {"sampling_rate": 1}, ECGInputError, "record 0 of 3: sampling_rate is 1.0 Hz"),
@@ -260,7 +260,7 @@ def test_what_is_no_recording_is_refused(small_model, X, options, error, message
 
 
 def test_a_description_of_arrays_is_refused_where_there_are_none(small_model, records):
-    with pytest.raises(ECGInputError, match="sampling_rate is for arrays, and X holds none"):
+    with pytest.raises(ECGInputError, match="sampling_rate is for arrays, but X holds none"):
         ECGEmbedder(small_model, sampling_rate=500).fit(records)
     with pytest.raises(ECGInputError, match="single recording"):
         ECGEmbedder(small_model).fit(records[0])
@@ -321,11 +321,11 @@ def test_several_labels_per_recording(small_model, records, y, classes):
     [
         (None, "requires y to be passed, but the target y is None"),
         ([AF, *[SR] * 10], r"inconsistent numbers of samples: \[12, 11\]"),
-        ([AF] * 12, "y holds one class alone, 'atrial_fibrillation': at least 2 classes are needed"),
+        ([AF] * 12, "y holds only one class, 'atrial_fibrillation'; at least 2 classes are needed"),
         (np.linspace(0, 1, 12), "Unknown label type"),
         ([0.0, np.nan] * 6, "y contains NaN"),
-        ([[]] * 12, "no label at all"),
-        (MATRIX * 2 + MATRIX[:, ::-1], "other values than two"),
+        ([[]] * 12, "no labels at all"),
+        (MATRIX * 2 + MATRIX[:, ::-1], "values other than 0 and 1"),
     ],
 )
 def test_what_is_no_label_is_refused(small_model, records, y, message):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ONNX file against the pipeline, on real and simulated recordings, and what `cgdmer export` refuses."""
+"""The ONNX file against the pipeline, on real and simulated recordings; what `cgdmer export` refuses."""
 
 import builtins
 import copy

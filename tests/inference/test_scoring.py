@@ -152,7 +152,7 @@ def run_killed_at(monkeypatch, name: str, count: int, *arguments, **options) -> 
 
 
 def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(growing_table, "ROWS_A_PART", 8)
+    monkeypatch.setattr(growing_table, "ROWS_PER_PART", 8)
     arguments = {"embeddings": True, "batch_size": 4, "num_proc": 0}
     whole, output = tmp_path / "whole.parquet", tmp_path / "out.parquet"
     score_recordings(dataset_folder, whole, LABELS, **arguments)
@@ -172,7 +172,7 @@ def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeyp
 
 
 def test_only_what_is_missing_is_computed_again(dataset_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(growing_table, "ROWS_A_PART", 8)
+    monkeypatch.setattr(growing_table, "ROWS_PER_PART", 8)
     output = tmp_path / "out.parquet"
     run_killed_at(monkeypatch, "append", 6, dataset_folder, output, LABELS, batch_size=4, num_proc=0)
     original, firsts = scoring.encode_records, []
@@ -188,7 +188,7 @@ import os, signal, sys
 from cgdmer.inference import growing_table
 from cgdmer.inference.scoring import score_recordings
 
-growing_table.ROWS_A_PART = 4
+growing_table.ROWS_PER_PART = 4
 flush = growing_table.GrowingTable.flush
 
 def flush_and_die(table):
@@ -226,7 +226,7 @@ def test_ctrl_c_keeps_all_rows_and_says_where(dataset_folder, tmp_path, monkeypa
     monkeypatch.setattr(scoring, "_rows", interrupted)
     command = ["score", str(dataset_folder), str(tmp_path / "out.parquet"), "--labels", *LABELS]
     assert main([*command, "--batch_size", "4", "--num_proc", "0"]) == 130
-    assert "out.parquet.partial: start the same command again" in capsys.readouterr().err
+    assert "out.parquet.partial: run the same command again" in capsys.readouterr().err
     kept = pyarrow.parquet.read_table(tmp_path / "out.parquet.partial" / "000000000000.parquet")
     assert len(kept) == 12
 
@@ -393,7 +393,7 @@ def test_two_runs_on_one_output_are_one_too_many(tmp_path, monkeypatch):
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "at work\n"
         monkeypatch.setattr(growing_table, "PATIENCE", 0.2)
-        with pytest.raises(CorpusError, match=r"another run is at work on .*out\.parquet"):
+        with pytest.raises(CorpusError, match=r"another run is writing .*out\.parquet"):
             GrowingTable(target, SCHEMA, {"labels": ["a"]})
         first.kill()
     assert (folder / "lock").exists()  # which a killed run leaves, and which holds nobody up
@@ -422,7 +422,7 @@ def test_rows_that_went_missing_are_no_finished_file(tmp_path):
             table.append(some_rows(first, 3))
             table.flush()
         (table.folder / "000000000003.parquet").unlink()  # by another hand
-        with pytest.raises(CorpusError, match="holds 3 rows that can be read; expected 9"):
+        with pytest.raises(CorpusError, match="holds 3 readable rows; expected 9"):
             table.finish(9)
     assert not target.exists()
     with GrowingTable(target, SCHEMA, {"labels": ["a"]}) as table:

@@ -72,7 +72,7 @@ def test_a_record_is_nearest_to_itself(records, classify):
         assert found[1] < found[0]
 
 
-def test_records_of_a_text_are_those_of_a_naive_comparison(records, classify, cosines):
+def test_records_for_a_text_match_a_naive_comparison(records, classify, cosines):
     expected = cosines([QUERY])[:, 0]
     found = search_records(QUERY, records, classify.model, classify.processor, top=7)
     order = np.argsort(-expected)[:7]
@@ -82,7 +82,7 @@ def test_records_of_a_text_are_those_of_a_naive_comparison(records, classify, co
     assert len(search_records(QUERY, records, classify.model, classify.processor, top=1000)) == len(records)
 
 
-def test_reports_of_a_record_are_those_of_a_naive_comparison(records, classify, cosines):
+def test_reports_for_a_record_match_a_naive_comparison(records, classify, cosines):
     own = list(records.rows["text"])
     reports = [own[number // 2] for number in range(len(own))]  # every report is that of two records or more
     shared = DatasetRecords(records.rows.map(lambda _, number: {"text": reports[number]}, with_indices=True))
@@ -168,9 +168,9 @@ def test_a_split_is_searched_by_itself(dataset_folder, tmp_path):
 
 
 def test_what_cannot_be_searched_for_is_refused(dataset_folder, records, tmp_path, monkeypatch):
-    with pytest.raises(ECGInputError, match="either a text or a record"):
+    with pytest.raises(ECGInputError, match="Pass either a text or a record"):
         search_dataset(dataset_folder)
-    with pytest.raises(ECGInputError, match="either a text or a record"):
+    with pytest.raises(ECGInputError, match="Pass either a text or a record"):
         search_dataset(dataset_folder, QUERY, record="1")
     with pytest.raises(ECGInputError, match="empty"):
         search_dataset(dataset_folder, "  ", cache_dir=tmp_path)

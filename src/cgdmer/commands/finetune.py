@@ -8,7 +8,7 @@ from cgdmer.training.arguments import FinetuningArguments as Arguments
 
 HELP = "train a classifier on the labels of a dataset"
 DESCRIPTION = """\
-Trains the ECG encoder of MODEL with a linear classifier, one sigmoid for each label, and saves a folder that
+Trains the ECG encoder of MODEL with a linear classifier, one sigmoid per label, and saves a folder that
 pipeline("ecg-classification", model=OUTPUT_DIR) loads."""
 
 
