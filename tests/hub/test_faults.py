@@ -56,7 +56,7 @@ def test_unchanged_or_complete(to_hub, versions, tmp_path, stage, how):
     git_attributes = {".gitattributes": to_hub.files(REPOSITORY)[".gitattributes"]}
     with planted(to_hub, Fault(stage, **how)) as fault, pytest.raises(PublishingError, match="push"):
         commit_folder(new, REPOSITORY, commit_message="New")
-    assert fault.seen  # else nothing was tried
+    assert fault.seen  # otherwise nothing was tried
 
     found = to_hub.files(REPOSITORY)
     arrived = stage == "commit" and "cut_reply_after" in how  # the commit was made, but the reply was lost
@@ -132,7 +132,7 @@ def test_an_invalid_repository_name(to_hub, versions):
     [
         ("pytorch_model.bin", b"anything"),
         ("checkpoint/optimizer.pt", b"anything"),
-        ("notes.txt", b"\x80\x04\x95\x0b\x00"),  # a pickle under another name
+        ("notes.txt", b"\x80\x04\x95\x0b\x00"),  # a pickle with another suffix
     ],
 )
 def test_pickles_are_refused(to_hub, model_folder, name, content):
@@ -193,7 +193,7 @@ def test_two_feature_extractors_that_differ(to_hub, model_folder):
 
 
 def test_paths_of_this_machine_are_not_sent(to_hub, model_folder, tmp_path):
-    """transformers notes where a text tower came from; a README may name any folder."""
+    """transformers records where a text tower came from; a README may name any folder."""
     config = (model_folder / "config.json").read_text()
     (model_folder / "config.json").write_text(config.replace("{", f'{{"_name_or_path": "{tmp_path}/bert",', 1))
     push(model_folder, REPOSITORY)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line `cgdmer`: one module per command.
 
-A command is a module with `HELP` (one line), `DESCRIPTION`, a dataclass `Arguments`, and `run(arguments, say)`, which
-prints lines for a person with `say` and returns the answer, for JSON. Its `note`, if there is one, is printed last.
-Slow imports belong in `run`.
+A command is a module with a one-line docstring (its help), `DESCRIPTION`, a dataclass `Arguments`, and
+`run(arguments, say)`, which prints lines for a person with `say` and returns the answer, for JSON. Its `note`, if
+there is one, is printed last. Slow imports belong in `run`.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     for module in COMMANDS:
         subparser = subparsers.add_parser(
             module.__name__.rpartition(".")[2],
-            help=module.HELP,
+            help=module.__doc__,
             description=module.DESCRIPTION,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

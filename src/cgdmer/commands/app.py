@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer app`: a web page for one recording."""
+"""Open a web page for one recording: scores, the ECG on paper, relevance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from cgdmer.commands._arguments import model_option
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
 
-HELP = "a web page for one recording: scores, the ECG on paper, relevance"
 DESCRIPTION = f"""\
 Serves a page on this machine until Ctrl-C. Drop a recording or choose a simulated example, edit the
 findings, and see the scores and where they come from. Needs Gradio: pip install "cgdmer[app]".

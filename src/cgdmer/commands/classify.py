@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer classify`: score findings in free text for one recording."""
+"""Score findings in free text for one recording."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from cgdmer.commands._arguments import LABELS_HELP, RECORD_HELP, Leads, Position
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
 
-HELP = "score findings in free text for one recording"
 DESCRIPTION = f"Scores every label independently, unless --exclusive is given. {RESEARCH_USE_ONLY}"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer compare`: compare two evaluations of the same records with a paired bootstrap."""
+"""Compare two evaluations of the same records with a paired bootstrap."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from typing import Any
 from cgdmer.commands._arguments import Positional
 from cgdmer.options import option
 
-HELP = "compare two evaluations of the same records with a paired bootstrap"
 DESCRIPTION = """\
 Measures by how much the macro AUROC of the first exceeds that of the second. Both are folders that
 `cgdmer evaluate --output_dir` wrote for the same task, protocol and test records."""

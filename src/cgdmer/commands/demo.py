@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer demo`: everything on simulated patients, from pretraining to a scored ECG."""
+"""Pretrain, evaluate and classify on simulated patients, in a few minutes."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from cgdmer.files.writing import write_json
 from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.options import option
 
-HELP = "pretrain, evaluate and classify on simulated patients, in a few minutes"
 DESCRIPTION = """\
 Simulates patients, pretrains the tiny preset on their ECGs and reports, saves and reloads the model,
 evaluates zero-shot classification on unseen patients against an untrained model, and classifies and draws

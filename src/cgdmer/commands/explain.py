@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer explain`: show which leads and moments a score comes from."""
+"""Show which leads and moments a score comes from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.commands._arguments import PLOT_HELP, RECORD_HELP, Leads, Positional, leads_option, model_option
 from cgdmer.options import option
 
-HELP = "show which leads and moments a score comes from"
 DESCRIPTION = f"""\
 Computes the relevance of each lead and patch for the score of LABEL (integrated gradients), checks it
 against occlusion, and draws it on ECG paper. If the recording is longer than the model's window, the window

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer export`: export a zero-shot model with fixed labels to ONNX."""
+"""Export a zero-shot model with fixed labels to ONNX."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.commands._arguments import LABELS_HELP, MODEL_HELP, Leads, Positional, leads_option
 from cgdmer.options import Marker, option
 
-HELP = "export a zero-shot model with fixed labels to ONNX"
 DESCRIPTION = f"""\
 Writes the ECG tower and the labels' embeddings, for onnxruntime without torch. The file is kept only if its
 output matches the model's. Needs the extra: pip install "cgdmer[export]". {RESEARCH_USE_ONLY}"""

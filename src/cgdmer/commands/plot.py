@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer plot`: draw twelve leads on ECG paper."""
+"""Draw twelve leads on ECG paper."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from cgdmer.commands._arguments import PLOT_HELP, RECORD_HELP, Leads, Positional, leads_option
 from cgdmer.options import Marker, option
 
-HELP = "draw twelve leads on ECG paper"
 DESCRIPTION = "Draws at 25 mm/s and 10 mm/mV, with a calibration pulse; to scale when printed at 100 %."
 
 

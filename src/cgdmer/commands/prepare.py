@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer prepare`: convert a raw corpus to a dataset folder."""
+"""Convert a raw corpus to a dataset folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from cgdmer.commands._arguments import Positional
 from cgdmer.options import Marker, option
 
-HELP = "convert a raw corpus to a dataset folder"
 DESCRIPTION = """\
 Reads every record of a corpus, checks it, and writes a `datasets` folder with the splits train, validation
 and test. Records that cannot be read are left out and listed with the reason in skipped.csv.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer push`: publish a model on the Hugging Face Hub."""
+"""Publish a model on the Hugging Face Hub."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from typing import Any
 from cgdmer.commands._arguments import Positional
 from cgdmer.options import option
 
-HELP = "publish a model on the Hugging Face Hub"
 DESCRIPTION = """\
 Uploads the weights, configuration, processor, tokenizer, the code that loads them without this package, and
 a model card with the results, in one commit. The folder is loaded before anything is sent. Log in first with

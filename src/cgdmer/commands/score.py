@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer score`: score findings in free text for every recording of a folder."""
+"""Score findings in free text for every recording of a folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from cgdmer.commands._arguments import LABELS_HELP, Leads, Positional, leads_opt
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import Marker, option
 
-HELP = "score findings in free text for every recording of a folder"
 DESCRIPTION = f"""\
 Writes a Parquet file with one row per record: record_id, one column of scores per label, and the error if
 the record could not be read. After Ctrl-C or a kill, the same command continues from the finished part, in

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer search`: find records of a dataset by a text, or reports by a record."""
+"""Find records of a dataset by a text, or reports by a record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.commands._arguments import Positional, model_option
 from cgdmer.options import Marker, option
 
-HELP = "find records of a dataset by a text, or reports by a record"
 DESCRIPTION = f"""\
 Finds the records whose ECGs are nearest to TEXT, or the reports nearest to the ECG of --record. Embeddings
 are kept, so a second search is fast. {RESEARCH_USE_ONLY}"""

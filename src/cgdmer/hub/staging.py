@@ -57,14 +57,13 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
             if _WEIGHTS.fullmatch(path.name):
                 shutil.copyfile(path, target / path.name)
         entries = model_class.hub_entries()
-        document = {**_without_names_of_origin(config), **entries}
-        write_json(target / CONFIG, document)
+        write_json(target / CONFIG, config | entries)
         takes_texts = "text" in model_class.input_modalities
-        (cgdmer.ECGProcessor if takes_texts else cgdmer.ECGFeatureExtractor).from_pretrained(source).save_pretrained(
-            target
-        )
+        processor_class = cgdmer.ECGProcessor if takes_texts else cgdmer.ECGFeatureExtractor
+        processor_class.from_pretrained(source).save_pretrained(target)
+        for path in (target / CONFIG, *target.glob("*_config.json")):
+            write_json(path, _without_names_of_origin(read_json_object(path)))
         copy_model_code(target, entries)
-        _clean_json_files(target)
         if (source / FINGERPRINTS).is_file():
             Fingerprints.load(source / FINGERPRINTS)
             shutil.copyfile(source / FINGERPRINTS, target / FINGERPRINTS)
@@ -155,11 +154,6 @@ def _without_names_of_origin(value: Any) -> Any:
             if key not in ("_name_or_path", "name_or_path")
         }
     return [_without_names_of_origin(one) for one in value] if isinstance(value, list) else value
-
-
-def _clean_json_files(folder: Path) -> None:
-    for path in folder.glob("*_config.json"):
-        write_json(path, _without_names_of_origin(read_json_object(path)))
 
 
 def _check_weights(model: torch.nn.Module, source: Path) -> None:

@@ -52,55 +52,6 @@ class RecordFeatures:
     embeds: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class EncodedBatch:
-    """A model's output for consecutive records, n of which could be read.
-
-    Attributes:
-        errors: for each record, the reason it could not be read, or None.
-        pooled, embeds: (n, width) float32, as in `RecordFeatures`.
-    """
-
-    errors: list[CGDMERError | None]
-    pooled: torch.Tensor
-    embeds: torch.Tensor | None
-
-
-def encode_records(
-    model: ECGPreTrainedModel,
-    feature_extractor: ECGFeatureExtractor,
-    records: Records,
-    *,
-    first: int = 0,
-    batch_size: int = BATCH_SIZE,
-    num_proc: int = 0,
-    description: str = "embedding",
-) -> Iterator[EncodedBatch]:
-    """Run the ECG tower over records, in order, with a progress bar.
-
-    Args:
-        first, batch_size, num_proc: see `average_windows`.
-    """
-
-    def compute(windows: Windows) -> torch.Tensor:
-        return torch.cat(_pooled_and_embeds(model, windows), dim=1)
-
-    batches = average_windows(
-        model,
-        compute,
-        sum(_widths(model)),
-        feature_extractor,
-        records,
-        first=first,
-        batch_size=batch_size,
-        num_proc=num_proc,
-        description=description,
-    )
-    for errors, means in batches:
-        pooled, *embeds = means.split(_widths(model), dim=1)
-        yield EncodedBatch(errors, pooled, embeds[0] if embeds else None)
-
-
 def embed_records(
     model: ECGPreTrainedModel,
     feature_extractor: ECGFeatureExtractor,
@@ -245,8 +196,8 @@ class _PreparedRecords(Dataset):
             return error
 
 
-def _joined(prepared: list[BatchFeature | CGDMERError]) -> tuple[Windows, list[int], list[CGDMERError | None]]:
-    """The windows of all records, how many each record has, and the errors.
+def _joined(prepared: list[BatchFeature | CGDMERError]) -> tuple[Windows, list[int | CGDMERError]]:
+    """The windows of all records, and for each record their number, or the reason there are none.
 
     Joined, because every tensor that a process hands over takes time.
     """
@@ -256,23 +207,19 @@ def _joined(prepared: list[BatchFeature | CGDMERError]) -> tuple[Windows, list[i
         for name in (*ECGFeatureExtractor.model_input_names, "window_weights")
         if features
     }
-    counts = [len(one["record_index"]) for one in features]
-    return windows, counts, [one if isinstance(one, CGDMERError) else None for one in prepared]
+    return windows, [one if isinstance(one, CGDMERError) else len(one["record_index"]) for one in prepared]
 
 
-def _one_by_one(
-    joined: Iterable[tuple[Windows, list[int], list[CGDMERError | None]]],
-) -> Iterator[Windows | CGDMERError]:
+def _one_by_one(joined: Iterable[tuple[Windows, list[int | CGDMERError]]]) -> Iterator[Windows | CGDMERError]:
     """The windows of each record, or the reason there are none."""
-    for windows, counts, errors in joined:
-        start, remaining = 0, iter(counts)
-        for error in errors:
-            if error is not None:
-                yield error
+    for windows, counts in joined:
+        start = 0
+        for count in counts:
+            if isinstance(count, CGDMERError):
+                yield count
             else:
-                end = start + next(remaining)
-                yield {name: tensor[start:end] for name, tensor in windows.items()}
-                start = end
+                yield {name: tensor[start : start + count] for name, tensor in windows.items()}
+                start += count
 
 
 def _chunks(

@@ -450,7 +450,8 @@ def _read_labels(y: Any) -> tuple[np.ndarray, np.ndarray, bool]:
         return binarizer.classes_, targets, True
     if not hasattr(y, "__array__") and not issparse(y):
         y = list(y)
-    check_classification_targets(y)
+    with np.errstate(invalid="ignore"):  # scikit-learn casts NaN to an integer before it refuses it
+        check_classification_targets(y)
     if (kind := type_of_target(y, input_name="y")) == "multilabel-indicator":
         matrix = y.toarray() if issparse(y) else np.asarray(y)
         return np.asarray(getattr(y, "columns", np.arange(matrix.shape[1]))), matrix.astype(np.int64), True

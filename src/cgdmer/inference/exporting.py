@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.families import load_classifier
-from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.ecg_record import keep_leads
 from cgdmer.models.errors import ECGInputError, ExportError
 from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
 from cgdmer.models.modeling_ecg_text import ECGTextModel
@@ -204,7 +204,9 @@ def _difference(
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     extractor = classify.processor.feature_extractor
-    records = [_recording(recorded, seed, extractor) for seed in range(3)]
+    seconds = extractor.num_samples / extractor.sampling_rate
+    simulated = [simulate_record([], seed, extractor.sampling_rate, seconds) for seed in range(3)]
+    records = [keep_leads(record, recorded) for record in simulated]
     text_embeds = classify.embed_prompts(labels)
     largest = 0.0
     for batch in (records[:1], records):
@@ -216,10 +218,3 @@ def _difference(
         for array, tensor in zip(found, right, strict=True):
             largest = max(largest, float(np.abs(array - tensor.numpy()).max()))
     return largest
-
-
-def _recording(names: list[str], seed: int, extractor: Any) -> ECGRecord:
-    """A simulated record with these leads, as long as the model's window."""
-    whole = simulate_record([], seed, extractor.sampling_rate, extractor.num_samples / extractor.sampling_rate)
-    rows = [whole.lead_names.index(name) for name in names]
-    return ECGRecord(whole.signal[rows], whole.sampling_rate, tuple(names))

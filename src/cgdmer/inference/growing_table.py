@@ -93,8 +93,8 @@ class GrowingTable:
             if num_rows != expected_rows:
                 raise CorpusError(
                     f"{self.folder} holds {num_rows} readable rows; expected {expected_rows}. Something else changed "
-                    "it, or the disk is damaged. Run the same command again to compute what is missing, or remove the "
-                    "folder."
+                    "it, or the disk is damaged. Start the same command again to compute the missing rows, or remove "
+                    "the folder."
                 )
         # The first rows last: a run can continue from whatever a kill leaves.
         for path in sorted(self.folder.glob("*.parquet"), reverse=True):

@@ -22,10 +22,10 @@ from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.families import load_classifier
 from cgdmer.files.reading import failing_as, read_text
 from cgdmer.inference.embedding_cache import weights_digest
-from cgdmer.inference.embeddings import BATCH_SIZE, EncodedBatch, encode_records
+from cgdmer.inference.embeddings import BATCH_SIZE, Windows, average_windows
 from cgdmer.inference.growing_table import GrowingTable
 from cgdmer.inference.sources import RecordingSource, open_source
-from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
+from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
 from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
 
 NUM_PROC = 2
@@ -98,14 +98,15 @@ def score_recordings(
             _fill(table, classify, labels, opened, batch_size, num_proc)
         except KeyboardInterrupt:
             table.flush()
-            note = f"The finished rows are in {table.folder}: run the same command again to continue."
+            note = f"The finished rows are kept in {table.folder}: start the same command again to continue."
             raise KeyboardInterrupt(note) from None
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
             raise CorpusError(
                 "a reading process was killed, perhaps because memory ran out. Use fewer processes (num_proc) or a "
-                f"smaller batch_size. The finished rows are in {table.folder}: the same command continues from them."
+                f"smaller batch_size. The finished rows are kept in {table.folder}: start the same command again to "
+                "continue."
             ) from error
         errors = table.finish(len(opened.record_ids))["error"]
     return {"records": len(errors), "unreadable": len(errors) - errors.null_count, "output": str(output)}
@@ -120,9 +121,15 @@ def _fill(
     num_proc: int,
 ) -> None:
     """Score the records that have no rows yet."""
-    label_embeds = classify.embed_prompts(labels).float().cpu()
-    batches = encode_records(
-        classify.model,
+    model, label_embeds = classify.model, classify.embed_prompts(labels).float().cpu()
+
+    def embed(windows: Windows) -> torch.Tensor:
+        return model.project("ecg", model.base_model(**windows).pooler_output).float()
+
+    batches = average_windows(
+        model,
+        embed,
+        model.config.projection_size,
         classify.processor.feature_extractor,
         source.records,
         first=table.num_rows,
@@ -130,11 +137,10 @@ def _fill(
         num_proc=num_proc,
         description="scoring",
     )
-    for batch in batches:
-        assert batch.embeds is not None  # a zero-shot model has a text tower
-        scores = classify.model.score_logits(batch.embeds @ label_embeds.T).sigmoid()
-        record_ids = source.record_ids[table.num_rows : table.num_rows + len(batch.errors)]
-        table.append(_rows(table.schema, record_ids, batch, scores))
+    for errors, embeds in batches:
+        scores = model.score_logits(embeds @ label_embeds.T).sigmoid()
+        record_ids = source.record_ids[table.num_rows : table.num_rows + len(errors)]
+        table.append(_rows(table.schema, record_ids, errors, scores, embeds))
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:
@@ -181,13 +187,19 @@ def _schema(labels: list[str], width: int | None, job: dict[str, Any]) -> pa.Sch
     return pa.schema([*fields, ("error", pa.string())], metadata={"cgdmer": note})
 
 
-def _rows(schema: pa.Schema, record_ids: list[str], batch: EncodedBatch, scores: torch.Tensor) -> pa.Table:
+def _rows(
+    schema: pa.Schema,
+    record_ids: list[str],
+    errors: list[CGDMERError | None],
+    scores: torch.Tensor,
+    embeds: torch.Tensor,
+) -> pa.Table:
     """A batch as rows; unreadable records get nulls.
 
     Args:
-        scores: (n, labels) for the n readable records.
+        scores, embeds: (n, labels) and (n, width) for the n readable records.
     """
-    absent = np.array([error is not None for error in batch.errors])
+    absent = np.array([error is not None for error in errors])
 
     def spread(values: torch.Tensor) -> np.ndarray:
         whole = np.zeros((len(absent), values.shape[1]), dtype=np.float32)
@@ -197,11 +209,10 @@ def _rows(schema: pa.Schema, record_ids: list[str], batch: EncodedBatch, scores:
     columns: list[pa.Array] = [_texts(record_ids)]
     columns += [pa.array(column, pa.float32(), mask=absent) for column in spread(scores).T]
     if "embedding" in schema.names:
-        assert batch.embeds is not None
         kind = schema.field("embedding").type
-        units = spread(F.normalize(batch.embeds, dim=-1)).ravel()
+        units = spread(F.normalize(embeds, dim=-1)).ravel()
         columns.append(pa.FixedSizeListArray.from_arrays(units, type=kind, mask=pa.array(absent)))
-    columns.append(_texts([None if error is None else str(error) for error in batch.errors]))
+    columns.append(_texts([None if error is None else str(error) for error in errors]))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
