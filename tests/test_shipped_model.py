@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model that comes with the package: what it is stored as, and that it answers straight after install, offline."""
+"""The model that comes with the package: how it is stored, and that it works right after installation, offline."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_loads_in_single_precision():
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-def test_the_pipeline_takes_it_when_no_model_is_named(record):
+def test_the_pipeline_uses_it_by_default(record):
     scores = pipeline("zero-shot-ecg-classification")(record, candidate_labels=LABELS)
     named = pipeline("zero-shot-ecg-classification", model=str(SHIPPED_MODEL))(record, candidate_labels=LABELS)
     assert scores == named
@@ -58,13 +58,13 @@ def test_the_pipeline_takes_it_when_no_model_is_named(record):
     assert len({row["score"] for row in scores}) == len(LABELS)
 
 
-def test_knows_what_it_was_trained_on_and_how_scores_are_made():
+def test_knows_its_training_records_and_calibration():
     trained_on = Fingerprints.of_model(str(SHIPPED_MODEL))
     assert trained_on is not None
     # Two of the 3,365 records of PTB-XL are stored twice; 19,178 are simulated.
     assert len(trained_on.records) == 3363 + 19178 and trained_on.corpora == ("ptb-xl",)
     config = json.loads((SHIPPED_MODEL / "config.json").read_text())
-    assert (config["score_scale"], config["score_bias"]) != (10.0, 0.0)  # what it has without calibration
+    assert (config["score_scale"], config["score_bias"]) != (10.0, 0.0)  # the values without calibration
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_knows_what_it_was_trained_on_and_how_scores_are_made():
         "½ mV notch (Osborn wave) & bradycardia",
     ],
 )
-def test_no_english_prompt_has_a_word_it_cannot_spell(prompt):
+def test_the_tokenizer_can_spell_english_prompts(prompt):
     tokenizer = AutoProcessor.from_pretrained(SHIPPED_MODEL).tokenizer
     assert tokenizer.unk_token_id not in tokenizer(prompt).input_ids, tokenizer.tokenize(prompt)
 
@@ -112,8 +112,8 @@ def test_the_first_example_of_the_readme_prints_what_it_says():
 
 
 @pytest.mark.slow
-def test_the_headline_is_what_comes_out_on_the_records_at_hand(real_data, tmp_path):
-    """Folds 9 and 10, which had no part in training or in any choice."""
+def test_the_headline_is_measured_on_the_records_at_hand(real_data, tmp_path):
+    """Folds 9 and 10, which were not used for training or any choice."""
     prepare_corpus("ptb-xl", real_data / "ptb-xl-subset", tmp_path / "ptbxl")
     model, processor = AutoModel.from_pretrained(SHIPPED_MODEL), AutoProcessor.from_pretrained(SHIPPED_MODEL)
     how = {"splits": ("validation", "test"), "fractions": (1.0,), "probed_feature": "embeds", "untrained": False}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files for visitors: nobody gets another's, nobody says where they lie, and they do not pile up."""
+"""Downloads: nobody gets another visitor's file, nobody chooses its path, and old files are removed."""
 
 import inspect
 import json
@@ -15,7 +15,7 @@ def test_every_answer_has_a_folder_of_its_own(tmp_path):
     assert [json.loads(path.read_text()) for path in paths] == [{"number": 0}, {"number": 1}, {"number": 2}]
     assert len({path.parent for path in paths}) == 3
     assert all(path.parent.parent == tmp_path and path.name == "cgdmer.json" for path in paths)
-    # Nothing of a request takes part in the path: a session's name is whatever a client writes there.
+    # No part of the path comes from the request: a client can send any session name.
     assert list(inspect.signature(write_download).parameters) == ["folder", "answer"]
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page in a real browser: drop, read the scores, change findings, ask where a score comes from, drop a bad file.
+"""The page in a real browser: drop a file, read scores, change findings, ask where one comes from, drop a bad file.
 
-Needs the extra `app`, playwright (`pip install playwright`) and a Chromium of the system.
+Needs the extra `app`, playwright (`pip install playwright`), and an installed Chromium.
 """
 
 import json
@@ -73,7 +73,7 @@ def test_from_drop_to_relevance(browser_page, wfdb_pair, record, classify):
     shown = browser_page.inner_text("#bars")
     for row in classify(record, candidate_labels=["normal ECG", "premature ventricular beats"]):
         assert f"{row['label']}\n{100 * row['score']:.1f} %" in shown
-    assert "Not a medical device" in shown and "no probabilities" in shown
+    assert "Not a medical device" in shown and "not probabilities" in shown
     browser_page.wait_for_selector("#paper img")
     browser_page.click("#explain")
     browser_page.wait_for_selector("#relevance img")
@@ -86,16 +86,16 @@ def test_from_drop_to_relevance(browser_page, wfdb_pair, record, classify):
     browser_page.wait_for_function("document.querySelector('#bars').innerText.startsWith('atrial flutter')")
 
 
-def test_a_bad_file_gets_an_answer_and_the_page_goes_on(browser_page, wfdb_pair, record, tmp_path):
+def test_a_bad_file_gets_a_message_and_the_page_still_works(browser_page, wfdb_pair, record, tmp_path):
     (tmp_path / "bad.npy").write_bytes(b"rubbish")
     drop(browser_page, str(tmp_path / "bad.npy"))
     browser_page.wait_for_selector("#message .message")
     message = browser_page.inner_text("#message")
-    assert message == "bad.npy is no NPY file of numbers. Write it with numpy.save."
+    assert message == "bad.npy is not an NPY file of numbers. Write it with numpy.save."
     browser_page.click("#files button[aria-label*='emove'], #files button[aria-label*='lear']")
     np.save(tmp_path / "good.npy", record.signal[:2])
     drop(browser_page, str(tmp_path / "good.npy"))
-    browser_page.wait_for_function("document.querySelector('#message').innerText.includes('does not say its rate')")
+    browser_page.wait_for_function("document.querySelector('#message').innerText.includes('does not state its rate')")
     browser_page.fill("#rate textarea, #rate input", "500")
     browser_page.fill("#leads textarea, #leads input", "I, II")
     browser_page.click("#unit input")
@@ -104,7 +104,7 @@ def test_a_bad_file_gets_an_answer_and_the_page_goes_on(browser_page, wfdb_pair,
     browser_page.wait_for_selector("#bars .bars")
 
 
-def test_at_the_width_of_a_phone_nothing_hangs_over_and_the_paper_can_be_moved(browser_page):
+def test_on_a_phone_nothing_overflows_and_the_paper_scrolls(browser_page):
     browser_page.set_viewport_size({"width": 390, "height": 844})
     browser_page.click("#example input")
     browser_page.get_by_role("option").first.click()
@@ -115,4 +115,4 @@ def test_at_the_width_of_a_phone_nothing_hangs_over_and_the_paper_can_be_moved(b
         "document.querySelector('#paper').getBoundingClientRect().left"
     )
     width = browser_page.evaluate("document.querySelector('#paper img').getBoundingClientRect().width")
-    assert width >= 900 and left >= 0  # its beginning is not out of reach
+    assert width >= 900 and left >= 0  # its left edge can be reached

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page and the Space that shows it are bounded by."""
+"""Limits of the page, and of the Space that shows it."""
 
 import re
 import sys
@@ -13,9 +13,9 @@ from cgdmer.models.errors import ECGInputError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_space_is_one_that_the_hub_takes():
+def test_the_hub_accepts_the_space():
     front = yaml.safe_load((ROOT / "examples" / "space" / "README.md").read_text().split("---")[1])
-    assert len(front["short_description"]) <= 60  # the Hub refuses more
+    assert len(front["short_description"]) <= 60  # the Hub refuses longer ones
     lowest = re.search(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
     assert lowest is not None
     major, minor = map(int, front["python_version"].split("."))
@@ -23,7 +23,7 @@ def test_the_space_is_one_that_the_hub_takes():
     assert (ROOT / "examples" / "space" / front["app_file"]).is_file()
 
 
-def test_findings_are_one_a_line_and_no_more_than_the_page_takes():
+def test_findings_are_one_per_line_and_limited_in_number():
     pytest.importorskip("gradio", reason="the page needs the extra `app`")
     from cgdmer.app.page import MOST_FINDINGS, findings_in
 

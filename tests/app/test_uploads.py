@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files as people drop them: the same record comes back, and what a file does not say is asked for."""
+"""Dropped files: the same record comes back, and what a file does not state is asked for."""
 
 import re
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_a_wfdb_pair_from_two_folders_in_any_order(record, tmp_path):
     assert (read.sampling_rate, read.lead_names) == (500, record.lead_names)
     with pytest.raises(RecordFileError, match=r"one\.dat") as refused:
         read_uploads([tmp_path / "one.hea"])
-    assert "/tmp" not in str(refused.value)  # where the files lie for a moment is of no use to anybody
+    assert "/tmp" not in str(refused.value)  # the temporary folder is not shown
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -58,14 +58,14 @@ def test_csv_with_and_without_names_either_way_round(three, tmp_path, delimiter,
 
 
 @pytest.mark.parametrize("start", [0, 1])
-def test_numbers_of_columns_are_no_sample(three, tmp_path, start):
-    """As pandas writes a table without names."""
+def test_column_numbers_are_not_a_sample(three, tmp_path, start):
+    """pandas writes them above a table without column names."""
     path = write_csv(tmp_path / "a.csv", three.T, ",".join(str(start + column) for column in range(3)))
     with pytest.raises(ECGInputError, match="counts the columns"):
         read_uploads([path], **STATED)
 
 
-def test_leads_are_chosen_from_among_other_channels_of_a_file_that_names_them(record, tmp_path):
+def test_leads_are_chosen_by_name_from_a_file_with_other_channels(record, tmp_path):
     names = (*record.lead_names[:11], "VX")
     write_wfdb(replace(record, lead_names=names), tmp_path / "one")
     files = [tmp_path / "one.hea", tmp_path / "one.dat"]
@@ -88,15 +88,15 @@ def test_npy_in_any_unit_either_way_round(three, tmp_path, unit, factor, turned)
 
 
 @pytest.mark.parametrize("missing", list(STATED))
-def test_what_a_file_does_not_say_is_never_guessed(three, tmp_path, missing):
+def test_what_a_file_does_not_state_is_never_guessed(three, tmp_path, missing):
     np.save(tmp_path / "a.npy", three)
-    with pytest.raises(ECGInputError, match="does not say its rate, leads and unit"):
+    with pytest.raises(ECGInputError, match="does not state its rate, leads and unit"):
         read_uploads([tmp_path / "a.npy"], **{**STATED, missing: None if missing == "unit" else ""})
 
 
-def test_a_rate_that_is_no_number_is_refused(three, tmp_path):
+def test_a_rate_that_is_not_a_number_is_refused(three, tmp_path):
     np.save(tmp_path / "a.npy", three)
-    with pytest.raises(ECGInputError, match="'500 Hz' is no number"):
+    with pytest.raises(ECGInputError, match="'500 Hz' is not a number"):
         read_uploads([tmp_path / "a.npy"], **{**STATED, "sampling_rate": "500 Hz"})
 
 
@@ -106,16 +106,16 @@ def test_names_that_contradict_each_other_are_refused(three, tmp_path):
         read_uploads([path], **STATED)
 
 
-def test_a_shape_that_the_file_has_not_got(tmp_path):
+def test_a_shape_larger_than_the_file_is_refused(tmp_path):
     with open(tmp_path / "a.npy", "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (12, 10**12)})
-    with pytest.raises(RecordFileError, match=r"a\.npy is no NPY file"):
+    with pytest.raises(RecordFileError, match=r"a\.npy is not an NPY file"):
         read_uploads([tmp_path / "a.npy"], **STATED)
 
 
 def test_a_pickle_is_not_opened(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[print]], dtype=object), allow_pickle=True)
-    with pytest.raises(RecordFileError, match="no NPY file of numbers"):
+    with pytest.raises(RecordFileError, match="not an NPY file of numbers"):
         read_uploads([tmp_path / "a.npy"], **STATED)
 
 
@@ -151,12 +151,12 @@ def test_nothing_and_too_much_at_once_are_refused(three, tmp_path, monkeypatch):
 
 
 def test_more_than_an_hour_is_refused_with_how_to_cut_it(three, tmp_path):
-    """And the way to cut that the message names is one."""
+    """And cutting as the message says works."""
     hour = np.tile(three[:, :5000], (1, 36)).astype(np.float16)  # ten seconds at 500 Hz, said to be 100 Hz: 30 minutes
     np.save(tmp_path / "a.npy", np.tile(hour, (1, 2)))
     assert read_uploads([tmp_path / "a.npy"], **{**STATED, "sampling_rate": "100"}).signal.shape == (3, 360_000)
     np.save(tmp_path / "b.npy", np.tile(hour, (1, 3)))
-    with pytest.raises(ECGInputError, match=r"b lasts for 1\.5 hours; the page takes at most one") as refused:
+    with pytest.raises(ECGInputError, match=r"b is 1\.5 hours long; the page takes at most one") as refused:
         read_uploads([tmp_path / "b.npy"], **{**STATED, "sampling_rate": "100"})
     record = simulate_record(["sinus_rhythm"], seed=1, duration=210.0)
     write_wfdb(record, tmp_path / "long")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a user meets it: what it prints, what it writes, how it says no."""
+"""The command line as a user sees it: what it prints, what it writes, and how it refuses."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def test_every_command_explains_itself(command, capsys):
     assert len(capsys.readouterr().out.splitlines()) > 8
 
 
-def test_classify_prints_scores_and_that_it_is_no_medical_device(model_folder, record_path, tmp_path, capsys):
+def test_classify_prints_scores_and_that_it_is_not_a_medical_device(model_folder, record_path, tmp_path, capsys):
     arguments = ["classify", str(record_path), "--model", str(model_folder)]
     arguments += ["--labels", "atrial fibrillation", "normal ECG"]
     assert main([*arguments, "--plot", str(tmp_path / "ecg.png")]) == 0
@@ -76,7 +76,7 @@ def test_classify_prints_scores_and_that_it_is_no_medical_device(model_folder, r
     assert "Not a medical device" in answer["note"]
 
 
-def test_explain_draws_a_picture_and_says_no_by_name(model_folder, record_path, tmp_path, capsys):
+def test_explain_draws_a_picture_and_refuses_an_empty_label(model_folder, record_path, tmp_path, capsys):
     arguments = ["explain", str(record_path), "--model", str(model_folder), "--plot", str(tmp_path / "why.png")]
     assert main([*arguments, "--label", "atrial fibrillation"]) == 0
     printed = capsys.readouterr().out
@@ -90,7 +90,7 @@ def test_explain_draws_a_picture_and_says_no_by_name(model_folder, record_path, 
     assert "empty or not a text" in capsys.readouterr().err
 
 
-def test_of_fifteen_channels_the_named_leads_are_taken(model_folder, tmp_path, capsys):
+def test_named_leads_are_taken_from_fifteen_channels(model_folder, tmp_path, capsys):
     record = simulate_record(["left_bundle_branch_block"], seed=1, sampling_rate=500)
     paths = [write_wfdb(record, tmp_path / "twelve"), write_wfdb(with_frank_leads(record), tmp_path / "fifteen")]
     answers = []
@@ -134,8 +134,8 @@ def test_evaluate_prints_a_table_and_writes_results(model_folder, cohort_folder,
     assert {**again, "command": ""} == {**written, "command": ""}
 
 
-def test_prepare_carries_on_past_bad_records(real_data, tmp_path, capsys):
-    """Forty real records, one truncated and one absent."""
+def test_prepare_skips_bad_records(real_data, tmp_path, capsys):
+    """Of forty real records, one is truncated and one is missing."""
     raw, source = tmp_path / "raw", real_data / "ptb-xl-subset"
     (raw / "records100" / "00000").mkdir(parents=True)
     shutil.copy(source / "scp_statements.csv", raw)
@@ -183,7 +183,7 @@ def test_finetune_prints_what_it_measured(model_folder, cohort_folder, tmp_path,
         (["demo", "--output_dir", "{model}"], "not empty"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(arguments, message, model_folder, record_path, cohort_folder, capsys):
+def test_errors_take_one_line(arguments, message, model_folder, record_path, cohort_folder, capsys):
     places = {
         "record": record_path,
         "model": model_folder,
@@ -195,20 +195,20 @@ def test_what_cannot_be_done_is_said_in_a_line(arguments, message, model_folder,
     assert complaint.startswith(f"cgdmer {arguments[0]}:") and message in complaint
 
 
-def test_the_model_that_comes_along_is_known_by_its_name(record_path, tmp_path, monkeypatch, capsys):
+def test_the_shipped_model_is_known_by_its_name(record_path, tmp_path, monkeypatch, capsys):
     command = ["classify", str(record_path), "--labels", "atrial fibrillation", "--json"]
     assert main(command) == main([*command, "--model", "cgdmer-tiny-ptbxl"]) == 0
     first, second = capsys.readouterr().out.split("}\n{")
     assert first + "}" == "{" + second.rstrip()
-    assert main([*command, "--model", "cgdmer-tiny-ptbxl/"]) == 1  # no other spelling is
+    assert main([*command, "--model", "cgdmer-tiny-ptbxl/"]) == 1  # no other spelling works
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "cgdmer-tiny-ptbxl").mkdir()  # a folder of one's own goes before
+    (tmp_path / "cgdmer-tiny-ptbxl").mkdir()  # a folder of that name takes precedence
     assert main([*command, "--model", "cgdmer-tiny-ptbxl"]) == 1
     assert "cgdmer-tiny-ptbxl is no model of this package" in capsys.readouterr().err
 
 
 def write_foreign_models(folder: Path, model_folder: Path) -> dict[str, Path]:
-    """Folders that are no zero-shot model, each with a word that its refusal says."""
+    """Folders that hold no zero-shot model, keyed by words of the error they cause."""
     made = {}
     made["takes no texts"] = folder / "coreecg"
     config = CoReECGConfig(**ECG | HEADS | {"protected_to_hz": 20.0})
@@ -234,7 +234,7 @@ def write_foreign_models(folder: Path, model_folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("command", ["classify", "explain", "score", "export"])
-def test_folders_that_are_no_zero_shot_model_are_refused_by_name(command, model_folder, record_path, tmp_path, capsys):
+def test_folders_without_a_zero_shot_model_are_refused_by_name(command, model_folder, record_path, tmp_path, capsys):
     arguments = {
         "classify": ["classify", str(record_path), "--labels", "a", "--model"],
         "explain": ["explain", str(record_path), "--label", "a", "--plot", str(tmp_path / "x.png"), "--model"],
@@ -249,8 +249,8 @@ def test_folders_that_are_no_zero_shot_model_are_refused_by_name(command, model_
     assert not list(tmp_path.glob("x.*"))
 
 
-def test_pictures_that_cannot_be_drawn_are_refused_before_the_work(tmp_path, capsys):
-    """Before the recording and the model are looked for, too: neither is there."""
+def test_unknown_picture_formats_are_refused_before_the_work(capsys):
+    """Even before the recording and the model are looked up: neither exists."""
     for arguments in (
         ["classify", "nowhere", "--model", "nowhere", "--labels", "a", "--plot", "x.zzz"],
         ["explain", "nowhere", "--model", "nowhere", "--label", "a", "--plot", "x.zzz"],
@@ -262,6 +262,6 @@ def test_pictures_that_cannot_be_drawn_are_refused_before_the_work(tmp_path, cap
         assert "does not end like a picture" in complaint and ".png, .pdf" in complaint
 
 
-def test_one_label_excludes_nothing(capsys):
+def test_exclusive_needs_two_labels(capsys):
     assert main(["classify", "no-record", "--labels", "atrial fibrillation", "--exclusive"]) == 1
-    assert "name two at least" in capsys.readouterr().err
+    assert "Name at least two" in capsys.readouterr().err

@@ -14,7 +14,7 @@ def short_demo(tmp_path_factory):
     return folder, demo.run(demo.Arguments(str(folder), num_patients=120, num_train_epochs=2))
 
 
-def test_the_story_runs_to_its_end_and_writes_what_it_says(short_demo):
+def test_the_demo_finishes_and_writes_its_answer(short_demo):
     folder, answer = short_demo
     written = json.loads((folder / "results.json").read_text())
     assert written == json.loads(json.dumps(answer))

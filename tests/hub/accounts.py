@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who has a token at the stand-in."""
+"""The accounts and tokens of the stand-in."""
 
 from stand_in import Account
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A virtual environment with some of the packages that are installed here, and what they require, but no others."""
+"""A virtual environment with a few of the packages installed here, their requirements, and nothing else."""
 
 import importlib.metadata
 import re
@@ -11,10 +11,10 @@ from packaging.requirements import Requirement
 
 
 def make_environment(folder: Path, packages: Iterable[str]) -> Path:
-    """Make the environment, by links and so without a network.
+    """Make the environment from links, without a network.
 
     Args:
-        folder: not there yet.
+        folder: must not exist.
         packages: names of distributions.
 
     Returns:
@@ -23,7 +23,7 @@ def make_environment(folder: Path, packages: Iterable[str]) -> Path:
     venv.create(folder, symlinks=True)
     (site_packages,) = folder.glob("lib/python*/site-packages")
     for distribution in _with_requirements(packages):
-        # Its folders and modules; what lies outside (programs) and caches are not wanted.
+        # Its folders and modules, without scripts and caches.
         parts = {path.parts[0] for path in distribution.files or ()} - {"..", "__pycache__"}
         for part in parts:
             link = site_packages / part
@@ -43,6 +43,3 @@ def _with_requirements(packages: Iterable[str]) -> list[importlib.metadata.Distr
         requirements = map(Requirement, found[name].requires or ())
         waiting += [one.name for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
     return list(found.values())
-
-
-__all__ = ["make_environment"]

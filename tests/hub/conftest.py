@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stand-in for the Hub, a model to push, and this process pointed at the stand-in."""
+"""Fixtures: the stand-in for the Hub, a process that talks to it, and a model to push."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -22,21 +22,21 @@ def hub(tmp_path_factory) -> Iterator[HubStandIn]:
 
 @pytest.fixture
 def to_hub(hub, tmp_path, monkeypatch) -> HubStandIn:
-    """This process talks to the stand-in, with a token that may write, and waits for nothing between tries."""
+    """This process talks to the stand-in, with a write token, and without waiting between retries."""
     point_at(hub.url, monkeypatch)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(huggingface_hub.utils._http.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets_cache")
-    huggingface_hub.HfFileSystem.clear_instance_cache()  # they keep the address that they were made with
+    huggingface_hub.HfFileSystem.clear_instance_cache()  # instances keep the address they were made with
     monkeypatch.setenv("HF_TOKEN", WRITER)
     return hub
 
 
 @pytest.fixture
 def environment(hub, tmp_path) -> Callable[..., dict[str, str]]:
-    """Of another process whose Hub is the stand-in; keywords override."""
+    """Environment variables for another process whose Hub is the stand-in; keywords override."""
 
     def make(**overrides: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}

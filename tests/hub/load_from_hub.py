@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads a model from the Hub on a machine without `cgdmer`; run by the tests beside it.
+"""Loads a model from the Hub without `cgdmer` installed; run by test_push_and_load.py.
 
     python load_from_hub.py REPOSITORY INPUTS OUTPUTS REVISION ...
 
-INPUTS is a file of torch: a recording and prompts; OUTPUTS gets, by revision, what the processor and the models make
-of them.
+INPUTS is a torch file with a recording and prompts. OUTPUTS receives the outputs of the processor and the models, by
+revision.
 """
 
 import importlib.util

@@ -13,6 +13,3 @@ def point_at(url: str, monkeypatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", url)
     monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)
-
-
-__all__ = ["point_at"]

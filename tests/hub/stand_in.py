@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stand-in for the Hugging Face Hub on loopback, in which faults can be planted.
 
-It speaks as much of the Hub's HTTP API as huggingface_hub, transformers and datasets need to push and to load models
+It implements as much of the Hub's HTTP API as huggingface_hub, transformers and datasets need to push and load models
 and datasets (without Xet: set HF_HUB_DISABLE_XET=1). Point `HF_ENDPOINT` at its `url`:
 
     with HubStandIn(folder, tokens={"hf_writer": Account("ann", orgs=("lab",))}) as hub:
@@ -30,7 +30,7 @@ from stand_in_repositories import LFS_FROM_BYTES, LFS_SUFFIXES, Commit, Refused,
 
 @dataclass(frozen=True)
 class Account:
-    """Whom a token belongs to: it reads and, unless told otherwise, writes what is in these namespaces."""
+    """The owner of a token, who reads and, by default, writes these namespaces."""
 
     name: str
     orgs: tuple[str, ...] = ()
@@ -42,16 +42,16 @@ class Account:
 
 @dataclass
 class Fault:
-    """What happens to requests of one kind (a name in `_ROUTES`).
+    """What goes wrong with requests of one kind (a name in `_ROUTES`).
 
     Attributes:
         status: answer with this error.
-        cut_request_after: close the connection when so many bytes of the request's body have been read.
-        cut_reply_after: do what was asked, and close the connection after so many bytes of the answer's body; -1:
-            before its head.
-        seconds: wait so long before anything else.
-        first: the first request of the kind that is struck, counted from 1 since the fault was planted.
-        times: how many are struck; None: all.
+        cut_request_after: close the connection after reading this many bytes of the request's body.
+        cut_reply_after: do what was asked, and close the connection after this many bytes of the answer's body; -1:
+            before its headers.
+        seconds: wait this long first.
+        first: the first request to hit, counted from 1 since the fault was planted.
+        times: how many requests to hit; None: all.
     """
 
     kind: str
@@ -72,7 +72,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """One that came: what was asked, and by whom."""
+    """A request that was received, and whose token it had."""
 
     kind: str
     method: str
@@ -92,7 +92,7 @@ class Answer:
 
 
 class HubStandIn:
-    """The server; a context manager. Everything it keeps is in `folder`, which must not exist yet."""
+    """The server, a context manager. It stores everything in `folder`, which must not exist yet."""
 
     def __init__(self, folder: Path, tokens: dict[str, Account]):
         self.repositories = Repositories(folder)
@@ -112,7 +112,7 @@ class HubStandIn:
         self._server.daemon_threads = True
         port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{port}"
-        self.storage_url = f"http://localhost:{port}"  # for clients another host, as on the Hub: no token goes there
+        self.storage_url = f"http://localhost:{port}"  # another host to clients, as on the Hub, so no token goes there
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
         return self
@@ -121,7 +121,7 @@ class HubStandIn:
         self.stop()
 
     def stop(self) -> None:
-        """From now on nobody listens; may be called twice."""
+        """Stop listening; may be called twice."""
         if not self.stopping.is_set():
             self.stopping.set()
             self._server.shutdown()
@@ -136,24 +136,24 @@ class HubStandIn:
         return fault
 
     def heal(self) -> None:
-        """Take all faults away."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def note(self, request: Request) -> Fault | None:
-        """Remember a request; the fault that strikes it."""
+        """Record a request; returns the fault that hits it."""
         with self._lock:
             self.requests.append(request)
             struck = [fault for fault in self._faults if fault.strikes(request.kind)]
         return struck[0] if struck else None
 
     def files(self, name: str, kind: str = "model", revision: str = "main") -> dict[str, bytes]:
-        """What a repository holds, by path."""
+        """A repository's files, by path."""
         commit = self.repositories.get(kind, name).at(revision)
         return {path: self.repositories.read(file) for path, file in commit.files.items()}
 
     def history(self, name: str, kind: str = "model", revision: str = "main") -> list[Commit]:
-        """Its commits, the newest first."""
+        """A repository's commits, newest first."""
         return self.repositories.get(kind, name).history(revision)
 
 
@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_hub: HubStandIn
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: tests look at `HubStandIn.requests`."""
+        """Prints nothing: tests look at `HubStandIn.requests`."""
 
     def _serve(self) -> None:
         self.hub, self.store = self.server_hub, self.server_hub.repositories
@@ -223,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
                 break
         return b"".join(parts)
 
-    # Who may do what
+    # Permissions
 
     def _account(self) -> Account | None:
         if self.token is None:
@@ -345,7 +345,7 @@ class _Handler(BaseHTTPRequestHandler):
             return Answer(
                 404, (*head, ("X-Error-Code", "EntryNotFound"), ("X-Error-Message", message)), message.encode()
             )
-        if file.is_lfs:  # a redirect to where large files are kept, signed on the Hub
+        if file.is_lfs:  # redirects to the storage of large files; the Hub signs the address
             linked = (("X-Linked-Etag", f'"{file.sha256}"'), ("X-Linked-Size", str(file.size)))
             return Answer(302, (*head, *linked, ("Location", f"{self.hub.storage_url}/lfs/{file.sha256}")))
         return self._content(file.sha256, (*head, ("ETag", f'"{file.oid}"')))
@@ -400,7 +400,7 @@ class _Handler(BaseHTTPRequestHandler):
     def lfs_verify(self, sha256: str) -> Answer:
         size = json.loads(self.body)["size"]
         if not self.store.has_content(sha256) or self.store.content_path(sha256).stat().st_size != size:
-            raise Refused(422, "the object is not there, or of another size")
+            raise Refused(422, "the object does not exist, or has another size")
         return Answer.of_json({})
 
     def commit(self, kind: str, name: str, revision: str) -> Answer:
@@ -448,7 +448,7 @@ def _route(method: str, path: str) -> tuple[str, Callable[..., Answer], tuple[st
 
 
 def _url_of_existing(handler: _Handler, refused: Refused) -> dict[str, str]:
-    """What the Hub adds when a repository of this name is there already."""
+    """What the Hub adds to its answer if a repository of this name exists."""
     if refused.status != HTTPStatus.CONFLICT or handler.path != "/api/repos/create":
         return {}
     wanted = json.loads(handler.body)
@@ -462,7 +462,7 @@ def _time(commit: Commit) -> str:
 
 
 def _errors_of_card(content: str) -> list[str]:
-    """Of the metadata at the head of a card: is it YAML, and does its model-index have what the Hub asks for?"""
+    """Errors in a card's metadata: it is not YAML, or its model-index lacks what the Hub requires."""
     found = re.match(r"---\n(.*?)\n---(\n|$)", content, re.DOTALL)
     if found is None:
         return []
@@ -486,11 +486,8 @@ def _errors_of_model_index(models: list[dict[str, Any]]) -> Iterator[str]:
 
 @contextmanager
 def planted(hub: HubStandIn, fault: Fault) -> Iterator[Fault]:
-    """A fault for the length of a block."""
+    """Plants a fault for the duration of a block."""
     try:
         yield hub.plant(fault)
     finally:
         hub.heal()
-
-
-__all__ = ["Account", "Fault", "HubStandIn", "Request", "planted"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The repositories of the stand-in for the Hub: branches, tags and commits, and the content of files on disk.
+"""The repositories of the stand-in: branches, tags and commits in memory, file contents on disk.
 
-A commit is made whole or not at all, as on the Hub: its tree is built first and the branch moved last, under a lock.
+As on the Hub, a commit is atomic: its tree is built first, and the branch is moved last, under a lock.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 LFS_SUFFIXES = {".arrow", ".bin", ".parquet", ".png", ".pt", ".safetensors"}
-LFS_FROM_BYTES = 10_000_000  # whatever the suffix
+LFS_FROM_BYTES = 10_000_000  # with any suffix
 
 
 class Refused(Exception):
-    """An answer that is an error, as the Hub words it.
+    """An error, in the Hub's words.
 
     Args:
         status: HTTP.
-        code: of the header X-Error-Code, by which huggingface_hub chooses its exception.
+        code: for the header X-Error-Code, by which huggingface_hub chooses its exception.
     """
 
     def __init__(self, status: int, message: str, code: str = ""):
@@ -32,7 +32,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """`oid` is Git's (of the pointer, where `is_lfs`); `sha256` names the content on disk."""
+    """`oid` is Git's (that of the pointer if `is_lfs`); `sha256` names the content on disk."""
 
     oid: str
     sha256: str
@@ -41,7 +41,7 @@ class StoredFile:
 
     @property
     def known_oid(self) -> str:
-        """By which huggingface_hub sees that a file has not changed."""
+        """huggingface_hub compares it to see whether a file has changed."""
         return self.sha256 if self.is_lfs else self.oid
 
     def described(self, path: str) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Repository:
     tags: dict[str, str] = field(default_factory=dict)
 
     def at(self, revision: str) -> Commit:
-        """Of a branch, a tag or a commit."""
+        """The commit of a branch, a tag, or a hash."""
         revision = revision.removeprefix("refs/heads/")
         oid = self.branches.get(revision) or self.tags.get(revision) or revision
         if oid not in self.commits:
@@ -79,7 +79,7 @@ class Repository:
         return self.commits[oid]
 
     def history(self, revision: str) -> list[Commit]:
-        """The newest first."""
+        """Commits, newest first."""
         found: list[Commit] = [self.at(revision)]
         while found[-1].parent is not None:
             found.append(self.commits[found[-1].parent])
@@ -87,7 +87,7 @@ class Repository:
 
 
 class Repositories:
-    """All of them; every method may be called from many threads."""
+    """All repositories; every method is thread-safe."""
 
     def __init__(self, folder: Path):
         self._objects = folder / "objects"
@@ -144,7 +144,7 @@ class Repositories:
             repository.tags[name] = repository.at(revision).oid
 
     def commit(self, repository: Repository, branch: str, lines: Iterable[Mapping[str, Any]]) -> Commit:
-        """One commit from the lines of the Hub's NDJSON: a header, then files and deletions."""
+        """Make one commit from the lines of the Hub's NDJSON: a header, then files and deletions."""
         with self._lock:
             if branch not in repository.branches:
                 raise Refused(404, f"Invalid rev id: {branch}", "RevisionNotFound")
@@ -200,12 +200,12 @@ class Repositories:
 
 
 def git_oid(content: bytes) -> str:
-    """What Git calls a file of this content."""
+    """Git's hash of a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def entries(commit: Commit, folder: str, recursive: bool) -> list[dict[str, Any]]:
-    """Files and folders below a folder, as the Hub lists them."""
+    """The files and folders in a folder, as the Hub lists them."""
     prefix = f"{folder}/" if folder else ""
     found: dict[str, dict[str, Any]] = {}
     for path, file in sorted(commit.files.items()):
@@ -218,15 +218,3 @@ def entries(commit: Commit, folder: str, recursive: bool) -> list[dict[str, Any]
         if recursive or len(parts) == 1:
             found[path] = file.described(path)
     return list(found.values())
-
-
-__all__ = [
-    "LFS_FROM_BYTES",
-    "LFS_SUFFIXES",
-    "Commit",
-    "Refused",
-    "Repositories",
-    "Repository",
-    "StoredFile",
-    "entries",
-]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cards are filled in from what training and evaluation left, and say nothing else."""
+"""Cards are filled in from what training and evaluation wrote, and say nothing else."""
 
 import json
 import re
@@ -32,7 +32,7 @@ from cgdmer.training.loop import pretrain_model
 REPOSITORY = "lab/tiny-ecg"
 ABSENT = object()
 TEMPLATE = Path(__file__).parents[2] / "model_cards" / "template.md"
-# Of the sentences around the values: the number of the paper, 95 % intervals, the licence of the code.
+# In the sentences around the values: the number of the paper, 95 % intervals, the license of the code.
 OF_THE_SENTENCES = {"2602.21154", "95", "2.0", "10", "1", "0"}
 
 
@@ -57,7 +57,7 @@ def made(tmp_path_factory) -> dict[str, Path]:
     asked = ["evaluate", str(folder / "run"), "--dataset", str(folder / "ecgs"), "--tasks", "simulated"]
     asked += ["--skip_linear_probe", "--output_dir", str(folder / "results"), "--splits", "validation", "test"]
     assert main(asked) == 0
-    # What more records would add: the same values under other names.
+    # What a larger test set would add, with the same values under other names.
     path = folder / "results" / "simulated" / "results.json"
     results = json.loads(path.read_text())
     results["robustness"] = {"leads": [{"name": "lead I", "zero-shot": results["measures"]["zero-shot"]}]}
@@ -155,7 +155,7 @@ def test_data_cost_and_command(card, made):
     assert training["seconds"] > 0
     for words in (PTBXL.source.title, PTBXL.source.licence, PTBXL.source.citation, PTBXL.source.url, "1.0.3"):
         assert words in card.text
-    assert f"Records trained on: {len(splits['train'])}; for validation: {len(splits['validation'])}." in card.text
+    assert f"Training records: {len(splits['train'])}; validation records: {len(splits['validation'])}." in card.text
     assert "16 samples in 2 steps on 1 x cpu" in card.text
     assert f"; {training['seconds'] / 3600:.2f} hours without validation and saving." in card.text
     assert "Texts: the records' findings as sentences." in card.text
@@ -167,7 +167,7 @@ def test_data_cost_and_command(card, made):
     assert f"cgdmer evaluate {REPOSITORY} --dataset ecgs --tasks simulated" in card.text
 
 
-def test_nothing_of_patients_and_of_this_machine_is_published(to_hub, made):
+def test_nothing_about_patients_or_this_machine_is_published(to_hub, made):
     push(made["run"], REPOSITORY, results=[made["results"]], benchmark="lab/ecg-benchmark")
     files = to_hub.files(REPOSITORY)
     assert {"training_summary.json", "training_records.safetensors", ".eval_results/simulated.yaml"} <= files.keys()
@@ -202,14 +202,14 @@ def test_for_a_benchmark(made, results, tmp_path):
 # What is not known
 
 
-def test_what_is_unknown_is_said_to_be(tmp_path):
+def test_what_is_unknown_is_called_unknown(tmp_path):
     text = fill_card(save_model(tmp_path / "model"), REPOSITORY).text
     for words in (
-        "Licence of the weights: not stated.",
-        "Unknown: the model's folder holds no `training_summary.json`",
+        "License of the weights: not stated.",
+        "Unknown: the model's folder has no `training_summary.json`",
         "Not measured.",
         "How it was trained is unknown.",
-        "By sex and age it has not been measured.",
+        "It has not been measured by sex and age.",
     ):
         assert words in text
     assert "None" not in text
@@ -224,11 +224,11 @@ def test_a_resumed_run_and_earlier_weights(made, tmp_path):
     summary |= {"resumed_at_step": 1, "earlier": earlier}
     (tmp_path / "run" / "training_summary.json").write_text(json.dumps(summary))
     text = fill_card(tmp_path / "run", REPOSITORY).text
-    assert "saving since step 1, where the run was resumed; before that unknown" in text
+    assert "saving since step 1, where the run was resumed; unknown before" in text
     assert "Another corpus" in text
     assert "ODbL" in text
-    assert "Records trained on: unknown" in text
-    assert "Training began with the weights of lab/unheard-of, whose own data are unknown." in text
+    assert "Training records: unknown" in text
+    assert "Training started from the weights of lab/unheard-of, whose training data are unknown." in text
 
 
 @pytest.mark.parametrize(
@@ -242,13 +242,13 @@ def test_a_resumed_run_and_earlier_weights(made, tmp_path):
         ({"probed_feature": "embeds"}, "feature of linear probes `embeds`."),
     ],
 )
-def test_what_the_reader_of_the_results_must_know(made, results, change, said):
+def test_warnings_about_results(made, results, change, said):
     text = fill_card(made["run"], REPOSITORY, [results | change]).text
     assert said in text
     assert "somebody" not in text
 
 
-def test_results_that_are_none(made, tmp_path):
+def test_missing_and_damaged_results(made, tmp_path):
     with pytest.raises(CorpusError, match=r"holds no results\.json"):
         read_results([tmp_path])
     (tmp_path / "results.json").write_text('{"labels": []}')
@@ -260,7 +260,7 @@ def test_results_that_are_none(made, tmp_path):
 
 
 def changed(results: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy with another value at a path; `ABSENT` takes it away."""
+    """A copy with another value at a path; `ABSENT` removes it."""
     copy = json.loads(json.dumps(results))
     *parents, last = path.split("/")
     place = copy
@@ -287,7 +287,7 @@ def changed(results: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("measures/zero-shot/per_class", ABSENT, "lacks per_class"),
         ("measures/zero-shot/macro_auroc", "0.9", "macro_auroc' .*'0.9'"),
         ("measures/zero-shot/macro_auroc_interval", ABSENT, "lacks macro_auroc_interval"),
-        ("measures/zero-shot/macro_auroc_interval", [0.5], "has not two ends"),
+        ("measures/zero-shot/macro_auroc_interval", [0.5], "does not have two ends"),
         ("untrained", {"zero-shot": 1}, "'untrained.zero-shot' expected dict, got int"),
         ("splits", "test", "'splits' expected list, got str"),
         ("overlap", {"records": 1}, "overlap lacks patients"),
@@ -299,7 +299,7 @@ def changed(results: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     ],
 )
 def test_results_of_another_shape(made, results, tmp_path, path, value, words):
-    """They say what is wrong and in which file, before anything is written."""
+    """The error says what is wrong in which file, before anything is written."""
     (tmp_path / "results.json").write_text(json.dumps(changed(results, path, value)))
     with pytest.raises(CorpusError, match=rf"{tmp_path}/results\.json is not as .*{words}"):
         push(made["run"], REPOSITORY, results=[tmp_path], benchmark="lab/ecg-benchmark")
@@ -309,7 +309,7 @@ def test_results_of_another_shape(made, results, tmp_path, path, value, words):
     ("text", "words"),
     [("[" * 10**5, "nested too deeply"), ('{"a":' * 500 + "1" + "}" * 500, "deeply"), (" " * 2**25, "larger")],
 )
-def test_results_beyond_all_bounds(made, tmp_path, text, words):
+def test_results_that_are_too_deep_or_too_large(made, tmp_path, text, words):
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(CorpusError, match=rf"results\.json.*{words}"):
         read_results([tmp_path])
@@ -332,7 +332,7 @@ def test_results_without_any_group(made, results):
         ("{", "Expecting"),
     ],
 )
-def test_a_summary_of_training_that_is_none(made, tmp_path, text, words):
+def test_a_damaged_summary_of_training(made, tmp_path, text, words):
     shutil.copytree(made["run"], tmp_path / "run", ignore=shutil.ignore_patterns("recon*"))
     (tmp_path / "run" / "training_summary.json").write_text(text)
     for publish in (push, fill_card):
@@ -363,8 +363,8 @@ def test_a_summary_of_training_of_another_shape(made, tmp_path, path, value, wor
 @pytest.mark.parametrize(
     ("problem_type", "said"),
     [
-        (None, "one sigmoid a label: AFIB, NORM"),
-        ("multi_label_classification", "one sigmoid a label: AFIB, NORM"),
+        (None, "one sigmoid per label: AFIB, NORM"),
+        ("multi_label_classification", "one sigmoid per label: AFIB, NORM"),
         ("single_label_classification", "a softmax over labels that exclude each other: AFIB, NORM"),
     ],
 )
@@ -375,8 +375,8 @@ def test_how_a_classifier_scores(tmp_path, problem_type, said):
     assert said in fill_card(tmp_path, REPOSITORY).text
 
 
-def test_what_reads_files(tmp_path):
-    """wfdb is for packed formats alone, and DICOM needs a library too."""
+def test_the_card_names_the_libraries_that_read_files(tmp_path):
+    """wfdb is only for packed formats, and DICOM needs a library too."""
     text = fill_card(save_model(tmp_path / "model"), REPOSITORY).text
     assert "`pydicom` for DICOM files, and `wfdb` for WFDB\nfiles in packed formats" in text
 

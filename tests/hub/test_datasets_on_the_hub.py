@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A prepared dataset is pushed by `datasets`, streamed back, and is the same."""
+"""A prepared dataset is the same after `datasets` pushed it and streamed it back."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_pushed_and_streamed_back(to_hub, prepared):
     assert any(request.kind == "lfs-download" for request in to_hub.requests)
 
 
-def test_what_may_not_be_read(to_hub, prepared, monkeypatch):
+def test_a_private_dataset_needs_a_token(to_hub, prepared, monkeypatch):
     load_dataset_folder(prepared).push_to_hub(REPOSITORY, private=True)
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(CorpusError, match="lab/ecgs is neither a folder of shards nor a dataset on the Hub"):

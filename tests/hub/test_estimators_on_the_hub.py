@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Estimators on a model of the Hub: a classifier is pushed as any folder, and changed weights are noticed."""
+"""Estimators on a model from the Hub: a classifier is pushed like any model, and changed weights are noticed."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A push that breaks anywhere leaves the repository as it was or whole, says what to do, and can be done again."""
+"""A push that breaks anywhere leaves the repository unchanged or complete, says what to do, and can be repeated."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory) -> list[Path]:
-    """Two versions of a model, as they would be pushed: every readable file says which it is."""
+    """Two versions of a model as they would be pushed, with different weights and cards."""
     folder = tmp_path_factory.mktemp("versions")
     for seed in range(2):
         (folder / f"staged {seed}").mkdir()
@@ -50,16 +50,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("stage", "how"), FAULTS, ids=lambda one: str(one))
-def test_as_it_was_or_whole(to_hub, versions, tmp_path, stage, how):
+def test_unchanged_or_complete(to_hub, versions, tmp_path, stage, how):
     old, new = versions
     commit_folder(old, REPOSITORY, commit_message="Old")
     git_attributes = {".gitattributes": to_hub.files(REPOSITORY)[".gitattributes"]}
     with planted(to_hub, Fault(stage, **how)) as fault, pytest.raises(PublishingError, match="push"):
         commit_folder(new, REPOSITORY, commit_message="New")
-    assert fault.seen  # else nothing was tried
+    assert fault.seen  # otherwise nothing was tried
 
     found = to_hub.files(REPOSITORY)
-    arrived = stage == "commit" and "cut_reply_after" in how  # the Hub did it, and could not say so
+    arrived = stage == "commit" and "cut_reply_after" in how  # the commit was made, but the reply was lost
     assert found == contents(new if arrived else old) | git_attributes
     loaded = CGDMERForZeroShot.from_pretrained(REPOSITORY, cache_dir=tmp_path / "cache").state_dict()
     wanted = CGDMERForZeroShot.from_pretrained(new if arrived else old).state_dict()
@@ -71,7 +71,7 @@ def test_as_it_was_or_whole(to_hub, versions, tmp_path, stage, how):
 
 
 @pytest.mark.parametrize("stage", ["tree", "preupload", "lfs-batch", "lfs-upload", "lfs-verify"])
-def test_a_connection_that_breaks_once_is_tried_again(to_hub, versions, stage):
+def test_a_connection_that_breaks_once_is_retried(to_hub, versions, stage):
     with planted(to_hub, Fault(stage, cut_request_after=0, times=1)) as fault:
         commit_folder(versions[0], REPOSITORY, commit_message="Old")
     assert fault.seen == 2
@@ -95,10 +95,10 @@ def test_a_slow_hub_is_waited_for(to_hub, versions):
         (None, ["there is no token", "hf auth login", "HF_TOKEN", "https://huggingface.co/settings/tokens"]),
         ("hf_nobody", ["does not know the token", "hf auth login", "HF_TOKEN"]),
         (READER, ["may not write to lab", "write permission"]),
-        (OTHER, ["may not write to lab", "an organisation you belong to"]),
+        (OTHER, ["may not write to lab", "an organization you belong to"]),
     ],
 )
-def test_tokens_that_do_not_do(to_hub, model_folder, monkeypatch, capsys, token, said):
+def test_missing_and_wrong_tokens(to_hub, model_folder, monkeypatch, capsys, token, said):
     monkeypatch.delenv("HF_TOKEN") if token is None else monkeypatch.setenv("HF_TOKEN", token)
     assert main(["push", str(model_folder), REPOSITORY]) == 1
     printed = capsys.readouterr().err
@@ -119,8 +119,8 @@ def test_no_network_and_offline_mode(to_hub, versions, monkeypatch):
         commit_folder(versions[0], REPOSITORY, commit_message="Nowhere")
 
 
-def test_a_name_that_is_none(to_hub, versions):
-    with pytest.raises(PublishingError, match="organisation/name"):
+def test_an_invalid_repository_name(to_hub, versions):
+    with pytest.raises(PublishingError, match="organization/name"):
         commit_folder(versions[0], "lab/tiny/ecg", commit_message="Nowhere")
 
 
@@ -132,7 +132,7 @@ def test_a_name_that_is_none(to_hub, versions):
     [
         ("pytorch_model.bin", b"anything"),
         ("checkpoint/optimizer.pt", b"anything"),
-        ("notes.txt", b"\x80\x04\x95\x0b\x00"),  # a pickle under another name
+        ("notes.txt", b"\x80\x04\x95\x0b\x00"),  # a pickle with another suffix
     ],
 )
 def test_pickles_are_refused(to_hub, model_folder, name, content):
@@ -182,7 +182,7 @@ def test_weights_that_are_not_finite(to_hub, model_folder):
 
 
 def test_two_feature_extractors_that_differ(to_hub, model_folder):
-    """One is of an earlier model; transformers would read the processor's, whichever that is."""
+    """One is of an earlier model; transformers would read the processor's."""
     extractor = ECGProcessor.from_pretrained(model_folder).feature_extractor
     extractor.save_pretrained(model_folder)
     push(model_folder, REPOSITORY)
@@ -193,7 +193,7 @@ def test_two_feature_extractors_that_differ(to_hub, model_folder):
 
 
 def test_paths_of_this_machine_are_not_sent(to_hub, model_folder, tmp_path):
-    """transformers notes where a text tower came from; a README may name any folder."""
+    """transformers records where a text tower came from; a README may name any folder."""
     config = (model_folder / "config.json").read_text()
     (model_folder / "config.json").write_text(config.replace("{", f'{{"_name_or_path": "{tmp_path}/bert",', 1))
     push(model_folder, REPOSITORY)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pushed by this process over HTTP, loaded by others in an environment with torch, transformers and scipy alone: from
-the Hub, and without a network.
+"""Pushed by this process over HTTP, and loaded by others that have only torch, transformers and scipy: from the Hub,
+and without a network.
 """
 
 import json
@@ -55,12 +55,12 @@ def scores_of(folder: Path, inputs: Path) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory) -> Path:
-    """The interpreter of a machine that has what a card asks for and no more."""
+    """An interpreter with the packages that a card asks for, and no others."""
     return make_environment(tmp_path_factory.mktemp("elsewhere") / "venv", ["torch", "transformers", "scipy"])
 
 
 def load(interpreter: Path, environment: dict[str, str], tmp_path: Path, inputs: Path, *revisions: str) -> dict:
-    """By revision, what a process of another machine gets."""
+    """The outputs of another process, by revision."""
     outputs = tmp_path / "outputs.pt"
     outputs.unlink(missing_ok=True)
     script = Path(__file__).with_name("load_from_hub.py")
@@ -79,7 +79,7 @@ def load(interpreter: Path, environment: dict[str, str], tmp_path: Path, inputs:
 
 
 def test_loaded_elsewhere_then_offline_and_by_revision(to_hub, inputs, tmp_path, environment, elsewhere, capsys):
-    """The model that ships with the package; and another one on a branch."""
+    """The model that comes with the package, and another one on a branch."""
     hub = to_hub
     assert main(["push", str(SHIPPED_MODEL), REPOSITORY, "--private", "--license", "mit"]) == 0
     assert hub.history(REPOSITORY)[0].oid in capsys.readouterr().out
@@ -89,7 +89,7 @@ def test_loaded_elsewhere_then_offline_and_by_revision(to_hub, inputs, tmp_path,
     assert main(["push", str(other), REPOSITORY, "--revision", "next", "--commit_message", "Other weights"]) == 0
 
     expected, of_other = scores_of(SHIPPED_MODEL, inputs), scores_of(other, inputs)
-    assert (expected - of_other).abs().max() > 0.01  # else any model would pass
+    assert (expected - of_other).abs().max() > 0.01  # otherwise any model would pass
     loaded = load(elsewhere, environment(HF_TOKEN=WRITER), tmp_path, inputs, "main", "next", first)
     for revision, wanted in (("main", expected), ("next", of_other), (first, expected)):
         torch.testing.assert_close(loaded[revision]["scores"], wanted, atol=1e-6, rtol=1e-5)
@@ -97,7 +97,7 @@ def test_loaded_elsewhere_then_offline_and_by_revision(to_hub, inputs, tmp_path,
         assert [classified[prompt] for prompt in PROMPTS] == pytest.approx(wanted[0].tolist(), abs=1e-5)
     downloads = [request for request in hub.requests if request.kind == "lfs-download"]
     assert downloads
-    assert not any(request.token for request in downloads)  # the token goes to the Hub alone
+    assert not any(request.token for request in downloads)  # the token goes only to the Hub
 
     hub.stop()
     offline = load(elsewhere, environment(HF_HUB_OFFLINE="1"), tmp_path, inputs, "main")
@@ -107,14 +107,14 @@ def test_loaded_elsewhere_then_offline_and_by_revision(to_hub, inputs, tmp_path,
 
 
 def code_of_the_family() -> dict[str, bytes]:
-    """Of CG-DMER; what other families have of their own ends in their names."""
+    """CG-DMER's code; files of other families end in their names."""
     files = Path(hub_folder.__file__).parent.glob("*.py")
     others = ("__init__.py", "_coreecg.py", "_merit.py")
     return {path.name: path.read_bytes() for path in files if not path.name.endswith(others)}
 
 
 def test_what_is_pushed(to_hub, model_folder):
-    """A run's folder holds more than a model."""
+    """The folder of a run holds more than a model."""
     (model_folder / "training_arguments.json").write_text(json.dumps({"output_dir": str(model_folder)}))
     (model_folder / "metrics.jsonl").write_text("{}\n")
     (model_folder / "step_10").mkdir()
@@ -133,8 +133,8 @@ def test_what_is_pushed(to_hub, model_folder):
     assert json.loads(files["config.json"]) == json.loads(saved, object_hook=without_origin)
 
 
-def test_what_is_pushed_of_the_model_that_ships_with_the_package(to_hub):
-    """Its folder holds no code and names none; its weights are stored in half precision and stay so."""
+def test_what_is_pushed_of_the_shipped_model(to_hub):
+    """Its folder holds and names no code; its weights are stored in half precision and stay so."""
     push(SHIPPED_MODEL, REPOSITORY)
     files = to_hub.files(REPOSITORY)
     assert files["model.safetensors"] == (SHIPPED_MODEL / "model.safetensors").read_bytes()
@@ -155,8 +155,8 @@ def test_a_classifier_with_its_feature_extractor(to_hub, tmp_path):
     assert "AFIB, NORM" in to_hub.files(REPOSITORY)["README.md"].decode()
 
 
-def test_what_an_earlier_push_left_goes_away(to_hub, model_folder):
-    """Shards, code and results of other weights would be wrong; what somebody else put there stays."""
+def test_files_of_an_earlier_push_are_deleted(to_hub, model_folder):
+    """Shards, code, and results of other weights would be wrong; files of other people stay."""
     api = HfApi()
     api.create_repo(REPOSITORY)
     names = ["model-00001-of-00002.safetensors", "old_code.py", ".eval_results/old.yaml", "preprocessor_config.json"]
@@ -171,7 +171,7 @@ def test_what_an_earlier_push_left_goes_away(to_hub, model_folder):
 
 
 def test_a_classifier_where_a_model_with_texts_was(to_hub, model_folder, tmp_path):
-    """transformers prefers the processor of the latter: its rate would be used for the former."""
+    """transformers would prefer the old processor, with its sampling rate."""
     push(model_folder, REPOSITORY)
     shape = {"sampling_rate": 50, "num_samples": 500, "patch_length": 20}
     config = CGDMERECGConfig(**TINY_ECG | shape, id2label={0: "AFIB", 1: "NORM"})
@@ -204,7 +204,7 @@ def test_transformers_own_push_carries_the_code(to_hub, model_folder, tmp_path):
 
 
 def test_saving_with_push_to_hub_carries_the_code(to_hub, model_folder, tmp_path):
-    """Also into a folder that held all of it before."""
+    """Also into a folder that holds all of it already."""
     model = CGDMERForZeroShot.from_pretrained(model_folder)
     code = code_of_the_family()
     for repository in ("lab/first", "lab/again"):

@@ -62,7 +62,7 @@ def test_branches_tags_and_deletions(api, tmp_path):
         api.create_commit(REPOSITORY, [add], commit_message="Late", parent_commit=first, revision="next/big")
 
 
-def test_what_is_not_there(api, tmp_path):
+def test_what_does_not_exist(api, tmp_path):
     with pytest.raises(EntryNotFoundError):
         hf_hub_download(REPOSITORY, "absent", cache_dir=tmp_path)
     with pytest.raises(RevisionNotFoundError):
@@ -73,8 +73,7 @@ def test_what_is_not_there(api, tmp_path):
         api.create_repo(REPOSITORY)
 
 
-def test_content_that_changed_on_the_way_is_refused(to_hub, api):
-    """And a commit of a file that never arrived."""
+def test_a_commit_of_a_file_that_never_arrived_is_refused(to_hub, api):
     oid = "0" * 64
     line = {"key": "lfsFile", "value": {"path": "x.safetensors", "algo": "sha256", "oid": oid, "size": 1}}
     repository = to_hub.repositories.get("model", REPOSITORY)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The estimators: scikit-learn's own checks, recordings in every form, labels in every form, saving and loading."""
+"""The estimators: scikit-learn's own checks, all forms of recordings and labels, saving and loading."""
 
 import doctest
 import json
@@ -69,7 +69,7 @@ def labels() -> list[str]:
 
 
 def features_of(model: Path | str, records: list[ECGRecord], feature: str = "pooled") -> np.ndarray:
-    """Straight from the model, a record at a time; of a long one the mean over its windows."""
+    """Straight from the model, one record at a time; for a long one each second counts once."""
     loaded = load_model(model).eval()
     extractor = extractor_of(load_processor(model, loaded))
     found = []
@@ -78,17 +78,19 @@ def features_of(model: Path | str, records: list[ECGRecord], feature: str = "poo
             batch = extractor(record, windows=True, return_tensors="pt")
             inputs = {name: batch[name] for name in extractor.model_input_names}
             pooled = loaded.base_model(**inputs).pooler_output
-            mean = (pooled if feature == "pooled" else loaded.project("ecg", pooled)).mean(dim=0)
+            seconds, before_last = record.signal.shape[1] / record.sampling_rate, 10.0 * (len(pooled) - 1)
+            weights = torch.tensor([10.0] * (len(pooled) - 1) + [seconds - before_last]) / seconds
+            mean = weights @ (pooled if feature == "pooled" else loaded.project("ecg", pooled))
             found.append(mean if feature == "pooled" else mean / mean.norm())
     return torch.stack(found).numpy()
 
 
-# scikit-learn's checks feed matrices of numbers. The classes below make a recording of each row, so that everything
-# else in the estimators is checked as scikit-learn means it. What tests the matrix itself has no meaning here.
+# scikit-learn's checks pass matrices of numbers. The classes below turn each row into a recording, so that the rest of
+# the estimators is checked as scikit-learn intends. Checks of the matrix itself do not apply.
 
-_COLUMNS = "a recording has no columns that could be counted"
-_MATRIX = "about what a matrix may hold and which shapes it may have; for recordings that is tested below"
-WITHOUT_MEANING = {
+_COLUMNS = "a recording has no columns to count"
+_MATRIX = "about the values and shapes of a matrix; those of recordings are tested below"
+NOT_APPLICABLE = {
     "check_n_features_in": _COLUMNS,
     "check_n_features_in_after_fitting": _COLUMNS,
     "check_fit2d_1feature": _COLUMNS,
@@ -97,16 +99,16 @@ WITHOUT_MEANING = {
     "check_complex_data": _MATRIX,
     "check_dtype_object": _MATRIX,
     "check_estimators_empty_data_messages": _MATRIX,
-    "check_estimators_nan_inf": "NaN is a missing sample, and infinite ones are refused by the feature extractor",
+    "check_estimators_nan_inf": "NaN is a missing sample, and the feature extractor refuses infinities",
     "check_estimator_sparse_tag": "no recording is sparse",
     "check_estimator_sparse_array": "no recording is sparse",
     "check_estimator_sparse_matrix": "no recording is sparse",
-    "check_array_api_input": "recordings become tensors by the feature extractor, whatever they were before",
+    "check_array_api_input": "the feature extractor makes tensors from recordings of any kind",
 }
 
 
 def recording_of(row: np.ndarray) -> ECGRecord:
-    """Two seconds of a sine for each number, whose height it is."""
+    """Two seconds of a sum of sines, one per number, which sets its amplitude."""
     number, time = np.arange(len(row))[:, None], np.arange(200) / 100
     phases = np.random.default_rng(0).uniform(0, 2 * np.pi, (12, len(row), 1))
     sines = np.sin(2 * np.pi * (1 + 2.3 * number) * time + phases)
@@ -115,7 +117,7 @@ def recording_of(row: np.ndarray) -> ECGRecord:
 
 
 class OfRows:
-    """Makes an estimator of recordings one of matrices."""
+    """Makes an estimator of recordings take matrices."""
 
     def fit(self, X, y=None):
         self.width_ = np.asarray(X).shape[-1]
@@ -141,15 +143,15 @@ class ClassifierOfRows(OfRows, ECGClassifier):
     pass
 
 
-def checks_with_meaning():
+def applicable_checks():
     for estimator in (EmbedderOfRows(), ClassifierOfRows()):
         for one, check in estimator_checks_generator(estimator):
-            if check.func.__name__ not in WITHOUT_MEANING:
+            if check.func.__name__ not in NOT_APPLICABLE:
                 yield pytest.param(one, check, id=f"{type(one).__name__}-{check.func.__name__}")
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("estimator", "check"), list(checks_with_meaning()))
+@pytest.mark.parametrize(("estimator", "check"), list(applicable_checks()))
 def test_scikit_learns_own_checks(estimator, check, small_model):
     check(estimator.set_params(model=small_model))
 
@@ -157,12 +159,7 @@ def test_scikit_learns_own_checks(estimator, check, small_model):
 def test_scikit_learn_is_told_what_the_estimators_take(small_model):
     for estimator in (ECGEmbedder(), ECGClassifier()):
         inputs = get_tags(estimator).input_tags
-        assert (inputs.one_d_array, inputs.two_d_array, inputs.three_d_array, inputs.allow_nan) == (
-            True,
-            False,
-            True,
-            True,
-        )
+        assert inputs.one_d_array and inputs.three_d_array and inputs.allow_nan and not inputs.two_d_array
         with pytest.warns(SkipTestWarning):
             check_estimator(estimator)  # the checks that need no matrix
     assert is_classifier(ECGClassifier()) and get_tags(ECGClassifier()).classifier_tags.multi_label
@@ -224,10 +221,10 @@ DESCRIBED = {"sampling_rate": 100, "lead_names": ["I", "II"], "unit": "mV"}
 @pytest.mark.parametrize(
     ("X", "options", "error", "message"),
     [
-        (["absent"], {}, ECGInputError, r"X\[0\] is 'absent', and there is no such file, nor absent.hea"),
+        (["absent"], {}, ECGInputError, r"X\[0\] is 'absent', but there is no such file, nor absent.hea"),
         ("absent", {}, ECGInputError, r"X is a single recording. Pass a list: \[recording\]"),
         ([], {}, ECGInputError, "X is empty"),
-        ([3], {}, ECGInputError, r"X\[0\] is a int. Pass a list that holds"),
+        ([3], {}, ECGInputError, r"X\[0\] is a int. Pass a list with one entry per recording"),
         ([None], {}, ECGInputError, r"X\[0\] is a NoneType"),
         (iter(["a"]), {}, ECGInputError, "no length"),
         (SIGNALS[0], DESCRIBED, ECGInputError, r"X is a ndarray of shape \(2, 400\)"),
@@ -235,7 +232,7 @@ DESCRIBED = {"sampling_rate": 100, "lead_names": ["I", "II"], "unit": "mV"}
         ([SIGNALS], DESCRIBED, ECGInputError, r"X\[0\] is a ndarray of shape \(3, 2, 400\)"),
         (SIGNALS, {}, ECGInputError, "was not given sampling_rate and lead_names and unit"),
         (SIGNALS, DESCRIBED | {"unit": None}, ECGInputError, "was not given unit, which is not guessed"),
-        (SIGNALS, DESCRIBED | {"unit": "adu"}, ECGInputError, "by its gain"),
+        (SIGNALS, DESCRIBED | {"unit": "adu"}, ECGInputError, "by their gain"),
         (SIGNALS, DESCRIBED | {"lead_names": "II"}, ECGInputError, "lead_names is the string"),
         (SIGNALS, DESCRIBED | {"lead_names": ["I"]}, ECGInputError, "record 0 of 3: ecg has 2 rows but 1 lead names"),
         (SIGNALS, DESCRIBED | {"sampling_rate": 1}, ECGInputError, "record 0 of 3: sampling_rate is 1.0 Hz"),
@@ -244,23 +241,18 @@ DESCRIBED = {"sampling_rate": 100, "lead_names": ["I", "II"], "unit": "mV"}
         (SIGNALS.astype(complex), DESCRIBED, ECGInputError, r"X\[0\] is an array of complex128"),
         ([{"signal": b""}], {}, CorpusError, "record 0 of 1: the row lacks record_id"),
         ([__file__], {}, RecordFileError, "record 0 of 1: .*test_estimators.py is in none of the formats"),
-        (
-            SIGNALS,
-            DESCRIBED | {"feature": "mean"},
-            ConfigurationError,
-            "feature is 'mean'; expected one of pooled, em",
-        ),
+        (SIGNALS, DESCRIBED | {"feature": "mean"}, ConfigurationError, "feature is 'mean'; expected one of pooled"),
         (SIGNALS, DESCRIBED | {"batch_size": 0}, ConfigurationError, "batch_size is 0"),
         (SIGNALS, DESCRIBED | {"num_proc": 0.5}, ConfigurationError, "num_proc is 0.5"),
     ],
 )
-def test_what_is_no_recording_is_refused(small_model, X, options, error, message):
+def test_invalid_recordings_are_refused(small_model, X, options, error, message):
     with pytest.raises(error, match=message):
         ECGEmbedder(small_model, **options).fit_transform(X)
 
 
-def test_a_description_of_arrays_is_refused_where_there_are_none(small_model, records):
-    with pytest.raises(ECGInputError, match="sampling_rate is for arrays, and X holds none"):
+def test_a_description_of_arrays_is_refused_without_arrays(small_model, records):
+    with pytest.raises(ECGInputError, match="sampling_rate is for arrays, but X holds none"):
         ECGEmbedder(small_model, sampling_rate=500).fit(records)
     with pytest.raises(ECGInputError, match="single recording"):
         ECGEmbedder(small_model).fit(records[0])
@@ -321,25 +313,25 @@ def test_several_labels_per_recording(small_model, records, y, classes):
     [
         (None, "requires y to be passed, but the target y is None"),
         ([AF, *[SR] * 10], r"inconsistent numbers of samples: \[12, 11\]"),
-        ([AF] * 12, "y holds one class alone, 'atrial_fibrillation': at least 2 classes are needed"),
+        ([AF] * 12, "y holds only one class, 'atrial_fibrillation'; at least 2 classes are needed"),
         (np.linspace(0, 1, 12), "Unknown label type"),
         ([0.0, np.nan] * 6, "y contains NaN"),
-        ([[]] * 12, "no label at all"),
-        (MATRIX * 2 + MATRIX[:, ::-1], "other values than two"),
+        ([[]] * 12, "no labels at all"),
+        (MATRIX * 2 + MATRIX[:, ::-1], "values other than 0 and 1"),
     ],
 )
-def test_what_is_no_label_is_refused(small_model, records, y, message):
+def test_invalid_labels_are_refused(small_model, records, y, message):
     with pytest.raises(ValueError, match=message):
         ECGClassifier(small_model).fit(records, y)
 
 
 @pytest.mark.parametrize("C", [0, -1.0, "1", None])
-def test_a_strength_without_meaning_is_refused(small_model, records, labels, C):
+def test_an_invalid_regularization_is_refused(small_model, records, labels, C):
     with pytest.raises(ConfigurationError, match="C is"):
         ECGClassifier(small_model, C=C).fit(records, labels)
 
 
-def test_a_label_that_every_or_no_recording_has_is_said(small_model, records):
+def test_a_label_in_every_or_no_recording_gives_a_warning(small_model, records):
     matrix = np.stack([np.ones(12), np.zeros(12), [0, 1] * 6], axis=1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -351,7 +343,7 @@ def test_a_label_that_every_or_no_recording_has_is_said(small_model, records):
     assert np.ptp(probabilities[:, 2]) > 0.01
 
 
-# Among scikit-learn's own tools
+# With scikit-learn's own tools
 
 
 def test_in_pipelines_cross_validation_and_searches(small_model, records, labels, tmp_path):
@@ -417,7 +409,7 @@ def test_a_joblib_file_holds_the_probe_and_refuses_other_weights(records, labels
     assert ECGEmbedder(model).transform(records).shape == (12, 16)
 
 
-def test_of_the_weights_only_those_of_the_feature_count(records, tmp_path):
+def test_only_the_weights_behind_the_feature_count(records, tmp_path):
     folder = save_small_model(tmp_path / "model", small_config("cgdmer"))
     pooled, embeds = ECGEmbedder(folder).fit(records), ECGEmbedder(folder, "embeds").fit(records)
     expected = pooled.transform(records)
@@ -451,7 +443,7 @@ def test_the_pipeline_gives_the_same_probabilities(family, y, records, tmp_path)
     np.testing.assert_array_equal(again, ECGEmbedder(model).transform(few))
 
 
-def test_a_folder_is_not_written_where_it_would_not_be_true(records, labels, tmp_path):
+def test_a_folder_that_would_be_wrong_is_not_written(records, labels, tmp_path):
     model = save_small_model(tmp_path / "model", small_config("cgdmer"))
     before = (model / "model.safetensors").read_bytes()
     with pytest.raises(NotFittedError):

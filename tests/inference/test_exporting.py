@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ONNX file against the pipeline, on real and simulated recordings, and what `cgdmer export` refuses."""
+"""The ONNX file against the pipeline, on real and simulated recordings; what `cgdmer export` refuses."""
 
 import builtins
 import copy
@@ -46,7 +46,7 @@ def with_leads(record: ECGRecord, names: list[str]) -> ECGRecord:
 
 
 def answers(path: Path, records: list[ECGRecord]) -> list[np.ndarray]:
-    """Scores, logits and embeddings, with nothing but the file itself to tell how it is called."""
+    """Scores, logits, and embeddings, computed with nothing but the file and its metadata."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
     rows = [STANDARD_LEADS.index(name) for name in json.loads(metadata["leads"])]
@@ -69,7 +69,7 @@ def assert_as_the_pipeline(classify, path: Path, records: list[ECGRecord]) -> No
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_scores_are_the_pipelines_in_batches_of_any_size(classify, exported, records, count):
     assert_as_the_pipeline(classify, exported, records[:count])
-    assert np.ptp(answers(exported, records)[1], axis=0).min() > 0.5  # else the comparison would prove little
+    assert np.ptp(answers(exported, records)[1], axis=0).min() > 0.5  # otherwise the comparison would prove little
 
 
 def test_real_recordings(classify, exported, real_data):
@@ -95,7 +95,7 @@ def test_metadata(exported, classify):
     [("CG-DMER", ["I", "II"], ["I", "II", "III", "aVR", "aVL", "aVF"]), ("ViT", ["V1"], ["V1"])],
 )
 def test_fewer_leads_with_either_kind_of_encoder(encoder, recorded, leads, records, tmp_path):
-    """Limb leads that are derived belong to the file; an encoder of all leads at once takes absent ones as zeros."""
+    """Derived limb leads belong to the file; an encoder that reads all leads at once takes absent ones as zeros."""
     config = CGDMERConfig.from_pretrained(preset_folder("cgdmer-tiny"))
     config.ecg_config.num_hidden_layers = 1
     if encoder == "ViT":
@@ -131,7 +131,7 @@ def test_weights_in_half_precision_make_a_file_in_single(classify, records, tmp_
     assert_as_the_pipeline(single, tmp_path / "half.onnx", records)
 
 
-def test_a_file_that_answers_otherwise_is_not_kept(exported, tmp_path, monkeypatch):
+def test_a_file_that_differs_from_the_model_is_not_kept(exported, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "_write", lambda *arguments: shutil.copyfile(exported, arguments[-1]))
     assert export_onnx(SHIPPED_MODEL, tmp_path / "same.onnx", LABELS)["difference"] <= 1e-4
     with pytest.raises(ExportError, match="differs from the model by"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording longer than the model's window has one score, whoever asks, and each of its seconds counts once."""
+"""A recording longer than the model's window has the same score everywhere, and each of its seconds counts once."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ TASK = Task("rhythms", tuple(RHYTHMS), lambda labels: labels, own_prompts={k: (v
 
 
 def of_seconds(seconds: float, seed: int, rhythm: str, then: str) -> ECGRecord:
-    """Ten seconds of a rhythm, and then of another one, so that windows differ."""
+    """Ten seconds of one rhythm and then another, so that windows differ."""
     first, rest = (
         simulate_record([name], seed=seed, sampling_rate=100, duration=duration)
         for name, duration in ((rhythm, 10.0), (then, max(seconds - 10, 5)))
@@ -34,7 +34,7 @@ def of_seconds(seconds: float, seed: int, rhythm: str, then: str) -> ECGRecord:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Records of 37, 10 and 10 seconds three times over."""
+    """Records of 37, 24 and 10 seconds, and the last one repeated three times."""
     normal, fibrillating = RHYTHMS
     once = of_seconds(10, 2, normal, normal)
     records = [
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scores(folder, classify, tmp_path_factory) -> dict[str, np.ndarray]:
-    """By the pipeline, by `score`, and by `evaluate`: (records, labels)."""
+    """(records, labels) from the pipeline, `score`, and `evaluate`."""
     splits, labels = load_dataset_folder(folder), list(RHYTHMS.values())
     answers = [classify(row_to_record(row), candidate_labels=labels) for row in splits["test"]]
     table = tmp_path_factory.mktemp("scores") / "scores.parquet"
@@ -66,7 +66,7 @@ def scores(folder, classify, tmp_path_factory) -> dict[str, np.ndarray]:
 
 
 def test_pipeline_score_and_evaluate_agree(scores):
-    assert np.ptp(scores["pipeline"], axis=0).min() > 0.05  # else agreement would say little
+    assert np.ptp(scores["pipeline"], axis=0).min() > 0.05  # otherwise agreement would prove little
     for name in ("score", "evaluate"):
         np.testing.assert_allclose(scores[name], scores["pipeline"], atol=1e-6)
 
@@ -98,7 +98,7 @@ def test_search_ranks_by_the_mean_of_the_windows_cosines(folder, classify):
 
 @pytest.mark.parametrize("batch_size", [2, 3, 64])
 def test_planted_outputs_are_weighted_by_the_seconds_that_are_new(classify, batch_size, monkeypatch):
-    """What is computed of a window is the last value of lead I in it, planted in the signal."""
+    """The output for a window is the last value of its lead I, which is planted in the signal."""
     record = of_seconds(37, 1, "sinus_rhythm", "sinus_rhythm")
     signal = record.signal.copy()
     signal[0, [999, 1999, 2999, 3699]] = [0.1, 0.2, 0.4, 0.8]

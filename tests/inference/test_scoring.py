@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of many recordings: those of the pipeline, with no recording missing, however often the run was killed."""
+"""Scores of many recordings: the same as the pipeline's, one row per recording, however often the run was killed."""
 
 import json
 import os
@@ -33,12 +33,13 @@ from recordings import with_frank_leads, write_wfdb
 
 LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 UNREADABLE = ["a/flat", "a/truncated", "no_signals"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 READABLE = ["a/fast", "a/one", "b/c/long", "b/three_leads", "short"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Recordings of several lengths, rates and leads in several subfolders; three cannot be read."""
+    """Recordings of several lengths, rates, and leads in several subfolders; three cannot be read."""
     root = tmp_path_factory.mktemp("recordings")
 
     def simulated(seed, **options):
@@ -90,7 +91,7 @@ def test_scores_are_those_of_the_pipeline(folder, classify, tmp_path, batch_size
             classify(str(folder / record_id), candidate_labels=LABELS)
         assert row["error"] == str(refused.value)
         assert all(row[name] is None for name in [*LABELS, "embedding"])
-    # Else the comparison would prove little.
+    # Otherwise the comparison would prove little.
     assert np.ptp(log_odds) > 0.5
 
 
@@ -123,7 +124,7 @@ def test_a_prepared_dataset_by_split_and_as_a_whole(dataset_folder, classify, tm
         score_recordings(dataset_folder, tmp_path / "x.parquet", LABELS, splits=["holdout"])
 
 
-def test_a_folder_of_which_nothing_can_be_read_has_rows_all_the_same(folder, tmp_path):
+def test_a_folder_without_readable_recordings_has_rows_too(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "in")
     for signals in (tmp_path / "in").rglob("*.dat"):
         signals.unlink()
@@ -133,11 +134,11 @@ def test_a_folder_of_which_nothing_can_be_read_has_rows_all_the_same(folder, tmp
 
 
 class Killed(BaseException):
-    """Passes every handler, as a kill does."""
+    """Passes through every handler, like a kill."""
 
 
 def run_killed_at(monkeypatch, name: str, count: int, *arguments, **options) -> None:
-    """A run that ends without warning when a function of the growing table is called for the count-th time."""
+    """A run that is killed at the count-th call of a method of `GrowingTable`."""
     calls = iter(range(1, 1000))
     original = getattr(growing_table.GrowingTable, name)
 
@@ -151,8 +152,8 @@ def run_killed_at(monkeypatch, name: str, count: int, *arguments, **options) -> 
         score_recordings(*arguments, **options)
 
 
-def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(growing_table, "ROWS_A_PART", 8)
+def test_a_killed_run_continues_to_the_same_file(dataset_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(growing_table, "ROWS_PER_PART", 8)
     arguments = {"embeddings": True, "batch_size": 4, "num_proc": 0}
     whole, output = tmp_path / "whole.parquet", tmp_path / "out.parquet"
     score_recordings(dataset_folder, whole, LABELS, **arguments)
@@ -163,7 +164,7 @@ def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeyp
     before = (partial / "000000000000.parquet").stat().st_mtime_ns
     (partial / ".000000000008.parquet.77.0.part").write_bytes(b"PAR1 half of a part")
     run_killed_at(monkeypatch, "finish", 1, dataset_folder, output, LABELS, **arguments)
-    assert (partial / "000000000000.parquet").stat().st_mtime_ns == before  # its records were not read again
+    assert (partial / "000000000000.parquet").stat().st_mtime_ns == before  # it was not computed again
     assert not output.exists()
     answer = score_recordings(dataset_folder, output, LABELS, **arguments)
     assert answer["records"] == 30
@@ -172,11 +173,11 @@ def test_a_killed_run_goes_on_to_the_same_file(dataset_folder, tmp_path, monkeyp
 
 
 def test_only_what_is_missing_is_computed_again(dataset_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(growing_table, "ROWS_A_PART", 8)
+    monkeypatch.setattr(growing_table, "ROWS_PER_PART", 8)
     output = tmp_path / "out.parquet"
     run_killed_at(monkeypatch, "append", 6, dataset_folder, output, LABELS, batch_size=4, num_proc=0)
-    original, firsts = scoring.encode_records, []
-    monkeypatch.setattr(scoring, "encode_records", lambda *a, **k: firsts.append(k["first"]) or original(*a, **k))
+    original, firsts = scoring.average_windows, []
+    monkeypatch.setattr(scoring, "average_windows", lambda *a, **k: firsts.append(k["first"]) or original(*a, **k))
     damaged = tmp_path / "out.parquet.partial" / "000000000008.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-9])  # as a power failure may leave it
     score_recordings(dataset_folder, output, LABELS, batch_size=4, num_proc=0)
@@ -188,7 +189,7 @@ import os, signal, sys
 from cgdmer.inference import growing_table
 from cgdmer.inference.scoring import score_recordings
 
-growing_table.ROWS_A_PART = 4
+growing_table.ROWS_PER_PART = 4
 flush = growing_table.GrowingTable.flush
 
 def flush_and_die(table):
@@ -201,12 +202,11 @@ score_recordings(sys.argv[1], sys.argv[2], sys.argv[3:], batch_size=4, num_proc=
 """
 
 
-def test_sigkill_leaves_what_is_finished_and_no_process(dataset_folder, tmp_path):
+def test_sigkill_leaves_the_finished_rows_and_no_process(dataset_folder, tmp_path):
     whole, output = tmp_path / "whole.parquet", tmp_path / "out.parquet"
     command = [sys.executable, "-c", KILLED_RUN, str(dataset_folder), str(output), *LABELS]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as killed:
-        # Ends only when the reading process has ended too, which holds the other end of the pipes.
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as killed:
+        # Returns only after the reading process has ended too, because it holds the other end of the pipes.
         _, errors = killed.communicate(timeout=3600)
     assert killed.returncode == -signal.SIGKILL, errors.decode()[-2000:]
     assert not output.exists() and len(list((tmp_path / "out.parquet.partial").glob("*.parquet"))) == 2
@@ -248,7 +248,7 @@ def test_another_job_is_refused(folder, dataset_folder, tmp_path, monkeypatch):
     with pytest.raises(CorpusError, match=r"differs in: model\."):  # another calibration
         score_recordings(folder, output, LABELS, tmp_path / "model", num_proc=0)
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    score_recordings(folder, output, LABELS, tmp_path / "model", num_proc=0)  # the same under another name
+    score_recordings(folder, output, LABELS, tmp_path / "model", num_proc=0)  # the same model under another name
     with pytest.raises(CorpusError, match="exists already"):
         score_recordings(folder, output, LABELS, num_proc=0)
 
@@ -266,13 +266,13 @@ def test_another_job_is_refused(folder, dataset_folder, tmp_path, monkeypatch):
         (["a"], {"num_proc": -1}, ConfigurationError, "num_proc -1"),
     ],
 )
-def test_what_makes_no_sense_is_refused_at_once(folder, tmp_path, labels, options, error, message):
+def test_invalid_arguments_are_refused_at_once(folder, tmp_path, labels, options, error, message):
     with pytest.raises(error, match=message):
         score_recordings(folder, tmp_path / "out.parquet", labels, **options)
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_that_cannot_be_listed_whole_are_refused(folder, tmp_path):
+def test_folders_that_cannot_be_listed_completely_are_refused(folder, tmp_path):
     with pytest.raises(CorpusError, match="not a folder"):
         score_recordings(tmp_path / "absent", tmp_path / "out.parquet", LABELS)
     (tmp_path / "in").mkdir()
@@ -288,7 +288,7 @@ def test_folders_that_cannot_be_listed_whole_are_refused(folder, tmp_path):
     assert [path.name for path in (tmp_path / "other.parquet.partial").iterdir()] == ["mine.txt"]
 
 
-def test_the_command_says_how_many_failed_and_what_it_is_not(folder, tmp_path, capsys):
+def test_the_command_prints_how_many_failed_and_the_disclaimer(folder, tmp_path, capsys):
     (tmp_path / "labels.txt").write_text("\ufeffatrial fibrillation\n\n  left bundle branch block \nnormal ECG")
     assert read_labels(tmp_path / "labels.txt") == LABELS
     command = ["score", str(folder), str(tmp_path / "out.parquet"), "--labels_file", str(tmp_path / "labels.txt")]
@@ -301,7 +301,7 @@ def test_the_command_says_how_many_failed_and_what_it_is_not(folder, tmp_path, c
 
 
 def test_files_of_the_clinic_in_a_folder(classify, tmp_path):
-    """Beside WFDB records, each by the name that tells it from them; XML that is no ECG is a row with its reason."""
+    """They keep their suffix in the id, unlike WFDB records; XML that is not an ECG is a row with the reason."""
     record = simulate_record(["sinus_rhythm"], seed=9, sampling_rate=100)
     counts = np.rint(record.signal * 1000).astype(int)
     folder = tmp_path / "in"
@@ -317,7 +317,7 @@ def test_files_of_the_clinic_in_a_folder(classify, tmp_path):
         assert np.ptp([row[label] for row in rows.values()]) < 1e-3 and rows["one"][label] is not None
 
 
-def test_other_channels_than_the_twelve_leads_are_left_out_by_naming_those(classify, dataset_folder, tmp_path):
+def test_naming_the_leads_leaves_other_channels_out(classify, dataset_folder, tmp_path):
     record = simulate_record(["left_bundle_branch_block"], seed=9, sampling_rate=500)
     write_wfdb(record, tmp_path / "twelve" / "one")
     write_wfdb(with_frank_leads(record), tmp_path / "fifteen" / "one")
@@ -339,13 +339,13 @@ def test_other_channels_than_the_twelve_leads_are_left_out_by_naming_those(class
         assert scored[known.record_id][row["label"]] == pytest.approx(row["score"], abs=1e-4)
 
 
-def test_a_run_goes_on_with_the_same_leads_alone(folder, tmp_path, monkeypatch):
+def test_a_run_continues_only_with_the_same_leads(folder, tmp_path, monkeypatch):
     run_killed_at(monkeypatch, "finish", 1, folder, tmp_path / "out.parquet", LABELS, num_proc=0)
     with pytest.raises(CorpusError, match=r"differs in: records\."):
         score_recordings(folder, tmp_path / "out.parquet", LABELS, leads=["I"], num_proc=0)
 
 
-# The table itself.
+# The table
 
 SCHEMA = pa.schema([("record_id", pa.string()), ("score", pa.float32()), ("error", pa.string())])
 
@@ -361,7 +361,7 @@ def some_rows(first: int, count: int) -> pa.Table:
 
 
 def begun(target: Path, *counts: int) -> Path:
-    """A table of which parts with so many rows are written; returns where they are."""
+    """Write parts with these numbers of rows; returns their folder."""
     with GrowingTable(target, SCHEMA, {"labels": ["a"]}) as table:
         for count in counts:
             table.append(some_rows(table.num_rows, count))
@@ -379,24 +379,23 @@ schema = pa.schema([("record_id", pa.string()), ("score", pa.float32()), ("error
 with GrowingTable(Path(sys.argv[1]), schema, {"labels": ["a"]}):
     reader = multiprocessing.get_context("fork").Process(target=len, args=([],))
     reader.start()
-    reader.join()  # it had the lock too, and does not take it along
+    reader.join()  # it had the lock too, and did not release it
     print("at work", flush=True)
     time.sleep(3600)
 """
 
 
-def test_two_runs_on_one_output_are_one_too_many(tmp_path, monkeypatch):
+def test_a_second_run_on_one_output_is_refused(tmp_path, monkeypatch):
     target = tmp_path / "out.parquet"
     folder = begun(target, 3)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", HOLDING_RUN, str(target)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first:
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "at work\n"
         monkeypatch.setattr(growing_table, "PATIENCE", 0.2)
-        with pytest.raises(CorpusError, match=r"another run is at work on .*out\.parquet"):
+        with pytest.raises(CorpusError, match=r"another run is writing .*out\.parquet"):
             GrowingTable(target, SCHEMA, {"labels": ["a"]})
         first.kill()
-    assert (folder / "lock").exists()  # which a killed run leaves, and which holds nobody up
+    assert (folder / "lock").exists()  # left by the killed run, and blocks nobody
     with GrowingTable(target, SCHEMA, {"labels": ["a"]}) as table:
         assert table.num_rows == 3
         table.append(some_rows(3, 2))
@@ -405,24 +404,23 @@ def test_two_runs_on_one_output_are_one_too_many(tmp_path, monkeypatch):
 
 
 def test_a_run_that_is_killed_can_be_started_again_at_once(dataset_folder, tmp_path):
-    """Its reading processes have the lock too, for the seconds that they live on."""
+    """Its reading processes hold the lock too, for the seconds that they survive."""
     output = tmp_path / "out.parquet"
     command = [sys.executable, "-c", KILLED_RUN, str(dataset_folder), str(output), *LABELS]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
         killed.wait(timeout=3600)
     assert killed.returncode == -signal.SIGKILL
     assert score_recordings(dataset_folder, output, LABELS, batch_size=4, num_proc=0)["records"] == 30
 
 
-def test_rows_that_went_missing_are_no_finished_file(tmp_path):
+def test_no_file_is_finished_with_missing_rows(tmp_path):
     target = tmp_path / "out.parquet"
     with GrowingTable(target, SCHEMA, {"labels": ["a"]}) as table:
         for first in (0, 3, 6):
             table.append(some_rows(first, 3))
             table.flush()
-        (table.folder / "000000000003.parquet").unlink()  # by another hand
-        with pytest.raises(CorpusError, match="holds 3 rows that can be read; expected 9"):
+        (table.folder / "000000000003.parquet").unlink()  # by someone else
+        with pytest.raises(CorpusError, match="holds 3 readable rows; expected 9"):
             table.finish(9)
     assert not target.exists()
     with GrowingTable(target, SCHEMA, {"labels": ["a"]}) as table:
@@ -431,7 +429,7 @@ def test_rows_that_went_missing_are_no_finished_file(tmp_path):
         assert table.finish(9)["record_id"].to_pylist() == [f"r{one}" for one in range(9)]
 
 
-def test_a_file_of_somebody_else_is_not_replaced(tmp_path):
+def test_an_existing_file_is_not_replaced(tmp_path):
     target = tmp_path / "out.parquet"
     target.write_text("mine")
     for make_folder in (False, True):
@@ -443,8 +441,8 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path):
         assert target.read_text() == "mine" and not folder.exists()
 
 
-def test_wherever_a_part_is_damaged_it_is_made_again(tmp_path):
-    """A power failure leaves zeros in place of any block: of the footer, of a page, of all."""
+def test_a_part_is_computed_again_wherever_it_is_damaged(tmp_path):
+    """A power failure may leave zeros in place of any block: the footer, a page, everything."""
     folder = begun(tmp_path / "out.parquet", 5, 5)
     path = folder / "000000000005.parquet"
     whole = path.read_bytes()
@@ -454,7 +452,7 @@ def test_wherever_a_part_is_damaged_it_is_made_again(tmp_path):
         path.write_bytes(zeroed)
         with GrowingTable(tmp_path / "out.parquet", SCHEMA, {"labels": ["a"]}) as table:
             kept = pa.concat_tables(table._parts())
-            # Zeros may fall on what nobody reads, such as statistics; no row is ever another one.
+            # Zeros may hit what is never read, such as statistics; but no row is ever wrong.
             assert kept.equals(some_rows(0, table.num_rows)) and table.num_rows in (5, 10)
             assert table.num_rows == 5 or pa.parquet.read_table(path).equals(some_rows(5, 5))
     for content in (bytes(len(whole)), whole[:-9], b"", whole[: len(whole) // 2] + bytes(len(whole) // 2)):
@@ -463,8 +461,8 @@ def test_wherever_a_part_is_damaged_it_is_made_again(tmp_path):
             assert table.num_rows == 5
 
 
-def test_what_is_renamed_is_on_the_disk_before(tmp_path, monkeypatch):
-    """The order of the system's calls; that it survives a power failure cannot be tried here."""
+def test_files_are_synced_before_they_are_renamed(tmp_path, monkeypatch):
+    """Checks the order of the system calls; a power failure cannot be tried here."""
     calls = []
     synced, replaced = os.fsync, os.replace
     monkeypatch.setattr(
@@ -478,7 +476,7 @@ def test_what_is_renamed_is_on_the_disk_before(tmp_path, monkeypatch):
     folder = "out.parquet.partial"
     job, part = [".job.json", "rename", folder], [".000000000000.parquet", "rename", folder]
     assert names == [*job, *part, ".out.parquet", "rename", tmp_path.name]
-    assert Path(calls[-3]).parent.name == folder  # where the next run removes it
+    assert Path(calls[-3]).parent.name == folder  # where the next run would remove it
 
 
 def test_names_that_are_not_utf8_are_rows_too(folder, tmp_path, monkeypatch):
@@ -497,7 +495,7 @@ def test_names_that_are_not_utf8_are_rows_too(folder, tmp_path, monkeypatch):
     assert list(rows) == ["caf\\udce9", "short"] and "caf\\udce9" in rows["caf\\udce9"]["error"]
 
 
-def test_a_file_of_labels_has_a_bound(tmp_path):
+def test_a_file_of_labels_has_a_largest_size(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("".join(f"{number:06d}\n" for number in range(142_857)))  # 999,999 bytes
     assert len(read_labels(path)) == 142_857
@@ -506,7 +504,7 @@ def test_a_file_of_labels_has_a_bound(tmp_path):
         read_labels(path)
 
 
-def test_names_and_files_that_cannot_be_meant(tmp_path):
+def test_outputs_and_label_files_that_are_refused(tmp_path):
     with pytest.raises(ConfigurationError, match=r"out.csv: the table is written as Parquet"):
         score_recordings(tmp_path, tmp_path / "out.csv", LABELS)
     labels = tmp_path / "labels.txt"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Search in a dataset: the answers of a naive comparison of everything with everything, in its order."""
+"""Search in a dataset: the same answers, in the same order, as a naive comparison of everything with everything."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def records(dataset_folder) -> DatasetRecords:
 
 @pytest.fixture(scope="module")
 def cosines(records, classify):
-    """A function: (records, texts) cosines by the model's own methods, a record and a text at a time."""
+    """A function that returns (records, texts) cosines, computed for one record and one text at a time."""
 
     @torch.no_grad()
     def compare(texts):
@@ -55,8 +55,8 @@ def test_nearest_orders_by_cosine_and_ties_by_position():
     assert len(nearest(candidates, query, top=100)[0]) == 6
 
 
-def test_equal_candidates_are_tied_wherever_they_stand():
-    """Products of whole matrices round rows differently by their place in a block."""
+def test_equal_candidates_are_tied_at_any_position():
+    """A product of whole matrices rounds rows differently, depending on their place in a block."""
     generator = np.random.default_rng(0)
     one, query = generator.normal(size=(2, 257)).astype(np.float32)
     for count in (3, 17, 64, 1001):
@@ -72,7 +72,7 @@ def test_a_record_is_nearest_to_itself(records, classify):
         assert found[1] < found[0]
 
 
-def test_records_of_a_text_are_those_of_a_naive_comparison(records, classify, cosines):
+def test_records_for_a_text_match_a_naive_comparison(records, classify, cosines):
     expected = cosines([QUERY])[:, 0]
     found = search_records(QUERY, records, classify.model, classify.processor, top=7)
     order = np.argsort(-expected)[:7]
@@ -82,9 +82,9 @@ def test_records_of_a_text_are_those_of_a_naive_comparison(records, classify, co
     assert len(search_records(QUERY, records, classify.model, classify.processor, top=1000)) == len(records)
 
 
-def test_reports_of_a_record_are_those_of_a_naive_comparison(records, classify, cosines):
+def test_reports_for_a_record_match_a_naive_comparison(records, classify, cosines):
     own = list(records.rows["text"])
-    reports = [own[number // 2] for number in range(len(own))]  # every report is that of two records or more
+    reports = [own[number // 2] for number in range(len(own))]  # every report belongs to two records or more
     shared = DatasetRecords(records.rows.map(lambda _, number: {"text": reports[number]}, with_indices=True))
     texts = list(dict.fromkeys(reports))
     expected = cosines(texts)
@@ -131,7 +131,9 @@ def test_embeddings_of_texts_are_computed_once_for_the_same_texts_and_weights(cl
     assert len(calls) == 3
 
 
-def test_the_command_answers_as_the_functions_do(dataset_folder, records, classify, tmp_path, capsys, monkeypatch):
+def test_the_command_gives_the_same_answers_as_the_functions(
+    dataset_folder, records, classify, tmp_path, capsys, monkeypatch
+):
     folder = tmp_path / "dataset"
     shutil.copytree(dataset_folder, folder)
     expected = search_records(QUERY, records, classify.model, classify.processor, top=3)
@@ -167,10 +169,10 @@ def test_a_split_is_searched_by_itself(dataset_folder, tmp_path):
     assert sorted(row["record_id"] for row in found) == sorted(own)
 
 
-def test_what_cannot_be_searched_for_is_refused(dataset_folder, records, tmp_path, monkeypatch):
-    with pytest.raises(ECGInputError, match="either a text or a record"):
+def test_invalid_searches_are_refused(dataset_folder, records, tmp_path, monkeypatch):
+    with pytest.raises(ECGInputError, match="Pass either a text or a record"):
         search_dataset(dataset_folder)
-    with pytest.raises(ECGInputError, match="either a text or a record"):
+    with pytest.raises(ECGInputError, match="Pass either a text or a record"):
         search_dataset(dataset_folder, QUERY, record="1")
     with pytest.raises(ECGInputError, match="empty"):
         search_dataset(dataset_folder, "  ", cache_dir=tmp_path)

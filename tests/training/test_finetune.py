@@ -75,7 +75,7 @@ def test_a_finetuned_model_says_what_it_was_trained_on(model_folder, cohort_fold
     assert summary["steps"] == 2 * (len(splits["train"]) // 16) and summary["samples"] == 16 * summary["steps"]
     assert str(tmp_path) not in json.dumps(summary)
     card = str(fill_card(tmp_path / "tuned", "someone/tuned"))
-    assert f"Records trained on: {len(splits['train'])}" in card and "Labels: low_voltage, sinus_rhythm" in card
+    assert f"Training records: {len(splits['train'])}" in card and "Labels: low_voltage, sinus_rhythm" in card
     assert "cgdmer finetune begun --dataset dataset --output_dir run --labels low_voltage sinus_rhythm" in card
     assert "--num_train_epochs 2" in card and "--freeze_encoder" not in card
 

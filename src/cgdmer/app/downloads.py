@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that visitors may download, each in a folder of its own and for an hour."""
+"""Results that visitors can download: each in its own folder, for one hour."""
 
 import os
 import shutil
@@ -14,10 +14,10 @@ KEPT_SECONDS = 3600
 
 
 def write_download(folder: str | os.PathLike[str], answer: dict[str, Any]) -> str:
-    """Write an answer as JSON; its path has nothing in it that a visitor chose, or could guess.
+    """Write an answer as JSON. No visitor chooses any part of its path, or could guess it.
 
     Args:
-        folder: of the page, for answers alone; older ones in it are removed.
+        folder: the page's folder for answers; old ones in it are removed.
     """
     _remove_old(Path(folder))
     path = Path(tempfile.mkdtemp(dir=folder), "cgdmer.json")
@@ -30,7 +30,7 @@ def _remove_old(folder: Path) -> None:
     for entry in os.scandir(folder):
         try:
             is_old = entry.stat(follow_symlinks=False).st_mtime < oldest
-        except FileNotFoundError:  # another visitor's call has just removed it
+        except FileNotFoundError:  # removed by another visitor's call
             continue
         if is_old:
             shutil.rmtree(entry.path, ignore_errors=True)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page: drop a recording or choose a simulated one, edit the findings, see scores and where they come from.
+"""The web page: drop a recording or choose a simulated one, edit the findings, see scores and where they come from.
 
-Gradio is in the extra `app`.
+Needs Gradio, from the extra `app`.
 """
 
 import html
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -27,11 +27,11 @@ from cgdmer.simulation.conditions import CONDITIONS
 
 PROMPTS = ("normal ECG", "atrial fibrillation", "left bundle branch block", "premature ventricular beats")
 CALIBRATION_NOTE = (
-    "Each finding is scored by itself. Scores are calibrated for single findings on the corpus that the model was "
-    "fitted to; on other recordings, and for words that it never met, they rank at best and are no probabilities."
+    "Each finding is scored independently. Scores are calibrated for single findings on the model's training corpus. "
+    "For other recordings, and for words it was not trained on, they are at best a ranking and not probabilities."
 )
-MOST_FINDINGS = 100  # that are scored at once
-_MOST_VISITORS = 20  # whose recordings are in memory, up to 200 MB each; the page of one before them asks anew
+MOST_FINDINGS = 100  # per request
+_MOST_VISITORS = 20  # with recordings in memory, up to 200 MB each; earlier visitors are asked to drop theirs again
 PICTURE: dict[str, Any] = {
     "show_label": False,
     "elem_classes": "paper",
@@ -39,7 +39,7 @@ PICTURE: dict[str, Any] = {
     "interactive": False,
     "buttons": ["download", "fullscreen"],
 }
-# On a phone the paper keeps a size at which it can be read, and is moved sideways.
+# On a phone, the paper stays large enough to read and scrolls sideways.
 STYLE = """
 .paper .image-container {overflow-x: auto}
 .paper .image-container > button, .paper .image-frame {justify-content: flex-start}
@@ -53,10 +53,10 @@ STYLE = """
 
 
 def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
-    """The page for one model, which is loaded already. Show it with `launch_page`."""
+    """The page for one loaded model. Show it with `launch_page`."""
     downloads = tempfile.TemporaryDirectory(prefix="cgdmer-app-")
     answers = _Answers(classify, downloads.name)
-    # `delete_cache`: files of visitors are removed after an hour.
+    # `delete_cache`: visitors' files are deleted after an hour.
     with gr.Blocks(title="cgdmer: ECG and findings", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
         page.downloads = downloads  # removed together with the page
         record = gr.State(time_to_live=KEPT_SECONDS)
@@ -68,7 +68,7 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
                     file_count="multiple",
                     elem_id="files",
                 )
-                with gr.Accordion("CSV and NPY do not say these. Of other files: the leads to use", open=True):
+                with gr.Accordion("Required for CSV and NPY. For other files: the leads to use", open=True):
                     rate = gr.Textbox("", label="Samples per second (Hz)", placeholder="500", elem_id="rate")
                     leads = gr.Textbox("", label="Leads in the file's order", placeholder="I, II, V1", elem_id="leads")
                     unit = gr.Dropdown(list(UNITS), value=None, label="Unit", elem_id="unit")
@@ -85,7 +85,7 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
             explain = gr.Button("Show", elem_id="explain")
         relevance = gr.Image(elem_id="relevance", **PICTURE)
         answer = gr.DownloadButton("Download the figures (JSON)", interactive=False, elem_id="json")
-        gr.Markdown("The pictures have a download button of their own.")
+        gr.Markdown("Each picture has its own download button.")
 
         shown = [message, bars, paper, label, relevance, answer]
         described = [files, rate, leads, unit, prompts]
@@ -98,50 +98,39 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
 
 
 class _Answers:
-    """What happens when a visitor does something: each method gives the new values of the parts of the page."""
+    """Event handlers of the page: each method returns the new values of its output components."""
 
     def __init__(self, classify: ZeroShotECGClassificationPipeline, folder: str):
-        """`folder` is for files to download."""
+        """`folder` is for downloads."""
         self.classify, self.folder = classify, folder
 
-    def show_scores(self, record: ECGRecord | None, text: str) -> list[Any]:
-        """What the page shows for a record: message, bars, paper, labels, no relevance yet, JSON."""
-        if record is None:
-            raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
-        scores = self.classify(record, candidate_labels=findings_in(text))
-        path = write_download(self.folder, {"scores": scores, "note": RESEARCH_USE_ONLY})
-        labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
-        return [
-            "",
-            _bars(scores),
-            _picture(plot_ecg(record)),
-            labels,
-            None,
-            gr.DownloadButton(value=path, interactive=True),
-        ]
-
     def from_files(self, paths, rate, leads, unit, text) -> list[Any]:
-        try:
-            read = read_uploads(paths or [], rate, leads or "", unit)
-            return [read, None, *self.show_scores(read, text)]
-        except (CGDMERError, OSError) as error:
-            return [None, None, *_refused(error)]
+        record, *shown = self.again(None, paths, rate, leads, unit, text)
+        return [record, None, *shown]
 
     def from_example(self, name: str | None, text: str) -> list[Any]:
-        try:
-            chosen = simulate_record([name], seed=1) if name else None
-            return [chosen, None, *self.show_scores(chosen, text)]
-        except CGDMERError as error:
-            return [None, None, *_refused(error)]
+        record, *shown = self._scored(lambda: simulate_record([name], seed=1) if name else None, text)
+        return [record, None, *shown]
 
     def again(self, record, paths, rate, leads, unit, text) -> list[Any]:
-        if paths:
-            read, _, *shown = self.from_files(paths, rate, leads, unit, text)
-            return [read, *shown]
+        return self._scored(lambda: read_uploads(paths, rate, leads or "", unit) if paths else record, text)
+
+    def _scored(self, read: Callable[[], ECGRecord | None], text: str) -> list[Any]:
+        """The record, and what the page shows for it: message, bars, paper, labels, no relevance yet, JSON."""
+        record = None
         try:
-            return [record, *self.show_scores(record, text)]
-        except CGDMERError as error:
-            return [record, *_refused(error)]
+            record = read()
+            if record is None:
+                raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
+            scores = self.classify(record, candidate_labels=findings_in(text))
+            path = write_download(self.folder, {"scores": scores, "note": RESEARCH_USE_ONLY})
+            picture = _picture(plot_ecg(record))
+        except (CGDMERError, OSError) as error:
+            no_labels = gr.Dropdown(choices=[], value=None)
+            return [record, _message(error), "", None, no_labels, None, gr.DownloadButton(interactive=False)]
+        labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
+        button = gr.DownloadButton(value=path, interactive=True)
+        return [record, "", _bars(scores), picture, labels, None, button]
 
     def show_relevance(self, record: ECGRecord | None, label: str | None) -> list[Any]:
         try:
@@ -162,20 +151,15 @@ def launch_page(page: gr.Blocks, **options: Any) -> Any:
 
 
 def findings_in(text: str) -> list[str]:
-    """One per line.
+    """The findings of a text, one per line.
 
     Raises:
         ECGInputError: there are too many.
     """
     findings = [line.strip() for line in text.splitlines() if line.strip()]
     if len(findings) > MOST_FINDINGS:
-        raise ECGInputError(f"there are {len(findings)} findings; the page takes {MOST_FINDINGS} at most.")
+        raise ECGInputError(f"there are {len(findings)} findings; the page takes at most {MOST_FINDINGS}.")
     return findings
-
-
-def _refused(error: Exception) -> list[Any]:
-    """What the page shows instead of scores."""
-    return [_message(error), "", None, gr.Dropdown(choices=[], value=None), None, gr.DownloadButton(interactive=False)]
 
 
 def _message(error: Exception) -> str:

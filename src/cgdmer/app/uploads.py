@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From files that somebody dropped on the page to a record."""
+"""Reads the files that a visitor dropped on the page."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from cgdmer.models.units import MILLIVOLTS_PER_UNIT
 
 UNITS = ("mV", "uV", "V")
 LARGEST_MEGABYTES = 50
-LONGEST_SECONDS = 3600.0  # an hour: 360 windows of 10 s, a minute of work for a small machine
+LONGEST_SECONDS = 3600.0  # 360 windows of 10 s: about a minute on a small machine
 _TABLES = (".csv", ".npy")
 _EXPECTED = "Drop a WFDB pair (.hea and .dat), or one file: DICOM, HL7 aECG, GE MUSE XML, EDF, CSV or NPY."
 
@@ -32,22 +32,21 @@ def read_uploads(
     """Read one recording.
 
     Args:
-        paths: the files of one WFDB record, wherever each of them lies, or one file: DICOM, HL7 aECG, GE MUSE XML,
-            EDF, CSV or NPY.
-        sampling_rate: in Hz, as it was typed; for CSV and NPY, which do not say it.
-        lead_names: separated by commas; of CSV and NPY in the file's order, where the first line of a CSV file may
-            name them instead. Of other files those to use, where there are other channels too.
+        paths: the files of one WFDB record, in any folders; or one DICOM, HL7 aECG, GE MUSE XML, EDF, CSV or NPY file.
+        sampling_rate: in Hz, as typed; for CSV and NPY, which do not state it.
+        lead_names: separated by commas. For CSV and NPY, in the file's order; the first line of a CSV file may name
+            them instead. For other files, the leads to use if there are other channels.
         unit: "mV", "uV" or "V"; for CSV and NPY.
 
     Raises:
-        RecordFileError: a file is absent, damaged, too large or of another kind.
-        ECGInputError: rate, leads or unit are missing or do not fit, or the recording lasts for more than an hour.
+        RecordFileError: a file is missing, damaged, too large, or of another kind.
+        ECGInputError: rate, leads or unit are missing or do not fit, or the recording is longer than an hour.
     """
     record = _read(paths, sampling_rate, lead_names, unit)
     if record.signal.shape[1] > LONGEST_SECONDS * record.sampling_rate > 0:
         hours = record.signal.shape[1] / record.sampling_rate / 3600
         raise ECGInputError(
-            f"{record.record_id} lasts for {hours:.3g} hours; the page takes at most one. Export a part of it, or cut "
+            f"{record.record_id} is {hours:.3g} hours long; the page takes at most one. Export a part of it, or cut "
             'a WFDB record: wfdb.rdrecord(path, sampfrom=0, sampto=100000, physical=False).wrsamp(write_dir="part") '
             "writes its first 100000 samples to the folder part."
         )
@@ -58,7 +57,7 @@ def _read(paths: Sequence[str | os.PathLike[str]], sampling_rate: str, lead_name
     files = [Path(path) for path in paths]
     for file in files:
         if file.stat().st_size > LARGEST_MEGABYTES * 1e6:
-            raise RecordFileError(f"{file.name} is larger than {LARGEST_MEGABYTES} MB. Cut the recording in parts.")
+            raise RecordFileError(f"{file.name} is larger than {LARGEST_MEGABYTES} MB. Cut the recording into parts.")
     names = [name.strip() for name in lead_names.split(",") if name.strip()]
     headers = [file for file in files if file.suffix == ".hea"]
     if len(headers) > 1:
@@ -81,7 +80,7 @@ def _read(paths: Sequence[str | os.PathLike[str]], sampling_rate: str, lead_name
 
 
 def _read_as_files(files: list[Path], name: str, leads: list[str]) -> ECGRecord:
-    """The record that is read by the name of one of its files, side by side and without the path of this machine."""
+    """Read a record from copies of its files in one folder, whose path errors do not show."""
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
             shutil.copyfile(file, Path(folder, file.name))
@@ -93,17 +92,17 @@ def _read_as_files(files: list[Path], name: str, leads: list[str]) -> ECGRecord:
 
 def _read_npy(file: Path) -> np.ndarray:
     try:
-        values = np.load(file, allow_pickle=False, mmap_mode="r")  # a shape that the file has not got is refused
+        values = np.load(file, allow_pickle=False, mmap_mode="r")  # refuses a shape larger than the file
     except (ValueError, EOFError, OSError, SyntaxError) as error:
-        raise RecordFileError(f"{file.name} is no NPY file of numbers. Write it with numpy.save.") from error
+        raise RecordFileError(f"{file.name} is not an NPY file of numbers. Write it with numpy.save.") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "iuf":
         shape = getattr(values, "shape", None)
-        raise RecordFileError(f"{file.name} holds an array of shape {shape}; expected numbers, (leads, time).")
+        raise RecordFileError(f"{file.name} holds an array of shape {shape}; expected numbers of shape (leads, time).")
     return values
 
 
 def _read_csv(file: Path) -> tuple[np.ndarray, list[str]]:
-    """The numbers as they stand, and the names in the first line, where it has names."""
+    """The numbers of a CSV file, and the names in its first line, if there are any."""
     try:
         with open(file, encoding="utf-8-sig") as lines:
             first = lines.readline()
@@ -112,19 +111,19 @@ def _read_csv(file: Path) -> tuple[np.ndarray, list[str]]:
             header = [] if all(_is_number(cell) for cell in cells) else cells
             values = np.loadtxt(chain([] if header else [first], lines), delimiter=delimiter, ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
-        raise RecordFileError(f"{file.name} is no table of numbers with a column a lead: {error}") from error
+        raise RecordFileError(f"{file.name} is not a table of numbers with one column per lead: {error}") from error
     if len(cells) > 1 and _counts_columns(cells):
         raise ECGInputError(
-            f"{file.name} begins with the line {first.strip()[:60]}, which counts the columns and is no sample of an "
-            "ECG. Write the leads' names there, or leave it out (pandas: to_csv(header=False))."
+            f"{file.name} begins with the line {first.strip()[:60]}, which counts the columns and is not a sample. "
+            "Write the lead names there, or leave it out (pandas: to_csv(header=False))."
         )
     if not values.size:
-        raise RecordFileError(f"{file.name} is empty. Export the recording once more.")
+        raise RecordFileError(f"{file.name} is empty. Export the recording again.")
     return values, header
 
 
 def _counts_columns(cells: list[str]) -> bool:
-    """0, 1, 2, ... or 1, 2, 3, ..., as a table without names is written."""
+    """0, 1, 2, ... or 1, 2, 3, ..., the header of a table without column names."""
     return any(cells == [str(number + start) for number in range(len(cells))] for start in (0, 1))
 
 
@@ -139,11 +138,13 @@ def _is_number(text: str) -> bool:
 def _record_of(values: np.ndarray, file: Path, sampling_rate: str, names: list[str], unit: str | None) -> ECGRecord:
     if not sampling_rate.strip() or not names or unit not in UNITS:
         raise ECGInputError(
-            f"{file.name} does not say its rate, leads and unit: fill in all three (samples a second; lead names "
+            f"{file.name} does not state its rate, leads and unit. Fill in all three (samples per second; lead names "
             f"separated by commas, in the file's order; {', '.join(UNITS)}), then press Score."
         )
     if not _is_number(sampling_rate):
-        raise ECGInputError(f"the rate {sampling_rate!r} is no number of samples a second. Type it as 500 or 257.5.")
+        raise ECGInputError(
+            f"the rate {sampling_rate!r} is not a number of samples per second. Type it as 500 or 257.5."
+        )
     names = standard_lead_names(names)
     if values.shape[0] != len(names):
         if values.shape[1] != len(names):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `cgdmer`: one file for each of its commands, with its arguments and what it does.
+"""The command line `cgdmer`: one module per command.
 
-A command is a module with `HELP` (a line), `DESCRIPTION`, a dataclass `Arguments`, and `run(arguments, say)`, which
-returns the answer as what JSON can say and hands lines for a person to `say`. What takes long to import is imported in
-`run`.
+A command is a module with a one-line docstring (its help), `DESCRIPTION`, a dataclass `Arguments`, and
+`run(arguments, say)`, which prints lines for a person with `say` and returns the answer, for JSON. Its `note`, if
+there is one, is printed last. Slow imports belong in `run`.
 """
 
 import argparse
@@ -44,7 +44,7 @@ examples:
   cgdmer plot RECORD ecg.png
   cgdmer export MODEL model.onnx --labels "atrial fibrillation" "normal ECG"
   cgdmer app
-pretraining has its own door:
+pretraining is started with accelerate:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
 """
 
@@ -58,20 +58,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
-        one = subparsers.add_parser(
+        subparser = subparsers.add_parser(
             module.__name__.rpartition(".")[2],
-            help=module.HELP,
+            help=module.__doc__,
             description=module.DESCRIPTION,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        one.set_defaults(module=module)
-        add_options(one, module.Arguments)
-        one.add_argument("--json", action="store_true", help="print the answer as JSON, for another program")
+        subparser.set_defaults(module=module)
+        add_options(subparser, module.Arguments)
+        subparser.add_argument("--json", action="store_true", help="print the answer as JSON")
     return parser
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it did what was asked, 1 with a message on stderr when it could not."""
+    """Run one command; returns 0, or 1 after an error, whose message goes to stderr."""
     parsed = build_parser().parse_args(words)
 
     def say(*lines: str, end: str = "\n") -> None:
@@ -80,6 +80,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
     try:
         answer = parsed.module.run(options_from(parsed.module.Arguments, parsed), say)
+        if note := answer.get("note"):
+            say(note)
     except (CGDMERError, OSError) as error:
         print(f"cgdmer {parsed.command}: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer app`: a web page for one recording."""
+"""Open a web page for one recording: scores, the ECG on paper, relevance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,17 +10,16 @@ from cgdmer.commands._arguments import model_option
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
 
-HELP = "a web page for one recording: scores, the ECG on paper, relevance"
 DESCRIPTION = f"""\
-Serves a page on this machine until Ctrl-C: drop a recording, or choose a simulated example;
-edit the findings; see scores and where they come from. Needs Gradio: pip install "cgdmer[app]".
+Serves a page on this machine until Ctrl-C. Drop a recording or choose a simulated example, edit the
+findings, and see the scores and where they come from. Needs Gradio: pip install "cgdmer[app]".
 {RESEARCH_USE_ONLY}"""
 
 
 @dataclass
 class Arguments:
     model: str | None = model_option()
-    port: int | None = option("default: the first free one from 7860 on", None)
+    port: int | None = option("port of the page (default: the first free one from 7860)", None)
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
@@ -31,6 +30,8 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
-        raise ConfigurationError('the page needs Gradio, which is not installed: pip install "cgdmer[app]"') from error
+        raise ConfigurationError(
+            'the page needs Gradio, which is not installed. Run: pip install "cgdmer[app]"'
+        ) from error
     launch_page(build_page(load_classifier(arguments.model)), server_port=arguments.port)
     return {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer classify`: score findings in free text for one recording."""
+"""Score findings in free text for one recording."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ from cgdmer.commands._arguments import LABELS_HELP, RECORD_HELP, Leads, Position
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
 
-HELP = "score findings in free text for one recording"
-DESCRIPTION = f"Scores every label for the recording, each by itself. {RESEARCH_USE_ONLY}"
+DESCRIPTION = f"Scores every label independently, unless --exclusive is given. {RESEARCH_USE_ONLY}"
 
 
 @dataclass
@@ -20,8 +19,8 @@ class Arguments:
     labels: list[str] = option(LABELS_HELP)
     leads: Leads = leads_option()
     model: str | None = model_option()
-    exclusive: bool = option("the labels exclude each other: scores add to one", False)
-    plot: str | None = option("also draw the recording with the scores", None, metavar="PICTURE")
+    exclusive: bool = option("the labels exclude each other, so the scores sum to 1", False)
+    plot: str | None = option("a picture to write, of the recording with its scores", None, metavar="PICTURE")
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
 
         check_picture_path(arguments.plot)
     if arguments.exclusive and len(arguments.labels) < 2:
-        raise ConfigurationError("--exclusive shares one probability among the labels: name two at least.")
+        raise ConfigurationError("--exclusive is given with one label. Name at least two.")
     from cgdmer.families import load_classifier
     from cgdmer.models.reading_record import read_record
 
@@ -41,5 +40,4 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         save_ecg_plot(record, arguments.plot, scores=scores)
     for row in scores:
         say(f"{row['score']:7.1%}  {row['label']}")
-    say(RESEARCH_USE_ONLY)
     return {"record": arguments.record, "scores": scores, "note": RESEARCH_USE_ONLY}

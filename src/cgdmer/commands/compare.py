@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer compare`: two evaluations of the same records, with a paired bootstrap."""
+"""Compare two evaluations of the same records with a paired bootstrap."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,17 +8,16 @@ from typing import Any
 from cgdmer.commands._arguments import Positional
 from cgdmer.options import option
 
-HELP = "two evaluations of the same records, with a paired bootstrap"
 DESCRIPTION = """\
-By how much the macro AUROC of the first exceeds that of the second: both are folders of one task that
-`cgdmer evaluate --output_dir` wrote, for the same task, protocol and test records."""
+Measures by how much the macro AUROC of the first exceeds that of the second. Both are folders that
+`cgdmer evaluate --output_dir` wrote for the same task, protocol and test records."""
 
 
 @dataclass
 class Arguments:
-    first: Positional = option("e.g. OUT_A/ptbxl-super")
-    second: Positional = option("e.g. OUT_B/ptbxl-super")
-    seed: int = option("of the bootstrap", 0)
+    first: Positional = option("results of one task, e.g. OUT_A/ptbxl-super")
+    second: Positional = option("results to compare with, e.g. OUT_B/ptbxl-super")
+    seed: int = option("seed of the bootstrap", 0)
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> Mapping[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer demo`: the whole story on simulated patients."""
+"""Pretrain, evaluate and classify on simulated patients, in a few minutes."""
 
 import time
 from collections.abc import Callable
@@ -12,29 +12,29 @@ from cgdmer.files.writing import write_json
 from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.options import option
 
-HELP = "the whole story on simulated patients, in a few minutes"
 DESCRIPTION = """\
-Simulates patients, pretrains the tiny preset on their ECGs and reports, measures zero-shot classification
-on unseen patients beside an untrained model, saves, loads again, classifies one record and draws it."""
+Simulates patients, pretrains the tiny preset on their ECGs and reports, saves and reloads the model,
+evaluates zero-shot classification on unseen patients against an untrained model, and classifies and draws
+one record."""
 
 
 @dataclass
 class Arguments:
     output_dir: str = option("a new or empty folder")
-    num_patients: int = option("simulated patients", 2500)
+    num_patients: int = option("number of simulated patients", 2500)
     num_train_epochs: int = option("passes over the training patients", 12)
-    seed: int = option("of the patients and of the training", 0)
+    seed: int = option("seed of the patients and of the training", 0)
 
 
 def run(arguments: Arguments, say: Callable[..., None] = print) -> dict[str, Any]:
-    """Run it all and write to `output_dir`: cohort/, model/, results.json and ecg.png.
+    """Run everything and write cohort/, model/, results.json and ecg.png to `output_dir`.
 
     Returns:
         `zero_shot` and `zero_shot_untrained` (see `statistics.measure`), `classified` (one record's scores),
         `training`, `seconds`.
 
     Raises:
-        CGDMERError: a step failed, or the model that was loaded again is not the model that was trained.
+        CGDMERError: a step failed, or the reloaded model is not the trained one.
     """
     started = time.perf_counter()
     folder = Path(arguments.output_dir)
@@ -65,7 +65,7 @@ def _write_cohort(arguments: Arguments, folder: Path, say: Callable[..., None]) 
 
     say(f"1. Simulating {arguments.num_patients} patients with {len(CONDITIONS)} conditions")
     write_dataset(
-        # The model's own rate: the same hearts as at any other, and the fastest to make.
+        # The model's own rate: the patients are the same at any rate, and this one is the fastest.
         simulate_cohort(arguments.num_patients, seed=arguments.seed, sampling_rate=100),
         folder,
         splits=split_of_fold,
@@ -103,7 +103,7 @@ def _measure(folder: Path, seed: int, say: Callable[..., None]) -> dict[str, Any
     from cgdmer.evaluation.tasks import get_task
     from cgdmer.models.modeling_ecg_text import ECGTextModel
 
-    say("3. Loading the saved model with AutoModel and measuring it on unseen patients")
+    say("3. Loading the saved model with AutoModel and evaluating it on unseen patients")
     model = AutoModel.from_pretrained(folder / "model")
     if not isinstance(model, ECGTextModel):
         raise CGDMERError(f"AutoModel loaded a {type(model).__name__}, not the model that was trained.")

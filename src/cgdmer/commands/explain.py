@@ -1,28 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer explain`: which leads and moments a score comes from."""
+"""Show which leads and moments a score comes from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cgdmer.about import RESEARCH_USE_ONLY
-from cgdmer.commands._arguments import RECORD_HELP, Leads, Positional, leads_option, model_option
+from cgdmer.commands._arguments import PLOT_HELP, RECORD_HELP, Leads, Positional, leads_option, model_option
 from cgdmer.options import option
 
-HELP = "which leads and moments a score comes from"
 DESCRIPTION = f"""\
-Relevance of each lead and patch for the score of LABEL (integrated gradients), how far occlusion agrees,
-and a picture on ECG paper. A recording longer than the model's window is explained where its score is
-highest. --json prints all figures. {RESEARCH_USE_ONLY}"""
+Computes the relevance of each lead and patch for the score of LABEL (integrated gradients), checks it
+against occlusion, and draws it on ECG paper. If the recording is longer than the model's window, the window
+with the highest score is explained. --json prints all values. {RESEARCH_USE_ONLY}"""
 
 
 @dataclass
 class Arguments:
     record: Positional = option(RECORD_HELP)
-    label: str = option('e.g. "premature ventricular beats"')
+    label: str = option('a finding in free text, e.g. "premature ventricular beats"')
     leads: Leads = leads_option()
     model: str | None = model_option()
-    plot: str = option("where to draw it", "relevance.png", metavar="PICTURE")
+    plot: str = option(PLOT_HELP, "relevance.png", metavar="PICTURE")
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
@@ -39,5 +38,4 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     if explanation.agreement is not None:
         say(f"{explanation.agreement:7.2f}  rank correlation with occlusion")
     say(f"drawn to {arguments.plot}")
-    say(RESEARCH_USE_ONLY)
     return {**explanation.as_json(), "record": arguments.record, "picture": arguments.plot}

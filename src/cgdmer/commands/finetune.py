@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer finetune`: train a classifier on the labels of a dataset."""
+"""Train a classifier on the labels of a dataset."""
 
 from collections.abc import Callable
 from typing import Any
 
 from cgdmer.training.arguments import FinetuningArguments as Arguments
 
-HELP = "train a classifier on the labels of a dataset"
 DESCRIPTION = """\
-Trains the ECG encoder of MODEL with a linear classifier, one sigmoid for each label, and saves a folder that
+Trains the ECG encoder of MODEL with a linear classifier, one sigmoid per label, and saves a folder that
 pipeline("ecg-classification", model=OUTPUT_DIR) loads."""
 
 

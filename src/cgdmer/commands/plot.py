@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer plot`: draw twelve leads on ECG paper."""
+"""Draw twelve leads on ECG paper."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from cgdmer.commands._arguments import RECORD_HELP, Leads, Positional, leads_option
+from cgdmer.commands._arguments import PLOT_HELP, RECORD_HELP, Leads, Positional, leads_option
 from cgdmer.options import Marker, option
 
-HELP = "draw twelve leads on ECG paper"
-DESCRIPTION = "25 mm/s, 10 mm/mV, with a calibration pulse, to scale when printed at 100 %."
+DESCRIPTION = "Draws at 25 mm/s and 10 mm/mV, with a calibration pulse; to scale when printed at 100 %."
 
 
 @dataclass
 class Arguments:
     record: Positional = option(RECORD_HELP)
-    plot: Annotated[str, Marker.POSITIONAL] = option("picture to write", "ecg.png", metavar="PICTURE")
+    plot: Annotated[str, Marker.POSITIONAL] = option(PLOT_HELP, "ecg.png", metavar="PICTURE")
     leads: Leads = leads_option()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cgdmer prepare`: turn a raw corpus into a dataset folder."""
+"""Convert a raw corpus to a dataset folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,27 +8,26 @@ from typing import Annotated, Any, Literal
 from cgdmer.commands._arguments import Positional
 from cgdmer.options import Marker, option
 
-HELP = "turn a raw corpus into a dataset folder"
 DESCRIPTION = """\
 Reads every record of a corpus, checks it, and writes a `datasets` folder with the splits train, validation
 and test. Records that cannot be read are left out and listed with the reason in skipped.csv.
-After Ctrl-C or a kill the same command continues from what is finished, in OUTPUT_DIR.partial."""
+After Ctrl-C or a kill, the same command continues from the finished part, in OUTPUT_DIR.partial."""
 
 
 @dataclass
 class Arguments:
     corpus: Annotated[Literal["mimic-iv-ecg", "ptb-xl", "cpsc2018", "csn", "wfdb-folder"], Marker.POSITIONAL] = option(
-        "which corpus it is"
+        "name of the corpus"
     )
-    raw_dir: Positional = option("the corpus as downloaded (for PTB-XL: the folder of ptbxl_database.csv)")
+    raw_dir: Positional = option("folder of the corpus as downloaded (ptb-xl: the one that holds ptbxl_database.csv)")
     output_dir: Positional = option("a new or empty folder")
-    download: bool = option("first fetch what RAW_DIR lacks from PhysioNet", False)
-    num_proc: int = option("how many processes read and write", 1)
+    download: bool = option("first download what RAW_DIR lacks from PhysioNet", False)
+    num_proc: int = option("processes that read and write", 1)
     sampling_rate: int | None = option(
         "ptb-xl: which files to read, 100 (default) or 500 Hz; others: resample to this rate (default: keep)", None
     )
-    min_words: int | None = option("mimic-iv-ecg: leave shorter reports out (default: 4)", None)
-    table: str | None = option("wfdb-folder: a CSV table of the records, with their texts and labels", None)
+    min_words: int | None = option("mimic-iv-ecg: leave out reports with fewer words (default: 4)", None)
+    table: str | None = option("wfdb-folder: a CSV file with the texts and labels of the records", None)
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     given = {name: value for name, value in given.items() if value is not None}
     if arguments.download:
         fetched = fetch_corpus(arguments.corpus, arguments.raw_dir, **given)
-        say("{fetched} files fetched, {already_there} were there, {absent} not on the server".format(**fetched))
+        say("{fetched} files fetched, {already_there} already there, {absent} not on the server".format(**fetched))
     output_dir = arguments.output_dir
     counts = prepare_corpus(arguments.corpus, arguments.raw_dir, output_dir, num_proc=arguments.num_proc, **given)
     say(f"{counts['written']} records written to {output_dir}, {counts['skipped']} skipped", end="")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model cards, filled in from what a model's folder and evaluations say; what they leave open is called unknown."""
+"""Model cards, filled in from a model's folder and its evaluations; anything they do not state is called unknown."""
 
 import math
 import os
@@ -31,10 +31,10 @@ from cgdmer.training import run_summary
 from cgdmer.training.arguments import FinetuningArguments, PretrainingArguments
 
 _PLACES = (Path(__file__).parent / "template.md", Path(__file__).parents[3] / "model_cards" / "template.md")
-_UNKNOWN_TRAINING = f"Unknown: the model's folder holds no `{run_summary.FILE_NAME}`, which training writes."
+_UNKNOWN_TRAINING = f"Unknown: the model's folder has no `{run_summary.FILE_NAME}`, which training writes."
 _NORMALIZATIONS = {
     "fixed": "divided by {fixed_millivolts:g} mV",
-    "centered": "each lead's mean taken off, divided by {fixed_millivolts:g} mV",
+    "centered": "each lead's mean subtracted, divided by {fixed_millivolts:g} mV",
     "minmax_record": "all leads together scaled to 0..1",
     "zscore_lead": "each lead with mean 0 and standard deviation 1",
     "zscore_record": "all leads together with mean 0 and standard deviation 1",
@@ -58,11 +58,12 @@ def fill_card(
 ) -> ModelCard:
     """The card of a model's folder, with the results in its text and, as `model-index`, in its metadata.
 
-    A README.md in the folder was written by hand: its text stays, and its metadata get the license and the results.
+    A README.md in the folder was written by hand: its text stays, and only the license and the results are added to
+    its metadata.
 
     Args:
         folder: the model with its processor.
-        repo_id: under which it will be found.
+        repo_id: where the model will be published.
         results: see `cgdmer.hub.results.read_results`.
         license: see `cgdmer.hub.publishing.push`.
     """
@@ -94,7 +95,7 @@ def fill_card(
         takes_texts=takes_texts,
         model=_model(config, takes_texts, "ecg-classification" in pipelines),
         provenance=_provenance(config),
-        licence=_licence(license),
+        license=_license(license),
         usage=_usage(repo_id, takes_texts, "ecg-classification" in pipelines),
         training_data=_training_data(training),
         preprocessing=_preprocessing(source),
@@ -109,19 +110,19 @@ def fill_card(
 def _model(config: Any, takes_texts: bool, classifies: bool) -> str:
     if takes_texts:
         return (
-            f"An ECG encoder and a text encoder in one space ({config.paper}), so that findings are scored "
-            "from their names."
+            f"An ECG encoder and a text encoder with a shared embedding space ({config.paper}), so findings can be "
+            "scored from their names."
         )
     labels = list(config.id2label.values()) if classifies else []
     if labels:
         exclusive = config.problem_type == "single_label_classification"
-        scores = "a softmax over labels that exclude each other" if exclusive else "one sigmoid a label"
+        scores = "a softmax over labels that exclude each other" if exclusive else "one sigmoid per label"
         return f"An ECG encoder ({config.paper}) with a classifier, {scores}: {plain(', '.join(labels))}."
-    return f"An ECG encoder ({config.paper}): an embedding for a recording."
+    return f"An ECG encoder ({config.paper}), which gives one embedding per recording."
 
 
 def _provenance(config: Any) -> str:
-    """What the family's paper states and what is ours, where the papers are not public in full."""
+    """What comes from the family's paper and what is ours, if the paper is not public in full."""
     for place in _PLACES:
         note = place.parent / "families" / f"{config.hub_tag}.md"
         if note.is_file():
@@ -129,9 +130,8 @@ def _provenance(config: Any) -> str:
     return ""
 
 
-def _licence(license: str | None) -> str:
-    weights = "not stated" if license is None else license
-    return f"Licence of the weights: {weights}. Licence of the code beside them: Apache-2.0."
+def _license(license: str | None) -> str:
+    return f"License of the weights: {license or 'not stated'}. License of the code beside them: Apache-2.0."
 
 
 def _usage(repo_id: str, takes_texts: bool, classifies: bool) -> str:
@@ -152,8 +152,8 @@ def _usage(repo_id: str, takes_texts: bool, classifies: bool) -> str:
 
 
 def _stages(training: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """The runs that the weights went through, the last first; `None` for one of which nothing is known."""
-    found: list[Any] = []
+    """The runs that trained the weights, the last one first; empty if they are unknown."""
+    found = []
     while training is not None:
         found.append(training)
         training = training.get("earlier")
@@ -167,11 +167,11 @@ def _training_data(training: Mapping[str, Any] | None) -> str:
     parts = [_data_of(stage["data"], stage["options"]) for stage in stages]
     begun = stages[-1]["options"].get("model")
     if begun:
-        parts.append(f"Training began with the weights of {plain(begun)}, whose own data are unknown.")
+        parts.append(f"Training started from the weights of {plain(begun)}, whose training data are unknown.")
     text_tower = [stage["options"].get("text_model") for stage in stages]
-    parts += [f"The text encoder began with the weights of {plain(one)}." for one in text_tower if one]
+    parts += [f"The text encoder started from the weights of {plain(one)}." for one in text_tower if one]
     parts.append(
-        "`training_records.safetensors`, where it is there, holds fingerprints of the records and patients, by which "
+        "`training_records.safetensors`, if present, holds fingerprints of the records and patients, with which "
         "`cgdmer evaluate` refuses test records that were trained on."
     )
     return "\n\n".join(parts)
@@ -181,20 +181,20 @@ def _data_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     source = data.get("source") or {}
     if source:
         version = f", version {source['version']}" if source.get("version") else ""
-        words = f"{source.get('title', source.get('name', data['name']))}{version}"
-        lines = [f"- Corpus: {plain(words)}."]
+        corpus = f"{source.get('title', source.get('name', data['name']))}{version}."
     else:
-        lines = [f"- Corpus: {plain(data['description'] or 'unknown')}"]
-    lines.append(f"- Address: {source.get('url') or 'unknown'}")
-    lines.append(f"- Licence: {plain(source.get('licence') or 'unknown')}.")
-    lines.append(f"- Citation: {plain(source.get('citation') or 'unknown')}")
-    train, validation = data["train_records"], data["validation_records"]
-    lines.append(
-        f"- Records trained on: {'unknown' if train is None else f'{train:,}'}; for validation: {validation:,}."
-    )
+        corpus = data["description"] or "unknown"
+    train = "unknown" if data["train_records"] is None else f"{data['train_records']:,}"
+    lines = [
+        f"- Corpus: {plain(corpus)}",
+        f"- Address: {source.get('url') or 'unknown'}",
+        f"- License: {plain(source.get('licence') or 'unknown')}.",
+        f"- Citation: {plain(source.get('citation') or 'unknown')}",
+        f"- Training records: {train}; validation records: {data['validation_records']:,}.",
+    ]
     texts = {"report": "the records' reports", "statements": "the records' findings as sentences"}
     if options.get("text_source"):
-        reworded = ", also in other words" if options.get("wordings") else ""
+        reworded = ", also reworded" if options.get("wordings") else ""
         lines.append(f"- Texts: {texts[options['text_source']]}{reworded}.")
     if options.get("labels"):
         lines.append(f"- Labels: {plain(', '.join(options['labels']))}.")
@@ -205,14 +205,14 @@ def _preprocessing(folder: Path) -> str:
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     settings = extractor.to_dict()
     derived = (
-        "Absent limb leads are derived from two that are there; other absent leads get no token."
+        "Missing limb leads are derived from two others; other missing leads get no tokens."
         if extractor.derive_limb_leads
-        else "Absent leads get no token."
+        else "Missing leads get no tokens."
     )
     return (
-        "Saved with the weights and applied to whatever comes: leads ordered by name, any unit that is stated, "
+        "Saved with the weights and applied to every input: leads ordered by name, converted from the stated unit, "
         f"resampled to {extractor.sampling_rate:g} Hz with a polyphase filter, "
-        f"{extractor.num_samples / extractor.sampling_rate:g} s (the pipelines cut longer recordings in windows), "
+        f"{extractor.num_samples / extractor.sampling_rate:g} s (the pipelines cut longer recordings into windows), "
         f"{_FILTERS[extractor.filter]}, {_NORMALIZATIONS[extractor.normalization].format(**settings)}. Gaps up to "
         f"{extractor.longest_gap_seconds:g} s are interpolated; recordings shorter than "
         f"{extractor.shortest_seconds:g} s are refused. {derived}"
@@ -223,11 +223,11 @@ def _configuration(folder: Path, config: Any) -> str:
     towers = [("ECG encoder", getattr(config, "ecg_config", config))]
     if hasattr(config, "text_config"):
         towers.append(("Text encoder", config.text_config))
-    lines = [f"`{(config.architectures or ['unknown'])[0]}`, {_num_weights(folder):,} weights."]
+    lines = [f"`{(config.architectures or ['unknown'])[0]}`, {_num_weights(folder):,} weights.", ""]
     for name, tower in towers:
         found = [f"{key} {getattr(tower, key)}" for key in _SHAPE if getattr(tower, key, None) is not None]
         lines.append(f"- {name}: {plain(', '.join(found))}.")
-    return "\n".join([lines[0], "", *lines[1:]])
+    return "\n".join(lines)
 
 
 def _num_weights(folder: Path) -> int:
@@ -239,15 +239,12 @@ def _num_weights(folder: Path) -> int:
 
 
 def _cost(training: Mapping[str, Any] | None) -> str:
-    stages = _stages(training)
-    if not stages:
-        return "Unknown."
-    return "\n".join(f"- {_cost_of(stage)}" for stage in stages)
+    return "\n".join(f"- {_cost_of(stage)}" for stage in _stages(training)) or "Unknown."
 
 
 def _cost_of(stage: Mapping[str, Any]) -> str:
-    begun = stage["resumed_at_step"]
-    since = f" since step {begun:,}, where the run was resumed; before that unknown" if begun else ""
+    resumed = stage["resumed_at_step"]
+    since = f" since step {resumed:,}, where the run was resumed; unknown before" if resumed else ""
     versions = ", ".join(f"{name} {version}" for name, version in stage["versions"].items())
     if stage["options"].get("freeze_encoder"):
         return f"A linear layer fitted to features in {stage['seconds'] / 3600:.2f} hours. {versions}."
@@ -305,7 +302,7 @@ def _warnings(results: Mapping[str, Any]) -> list[str]:
         )
     if results["protocol"] == "as_published":
         found.append(
-            "**The protocol repeats known defects of published evaluations: compare these figures with theirs alone.**"
+            "**The protocol repeats known defects of published evaluations: compare these figures only with theirs.**"
         )
     return found
 
@@ -313,29 +310,27 @@ def _warnings(results: Mapping[str, Any]) -> list[str]:
 def _limits(training: Mapping[str, Any] | None, all_results: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     if training is None:
-        lines.append("- What it was trained on is unknown, and so what it can be tested on.")
+        lines.append("- Its training data are unknown, and so is what it can be tested on.")
     if not any(results.get("groups") for results in all_results):
-        lines.append("- By sex and age it has not been measured.")
+        lines.append("- It has not been measured by sex and age.")
     if not any(results.get("robustness") for results in all_results):
-        lines.append("- With fewer leads, at lower rates and with noise it has not been measured.")
+        lines.append("- It has not been measured with fewer leads, at lower rates, or with noise.")
     if all_results and all(results["in_domain"] for results in all_results):
-        lines.append("- On corpora other than that of its training it has not been measured.")
+        lines.append("- It has not been measured on corpora other than its training corpus.")
     return "\n".join(lines)
 
 
 def _reproduce(training: Mapping[str, Any] | None, all_results: Sequence[Mapping[str, Any]], repo_id: str) -> str:
-    stages = _stages(training)
-    commands = [_command_of(stage) for stage in reversed(stages)]
+    commands = [_command_of(stage) for stage in reversed(_stages(training))]
+    parts = [] if commands else ["How it was trained is unknown."]
     commands += [command_to_repeat(results["command"], repo_id) for results in all_results]
-    unknown = [] if stages else ["How it was trained is unknown."]
-    if not commands:
-        return unknown[0]
-    block = "```\n" + "\n".join(commands) + "\n```"
-    return "\n\n".join([*unknown, "Folders of datasets are named by their last part alone.", block])
+    if commands:
+        parts += ["Only the last part of each dataset's path is shown.", "```\n" + "\n".join(commands) + "\n```"]
+    return "\n\n".join(parts)
 
 
 def _command_of(stage: Mapping[str, Any]) -> str:
-    """The command of a run; of pretraining with the options that are not the default."""
+    """The command of a run, with the options that differ from their defaults."""
     options = {**stage["options"], "dataset": stage["data"]["name"], "output_dir": "run"}
     if stage.get("command") == run_summary.FINETUNE:
         return shlex.join(["cgdmer", "finetune", *words_of(FinetuningArguments, options)])

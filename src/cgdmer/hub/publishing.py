@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pushes a model's folder to the Hugging Face Hub, as one commit: weights, code, card and results, or nothing."""
+"""Pushes a model's folder to the Hugging Face Hub in one commit: weights, code, card, and results, or nothing."""
 
 import os
 import re
@@ -23,9 +23,9 @@ from cgdmer.hub.results import read_results, write_benchmark_results
 from cgdmer.hub.staging import refuse_local_paths, stage_model
 from cgdmer.models.errors import PublishingError
 
-# Of an earlier push, and wrong beside other weights: deleted in the same commit unless it is written anew. Where a
-# model with texts was before one without, transformers would go on reading the processor of the former. Pickled
-# weights are loaded by whoever does not refuse them.
+# Files of an earlier push that would be wrong beside the new weights; the commit deletes those it does not write.
+# transformers would read the processor of a former model with a text tower for one without. Pickled weights would be
+# loaded by anyone who does not refuse them.
 _REPLACED = re.compile(
     r"[^/]+\.(safetensors|safetensors\.index\.json|py|bin|bin\.index\.json|ckpt|pt|pth)"
     r"|(processor|preprocessor|tokenizer|generation)_config\.json"
@@ -47,22 +47,22 @@ def push(
     revision: str | None = None,
     commit_message: str = "Upload model",
 ) -> dict[str, Any]:
-    """Publish a model's folder, with a card that is filled in from what its training and evaluation left.
+    """Publish a model's folder, with a card filled in from its training and evaluation.
 
-    The folder is copied without what does not belong on the Hub and loaded from the copy before anything is sent.
+    Only what belongs on the Hub is copied, and the copy is loaded before anything is sent.
 
     Args:
         model: the folder.
-        repo_id: "org/name"; made if it is not there.
+        repo_id: "org/name"; created if it does not exist.
         results: folders that `cgdmer evaluate --output_dir` wrote.
-        benchmark: the Hub id of the dataset that lists the tasks of the results as a benchmark, see `results`.
+        benchmark: the Hub id of a dataset that lists the tasks of the results, see `cgdmer.hub.results`.
         license: of the weights, as the Hub abbreviates it ("cc-by-4.0"); None: the card says that it is not stated.
-        private: of a repository that is made; one that is there stays as visible as it is.
-        revision: a branch, made from main if it is not there; None: main.
+        private: whether a new repository is private; an existing one keeps its visibility.
+        revision: a branch, created from main if it does not exist; None: main.
         commit_message: the commit's first line.
 
     Returns:
-        `repository` (its address), `commit` (its hash), `commit_url`, `revision` and `files`, the paths pushed.
+        `repository` (its address), `commit` (its hash), `commit_url`, `revision`, and `files`, the paths pushed.
 
     Raises:
         ModelFolderError: the folder holds pickles or does not load, or a file names a path of this machine.
@@ -83,21 +83,22 @@ def push(
 def commit_folder(
     folder: Path, repo_id: str, *, private: bool = False, revision: str | None = None, commit_message: str
 ) -> dict[str, Any]:
-    """Make a repository hold what a folder holds, in one commit; see `push` for the arguments and what it returns.
+    """Make a repository hold the files of a folder, in one commit; see `push` for the arguments and the return value.
 
     Raises:
-        PublishingError: the Hub cannot be reached, or refuses. The repository is as it was, or, where the connection
-            broke after the commit was sent, whole.
+        PublishingError: the Hub cannot be reached, or refuses. The repository is unchanged, or, if the connection
+            broke after the commit was sent, complete.
     """
     with _explained(repo_id):
         api = HfApi(library_name="cgdmer")
-        api.whoami()  # a token that is missing or wrong is said to be so; later errors are less plain
+        api.whoami()  # says clearly that a token is missing or wrong; later errors do not
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         there = api.list_repo_files(repo_id, revision=revision)
         stale = [path for path in there if path not in files and _REPLACED.fullmatch(path)]
+        # Not `upload_folder`: it may make several commits, and its delete patterns also match files in subfolders.
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationAdd(path_in_repo=path, path_or_fileobj=folder / path) for path in files),
             *(CommitOperationDelete(path_in_repo=path) for path in stale),
@@ -114,7 +115,7 @@ def commit_folder(
 
 @contextmanager
 def _explained(repo_id: str) -> Iterator[None]:
-    """What goes wrong with the Hub as a PublishingError that says what to do."""
+    """Turns errors of the Hub into a PublishingError that says what to do."""
     try:
         yield
     except (HTTPError, OSError, HFValidationError, RuntimeError, ValueError) as error:
@@ -123,20 +124,23 @@ def _explained(repo_id: str) -> Iterator[None]:
 
 def _advice(repo_id: str, error: BaseException) -> str:
     if isinstance(error, LocalTokenNotFoundError):
-        return f"there is no token. Make one that may write at {_TOKEN_PAGE} and run `hf auth login`, or set HF_TOKEN."
+        return (
+            f"there is no token. Create one with write permission at {_TOKEN_PAGE} and run `hf auth login`, or set "
+            "HF_TOKEN."
+        )
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set. Unset it to push."
     if isinstance(error, HFValidationError):
-        return f"{error}. Name it as organisation/name or user/name."
+        return f"{error}. Name it as organization/name or user/name."
     if isinstance(error, HfHubHTTPError):
         return _advice_on_answer(repo_id, error)
     if isinstance(error, HTTPError):
         return (
             f"the Hub cannot be reached, or the connection broke ({type(error).__name__}: {error}). Check the network "
-            "(and HF_ENDPOINT, if it is set) and push again: what is there is whole, and what was sent is not sent "
-            "twice."
+            "(and HF_ENDPOINT, if it is set) and push again: the repository is complete, and files already sent are "
+            "not sent again."
         )
-    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of huggingface_hub, around an upload
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # huggingface_hub wraps errors of uploads
         return f"{error} {_advice(repo_id, error.__cause__)}"
     return str(error)
 
@@ -145,14 +149,14 @@ def _advice_on_answer(repo_id: str, error: HfHubHTTPError) -> str:
     status, namespace = error.response.status_code, repo_id.split("/")[0]
     if status == 401:
         return (
-            f"the Hub does not know the token. Make a new one at {_TOKEN_PAGE} and run `hf auth login`; HF_TOKEN, if "
-            "it is set, is used before the stored one."
+            f"the Hub does not know the token. Create a new one at {_TOKEN_PAGE} and run `hf auth login`; if HF_TOKEN "
+            "is set, it takes precedence."
         )
     if status == 403:
         return (
-            f"the token may not write to {namespace}. Use one with write permission ({_TOKEN_PAGE}), and a namespace "
-            "that is yours or of an organisation you belong to."
+            f"the token may not write to {namespace}. Use one with write permission ({_TOKEN_PAGE}), and your own "
+            "namespace or that of an organization you belong to."
         )
     if status >= 500:
-        return f"the Hub failed ({status}). Push again later: what is there is whole."
+        return f"the Hub failed ({status}). Push again later: the repository is complete."
     return f"the Hub refused ({status}). {error}"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `cgdmer evaluate --output_dir` measured, in the two forms that the Hub reads.
+"""The results of `cgdmer evaluate --output_dir`, in the two forms that the Hub reads.
 
 * `model-index` in the card's metadata: every measure of every task.
-* `.eval_results/TASK.yaml`: one value a task, for the leaderboard of a benchmark. The Hub asks for the id of a dataset
-  repository that is registered as a benchmark and lists the task in its `eval.yaml`
-  (https://huggingface.co/docs/hub/eval-results), so these are written only where such a dataset is named.
+* `.eval_results/TASK.yaml`: one value per task, for the leaderboard of a benchmark. The Hub asks for the id of a
+  dataset that is registered as a benchmark and lists the task in its `eval.yaml`
+  (https://huggingface.co/docs/hub/eval-results), so these are written only if such a dataset is named.
 """
 
 import os
@@ -26,19 +26,19 @@ from cgdmer.files.checking import check
 from cgdmer.files.reading import read_json
 from cgdmer.models.errors import CorpusError, PublishingError
 
-# As the Hub calls them; F1 over classes is its "f1" with an average.
+# The Hub's names; it has no other name for the F1 averaged over classes.
 _METRIC_TYPES = {"auroc": "roc_auc", "auprc": "average_precision", "f1": "f1"}
-_NAME_OF_TASK = re.compile(r"[A-Za-z0-9_.-]+")  # it names a file
+_NAME_OF_TASK = re.compile(r"[A-Za-z0-9_.-]+")  # it becomes a file name
 
 
 def read_results(folders: Sequence[str | os.PathLike[str]]) -> list[TaskResults]:
-    """The results of every task, sorted by the task's name, then in the order of the folders.
+    """The results of every task, sorted by task, then in the order of the folders.
 
     Args:
-        folders: each of one task, or with a folder a task.
+        folders: each holds the results of one task, or one folder per task.
 
     Raises:
-        CorpusError: there are none in a folder, or they are none of this package.
+        CorpusError: a folder holds no results, or they are not as `cgdmer evaluate` writes them.
     """
     found = []
     for folder in map(Path, folders):
@@ -72,7 +72,7 @@ def _read(file: Path) -> TaskResults:
 
 
 def _check_conditions(rows: list[dict[str, Any]], place: str) -> None:
-    """Of a table of groups or disturbances: each row has the same measures."""
+    """Check a table of groups or disturbances: all rows have the same measures."""
     for row in rows:
         check(row.get("name"), str, f"{place}.name")
         measured = {name: one for name, one in row.items() if name != "name"}
@@ -83,7 +83,7 @@ def _check_conditions(rows: list[dict[str, Any]], place: str) -> None:
 
 
 def _check_intervals(measures: Mapping[str, Measured], place: str) -> None:
-    """A value has an interval, and an interval two ends."""
+    """Check that every value has an interval with two ends."""
     for name, measured in measures.items():
         _check_ends(measured, "macro_", f"{place}.{name}")
         _check_ends(measured.get("frequent", {}), "macro_", f"{place}.{name}.frequent")
@@ -94,11 +94,11 @@ def _check_intervals(measures: Mapping[str, Measured], place: str) -> None:
 def _check_ends(row: Mapping[str, Any], prefix: str, place: str) -> None:
     for metric in (prefix + name for name in METRIC_NAMES):
         if row.get(metric) is not None and len(row.get(f"{metric}_interval", ())) != 2:
-            raise ValueError(f"{place}.{metric}_interval has not two ends")
+            raise ValueError(f"{place}.{metric}_interval does not have two ends")
 
 
 def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
-    """For `model-index`: every measure that has a value, as it stands in the results."""
+    """Every measure that has a value, for `model-index`."""
     found = []
     for results in all_results:
         for measure, values in results["measures"].items():
@@ -115,7 +115,7 @@ def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult
                         dataset_split="+".join(results["splits"]),
                         dataset_args={"protocol": results["protocol"]},
                         metric_type=metric_type,
-                        # The measure stands here: one task on one dataset is one entry, with all its metrics.
+                        # The measure is named here because one task on one dataset is one entry for all metrics.
                         metric_name=f"macro {METRIC_NAMES[metric]}, {measure}",
                         metric_value=value,
                     )
@@ -124,23 +124,27 @@ def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult
 
 
 def write_benchmark_results(folder: Path, benchmark: str, all_results: Sequence[Mapping[str, Any]]) -> None:
-    """Write `.eval_results/TASK.yaml`: the macro AUROC of zero-shot, which is one value for each task.
+    """Write `.eval_results/TASK.yaml` with the zero-shot macro AUROC, one value per task.
 
     Args:
         folder: of the model.
         benchmark: the id of the dataset that lists the tasks.
 
     Raises:
-        CorpusError: a task is there twice, which the format cannot tell apart.
-        PublishingError: `benchmark` is no id.
+        CorpusError: there are two results of one task, which the format does not allow.
+        PublishingError: `benchmark` is not a valid id.
     """
     try:
         validate_repo_id(benchmark)
     except HFValidationError as error:
-        raise PublishingError(f"{benchmark!r} is no benchmark's id ({error}). Name a dataset as ORG/NAME.") from error
+        raise PublishingError(
+            f"{benchmark!r} is not the id of a benchmark ({error}). Name a dataset as ORG/NAME."
+        ) from error
     tasks = [results["task"] for results in all_results]
     if twice := {task for task in tasks if tasks.count(task) > 1}:
-        raise CorpusError(f"there are several results of {sorted(twice)[0]}; a benchmark takes one. Name one folder.")
+        raise CorpusError(
+            f"there are several results of {sorted(twice)[0]}, but a benchmark takes one. Name one folder."
+        )
     for results in all_results:
         value = results["measures"].get(ZERO_SHOT, {}).get("macro_auroc")
         if value is None:
@@ -158,12 +162,12 @@ def write_benchmark_results(folder: Path, benchmark: str, all_results: Sequence[
 
 
 def without_folders(word: str) -> str:
-    """The last part of a path, of this machine or another; other words as they are."""
+    """The last part of a path, POSIX or Windows; other words are unchanged."""
     return PurePath(re.split(r"[/\\]", word.rstrip("/\\"))[-1] or word).name
 
 
 def command_to_repeat(command: str, repo_id: str) -> str:
-    """The command of an evaluation with the model's id for its folder, and no path of the machine it ran on."""
+    """The command of an evaluation, with the model's Hub id and without local paths."""
     words = []
     for word in shlex.split(command):
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)

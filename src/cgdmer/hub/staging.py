@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a model's folder goes to the Hub: a copy that holds that alone, checked by loading it.
+"""Copies the files of a model's folder that belong on the Hub, and checks the copy by loading it.
 
-Files are chosen by what a model needs, not by what must not go: checkpoints, metrics, arguments with the paths of
-this machine stay where they are without being named anywhere.
+Only what a model needs is copied. Checkpoints, metrics, and arguments with local paths therefore stay behind without
+being named anywhere.
 """
 
 import os
@@ -31,22 +31,22 @@ _READABLE_SUFFIXES = {".json", ".jinja", ".md", ".txt", ".yaml"}
 
 
 def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
-    """Fill an empty folder with what a model needs to be loaded, without and with this package.
+    """Fill an empty folder with everything needed to load a model, with or without this package.
 
-    Weights go as they are, byte by byte; the code is that of the installed package, as `save_pretrained` writes it.
+    Weights are copied byte for byte; the code is that of the installed package, as `save_pretrained` writes it.
 
     Args:
-        folder: as `cgdmer.pretrain`, `cgdmer finetune` or `save_pretrained` left it.
+        folder: written by `cgdmer.pretrain`, `cgdmer finetune` or `save_pretrained`.
         target: an empty folder.
 
     Raises:
-        ModelFolderError: the folder holds pickles, or something is missing or damaged, so that it does not load.
+        ModelFolderError: the folder holds pickles, or does not load because something is missing or damaged.
     """
     source = Path(folder)
     if not (source / CONFIG).is_file():
         raise ModelFolderError(
-            f"{source} has no {CONFIG}: it is no model's folder. Name the one that pretraining, `cgdmer finetune` or "
-            "save_pretrained wrote; a checkpoint is none yet."
+            f"{source} has no {CONFIG}, so it is not the folder of a model. Name one that pretraining, `cgdmer "
+            "finetune` or save_pretrained wrote, not a checkpoint."
         )
     _refuse_pickles(source)
     try:
@@ -57,14 +57,13 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
             if _WEIGHTS.fullmatch(path.name):
                 shutil.copyfile(path, target / path.name)
         entries = model_class.hub_entries()
-        document = {**_without_names_of_origin(config), **entries}
-        write_json(target / CONFIG, document)
+        write_json(target / CONFIG, config | entries)
         takes_texts = "text" in model_class.input_modalities
-        (cgdmer.ECGProcessor if takes_texts else cgdmer.ECGFeatureExtractor).from_pretrained(source).save_pretrained(
-            target
-        )
+        processor_class = cgdmer.ECGProcessor if takes_texts else cgdmer.ECGFeatureExtractor
+        processor_class.from_pretrained(source).save_pretrained(target)
+        for path in (target / CONFIG, *target.glob("*_config.json")):
+            write_json(path, _without_names_of_origin(read_json_object(path)))
         copy_model_code(target, entries)
-        _clean_json_files(target)
         if (source / FINGERPRINTS).is_file():
             Fingerprints.load(source / FINGERPRINTS)
             shutil.copyfile(source / FINGERPRINTS, target / FINGERPRINTS)
@@ -75,15 +74,15 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelFolderError(
-            f"{source} does not load as a model with its processor ({error}). Save both there again with "
-            "save_pretrained, and try AutoModel.from_pretrained on it."
+            f"{source} does not load as a model with its processor ({error}). Save both again with save_pretrained, "
+            "and check with AutoModel.from_pretrained."
         ) from error
 
 
 def refuse_local_paths(folder: Path, *origins: str | os.PathLike[str]) -> None:
-    """Raise a ModelFolderError where a readable file names a folder of this machine: the given ones, or the home."""
+    """Raise a ModelFolderError if a text file names the home, the working folder, or one of `origins`."""
     paths = {str(Path(origin).resolve()) for origin in origins} | {str(Path.home()), str(Path.cwd())}
-    # A path as short as "/" or "/root" would be found in other words.
+    # A path as short as "/" or "/root" would match other words.
     patterns = [re.compile(rf"{re.escape(path)}(?![\w-])") for path in paths if len(Path(path).parts) > 2]
     for file in sorted(folder.rglob("*")):
         if file.suffix not in _READABLE_SUFFIXES:
@@ -92,8 +91,8 @@ def refuse_local_paths(folder: Path, *origins: str | os.PathLike[str]) -> None:
         for pattern in patterns:
             if found := pattern.search(text):
                 raise ModelFolderError(
-                    f"{file.relative_to(folder)} would publish the path {found[0]!r} of this machine. Take it out of "
-                    "the model's folder, or of what the results say."
+                    f"{file.relative_to(folder)} would publish the path {found[0]!r} of this machine. Remove it from "
+                    "the model's folder, or from the results."
                 )
 
 
@@ -101,13 +100,13 @@ def _refuse_pickles(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and (path.suffix in _PICKLE_SUFFIXES or _is_pickle(path)):
             raise ModelFolderError(
-                f"{path.relative_to(folder)} in {folder} is a pickle, or may hold one, which runs code where it is "
+                f"{path.relative_to(folder)} in {folder} is a pickle, or may hold one, which runs code when it is "
                 "loaded. Save weights as safetensors (save_pretrained does) and remove it."
             )
 
 
 def _refuse_two_extractors(folder: Path) -> None:
-    """A processor that an earlier model left there: transformers reads it instead of the extractor's own file."""
+    """Refuse a leftover processor of an earlier model: transformers reads it instead of the extractor's own file."""
     names = ("processor_config.json", "preprocessor_config.json")
     if not all((folder / name).is_file() for name in names):
         return
@@ -116,13 +115,13 @@ def _refuse_two_extractors(folder: Path) -> None:
     differing = [key for key in extractor if key in other and other[key] != extractor[key]]
     if differing:
         raise ModelFolderError(
-            f"{' and '.join(names)} in {folder} differ ({', '.join(differing)}): one of them is of an earlier model. "
-            "Remove it."
+            f"{' and '.join(names)} in {folder} differ ({', '.join(differing)}): one of them is left from an earlier "
+            "model. Remove it."
         )
 
 
 def _is_pickle(path: Path) -> bool:
-    """By its content; safetensors files begin with a length, which may look like a pickle's head."""
+    """Judged by content. safetensors files start with a length, which may look like the start of a pickle."""
     if path.suffix == ".safetensors":
         return False
     with open(path, "rb") as file:
@@ -140,14 +139,14 @@ def _class_of(folder: Path, config: dict[str, Any]) -> type[HubFolderModel]:
     found = getattr(cgdmer, names[0], None)
     if not (isinstance(found, type) and issubclass(found, HubFolderModel)):
         raise ModelFolderError(
-            f"{folder / CONFIG} names the architecture {names[0]!r}, which is no model of this package. Push it with "
-            "its own library."
+            f"{folder / CONFIG} names the architecture {names[0]!r}, which is not a model of this package. Push it "
+            "with its own library."
         )
     return found
 
 
 def _without_names_of_origin(value: Any) -> Any:
-    """Where transformers notes from where something was loaded: a path of this machine, and of no use elsewhere."""
+    """Without the entries where transformers records where something was loaded from, which may be a local path."""
     if isinstance(value, dict):
         return {
             key: _without_names_of_origin(one)
@@ -157,12 +156,7 @@ def _without_names_of_origin(value: Any) -> Any:
     return [_without_names_of_origin(one) for one in value] if isinstance(value, list) else value
 
 
-def _clean_json_files(folder: Path) -> None:
-    for path in folder.glob("*_config.json"):
-        write_json(path, _without_names_of_origin(read_json_object(path)))
-
-
 def _check_weights(model: torch.nn.Module, source: Path) -> None:
     for name, weight in model.state_dict().items():
         if weight.is_floating_point() and not torch.isfinite(weight).all():
-            raise ModelFolderError(f"the weight {name} in {source} holds values that are not finite. Train it anew.")
+            raise ModelFolderError(f"the weight {name} in {source} holds values that are not finite. Train it again.")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Embeddings computed once: kept on disk under a name made of everything that they depend on.
+"""Embeddings are computed once and kept on disk, under a key made from everything they depend on.
 
-For records that is the encoder's weights, the feature extractor's settings, the samples of the records in their
-order, what was done to the records before, and the version of this package; for texts the text tower's weights and
-the tokens of the texts in their order. Names of files or models play no part.
+For records, that is the encoder's weights, the feature extractor's settings, the samples of the records in order, any
+change made to the records, and the version of this package. For texts, it is the text tower's weights, the tokens of
+the texts in order, and the version. File names and model names play no part.
 """
 
 import hashlib
@@ -26,19 +26,19 @@ from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
-_METHOD = "mean over windows, weighted by what is new in each"  # features computed in another way have another name
+_METHOD = "mean over windows, weighted by what is new in each"  # part of the key: change it with the computation
 
 
 class EmbeddingCache:
-    """Features by a model, from disk where they are known.
+    """A model's features, read from disk if they are there.
 
     Args:
-        folder: made when needed; files in it may be deleted at any time. None keeps nothing.
+        folder: made when needed; files in it may be deleted at any time. None: nothing is kept.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None):
         self.folder = None if folder is None else Path(folder)
-        self._weights: dict[tuple[int, str], tuple[torch.nn.Module, bytes]] = {}  # of the models seen, by identity
+        self._weights: dict[tuple[int, str], tuple[torch.nn.Module, bytes]] = {}  # by the id of the model
 
     def features(
         self,
@@ -48,33 +48,28 @@ class EmbeddingCache:
         description: str,
         change_name: str = "",
     ) -> RecordFeatures:
-        """What `embed_records` gives for the records of a part.
+        """What `embed_records` returns for the records of a part.
 
         Args:
-            change_name: says what `part.change` does to the records; "" where it is None.
+            change_name: what `part.change` does to the records; "" if it is None.
         """
 
-        def compute() -> RecordFeatures:
-            return embed_records(model, feature_extractor, part, description=description)
+        def compute() -> dict[str, np.ndarray]:
+            found = embed_records(model, feature_extractor, part, description=description)
+            return {name: array for name, array in vars(found).items() if array is not None}
 
-        if self.folder is None:
-            return compute()
-        return RecordFeatures(
-            **self._kept(
-                lambda: self._key_of_records(model, feature_extractor, part, change_name),
-                lambda: {name: array for name, array in vars(compute()).items() if array is not None},
-            )
-        )
+        arrays = self._kept(lambda: self._key_of_records(model, feature_extractor, part, change_name), compute)
+        return RecordFeatures(**arrays)
 
     def texts(self, model: ECGTextModel, processor: ECGProcessor, texts: Sequence[str]) -> np.ndarray:
-        """What `embed_texts` gives for some texts."""
+        """What `embed_texts` returns."""
         return self._kept(
             lambda: self._key_of_texts(model, processor, texts),
             lambda: {"embeds": embed_texts(model, processor, texts)},
         )["embeds"]
 
     def _kept(self, key: Callable[[], str], compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """The arrays that are on disk under a key, else computed and put there."""
+        """The arrays on disk under a key; if there are none, they are computed and written."""
         if self.folder is None:
             return compute()
         path = self.folder / f"{key()}.safetensors"
@@ -82,7 +77,7 @@ class EmbeddingCache:
             return load_file(path)
         except FileNotFoundError:
             pass
-        except SafetensorError:  # cut off or foreign: as good as absent
+        except SafetensorError:  # truncated or not ours: as good as absent
             path.unlink()
         arrays = compute()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +89,7 @@ class EmbeddingCache:
         key = hashlib.blake2b(self._weights_of(model, "ecg"), digest_size=16)
         for text in (__version__, _METHOD, feature_extractor.to_json_string(), change_name):
             key.update(text.encode() + b"\0")
-        # The samples stand for themselves; gains, rates and names say what they mean.
+        # The fingerprint covers the samples; the other columns say what they mean.
         for row in part.rows.select_columns(["fingerprint", "gain", "baseline", "sampling_rate", "lead_names"]):
             key.update(repr(sorted(row.items())).encode())
         return key.hexdigest()
@@ -107,7 +102,7 @@ class EmbeddingCache:
         return key.hexdigest()
 
     def _weights_of(self, model: ECGPreTrainedModel, tower: str) -> bytes:
-        """Of the tower "ecg" or "text": its configuration and its weights with those of its head, if it has one."""
+        """A digest of the tower "ecg" or "text": its configuration, its weights, and those of its head, if any."""
         if (id(model), tower) not in self._weights:
             config = ecg_config_of(model.config) if tower == "ecg" else model.config.text_config
             digest = hashlib.blake2b(repr(config.to_json_string()).encode())
@@ -121,7 +116,7 @@ class EmbeddingCache:
 
 
 def weights_digest(module: torch.nn.Module) -> bytes:
-    """Of the names and values of a module's weights, in single precision."""
+    """A digest of the names and values of a module's weights, in single precision."""
     digest = hashlib.blake2b()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen features of records and texts: the one loop in which records are read, prepared and sent through a model."""
+"""Frozen features of records and texts. The one loop that reads records, prepares them, and runs a model is here."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,14 +23,14 @@ from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
 BATCH_SIZE = 64
-_RECORDS_TOGETHER = 4  # that a process prepares and hands over; one of a day has hundreds of megabytes
+_RECORDS_PER_HANDOVER = 4  # from a reading process; a record of one day has hundreds of megabytes
 
 Windows = dict[str, torch.Tensor]
-Computation = Callable[[Windows], torch.Tensor]  # from windows as the model takes them to (windows, width)
+Computation = Callable[[Windows], torch.Tensor]  # takes the model's inputs, returns (windows, width)
 
 
 class Records(Protocol):
-    """Records by their position: a list, or what reads each from disk when it is asked for."""
+    """A sequence of records: a list, or an object that reads each one from disk on access."""
 
     def __len__(self) -> int: ...
 
@@ -39,62 +39,17 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class RecordFeatures:
-    """Features of n records, in their order: means over a recording's windows, in which each moment counts once.
+    """Features of n records, in order. Long records are averaged over windows, and each moment counts once.
 
     Attributes:
-        pooled: (n, width) the mean of the encoder's tokens: what a linear probe sees.
-        embeds: (n, width) the vector in the space shared with text, whose product with a text's unit vector is the
-            cosine of zero-shot: a unit vector where the recording fits into one window, else the mean of its windows'
-            unit vectors, which is shorter where they differ. None for a model without a text tower.
+        pooled: (n, width) the mean of the encoder's tokens; the input of a linear probe.
+        embeds: (n, width) vectors in the space shared with text. The dot product with a text's unit vector is the
+            zero-shot cosine. A record of one window has a unit vector; a longer one has the mean of its windows' unit
+            vectors, which is shorter if they differ. None for a model without a text tower.
     """
 
     pooled: np.ndarray
     embeds: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class EncodedBatch:
-    """What a model makes of consecutive records, n of which could be read.
-
-    Attributes:
-        errors: for each record why it could not be read; None for the n that could.
-        pooled, embeds: (n, width) float32, as in `RecordFeatures`.
-    """
-
-    errors: list[CGDMERError | None]
-    pooled: torch.Tensor
-    embeds: torch.Tensor | None
-
-
-def encode_records(
-    model: ECGPreTrainedModel,
-    feature_extractor: ECGFeatureExtractor,
-    records: Records,
-    *,
-    first: int = 0,
-    batch_size: int = BATCH_SIZE,
-    num_proc: int = 0,
-    description: str = "embedding",
-) -> Iterator[EncodedBatch]:
-    """Run the ECG branch over records, in their order and with a progress bar.
-
-    Args:
-        first, batch_size, num_proc: see `average_windows`.
-    """
-
-    def compute(windows: Windows) -> torch.Tensor:
-        return torch.cat(_pooled_and_embeds(model, windows), dim=1)
-
-    batches = average_windows(
-        *(model, compute, sum(_widths(model)), feature_extractor, records),
-        first=first,
-        batch_size=batch_size,
-        num_proc=num_proc,
-        description=description,
-    )
-    for errors, means in batches:
-        pooled, *embeds = means.split(_widths(model), dim=1)
-        yield EncodedBatch(errors, pooled, embeds[0] if embeds else None)
 
 
 def embed_records(
@@ -108,16 +63,16 @@ def embed_records(
     """The features of all records.
 
     Raises:
-        CGDMERError: of the type that reading a record raised; the message says which record.
+        CGDMERError: a record cannot be read; of the same type as the reader's error. The message says which record.
     """
 
     def compute(windows: Windows) -> torch.Tensor:
         pooled, *embeds = _pooled_and_embeds(model, windows)
-        # Once more in single precision: unit vectors of a model in half precision are none.
+        # Normalized again in single precision: in half precision their length is not exactly 1.
         return torch.cat([pooled, *(F.normalize(one, dim=-1) for one in embeds)], dim=1)
 
-    how: dict[str, Any] = {"batch_size": batch_size, "num_proc": num_proc, "description": description}
-    means = _of_all(model, compute, sum(_widths(model)), feature_extractor, records, **how)
+    options: dict[str, Any] = {"batch_size": batch_size, "num_proc": num_proc, "description": description}
+    means = _average_all(model, compute, sum(_widths(model)), feature_extractor, records, **options)
     pooled, *embeds = np.split(means, np.cumsum(_widths(model))[:-1], axis=1)
     return RecordFeatures(np.ascontiguousarray(pooled), np.ascontiguousarray(embeds[0]) if embeds else None)
 
@@ -126,10 +81,9 @@ def classifier_logits(
     model: ECGPreTrainedModel,
     feature_extractor: ECGFeatureExtractor,
     records: Records,
-    batch_size: int = BATCH_SIZE,
     description: str = "classifying",
 ) -> np.ndarray:
-    """(n, labels) of a classifier: what the pipeline `ecg-classification` takes the sigmoid or softmax of.
+    """A classifier's logits, (n, labels), before the sigmoid or softmax of the pipeline `ecg-classification`.
 
     Raises:
         CGDMERError: as in `embed_records`.
@@ -138,17 +92,16 @@ def classifier_logits(
     def compute(windows: Windows) -> torch.Tensor:
         return model(**windows).logits
 
-    how: dict[str, Any] = {"batch_size": batch_size, "description": description}
-    return _of_all(model, compute, model.config.num_labels, feature_extractor, records, **how)
+    return _average_all(model, compute, model.config.num_labels, feature_extractor, records, description=description)
 
 
 def _widths(model: ECGPreTrainedModel) -> list[int]:
-    """Of what `_pooled_and_embeds` gives."""
+    """The widths of what `_pooled_and_embeds` returns."""
     return [model.base_model.config.hidden_size, *([model.config.projection_size] if model.takes_texts else [])]
 
 
 def _pooled_and_embeds(model: ECGPreTrainedModel, windows: Windows) -> list[torch.Tensor]:
-    """What a linear probe sees and, of a model that takes texts, unit vectors: (windows, width) float32 each."""
+    """The pooled feature and, if the model takes texts, unit vectors: (windows, width) float32 each."""
     pooled = model.base_model(**windows).pooler_output
     return [pooled.float(), *([model.project("ecg", pooled).float()] if model.takes_texts else [])]
 
@@ -165,31 +118,30 @@ def average_windows(
     num_proc: int = 0,
     description: str,
 ) -> Iterator[tuple[list[CGDMERError | None], torch.Tensor]]:
-    """Prepare records and send them through a model, in their order and with a progress bar.
+    """Prepare records and run a model on them, in order, with a progress bar.
 
-    What is computed of a recording longer than the model's window is averaged over its windows, so that each moment
-    counts once. They go through the model as the records come, so that a few recordings are in memory at a time,
-    however long they are.
+    The output for a record longer than the model's window is averaged over its windows, and each moment counts once.
+    Windows go through the model as records arrive, so only a few records are in memory at a time, however long.
 
     Args:
-        compute: called without gradients, with the model in evaluation.
-        width: of its results.
-        first: begin with this record; those before it count as done.
-        batch_size: records per batch, and the most windows that the model takes at once.
-        num_proc: processes that read and prepare records while the model works; 0: none, all in turn.
+        compute: called without gradients, with the model in evaluation mode.
+        width: of the output of `compute`.
+        first: start with this record; earlier ones count as done.
+        batch_size: records per batch, and the most windows per call of the model.
+        num_proc: processes that read and prepare records while the model runs; 0: all in this process.
 
     Yields:
-        For each batch why a record could not be read, None for the n that could; and (n, width) float32.
+        Per batch: for each record, the reason it could not be read, or None; and (n, width) float32 for the n others.
     """
     model.eval()
     loader = DataLoader(
         _PreparedRecords(records, feature_extractor),
-        batch_size=_RECORDS_TOGETHER,  # not a whole batch: as many long ones would not fit into memory
+        batch_size=_RECORDS_PER_HANDOVER,  # not a whole batch: so many long records would not fit in memory
         sampler=range(first, len(records)),
         collate_fn=_joined,
         num_workers=num_proc,
         worker_init_fn=outlive_signals,
-        generator=torch.Generator(),  # the loader draws a number that nobody uses: not from the caller's state
+        generator=torch.Generator(),  # the loader draws a seed: not from the caller's random state
     )
     with tqdm(total=len(records), initial=first, desc=description, unit="record") as progress:
         prepared = _one_by_one(loader)
@@ -207,17 +159,17 @@ def average_windows(
             progress.update(count)
 
 
-def _of_all(
+def _average_all(
     model: ECGPreTrainedModel,
     compute: Computation,
     width: int,
     feature_extractor: ECGFeatureExtractor,
     records: Records,
-    **how: Any,
+    **options: Any,
 ) -> np.ndarray:
-    """(n, width) of all records; what cannot be read is an error."""
+    """(n, width) for all n records; raises for one that cannot be read."""
     means, number = [], 0
-    for errors, batch in average_windows(model, compute, width, feature_extractor, records, **how):
+    for errors, batch in average_windows(model, compute, width, feature_extractor, records, **options):
         for error in errors:
             if error is not None:
                 raise type(error)(f"record {number} of {len(records)}: {error}") from error
@@ -227,7 +179,7 @@ def _of_all(
 
 
 class _PreparedRecords(Dataset):
-    """What the model takes of each record, or why there is nothing."""
+    """The model's inputs for each record, or the reason there are none."""
 
     def __init__(self, records: Records, feature_extractor: ECGFeatureExtractor):
         self.records, self.feature_extractor = records, feature_extractor
@@ -238,46 +190,45 @@ class _PreparedRecords(Dataset):
     def __getitem__(self, number: int) -> BatchFeature | CGDMERError:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ECGInputWarning)  # of one among many, and of noise added on purpose
+                warnings.simplefilter("ignore", ECGInputWarning)  # too many for many records; noise may be intended
                 return self.feature_extractor(self.records[number], windows=True, return_tensors="np")
         except CGDMERError as error:
             return error
 
 
-def _joined(prepared: list[BatchFeature | CGDMERError]) -> tuple[Windows, list[int], list[CGDMERError | None]]:
-    """The windows of all records, how many each record has, and the errors."""
+def _joined(prepared: list[BatchFeature | CGDMERError]) -> tuple[Windows, list[int | CGDMERError]]:
+    """The windows of all records, and for each record their number, or the reason there are none.
+
+    Joined, because every tensor that a process hands over takes time.
+    """
     features = [one for one in prepared if not isinstance(one, CGDMERError)]
     windows = {
         name: torch.from_numpy(np.concatenate([one[name] for one in features]))
         for name in (*ECGFeatureExtractor.model_input_names, "window_weights")
         if features
     }
-    counts = [len(one["record_index"]) for one in features]
-    return windows, counts, [one if isinstance(one, CGDMERError) else None for one in prepared]
+    return windows, [one if isinstance(one, CGDMERError) else len(one["record_index"]) for one in prepared]
 
 
-def _one_by_one(
-    joined: Iterable[tuple[Windows, list[int], list[CGDMERError | None]]],
-) -> Iterator[Windows | CGDMERError]:
-    """The windows of each record by itself, or why there are none."""
-    for windows, counts, errors in joined:
-        start, remaining = 0, iter(counts)
-        for error in errors:
-            if error is not None:
-                yield error
+def _one_by_one(joined: Iterable[tuple[Windows, list[int | CGDMERError]]]) -> Iterator[Windows | CGDMERError]:
+    """The windows of each record, or the reason there are none."""
+    for windows, counts in joined:
+        start = 0
+        for count in counts:
+            if isinstance(count, CGDMERError):
+                yield count
             else:
-                end = start + next(remaining)
-                yield {name: tensor[start:end] for name, tensor in windows.items()}
-                start = end
+                yield {name: tensor[start : start + count] for name, tensor in windows.items()}
+                start += count
 
 
 def _chunks(
     prepared: Iterable[Windows | CGDMERError], most_windows: int, errors: list[CGDMERError | None]
 ) -> Iterator[tuple[Windows, torch.Tensor]]:
-    """The windows of all records, so many at a time, and of which record each is.
+    """The windows of all records, `most_windows` at a time, and the number of each window's record.
 
     Args:
-        errors: is filled in on the way, with one for each record.
+        errors: one entry per record is appended.
     """
     pieces: list[Windows] = []
     record_index: list[int] = []
@@ -288,7 +239,7 @@ def _chunks(
         count, start = len(one["ecg_values"]), 0
         while start < count:
             end = min(count, start + most_windows - len(record_index))
-            # Copied: what comes from another process holds a file handle of this one.
+            # Copied: a tensor from another process keeps a file handle open.
             pieces.append({name: tensor[start:end].clone() for name, tensor in one.items()})
             record_index += [len(errors) - 1] * (end - start)
             if len(record_index) == most_windows:
@@ -310,7 +261,7 @@ def embed_texts(
     """(texts, width) unit vectors."""
     model.eval()
     embeds = np.zeros((len(texts), model.config.projection_size), dtype=np.float32)
-    by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))  # so that there is little padding
+    by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))  # for less padding
     for start in tqdm(range(0, len(texts), batch_size), desc="texts", unit="batch", disable=len(texts) <= batch_size):
         chosen = by_length[start : start + batch_size]
         inputs = processor(text=[texts[number] for number in chosen], return_tensors="pt").to(model.device)
@@ -319,6 +270,6 @@ def embed_texts(
 
 
 def embed_prompts(model: ECGTextModel, processor: ECGProcessor, wordings: list[tuple[str, ...]]) -> np.ndarray:
-    """(classes, width) unit vectors: for each class the mean over its wordings, made a unit vector again."""
+    """(classes, width) unit vectors: for each class the normalized mean over its wordings."""
     means = np.stack([embed_texts(model, processor, texts).mean(axis=0) for texts in wordings])
     return means / np.linalg.norm(means, axis=1, keepdims=True)

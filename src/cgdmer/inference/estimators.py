@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models in scikit-learn's manner: a transformer that embeds recordings, and a classifier on what it gives.
+"""scikit-learn estimators: a transformer that embeds recordings, and a classifier on the embeddings.
 
-Shapes: n recordings, D the width of the feature, K labels.
+Shapes: n recordings, D width of the feature, K labels.
 """
 
 import hashlib
@@ -45,12 +45,12 @@ from cgdmer.models.modeling_lead_time_encoder import LeadTimeClassifier
 from cgdmer.presets import SHIPPED_MODEL, model_source
 
 _FEATURES = ("pooled", "embeds")
-_MODELS_KEPT = 2  # loaded, for each process: a model may have gigabytes
+_MODELS_KEPT = 2  # per process: a model may take gigabytes
 
 
 @dataclass(frozen=True)
 class _Encoder:
-    """A model with what prepares its input, and the digest of the weights that make the pooled feature."""
+    """A model, its feature extractor, and a digest of the weights behind the pooled feature."""
 
     model: ECGPreTrainedModel
     feature_extractor: ECGFeatureExtractor
@@ -59,7 +59,7 @@ class _Encoder:
 
 @lru_cache(maxsize=_MODELS_KEPT)
 def _load(source: str, revision: str) -> _Encoder:
-    """The model of a folder or Hub id, once per process for each `revision` of it."""
+    """Load a folder or Hub id, once per process and `revision`."""
     model = load_model(source)
     extractor = extractor_of(load_processor(source, model))
     digest = weights_digest(model.base_model)
@@ -67,65 +67,15 @@ def _load(source: str, revision: str) -> _Encoder:
 
 
 def _revision(source: str) -> str:
-    """Changes when the files of a model do."""
+    """A string that changes when the model's files do."""
     if not os.path.isdir(source):
         return str(cached_file(source, "config.json"))  # its path names the commit
     states = [(entry.name, entry.stat()) for entry in os.scandir(source) if entry.is_file()]
     return repr(sorted((name, state.st_mtime_ns, state.st_size) for name, state in states))
 
 
-class _TakesRecordings(BaseEstimator):
-    """What both estimators make of their input, and say of it."""
-
-    sampling_rate: float | None
-    lead_names: Sequence[str] | None
-    unit: str | None
-
-    def _records(self, X: Any) -> Records:
-        return given_records(X, ArrayDescription(self.sampling_rate, self.lead_names, self.unit))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        inputs = tags.input_tags
-        inputs.two_d_array, inputs.one_d_array, inputs.three_d_array = False, True, True
-        inputs.string = inputs.dict = True  # paths, rows of a dataset
-        inputs.allow_nan = True  # a missing sample
-        return tags
-
-
-class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecordings):
-    """Recordings in, the feature vector of a frozen model for each out.
-
-    Nothing is learned from the recordings: `fit` looks whether they and the model can be used. A recording longer
-    than the model's window is averaged over its windows. The model is loaded when it is needed and once per process,
-    on a GPU where there is one.
-
-    A joblib file or pickle holds the model's name and, after `fit`, a digest of its weights, but no weights: where
-    the model has others by then, `transform` refuses. Unpickling runs whatever code a file holds, so load only files
-    of people whom you trust.
-
-    Args:
-        model: a folder or Hub id of any model of the package, or the name of the one that comes with it.
-        feature: "pooled", the mean of the encoder's tokens, for probes; or "embeds", unit vectors in the space shared
-            with text, for models with a text tower.
-        sampling_rate: of recordings passed as arrays, in Hz.
-        lead_names: of recordings passed as arrays, one for each row of an array (leads, time).
-        unit: of recordings passed as arrays: "mV", "uV" or "V".
-        batch_size: records per batch, and the most windows that the model takes at once.
-        num_proc: processes that read and prepare records while the model works; 0: none, all in turn.
-
-    Attributes:
-        weights_digest_: hexadecimal, of the weights that make the feature.
-
-    Example:
-        >>> from cgdmer import ECGEmbedder, simulate_record
-        >>> records = [simulate_record(["sinus_rhythm"], seed=seed, sampling_rate=100) for seed in range(3)]
-        >>> ECGEmbedder().fit_transform(records).shape
-        (3, 128)
-        >>> signals = [record.signal for record in records]
-        >>> ECGEmbedder(sampling_rate=100, lead_names=records[0].lead_names, unit="mV").transform(signals).shape
-        (3, 128)
-    """
+class _RecordingEstimator(BaseEstimator):
+    """What both estimators share: the arguments, and how recordings are read."""
 
     def __init__(
         self,
@@ -145,8 +95,53 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecor
         self.batch_size = batch_size
         self.num_proc = num_proc
 
+    def _records(self, X: Any) -> Records:
+        return given_records(X, ArrayDescription(self.sampling_rate, self.lead_names, self.unit))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inputs = tags.input_tags
+        inputs.two_d_array, inputs.one_d_array, inputs.three_d_array = False, True, True
+        inputs.string = inputs.dict = True  # paths, rows of a dataset
+        inputs.allow_nan = True  # a missing sample
+        return tags
+
+
+class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _RecordingEstimator):
+    """Turns each recording into the feature vector of a frozen model.
+
+    Nothing is learned from the recordings: `fit` only checks them and the model. A recording longer than the model's
+    window is averaged over its windows. The model is loaded on first use, once per process, on a GPU if there is one.
+
+    A joblib file or pickle holds the model's name and, after `fit`, a digest of its weights, but no weights: if the
+    model's weights have changed since, `transform` refuses. Unpickling runs any code that a file holds, so load only
+    files from people you trust.
+
+    Args:
+        model: the folder, Hub id, or name of any model of the package.
+        feature: "pooled", the mean of the encoder's tokens, for probes; or "embeds", unit vectors in the space shared
+            with text, for models with a text tower.
+        sampling_rate: of recordings passed as arrays, in Hz.
+        lead_names: of recordings passed as arrays: one name per row of an array (leads, time).
+        unit: of recordings passed as arrays: "mV", "uV" or "V".
+        batch_size: records per batch, and the most windows per call of the model.
+        num_proc: processes that read and prepare records while the model runs; 0: all in this process.
+
+    Attributes:
+        weights_digest_: hexadecimal digest of the weights behind the feature.
+
+    Example:
+        >>> from cgdmer import ECGEmbedder, simulate_record
+        >>> records = [simulate_record(["sinus_rhythm"], seed=seed, sampling_rate=100) for seed in range(3)]
+        >>> ECGEmbedder().fit_transform(records).shape
+        (3, 128)
+        >>> signals = [record.signal for record in records]
+        >>> ECGEmbedder(sampling_rate=100, lead_names=records[0].lead_names, unit="mV").transform(signals).shape
+        (3, 128)
+    """
+
     def fit(self, X: Any, y: Any = None) -> "ECGEmbedder":
-        """Look whether the recordings and the model can be used; none is read yet.
+        """Check that the recordings and the model can be used. No recording is read yet.
 
         Args:
             X: n recordings: a sequence of paths (WFDB, DICOM, aECG, MUSE XML, EDF), of `ECGRecord` objects, of arrays
@@ -154,10 +149,10 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecor
             y: not used.
 
         Raises:
-            ECGInputError: X is something else or empty, a path leads nowhere, or arrays come without rate, leads or
+            ECGInputError: X is something else or empty, a path does not exist, or arrays come without rate, leads or
                 unit.
-            ConfigurationError: an argument of the constructor has no meaning.
-            ModelFolderError: the model is damaged, or takes no texts where `feature` is "embeds".
+            ConfigurationError: an argument of the constructor is invalid.
+            ModelFolderError: the model is damaged, or `feature` is "embeds" and it takes no texts.
         """
         self._records(X)
         self.weights_digest_ = self._digest(self._encoder())
@@ -171,7 +166,7 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecor
 
         Raises:
             CGDMERError: as in `fit`; or a recording cannot be read or used: the message says which one.
-            ModelFolderError: also where the model has other weights than when `fit` was called.
+            ModelFolderError: as in `fit`; or the model's weights have changed since `fit`.
         """
         records, encoder = self._records(X), self.checked_encoder()
         features = embed_records(
@@ -182,13 +177,13 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecor
         return found
 
     def checked_encoder(self) -> _Encoder:
-        """The model, if it has the weights that it was fitted with."""
+        """The model, if its weights are those it was fitted with."""
         encoder = self._encoder()
         fitted, found = getattr(self, "weights_digest_", None), self._digest(encoder)
         if fitted not in (None, found):
             raise ModelFolderError(
-                f"{self.model} has other weights (digest {found[:12]}) than when this was fitted ({fitted[:12]}): its "
-                "features mean something else now. Bring the former weights back, or fit anew."
+                f"{self.model} has other weights (digest {found[:12]}) than when this was fitted ({fitted[:12]}), so "
+                "its features have changed. Restore the old weights, or fit again."
             )
         return encoder
 
@@ -198,12 +193,12 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecor
         for name, lowest in (("batch_size", 1), ("num_proc", 0)):
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < lowest:
-                raise ConfigurationError(f"{name} is {value!r}; expected a whole number of at least {lowest}.")
+                raise ConfigurationError(f"{name} is {value!r}; expected an integer of at least {lowest}.")
         source = model_source(self.model)
         encoder = _load(source, _revision(source))
         if self.feature == "embeds" and not encoder.model.takes_texts:
             raise ModelFolderError(
-                f'{self.model} takes no texts, so it has no feature "embeds". Take "pooled", or a model with a text '
+                f'{self.model} takes no texts, so it has no feature "embeds". Use "pooled", or a model with a text '
                 "tower."
             )
         return encoder
@@ -227,24 +222,24 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _TakesRecor
         return tags
 
 
-class ECGClassifier(ClassifierMixin, _TakesRecordings):
+class ECGClassifier(ClassifierMixin, _RecordingEstimator):
     """A linear probe: logistic regression on the standardized features of a frozen model.
 
-    With one label per recording the probabilities are those of classes that exclude each other. With several, each
-    label has a logistic regression by itself.
+    With one label per recording, the classes exclude each other. With several, each label has its own logistic
+    regression.
 
-    A joblib file or pickle holds the model's name, a digest of its weights, and the probe, but no weights of the
-    model: see `ECGEmbedder`. `save_pretrained` writes everything. Research use only; not a medical device.
+    A joblib file or pickle holds the model's name, a digest of its weights, and the probe, but not the model's
+    weights: see `ECGEmbedder`. `save_pretrained` writes everything. Research use only; not a medical device.
 
     Args:
         model, feature, sampling_rate, lead_names, unit, batch_size, num_proc: see `ECGEmbedder`.
-        C: above 0; smaller is more regularized. The default is what measured best on PTB-XL, from 50 records to 3,000.
+        C: above 0; smaller means more regularization. The default was best on PTB-XL, from 50 to 3,000 records.
 
     Attributes:
-        classes_: (K,) the labels, sorted; for an indicator matrix the numbers of its columns, or their names where
-            it is a data frame.
-        multilabel_: whether there may be several labels per recording.
-        coef_: (1, D) for two classes, else (K, D) float32, on the features as they come from the model.
+        classes_: (K,) the labels, sorted; for an indicator matrix the numbers of its columns, or their names if it is
+            a data frame.
+        multilabel_: whether a recording may have several labels.
+        coef_: (1, D) for two classes, else (K, D) float32, for features that are not standardized.
         intercept_: (1,) or (K,) float32.
         embedder_: the fitted `ECGEmbedder`.
 
@@ -276,13 +271,7 @@ class ECGClassifier(ClassifierMixin, _TakesRecordings):
         num_proc: int = 0,
         C: float = 0.03,
     ):
-        self.model = model
-        self.feature = feature
-        self.sampling_rate = sampling_rate
-        self.lead_names = lead_names
-        self.unit = unit
-        self.batch_size = batch_size
-        self.num_proc = num_proc
+        super().__init__(model, feature, sampling_rate, lead_names, unit, batch_size, num_proc)
         self.C = C
 
     def fit(self, X: Any, y: Any) -> "ECGClassifier":
@@ -290,13 +279,13 @@ class ECGClassifier(ClassifierMixin, _TakesRecordings):
 
         Args:
             X: see `ECGEmbedder.fit`.
-            y: n labels, of text or numbers; or for several per recording n lists of texts, or a matrix of zeros and
-                ones, (n, K).
+            y: n labels, strings or numbers; or, for several per recording, n lists of strings, or an (n, K) matrix of
+                zeros and ones.
 
         Raises:
             CGDMERError: see `ECGEmbedder`.
             ConfigurationError: C is not above 0.
-            ValueError: y is absent, not as long as X, no labels, or one label alone.
+            ValueError: y is missing, not as long as X, not labels, or has only one class.
         """
         if not isinstance(self.C, Real) or not self.C > 0:
             raise ConfigurationError(f"C is {self.C!r}; expected a number above 0.")
@@ -322,8 +311,8 @@ class ECGClassifier(ClassifierMixin, _TakesRecordings):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Log odds: (n,) for two classes, of the second one; else (n, K), for classes that exclude each other up to
-        a number of each recording's own.
+        """Log odds: (n,) of the second class if there are two, else (n, K). For classes that exclude each other they
+        are defined up to a constant per recording.
 
         Raises:
             NotFittedError: `fit` was not called.
@@ -334,7 +323,7 @@ class ECGClassifier(ClassifierMixin, _TakesRecordings):
         return logits[:, 0] if self._is_binary else logits
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """(n, K) probabilities of the labels in the order of `classes_`; each row adds to 1 unless `multilabel_`.
+        """(n, K) probabilities of the labels in the order of `classes_`; each row sums to 1 unless `multilabel_`.
 
         Raises:
             NotFittedError, CGDMERError: see `decision_function`.
@@ -347,8 +336,7 @@ class ECGClassifier(ClassifierMixin, _TakesRecordings):
         return softmax(logits, axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """(n,) the likeliest label of each recording; with `multilabel_` (n, K) ones where a label is likelier than
-        not.
+        """(n,) the most probable label of each recording; with `multilabel_` (n, K), 1 for a probability above 0.5.
 
         Raises:
             NotFittedError, CGDMERError: see `decision_function`.
@@ -359,7 +347,7 @@ class ECGClassifier(ClassifierMixin, _TakesRecordings):
         return self.classes_[(logits > 0).astype(np.int64) if self._is_binary else logits.argmax(axis=1)]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of recordings whose label, with `multilabel_` whose every label, is predicted.
+        """Accuracy; with `multilabel_`, the fraction of recordings with every label right.
 
         Args:
             y: as in `fit`.
@@ -373,26 +361,28 @@ class ECGClassifier(ClassifierMixin, _TakesRecordings):
         return super().score(X, y, sample_weight)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
-        """Write a folder that `pipeline("ecg-classification", model=folder)` loads, here or from the Hub.
+        """Write a folder that `pipeline("ecg-classification", model=folder)` loads, locally or from the Hub.
 
-        It holds the model's encoder, with the probe as its classifier, the labels, and the feature extractor. The
-        pipeline's probabilities are those of `predict_proba`.
+        It holds the model's encoder with the probe as its classifier, the labels, and the feature extractor. The
+        pipeline gives the same probabilities as `predict_proba`.
 
         Raises:
             NotFittedError: `fit` was not called.
-            ModelFolderError: the model's family has no classifier; its weights have changed since; or the folder is
-                the model's own.
+            ModelFolderError: the model's family has no classifier; its weights have changed since `fit`; or the folder
+                is the model's own.
             ConfigurationError: the probe was fitted on "embeds".
         """
         check_is_fitted(self)
         source, feature = model_source(self.embedder_.model), self.embedder_.feature
         if feature != "pooled":
             raise ConfigurationError(
-                f'the probe was fitted on feature="{feature}", and classifiers have the pooled feature. Fit with '
-                'feature="pooled", or keep this one in a joblib file.'
+                f'the probe was fitted on feature="{feature}", and classifiers use the pooled feature. Fit with '
+                'feature="pooled", or save this probe with joblib.'
             )
         if os.path.isdir(source) and os.path.isdir(save_directory) and os.path.samefile(source, save_directory):
-            raise ModelFolderError(f"{save_directory} holds the model itself, which stays. Name another folder.")
+            raise ModelFolderError(
+                f"{save_directory} holds the model itself, which is not overwritten. Name another folder."
+            )
         encoder = self.embedder_.checked_encoder()
         model = _classifier_of(source, [str(name) for name in self.classes_.tolist()], self.multilabel_)
         coef, intercept = self.coef_, self.intercept_
@@ -421,22 +411,22 @@ def _classifier_of(source: str, label_names: list[str], multilabel: bool) -> Lea
         found = class_for(config, Purpose.CLASSIFICATION)
     except ModelFolderError as error:
         raise ModelFolderError(
-            f"{source}: the family of {config.model_type!r} has no classifier, so that no folder of one can be "
-            "written. Keep the probe in a joblib file."
+            f"{source}: the family of {config.model_type!r} has no classifier, so no folder can be written. Save the "
+            "probe with joblib."
         ) from error
     model = found.from_pretrained(
         source,
         id2label=dict(enumerate(label_names)),
         label2id={name: index for index, name in enumerate(label_names)},
         problem_type="multi_label_classification" if multilabel else "single_label_classification",
-        ignore_mismatched_sizes=True,  # a classifier for other labels is replaced
+        ignore_mismatched_sizes=True,  # replaces a classifier for other labels
     )
     assert isinstance(model, LeadTimeClassifier)
     return model
 
 
 def _are_lists_of_names(y: Any) -> bool:
-    """Whether labels are several per recording, as texts; numbers are left to scikit-learn."""
+    """Whether `y` has a list of strings per recording; numbers are left to scikit-learn."""
     if isinstance(y, str) or not isinstance(y, Iterable) or getattr(y, "ndim", 1) != 1:
         return False
     lists = list(y)
@@ -447,31 +437,33 @@ def _are_lists_of_names(y: Any) -> bool:
 
 
 def _read_labels(y: Any) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Labels as a user has them.
+    """Read labels in any form that `ECGClassifier.fit` takes.
 
     Returns:
-        (K,) classes; (n,) the number of each recording's class, or (n, K) zeros and ones; and whether it is the
-        latter.
+        (K,) classes; (n,) the index of each recording's class, or (n, K) zeros and ones; and whether it is the latter.
     """
     if _are_lists_of_names(y):
         binarizer = MultiLabelBinarizer()
         targets = binarizer.fit_transform(y)
         if not len(binarizer.classes_):
-            raise ValueError("y holds no label at all: every list in it is empty.")
+            raise ValueError("y holds no labels at all: every list in it is empty.")
         return binarizer.classes_, targets, True
     if not hasattr(y, "__array__") and not issparse(y):
         y = list(y)
-    check_classification_targets(y)
+    with np.errstate(invalid="ignore"):  # scikit-learn casts NaN to an integer before it refuses it
+        check_classification_targets(y)
     if (kind := type_of_target(y, input_name="y")) == "multilabel-indicator":
         matrix = y.toarray() if issparse(y) else np.asarray(y)
         return np.asarray(getattr(y, "columns", np.arange(matrix.shape[1]))), matrix.astype(np.int64), True
     if kind == "multiclass-multioutput":
-        raise ValueError("y is a matrix with other values than two: for several labels per recording pass 0 and 1.")
+        raise ValueError(
+            "y is a matrix with values other than 0 and 1. For several labels per recording pass 0 and 1."
+        )
     y = column_or_1d(y, warn=True)
     assert_all_finite(y, input_name="y")
     classes, targets = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y holds one class alone, {classes.tolist()[0]!r}: at least 2 classes are needed.")
+        raise ValueError(f"y holds only one class, {classes.tolist()[0]!r}; at least 2 classes are needed.")
     return classes, targets, False
 
 
@@ -482,10 +474,10 @@ def _linear_map(features: np.ndarray, targets: np.ndarray, C: float, label: Any)
         return regression.coef_, regression.intercept_
     positive = int(targets.sum())
     warnings.warn(
-        f"the label {label!r} is in {'every' if positive else 'no'} recording: nothing can be learned of it, and its "
-        "probability will be the same for every recording.",
+        f"the label {label!r} is in {'every' if positive else 'no'} recording: nothing can be learned about it, and "
+        "its probability will be the same for every recording.",
         stacklevel=3,
     )
-    # As though half a recording more had it, and half a one had it not.
+    # As if half a recording more had the label, and half a recording more did not.
     log_odds = np.log((positive + 0.5) / (len(targets) - positive + 0.5))
     return np.zeros((1, features.shape[1])), np.array([log_odds])

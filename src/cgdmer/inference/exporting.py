@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A zero-shot model as an ONNX file, for fixed leads and prompts: what `cgdmer export` does.
+"""Export a zero-shot model to ONNX, for fixed leads and labels: `cgdmer export`.
 
-The file holds the ECG tower and the prompts' embeddings; the text tower stays behind. It takes what the model's
-feature extractor returns.
+The file holds the ECG tower and the labels' embeddings, but not the text tower. Its input is the output of the
+model's feature extractor.
 
 Shapes: B batch, L leads of the file, T samples, E embedding width, P prompts.
 """
@@ -22,8 +22,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.families import load_classifier
-from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.ecg_record import keep_leads
 from cgdmer.models.errors import ECGInputError, ExportError
 from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
 from cgdmer.models.modeling_ecg_text import ECGTextModel
@@ -37,21 +38,21 @@ OPSET = 20  # the first with GELU
 
 
 class ECGScorer(nn.Module):
-    """What the file holds: (B, L, T) to scores (B, P), logits (B, P) and embeddings (B, E)."""
+    """The exported module: (B, L, T) to scores (B, P), logits (B, P), and embeddings (B, E)."""
 
     placement_LL: torch.Tensor | None
     text_embeds_PE: torch.Tensor
 
     def __init__(self, model: ECGTextModel, rows: Sequence[int], text_embeds_PE: torch.Tensor):
-        """`rows` are the places of the L leads among `STANDARD_LEADS`."""
+        """`rows` are the positions of the L leads in `STANDARD_LEADS`."""
         super().__init__()
         self.encoder = copy.deepcopy(model.ecg_model)
         placement_LL = None
         if isinstance(self.encoder, LeadTimeEncoder):
-            # An encoder of these leads alone: the others would have no token anyway.
+            # Keep only these leads: the others would have no tokens anyway.
             self.encoder.config.num_leads = len(rows)
             self.encoder.tokenizer.lead_embedding = nn.Parameter(self.encoder.tokenizer.lead_embedding[list(rows)])
-        elif len(rows) < len(STANDARD_LEADS):  # an encoder of all leads at once takes absent ones as zeros
+        elif len(rows) < len(STANDARD_LEADS):  # this encoder reads all leads at once, absent ones as zeros
             placement_LL = torch.eye(len(STANDARD_LEADS))[:, list(rows)]
         self.register_buffer("placement_LL", placement_LL)
         self.head = copy.deepcopy(model.head_of("ecg"))
@@ -72,28 +73,27 @@ def export_onnx(
     labels: Sequence[str],
     leads: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Write a zero-shot model as an ONNX file, and check in onnxruntime that it answers as the model does.
+    """Export a zero-shot model to ONNX, and check in onnxruntime that the file gives the model's output.
 
-    Its input `ecg_values` (batch, leads, samples) is a whole window of the feature extractor, without padding, the
-    rows of the file's leads. Its outputs are `scores` (batch, labels), each label by itself as the pipeline
-    `zero-shot-ecg-classification` has them, `logits`, whose sigmoid they are (of a long recording the pipeline
-    averages the windows' logits by `window_weights`), and `embeddings` (batch, width), unit vectors. Its metadata say
-    what the rows, columns and preprocessing are: `leads`, `recorded_leads`, `labels`, `sampling_rate`, `num_samples`,
-    `preprocessing` (the feature extractor's JSON), `cgdmer` (version) and `note`.
+    The input `ecg_values` (batch, leads, samples) is a whole window of the feature extractor, without padding, with
+    the file's leads as rows. The outputs are `scores` (batch, labels), one independent score per label as in the
+    pipeline `zero-shot-ecg-classification`; `logits`, the scores before the sigmoid (for a long recording the pipeline
+    averages the windows' logits by `window_weights`); and `embeddings` (batch, width), unit vectors. The metadata
+    describe rows, columns, and preprocessing: `leads`, `recorded_leads`, `labels`, `sampling_rate`, `num_samples`,
+    `preprocessing` (the feature extractor's JSON), `cgdmer` (version), and `note`.
 
     Args:
-        model: a folder or Hub id; None: `presets.SHIPPED_MODEL`.
+        model: a folder or Hub id; None: the model that comes with the package.
         output: a new file.
         labels: findings in free text.
-        leads: those that recordings will have; None: all twelve. Limb leads that the feature extractor derives from
-            them are leads of the file too.
+        leads: the leads that recordings will have; None: all twelve. The file's leads include the limb leads that the
+            feature extractor derives from them.
 
     Returns:
-        `output`, `leads`, `labels`, `bytes`, and `difference`, the largest between the file and the model in what was
-        tried.
+        `output`, `leads`, `labels`, `bytes`, and `difference`, the largest one found between file and model.
 
     Raises:
-        ECGInputError: a label is empty or given twice, a lead unknown or given twice.
+        ECGInputError: a label is empty or given twice, or a lead is unknown or given twice.
         ModelFolderError: the model takes no texts, or is damaged.
         ExportError: onnx, onnxscript or onnxruntime is not installed; the file exists; an output differs by more than
             1e-4; torch cannot export the model.
@@ -101,15 +101,17 @@ def export_onnx(
     labels = check_prompts(labels)
     recorded = standard_lead_names(STANDARD_LEADS if leads is None else leads)
     if not recorded:
-        raise ECGInputError("leads is empty. Name those that recordings will have, or leave it out for all twelve.")
+        raise ECGInputError(
+            "leads is empty. Name the leads that recordings will have, or leave it out for all twelve."
+        )
     path = Path(output)
     if path.exists():
         raise ExportError(f"{path} exists. Name a new file, or remove it.")
     if not path.absolute().parent.is_dir():
-        raise ExportError(f"{path.parent} is no folder. Make it first, or name a file elsewhere.")
+        raise ExportError(f"{path.parent} is no folder. Create it first, or name another file.")
     _require_onnx()
     classify = load_classifier(model, device="cpu")
-    classify.model.float()  # the file computes in single precision, in whatever the weights are stored
+    classify.model.float()  # the file computes in single precision, however the weights are stored
     extractor = classify.processor.feature_extractor
     rows = _present_rows(recorded, extractor.derive_limb_leads)
     scorer = ECGScorer(classify.model, rows, classify.embed_prompts(labels)).eval()
@@ -122,7 +124,7 @@ def export_onnx(
         if not difference <= MOST_DIFFERENCE:
             raise ExportError(
                 f"the ONNX file differs from the model by {difference:.2g}; at most {MOST_DIFFERENCE:g} is allowed, "
-                "so it was not kept. Try another version of torch, onnxscript or onnxruntime."
+                "so the file was removed. Try another version of torch, onnxscript or onnxruntime."
             )
         os.replace(written, path)
     size = path.stat().st_size
@@ -139,7 +141,7 @@ def _require_onnx() -> None:
 
 
 def _present_rows(recorded: list[str], derive: bool) -> list[int]:
-    """The leads that the feature extractor finds in a recording of these."""
+    """The rows that the feature extractor fills from these leads."""
     present = np.isin(STANDARD_LEADS, recorded)
     if derive:
         present = derive_limb_leads(np.zeros((len(STANDARD_LEADS), 1)), present)[1]
@@ -149,9 +151,6 @@ def _present_rows(recorded: list[str], derive: bool) -> list[int]:
 def _metadata(
     classify: ZeroShotECGClassificationPipeline, labels: list[str], names: list[str], recorded: list[str]
 ) -> dict[str, str]:
-    from cgdmer import __version__
-    from cgdmer.about import RESEARCH_USE_ONLY
-
     extractor = classify.processor.feature_extractor
     return {
         "labels": json.dumps(labels, ensure_ascii=False),
@@ -170,10 +169,10 @@ def _write(scorer: ECGScorer, ecg_values: torch.Tensor, metadata: dict[str, str]
 
     logger = logging.getLogger("torch.onnx")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of each operation of torchvision where that is not installed
+    logger.setLevel(logging.ERROR)  # without torchvision it warns about every one of its operations
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, on its own internals
+            warnings.simplefilter("ignore")  # about torch's own internals
             program = torch.onnx.export(
                 scorer,
                 (ecg_values,),
@@ -184,14 +183,14 @@ def _write(scorer: ECGScorer, ecg_values: torch.Tensor, metadata: dict[str, str]
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # the exporter raises whatever occurs to it
+    except Exception as error:  # the exporter may raise anything
         raise ExportError(f"torch cannot export the model: {error}") from error
     finally:
         logger.setLevel(level)
     assert program is not None
     proto = program.model_proto
     for described in (*proto.graph.node, *proto.graph.value_info, *proto.functions):
-        del described.metadata_props[:]  # where in which file of this machine it comes from
+        del described.metadata_props[:]  # source paths of this machine
     onnx.helper.set_model_props(proto, metadata)
     proto.doc_string = metadata["note"]
     onnx.save_model(proto, path)
@@ -200,12 +199,14 @@ def _write(scorer: ECGScorer, ecg_values: torch.Tensor, metadata: dict[str, str]
 def _difference(
     classify: ZeroShotECGClassificationPipeline, path: Path, labels: list[str], recorded: list[str], rows: list[int]
 ) -> float:
-    """The largest between the model and the file, over simulated recordings in batches of one and of three."""
+    """The largest difference between model and file, over simulated recordings in batches of one and three."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     extractor = classify.processor.feature_extractor
-    records = [_recording(recorded, seed, extractor) for seed in range(3)]
+    seconds = extractor.num_samples / extractor.sampling_rate
+    simulated = [simulate_record([], seed, extractor.sampling_rate, seconds) for seed in range(3)]
+    records = [keep_leads(record, recorded) for record in simulated]
     text_embeds = classify.embed_prompts(labels)
     largest = 0.0
     for batch in (records[:1], records):
@@ -217,10 +218,3 @@ def _difference(
         for array, tensor in zip(found, right, strict=True):
             largest = max(largest, float(np.abs(array - tensor.numpy()).max()))
     return largest
-
-
-def _recording(names: list[str], seed: int, extractor: Any) -> ECGRecord:
-    """A simulated one with these leads, as long as the model's window."""
-    whole = simulate_record([], seed, extractor.sampling_rate, extractor.num_samples / extractor.sampling_rate)
-    rows = [whole.lead_names.index(name) for name in names]
-    return ECGRecord(whole.signal[rows], whole.sampling_rate, tuple(names))

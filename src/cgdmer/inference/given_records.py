@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings in whatever form a user has them: paths, records, arrays, rows of a dataset."""
+"""Recordings in any form that a user has: paths, records, arrays, rows of a dataset."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,19 +18,19 @@ from cgdmer.models.reading_record import read_record
 from cgdmer.models.wfdb_header import header_path_of
 
 _EXPECTED = (
-    "Pass a list that holds, for each recording, its path (WFDB, DICOM, aECG, MUSE XML, EDF), an ECGRecord, or a row "
-    "of a prepared dataset; or the dataset; or an array of shape (recordings, leads, time), with sampling_rate, "
-    "lead_names and unit given to the constructor."
+    "Pass a list with one entry per recording: a path (WFDB, DICOM, aECG, MUSE XML, EDF), an ECGRecord, or a row of a "
+    "prepared dataset; or pass the dataset; or an array of shape (recordings, leads, time), with sampling_rate, "
+    "lead_names and unit in the constructor."
 )
 
 
 @dataclass(frozen=True)
 class ArrayDescription:
-    """What arrays do not say of themselves.
+    """What an array does not say about itself.
 
     Attributes:
         sampling_rate: Hz.
-        lead_names: one for each row of an array.
+        lead_names: one per row of an array.
         unit: "mV", "uV" or "V".
     """
 
@@ -45,13 +45,13 @@ class ArrayDescription:
     def check(self) -> None:
         if self.missing:
             raise ECGInputError(
-                f"X holds arrays, and the constructor was not given {' and '.join(self.missing)}, which is not "
-                'guessed. Pass, for instance, sampling_rate=500, lead_names=["I", "II"], unit="mV".'
+                f"X holds arrays, but the constructor was not given {' and '.join(self.missing)}, which is not "
+                'guessed. Pass, for example, sampling_rate=500, lead_names=["I", "II"], unit="mV".'
             )
         if self.unit not in MILLIVOLTS_PER_UNIT:
             raise ECGInputError(
-                f'unit is {self.unit!r}; expected "mV", "uV" or "V". Divide the integers of a converter by its gain '
-                '(units per mV) and pass unit="mV".'
+                f'unit is {self.unit!r}; expected "mV", "uV" or "V". Divide ADC integers by their gain (units per mV) '
+                'and pass unit="mV".'
             )
         if isinstance(self.lead_names, str):
             raise ECGInputError(
@@ -67,7 +67,7 @@ class ArrayDescription:
 
 @dataclass(frozen=True)
 class GivenRecords:
-    """The records of a list, each read or converted when it is asked for."""
+    """The records of a list, each read or converted on access."""
 
     items: list[Any] = field(repr=False)
     arrays: ArrayDescription
@@ -85,16 +85,16 @@ class GivenRecords:
 
 
 def given_records(X: Any, arrays: ArrayDescription) -> Records:
-    """The records that a user passed. None is read yet, but every path is looked up.
+    """The records that a user passed. No record is read yet, but every path must exist.
 
     Args:
-        X: a sequence of paths, `ECGRecord`s, arrays of shape (leads, time), or rows of a prepared dataset, which may
-            be mixed; an array of shape (records, leads, time); a prepared dataset, or what slicing it gives.
-        arrays: of the arrays among them.
+        X: a sequence of paths, `ECGRecord`s, arrays of shape (leads, time), and rows of a prepared dataset; an array
+            of shape (records, leads, time); a prepared dataset, or a slice of one.
+        arrays: describes the arrays in X.
 
     Raises:
-        ECGInputError: X is something else, or empty; one of its entries is something else, or names no file; `arrays`
-            lacks what arrays need, or says something where there are none.
+        ECGInputError: X is something else, or empty; an entry is something else, or a path that does not exist;
+            `arrays` is incomplete, or is given although X holds no arrays.
         CorpusError: the dataset lacks a column.
     """
     if isinstance(X, (GivenRecords, DatasetRecords)):
@@ -108,14 +108,14 @@ def given_records(X: Any, arrays: ArrayDescription) -> Records:
         kinds = [_is_array(number, item) for number, item in enumerate(items)]
         records, holds_arrays = GivenRecords(items, arrays), any(kinds)
     if not len(records):
-        raise ECGInputError(f"X is empty: it holds 0 sample(s), and at least one recording is needed. {_EXPECTED}")
+        raise ECGInputError(f"X is empty: it holds 0 sample(s); at least one recording is needed. {_EXPECTED}")
     if holds_arrays:
         arrays.check()
     elif len(arrays.missing) < 3:
         given = next(name for name, value in vars(arrays).items() if value is not None)
         raise ECGInputError(
-            f"{given} is for arrays, and X holds none: files, ECGRecords and datasets state their own. Leave it out; "
-            "where a file is wrong, pass dataclasses.replace(read_record(path), ...)."
+            f"{given} is for arrays, but X holds none: files, ECGRecords and datasets state their own. Leave it out; "
+            "if a file is wrong, pass dataclasses.replace(read_record(path), ...)."
         )
     return records
 
@@ -123,7 +123,7 @@ def given_records(X: Any, arrays: ArrayDescription) -> Records:
 def _items(X: Any) -> list[Any]:
     if isinstance(X, (str, os.PathLike)) or is_record(X):
         raise ECGInputError("X is a single recording. Pass a list: [recording].")
-    if isinstance(X, Mapping):  # columns: what slicing a dataset gives
+    if isinstance(X, Mapping):  # a slice of a dataset is a dict of columns
         return [dict(zip(X, values, strict=True)) for values in zip(*X.values(), strict=True)]
     if getattr(X, "ndim", 1) not in (1, 3):
         raise ECGInputError(f"X is a {type(X).__name__} of shape {tuple(X.shape)}. {_EXPECTED}")
@@ -133,12 +133,12 @@ def _items(X: Any) -> list[Any]:
 
 
 def _is_array(number: int, item: Any) -> bool:
-    """Whether an entry is an array; raises ECGInputError where it is no recording."""
+    """Whether an entry is an array; raises ECGInputError if it is no recording."""
     if isinstance(item, (str, os.PathLike)):
         if not os.path.exists(item) and not os.path.isfile(header_path_of(item)):
             raise ECGInputError(
-                f"X[{number}] is {os.fspath(item)!r}, and there is no such file, nor {header_path_of(item)}. Name a "
-                "recording by its path, a WFDB record by that of its header."
+                f"X[{number}] is {os.fspath(item)!r}, but there is no such file, nor {header_path_of(item)}. Pass the "
+                "path of a recording; for a WFDB record, that of its header."
             )
         return False
     if isinstance(item, Mapping) or is_record(item):
@@ -148,6 +148,6 @@ def _is_array(number: int, item: Any) -> bool:
         raise ECGInputError(f"X[{number}] is a {type(item).__name__}{shape}. {_EXPECTED}")
     if (kind := np.asarray(item).dtype).kind not in "iuf":
         raise ECGInputError(
-            f"X[{number}] is an array of {kind}; expected integers or floats, NaN where one is missing."
+            f"X[{number}] is an array of {kind}; expected integers or floats, with NaN for missing samples."
         )
     return True

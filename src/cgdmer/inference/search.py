@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Search in a prepared dataset, by the cosine between ECGs and texts: what `cgdmer search` does.
+"""Search in a prepared dataset by the cosine between ECGs and texts: `cgdmer search`.
 
-Text to ECG: the records nearest to a text. ECG to report: of the dataset's distinct reports those nearest to a record.
+Text to ECG finds the records nearest to a text. ECG to report finds the distinct reports nearest to a record.
 """
 
 import os
@@ -29,17 +29,17 @@ TOP = 10
 
 
 def nearest(candidates: np.ndarray, query: np.ndarray, top: int = TOP) -> tuple[np.ndarray, np.ndarray]:
-    """The candidates most similar to a query, best first; of equal ones the first in the list first.
+    """The candidates most similar to a query, best first; ties keep their order.
 
     Args:
-        candidates: (n, width) unit vectors; of records, `RecordFeatures.embeds`.
+        candidates: (n, width) unit vectors, or `RecordFeatures.embeds`.
         query: (width,) likewise.
-        top: how many, 1 or more; all where there are fewer.
+        top: how many to return, 1 or more; all if there are fewer.
 
     Returns:
         Their rows and their cosines, both (at most top,).
     """
-    cosines = np.einsum("nw,w->n", candidates, query)  # row by row: equal rows get equal cosines, unlike with BLAS
+    cosines = np.einsum("nw,w->n", candidates, query)  # unlike BLAS, gives equal rows equal cosines
     rows = np.argsort(-cosines, kind="stable")[:top]
     return rows, cosines[rows]
 
@@ -55,10 +55,10 @@ def search_records(
     """Text to ECG: the records nearest to a text, best first.
 
     Args:
-        cache: of the records' embeddings; None keeps nothing.
+        cache: for the records' embeddings; None: they are not kept.
 
     Returns:
-        For each its `record_id`, `cosine`, and its own report as `text`, None where it has none.
+        For each record its `record_id`, `cosine`, and its own report as `text`, or None.
 
     Raises:
         ECGInputError: the text is empty.
@@ -83,14 +83,14 @@ def search_reports(
     top: int = TOP,
     cache: EmbeddingCache | None = None,
 ) -> list[dict[str, Any]]:
-    """ECG to report: of the distinct reports of a dataset those nearest to a record, best first.
+    """ECG to report: the distinct reports of a dataset nearest to a record, best first.
 
     Args:
-        record: any recording; of a long one, cosines are averaged over its windows.
-        cache: of the reports' embeddings; None keeps nothing.
+        record: any recording; for a long one, cosines are averaged over its windows.
+        cache: for the reports' embeddings; None: they are not kept.
 
     Returns:
-        For each its `text`, `cosine`, and how many `records` have exactly this report.
+        For each report its `text`, `cosine`, and the number of `records` that have exactly this report.
 
     Raises:
         CorpusError: no record of the dataset has a report.
@@ -101,7 +101,7 @@ def search_reports(
     cache = cache or EmbeddingCache(None)
     counts = Counter(row["text"] for row in records.rows.select_columns("text") if row["text"])
     if not counts:
-        raise CorpusError("no record of the dataset has a report to search for. Prepare it from a corpus with texts.")
+        raise CorpusError("no record of the dataset has a report. Prepare it from a corpus with reports.")
     texts = list(counts)
     query = embed_records(model, processor.feature_extractor, [record], description="record").embeds
     assert query is not None  # it has a text tower
@@ -127,21 +127,21 @@ def search_dataset(
     Args:
         dataset: the folder.
         text: search for records.
-        record: search for reports instead: the id of a record of the dataset, in whichever split, or the path of a
-            recording (see `read_record`).
+        record: search for reports instead: the id of a record in any split of the dataset, or the path of a recording
+            (see `read_record`).
         splits: search in these; None: in all.
-        model: a folder or Hub id; None: the one that comes with the package.
-        cache_dir: keeps embeddings; None: `DATASET.embeddings`, beside the dataset.
+        model: a folder or Hub id; None: the model that comes with the package.
+        cache_dir: where embeddings are kept; None: `DATASET.embeddings`, beside the dataset.
 
     Raises:
         ECGInputError: text and record are both given, or neither; the text is empty, or the record cannot be used.
-        CorpusError: the dataset cannot be used, or the record's name is that of a file and of another record in it.
-        RecordFileError: the record is neither in the dataset nor a file that can be read.
+        CorpusError: the dataset cannot be used, or the record's name is ambiguous.
+        RecordFileError: the record is neither in the dataset nor a readable file.
         ConfigurationError: top is below 1.
         ModelFolderError: the model has no text tower.
     """
     if (text is None) == (record is None):
-        raise ECGInputError("pass either a text or a record to search for.")
+        raise ECGInputError("text and record are both given, or neither. Pass either a text or a record.")
     loaded = load_dataset_folder(dataset)
     records = DatasetRecords(dataset_rows(loaded, splits, dataset))
     query = None if record is None else _query(record, DatasetRecords(dataset_rows(loaded, None, dataset)))
@@ -163,7 +163,7 @@ def _check_top(top: int) -> None:
 
 
 def _query(name: str | os.PathLike[str], records: DatasetRecords) -> ECGRecord:
-    """The record of a dataset by its id, else that of a file by its path."""
+    """A record by its id in the dataset, or else by its path."""
     record_id = os.fspath(name)
     numbers = [number for number, known in enumerate(records.rows["record_id"]) if known == record_id]
     if not numbers:
@@ -171,6 +171,6 @@ def _query(name: str | os.PathLike[str], records: DatasetRecords) -> ECGRecord:
     if len(numbers) > 1 or any(Path(path).is_file() for path in (record_id, f"{record_id.removesuffix('.hea')}.hea")):
         raise CorpusError(
             f"{record_id!r} is the id of a record in the dataset and also "
-            f"{'that of another one' if len(numbers) > 1 else 'a file'}. Name the record by a longer path."
+            f"{'that of another record' if len(numbers) > 1 else 'a file'}. Name the record by a longer path."
         )
     return records[numbers[0]]

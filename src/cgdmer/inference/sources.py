@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where many recordings come from: a folder of files, or a dataset that `cgdmer prepare` wrote."""
+"""Sources of many recordings: a folder of files, or a dataset that `cgdmer prepare` wrote."""
 
 import hashlib
 import os
@@ -20,12 +20,11 @@ from cgdmer.models.reading_record import CLINIC_SUFFIXES, read_record
 
 @dataclass(frozen=True)
 class FolderRecords:
-    """The recordings of a folder, each read when it is asked for.
+    """The recordings of a folder, each read on access.
 
     Attributes:
-        folder: where they are.
-        record_ids: their paths in it, those of WFDB records without suffix; these become their ids.
-        leads: those to use; None: all channels, none of which may be another one than the twelve leads.
+        record_ids: paths relative to `folder`, without suffix for WFDB records; these become the ids.
+        leads: see `open_source`.
     """
 
     folder: Path
@@ -42,12 +41,10 @@ class FolderRecords:
 
 @dataclass(frozen=True)
 class RecordingSource:
-    """Recordings to work on.
+    """Recordings and their ids, in the same order.
 
     Attributes:
-        records: by their position.
-        record_ids: in the same order.
-        digest: hexadecimal; another list of records has another one, and so have other samples in a dataset.
+        digest: hexadecimal; it changes with the list of records, with the leads, and with a dataset's samples.
     """
 
     records: Records
@@ -61,15 +58,15 @@ def open_source(
     """The recordings of a folder.
 
     Args:
-        path: a dataset that `cgdmer prepare` wrote, or any folder with WFDB records, and DICOM, EDF and XML files by
-            their suffixes (.dcm, .edf, .xml), in it or in its subfolders.
-        splits: of a dataset, one after the other; None: all of them.
-        leads: those of the twelve leads to use; None: all channels, which must be leads.
+        path: a dataset that `cgdmer prepare` wrote; or any folder that holds, itself or in subfolders, WFDB records or
+            DICOM, EDF and XML files (.dcm, .edf, .xml).
+        splits: of a dataset, one after the other; None: all.
+        leads: which of the twelve leads to use; None: all channels, which must be leads.
 
     Raises:
-        CorpusError: the folder is absent or cannot be listed, there are no records in it, it has no such split, or a
-            subfolder is a symbolic link.
-        ECGInputError: one of `leads` is none of the twelve, or comes twice.
+        CorpusError: the folder does not exist, cannot be listed, holds no records, or lacks a split; or a subfolder is
+            a symbolic link.
+        ECGInputError: one of `leads` is none of the twelve, or is given twice.
     """
     folder = Path(path)
     leads = None if leads is None else standard_lead_names(leads)
@@ -93,7 +90,7 @@ def dataset_rows(
     """The rows of some splits, one after the other, or of all of them.
 
     Args:
-        where: how messages call the dataset.
+        where: the dataset's name in messages.
 
     Raises:
         CorpusError: there is no such split, or there are no rows.
@@ -110,14 +107,16 @@ def dataset_rows(
 def _recordings(folder: Path) -> list[str]:
     """The paths of all recordings in a folder and its subfolders, headers without suffix, sorted."""
     if not folder.is_dir():
-        raise CorpusError(f"{folder} is not a folder. Name one with recordings, or a dataset of cgdmer prepare.")
+        raise CorpusError(
+            f"{folder} is not a folder. Name one with recordings, or a dataset that `cgdmer prepare` wrote."
+        )
     found = []
     for path, subfolders, names in os.walk(folder, onerror=_refuse):
         for name in subfolders:
-            if os.path.islink(os.path.join(path, name)):  # it may lead in a circle, or to everything there is
+            if os.path.islink(os.path.join(path, name)):  # it may lead in a circle, or anywhere
                 raise CorpusError(
-                    f"{os.path.join(path, name)} is a symbolic link to a folder, which is not followed. Work on the "
-                    "folder that it names by itself, and remove the link."
+                    f"{os.path.join(path, name)} is a symbolic link to a folder, and links are not followed. Remove "
+                    "the link, and work on its target separately."
                 )
         found += [Path(path, name.removesuffix(".hea")) for name in names if name.endswith(".hea") and name != ".hea"]
         found += [Path(path, name) for name in names if name.lower().endswith(CLINIC_SUFFIXES)]
