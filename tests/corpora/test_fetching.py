@@ -165,7 +165,7 @@ def test_files_the_server_lacks_are_counted_and_named_by_prepare(server, tmp_pat
 
 
 def test_what_cannot_be_fetched_is_said(server, tmp_path):
-    with pytest.raises(CorpusError, match="not fetched from anywhere"):
+    with pytest.raises(CorpusError, match="cannot be fetched"):
         fetch_corpus("wfdb-folder", tmp_path / "raw")
     with pytest.raises(CorpusError, match=r"no mimic-iv-ecg/1\.0/record_list\.csv"):
         fetch_corpus("mimic-iv-ecg", tmp_path / "raw")
@@ -190,7 +190,7 @@ def test_tables_cannot_name_files_outside_the_folder(server, tmp_path):
     published = write_mimic(server.folder / "mimic-iv-ecg" / "1.0", 2)
     rows = [{"subject_id": 1, "study_id": 40_000_000, "path": "../../elsewhere"}]
     write_table(published / "record_list.csv", rows)
-    with pytest.raises(CorpusError, match="no file inside the corpus"):
+    with pytest.raises(CorpusError, match="not a file inside the corpus"):
         fetch_corpus("mimic-iv-ecg", tmp_path / "raw")
 
 
@@ -209,7 +209,7 @@ def test_records_that_came_after_an_interruption_are_read(server, tmp_path, monk
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(preparing, "_ROWS_A_PART", 2)
+    monkeypatch.setattr(preparing, "_ROWS_PER_PART", 2)
     with monkeypatch.context() as late, pytest.raises(KeyboardInterrupt):
         late.setattr(preparing, "complete_folder", stopped)
         prepare_corpus("csn", raw, tmp_path / "out")

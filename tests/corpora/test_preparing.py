@@ -32,8 +32,8 @@ NUMBER = 60
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(preparing, "_ROWS_A_PART", 5)
-    monkeypatch.setattr(writing, "_ROWS_A_BATCH", 2)
+    monkeypatch.setattr(preparing, "_ROWS_PER_PART", 5)
+    monkeypatch.setattr(writing, "_ROWS_PER_BATCH", 2)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ from cgdmer.data import writing
 
 # A shell starts jobs in the background with SIGINT ignored, and this process would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-preparing._ROWS_A_PART, writing._ROWS_A_BATCH = 5, 2
+preparing._ROWS_PER_PART, writing._ROWS_PER_BATCH = 5, 2
 read = preparing._read
 
 def slow(*arguments):
@@ -116,7 +116,7 @@ def test_two_processes_give_the_same(raw, whole, tmp_path):
 def test_processes_that_start_afresh_give_the_same(raw, whole, tmp_path, monkeypatch):
     """As on systems where forking is not safe."""
     monkeypatch.setattr(preparing, "_START_METHOD", "spawn")
-    monkeypatch.setattr(writing, "_ROWS_A_BATCH", 100)  # what the workers will have
+    monkeypatch.setattr(writing, "_ROWS_PER_BATCH", 100)  # what the workers will have
     prepare_corpus("csn", raw, tmp_path / "one")
     prepare_corpus("csn", raw, tmp_path / "two", num_proc=2)
     assert_same_dataset(tmp_path / "two", tmp_path / "one")

@@ -83,7 +83,7 @@ def test_bad_records_are_named_and_counted(tmp_path):
         "E00001": "of another corpus",
     }
     assert "61 samples" in skipped["JS00004"]["reason"] and "truncated" in skipped["JS00003"]["reason"]
-    assert "outside" in skipped["JS00011"]["reason"] and "no file inside" in skipped["JS00011"]["reason"]
+    assert "outside" in skipped["JS00011"]["reason"] and "not a file inside" in skipped["JS00011"]["reason"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["skipped_by_kind"] == {"absent": 3, "of another corpus": 1, "repeated": 1, "unreadable": 3}
 

@@ -82,7 +82,7 @@ def test_split_of_key_is_the_same_everywhere():
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"diagnosis": lambda number: "x"}, "column.s. 'diagnosis', which mean nothing"),
+        ({"diagnosis": lambda number: "x"}, "column.s. 'diagnosis', which have no meaning"),
         ({"fold": lambda number: 1, "split": lambda number: "train"}, "both split and fold"),
         ({"fold": lambda number: 11}, r"record 'sub/r0': column fold holds '11'"),
         ({"fold": lambda number: 1.5}, r"column fold holds '1.5'"),

@@ -133,8 +133,8 @@ def test_damaged_rows():
 
 
 def test_written_dataset_loads_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "_ROWS_A_BATCH", 4)
-    monkeypatch.setattr(writing, "_BYTES_A_SHARD", 3000)  # several files a split
+    monkeypatch.setattr(writing, "_ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(writing, "_BYTES_PER_SHARD", 3000)  # several files a split
     records = [make_record(number) for number in range(40)]
     names = {8: "validation", 9: "test"}
     counts = write_dataset(

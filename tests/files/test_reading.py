@@ -62,7 +62,7 @@ def test_an_object_is_asked_for(tmp_path):
     path = tmp_path / "file.json"
     path.write_text("[1]")
     assert read_json(path) == [1]
-    with pytest.raises(ValueError, match="no JSON object"):
+    with pytest.raises(ValueError, match="not a JSON object"):
         read_json_object(path)
     path.write_text('{"a": 1}')
     assert read_json_object(path) == {"a": 1}

@@ -31,7 +31,7 @@ def refused(what, path: Path, *words: str) -> None:
 
 
 def all_rows(path: Path) -> list[dict[str, str]]:
-    return list(read_table(path, ("a",)))
+    return list(read_table(path, ("a",), "Fetch it again."))
 
 
 def json_object(path: Path) -> dict:
