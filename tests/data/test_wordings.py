@@ -23,26 +23,16 @@ SCP = get_task("ptbxl-all").class_names
 FILES = {path.stem: json.loads(path.read_text()) for path in Path(module.__file__).with_suffix("").glob("*.json")}
 MYOCARDIAL_INFARCTION = {"IMI", "ASMI", "AMI", "ALMI", "LMI", "ILMI", "IPMI", "IPLMI", "PMI"}
 INJURY = {"INJAS", "INJAL", "INJLA", "INJIN", "INJIL"}
+AV_BLOCKS = {"1AVB", "2AVB", "3AVB"}
+BUNDLE_BRANCH_BLOCKS = {"CLBBB", "CRBBB", "ILBBB", "IRBBB"}
 # Which of PTB-XL's codes imply a term, written down independently of the file.
 HOLDS_FOR = {
     "myocardial infarction": MYOCARDIAL_INFARCTION,
     "infarction or injury": MYOCARDIAL_INFARCTION | INJURY,
     "hypertrophy": {"LVH", "RVH", "SEHYP", "LAO/LAE", "RAO/RAE"},
-    "conduction disturbance": {
-        "1AVB",
-        "2AVB",
-        "3AVB",
-        "CLBBB",
-        "CRBBB",
-        "ILBBB",
-        "IRBBB",
-        "LAFB",
-        "LPFB",
-        "IVCD",
-        "WPW",
-    },
-    "bundle branch block": {"CLBBB", "CRBBB", "ILBBB", "IRBBB"},
-    "AV block": {"1AVB", "2AVB", "3AVB"},
+    "conduction disturbance": {"WPW", "IVCD", "LAFB", "LPFB"} | AV_BLOCKS | BUNDLE_BRANCH_BLOCKS,
+    "bundle branch block": BUNDLE_BRANCH_BLOCKS,
+    "AV block": AV_BLOCKS,
     "ST depression": {"STD_", "DIG", *INJURY},
     "tachycardia": {"STACH", "SVTAC", "PSVT"},
     "bradycardia": {"SBRAD"},

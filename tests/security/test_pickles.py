@@ -237,15 +237,18 @@ def with_pickled_type(planted: bytes) -> pa.Table:
     return pa.table([pa.array([1])], schema=pa.schema([pa.field("record_id", pa.int64(), metadata=metadata)]))
 
 
+def write_arrow(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+
+
 def test_a_prepared_dataset(tmp_path, planted, mark):
     folder = tmp_path / "dataset"
     datasets.DatasetDict({"train": datasets.Dataset.from_dict({"record_id": [1]})}).save_to_disk(folder)
     (arrow,) = (folder / "train").glob("*.arrow")
     arrow.write_bytes(planted)
     refused(CorpusError, mark, lambda: load_dataset_folder(folder), str(folder))
-    table = with_pickled_type(planted)
-    with pa.OSFile(str(arrow), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table)
+    write_arrow(with_pickled_type(planted), arrow)
     refused(CorpusError, mark, lambda: load_dataset_folder(folder), str(folder))
 
 
@@ -257,14 +260,11 @@ def test_shards(tmp_path, planted, mark, suffix, trick, monkeypatch):
     folder.mkdir()
     for split in ("train", "validation"):
         path = folder / f"{split}-00000-of-00001.{suffix}"
-        table = with_pickled_type(planted)
         if trick == "file":
             path.write_bytes(planted)
-        elif suffix == "parquet":
-            pyarrow.parquet.write_table(table, path)
         else:
-            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-                writer.write_table(table)
+            write_table = pyarrow.parquet.write_table if suffix == "parquet" else write_arrow
+            write_table(with_pickled_type(planted), path)
     refused(CorpusError, mark, lambda: ShardedDataset(str(folder)), str(folder))
 
 

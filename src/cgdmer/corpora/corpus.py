@@ -166,8 +166,7 @@ def resampled(record: ECGRecord, sampling_rate: float) -> ECGRecord:
     nearest = np.rint(np.arange(signal.shape[1]) / float(ratio)).astype(int).clip(max=len(times) - 1)
     signal[missing[:, nearest]] = np.nan
     gain = []
-    for lead in signal:
-        highest = float(np.abs(lead[~np.isnan(lead)]).max(initial=0.0))
+    for highest in np.fmax.reduce(np.abs(signal), axis=1, initial=0.0):
         finest = _FINEST_GAIN
         while highest * finest >= _LARGEST_COUNT:
             finest /= 2

@@ -56,7 +56,7 @@ class ShardedDataset:
             self.train = self._builder.as_streaming_dataset(split="train")
         except (OSError, ValueError, DatasetsError) as error:
             raise CorpusError(
-                f"{name} is neither a folder of shards nor a readable dataset on the Hub ({error})."
+                f"{name} is neither a folder of shards nor a dataset on the Hub that can be read ({error})."
             ) from error
         check_columns(self.train.features or datasets.Features(), f"{name}: the split train")
 
@@ -79,16 +79,11 @@ class ShardedDataset:
         if stated is not None and stated.num_examples:
             return stated.num_examples
         if self._builder.name == "parquet":
-            return sum(self._rows_of_parquet(file) for file in self._files["train"])
+            files = None if self._is_local else HfFileSystem()
+            return sum(pq.read_metadata(file, filesystem=files).num_rows for file in self._files["train"])
         if self._is_local:
             return sum(datasets.Dataset.from_file(file).num_rows for file in self._files["train"])
         return None
-
-    def _rows_of_parquet(self, file: str) -> int:
-        if self._is_local:
-            return pq.read_metadata(file).num_rows
-        with HfFileSystem().open(file, "rb") as opened:
-            return pq.read_metadata(opened).num_rows
 
     def validation(self) -> datasets.Dataset:
         """The validation split, with random access. From the Hub, only its shards are downloaded.

@@ -149,14 +149,9 @@ class _Lines:
         self.length = 0
         self._file = file
 
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = self._file.readline(_LONGEST_ROW + 1)
-        self.length += len(line)
-        if self.length > _LONGEST_ROW:
-            raise csv.Error(f"a row has more than {_LONGEST_ROW} characters, which no table of records needs")
-        if not line:
-            raise StopIteration
-        return line
+    def __iter__(self) -> Iterator[str]:
+        while line := self._file.readline(_LONGEST_ROW + 1):
+            self.length += len(line)
+            if self.length > _LONGEST_ROW:
+                raise csv.Error(f"a row has more than {_LONGEST_ROW} characters, which no table of records needs")
+            yield line

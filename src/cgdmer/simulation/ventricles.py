@@ -346,15 +346,14 @@ def _duration_limits(conditions: Collection[str], wall: str) -> tuple[float, flo
         "incomplete_right_bundle_branch_block": (0.106, 0.118),
         "intraventricular_conduction_delay": (0.118, 0.138),
     }
-    limits = (0.082, 0.104)
-    if "left_anterior_fascicular_block" in conditions or "left_ventricular_hypertrophy" in conditions:
-        limits = (0.088, 0.108)
-    if wall:
-        limits = (0.095, 0.106)
-    for name, of_block in wide.items():
+    for name, limits in wide.items():
         if name in conditions:
-            limits = of_block
-    return limits
+            return limits
+    if wall:
+        return 0.095, 0.106
+    if "left_anterior_fascicular_block" in conditions or "left_ventricular_hypertrophy" in conditions:
+        return 0.088, 0.108
+    return 0.082, 0.104
 
 
 def _voltages(conditions: Collection[str], anatomy: Anatomy) -> tuple[float, float]:
