@@ -107,6 +107,39 @@ def _quiet_edge(velocity: np.ndarray, start: int, step: int, level: float, hold:
     return position - step * quiet
 
 
+def _deflections(complex_: np.ndarray, rate: float) -> dict[str, list[Deflection]]:
+    """The waves of the QRS complex, (12, time) mV, in each lead."""
+    deflections = {}
+    for row, lead in enumerate(LEADS):
+        found = []
+        for sign in (1, -1):
+            for begin, end in _runs(sign * complex_[row] > 0.004):
+                peak = begin + int(np.argmax(sign * complex_[row, begin:end]))
+                if abs(complex_[row, peak]) >= 0.03:
+                    found.append(Deflection(float(complex_[row, peak]), (end - begin) / rate, peak / rate))
+        found.sort(key=lambda wave: wave.time)
+        # A deflection that has not returned at the J point is the level of the ST segment, not a wave.
+        if found and found[-1].duration < 0.03 and complex_[row, -1] / found[-1].peak >= 0.8:
+            found.pop()
+        deflections[lead] = found
+    return deflections
+
+
+def _p_wave(beat: np.ndarray, onset: int, rate: float) -> tuple[float | None, float]:
+    """PR interval (s; None without a P wave) and peak in lead II (mV), from the average beat."""
+    velocity = _velocity(beat[INDEPENDENT, :onset], rate)
+    end = onset - round(0.01 * rate)
+    begin = max(0, onset - round(0.36 * rate))
+    # Walk back over the flat PR segment to the end of the P wave, then to its start.
+    while end > begin and velocity[end] < 0.3:
+        end -= 1
+    level = 0.1 * velocity[max(0, end - round(0.11 * rate)) : end + 1].max()
+    start = _quiet_edge(velocity, end - round(0.03 * rate), -1, level, round(0.008 * rate))
+    if end > start > begin:
+        return (onset - start) / rate, float(beat[1, start:end].max())
+    return None, 0.0
+
+
 def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measurements:
     """All measurements of a record, (12, time) mV without noise. `cleaned`: flutter waves are already removed."""
     signal = signal.astype(np.float64)
@@ -152,19 +185,6 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     baseline = beat[:, onset - round(0.012 * rate) : onset - round(0.002 * rate)].mean(axis=1)
     beat = beat - baseline[:, None]
     complex_ = beat[:, onset : offset + 1]
-    deflections = {}
-    for row, lead in enumerate(LEADS):
-        found = []
-        for sign in (1, -1):
-            for begin, end in _runs(sign * complex_[row] > 0.004):
-                peak = begin + int(np.argmax(sign * complex_[row, begin:end]))
-                if abs(complex_[row, peak]) >= 0.03:
-                    found.append(Deflection(float(complex_[row, peak]), (end - begin) / rate, peak / rate))
-        found.sort(key=lambda wave: wave.time)
-        # A deflection that has not returned at the J point is the level of the ST segment, not a wave.
-        if found and found[-1].duration < 0.03 and complex_[row, -1] / found[-1].peak >= 0.8:
-            found.pop()
-        deflections[lead] = found
     duration = (offset - onset) / rate
     # Only the first part of a wide complex is the left ventricle's own conduction.
     early = complex_ if duration < 0.12 else complex_[:, : round(0.07 * rate)]
@@ -185,18 +205,7 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     prior = prior - prior[:, -1:]
     shared = np.median(prior, axis=0)
     p_share = float(1 - ((prior - shared) ** 2).mean() / (prior**2).mean())
-    p_velocity = _velocity(beat[INDEPENDENT, :onset], rate)
-    end = onset - round(0.01 * rate)
-    begin = max(0, onset - round(0.36 * rate))
-    pr_interval, p_peak = None, 0.0
-    # Walk back over the flat PR segment to the end of the P wave, then to its start.
-    while end > begin and p_velocity[end] < 0.3:
-        end -= 1
-    p_level = 0.1 * p_velocity[max(0, end - round(0.11 * rate)) : end + 1].max()
-    start = _quiet_edge(p_velocity, end - round(0.03 * rate), -1, p_level, round(0.008 * rate))
-    if end > start > begin:
-        pr_interval = (onset - start) / rate
-        p_peak = float(beat[1, start:end].max())
+    pr_interval, p_peak = _p_wave(beat, onset, rate)
 
     # Flat stretches in both leads II and V1.
     mask = np.ones(length, dtype=bool)
@@ -243,7 +252,7 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     fibrillatory_share = float(spectrum[band].sum() / spectrum[wide_band].sum())
     strongest = float(frequencies[wide_band][np.argmax(spectrum[wide_band])])
 
-    flutter_frequency, flutter_size = None, 0.0
+    flutter_frequency, flutter_size, without = None, 0.0, None
     if isoelectric <= 0.02:
         flutter_frequency, wave = _periodic_atrial_wave(
             signal, mask, centers + (offset - center), usual_qt - duration, rate
@@ -252,37 +261,30 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
         if flutter_frequency and not cleaned and typical > 0.5:
             # Now that the flutter waves are known, read the QRS complex without them.
             without = measure(signal - wave, rate, cleaned=True)
-            return replace(
-                without,
-                p_share=p_share,
-                p_peak=p_peak,
-                pr_interval=pr_interval,
-                isoelectric=isoelectric,
-                early_wide=early_wide,
-                fibrillatory_frequency=strongest,
-                fibrillatory_share=fibrillatory_share,
-                flutter_frequency=flutter_frequency,
-                flutter_size=flutter_size,
-            )
+    atrial = {
+        "p_share": p_share,
+        "p_peak": p_peak,
+        "pr_interval": pr_interval,
+        "isoelectric": isoelectric,
+        "early_wide": early_wide,
+        "fibrillatory_frequency": strongest,
+        "fibrillatory_share": fibrillatory_share,
+        "flutter_frequency": flutter_frequency,
+        "flutter_size": flutter_size,
+    }
+    if without is not None:
+        return replace(without, **atrial)
     return Measurements(
         rr=rr,
         rate=60 / float(rr.mean()),
         qrs_duration=duration,
-        deflections=deflections,
+        deflections=_deflections(complex_, rate),
         axis=axis,
         j_point=j_point,
         j_plus_40=j_plus_40,
         t_wave=t_wave,
         peak_to_peak={lead: float(np.ptp(complex_[row])) for row, lead in enumerate(LEADS)},
-        p_share=p_share,
-        p_peak=p_peak,
-        pr_interval=pr_interval,
-        isoelectric=isoelectric,
-        early_wide=early_wide,
-        fibrillatory_frequency=strongest,
-        fibrillatory_share=fibrillatory_share,
-        flutter_frequency=flutter_frequency,
-        flutter_size=flutter_size,
+        **atrial,
     )
 
 

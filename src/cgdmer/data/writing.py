@@ -160,6 +160,28 @@ def complete_folder(
         first = f" The first of {len(skipped)} reasons: {skipped[0].reason}" if skipped else ""
         raise CorpusError(f"no record could be written to {target}.{first}")
     source = source or {}
+    _write_library_files(folder, num_shards, description, source)
+    with open(folder / "skipped.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("record", "kind", "reason"))
+        table.writerows((record.record_id, record.kind, record.reason) for record in skipped)
+    summary = {
+        "description": description,
+        "source": dict(source),
+        "written": written,
+        "skipped": len(skipped),
+        "skipped_by_kind": dict(sorted(Counter(record.kind for record in skipped).items())),
+        "splits": counts,
+        **summarize(tallies),
+    }
+    write_json(folder / "summary.json", summary)
+    return {"written": written, "skipped": len(skipped), **counts}
+
+
+def _write_library_files(
+    folder: Path, num_shards: Mapping[str, int], description: str, source: Mapping[str, str]
+) -> None:
+    """Write what `datasets` needs beside the Arrow files."""
     info = datasets.DatasetInfo(
         description=description,
         citation=source.get("citation", ""),
@@ -181,21 +203,6 @@ def complete_folder(
         }
         write_json(folder / split / "state.json", state)
     write_json(folder / "dataset_dict.json", {"splits": list(SPLITS)})
-    with open(folder / "skipped.csv", "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(("record", "kind", "reason"))
-        table.writerows((record.record_id, record.kind, record.reason) for record in skipped)
-    summary = {
-        "description": description,
-        "source": dict(source),
-        "written": written,
-        "skipped": len(skipped),
-        "skipped_by_kind": dict(sorted(Counter(record.kind for record in skipped).items())),
-        "splits": counts,
-        **summarize(tallies),
-    }
-    write_json(folder / "summary.json", summary)
-    return {"written": written, "skipped": len(skipped), **counts}
 
 
 def check_target(target: Path, overwrite: bool = False) -> None:
