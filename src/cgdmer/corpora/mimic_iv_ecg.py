@@ -64,7 +64,7 @@ def mimic_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator
     if min_words < 0:
         raise CorpusError(f"min_words is {min_words}; it must be 0 or more.")
     hint = (
-        f"Fetch the file again. A MIMIC-IV-ECG folder holds {_RECORDS}, {_REPORTS} and files: if none of them is "
+        f"Fetch the file again. A MIMIC-IV-ECG folder holds {_RECORDS}, {_REPORTS}, and files: if none of them is "
         f"there, {raw_dir} is not a MIMIC-IV-ECG folder."
     )
     columns = ("subject_id", "study_id", "path")

@@ -74,7 +74,7 @@ def ptbxl_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator
         raise CorpusError(f"PTB-XL comes at 100 and 500 Hz, not at {rate}. Choose one of the two.")
     file_name_column = _FILE_NAME_COLUMN[rate]
     hint = (
-        f"Fetch the file again. A PTB-XL folder holds {_TABLE}, {_STATEMENTS}, records100 and records500: if none of "
+        f"Fetch the file again. A PTB-XL folder holds {_TABLE}, {_STATEMENTS}, records100, and records500: if none of "
         f"them is there, {raw_dir} is not a PTB-XL folder."
     )
     path = raw_dir / _TABLE

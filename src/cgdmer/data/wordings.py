@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings in many words: what cardiologists, other corpora, and laypeople call what a label stands for.
+"""Findings in many words: what cardiologists, other corpora, and laypeople call them.
 
 `wordings/scp.json` covers PTB-XL's 71 SCP codes, `wordings/snomed.json` the SNOMED CT codes in `snomed_findings.csv`,
 and `wordings/simulated.json` the conditions of the simulated cohort, most of which are SCP codes by another name. They

@@ -32,7 +32,7 @@ _BYTES_PER_SHARD = 2**29
 
 @contextmanager
 def open_shard(path: Path) -> Iterator["ShardWriter"]:
-    """An Arrow file to write. It gets its name when the block ends well; otherwise it is deleted."""
+    """An Arrow file to write. It gets its name if the block succeeds and is deleted otherwise."""
     with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
         shard = ShardWriter(file)
         yield shard
