@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetching a corpus from a server on loopback that behaves like PhysioNet's, and misbehaves where it is told to."""
+"""Fetching a corpus from a loopback server that behaves like PhysioNet's and misbehaves when told to."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ from cgdmer.models.errors import CorpusError
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a folder; `faults` gives, for the end of a path, what goes wrong with the next requests for it."""
+    """Serves a folder. For the end of a path, `faults` gives what goes wrong with the next requests for it."""
 
     def __init__(self, folder: Path):
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
@@ -39,7 +39,7 @@ class Handler(SimpleHTTPRequestHandler):
         return super().do_GET()
 
     def fail(self, fault: str) -> None:
-        if fault == "cut":  # half of the file, then the connection is gone
+        if fault == "cut":  # half of the file, then the connection breaks
             content = Path(self.translate_path(self.path)).read_bytes()
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
@@ -55,7 +55,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """PhysioNet, empty."""
+    """An empty PhysioNet."""
     (tmp_path / "physionet").mkdir()
     monkeypatch.setattr(fetching, "_WAITS", (0.0, 0.0, 0.0))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -71,7 +71,7 @@ def server(tmp_path, monkeypatch):
 
 
 def write_lists(folder: Path, part: str = "") -> None:
-    """PhysioNet's `RECORDS`: the database's names folders, each folder's names its records."""
+    """PhysioNet's `RECORDS` files: the database's lists folders, each folder's lists its records."""
     folders = sorted({path.parent for path in folder.rglob("*.hea")})
     (folder / part).mkdir(exist_ok=True)
     (folder / "RECORDS").write_text("".join(f"{one.relative_to(folder).as_posix()}/\n" for one in folders))
@@ -95,14 +95,14 @@ def test_mimic_is_fetched_by_its_tables_and_gives_the_same(server, tmp_path, cap
     assert written_files(tmp_path / "raw") == expected
 
 
-def test_ptbxl_is_fetched_at_the_rate_asked_for(server, tmp_path, real_data):
+def test_ptbxl_is_fetched_at_the_given_rate(server, tmp_path, real_data):
     published = server.folder / "ptb-xl"
     published.mkdir()
     (published / "1.0.3").symlink_to(real_data / "ptb-xl-subset")
     table = (real_data / "ptb-xl-subset" / "ptbxl_database.csv").read_text(encoding="utf-8").splitlines()
     raw = tmp_path / "raw"
     raw.mkdir()
-    # A table that is there is not fetched again: a short one keeps the test short.
+    # An existing table is not fetched again. A short one keeps the test short.
     chosen = [line for line in table[1:] if "records500" in line][:40]
     (raw / "ptbxl_database.csv").write_text("\n".join([table[0], *chosen]) + "\n", encoding="utf-8")
     low = fetch_corpus("ptb-xl", raw)
@@ -129,10 +129,10 @@ def test_only_the_corpus_s_own_part_of_a_challenge_is_fetched(server, tmp_path):
     assert fetch_corpus("cpsc2018", tmp_path / "raw") == {"fetched": 4, "already_there": 0, "absent": 0}
     assert sorted(path.stem for path in (tmp_path / "raw").rglob("*.hea")) == ["A0001", "A0002"]
     counts = prepare_corpus("cpsc2018", tmp_path / "raw", tmp_path / "out")
-    assert (counts["written"], counts["skipped"]) == (2, 0)  # folders that the list names are no records
+    assert (counts["written"], counts["skipped"]) == (2, 0)  # folders in the list are not records
 
 
-def test_a_file_is_whole_or_not_there(server, tmp_path):
+def test_a_file_is_complete_or_absent(server, tmp_path):
     published = write_csn(server.folder / "ecg-arrhythmia" / "1.0.0", 5)
     write_lists(published)
     server.faults = {"JS00003.mat": ["cut", "503", "cut"], "JS00004.hea": ["503"]}
@@ -164,8 +164,8 @@ def test_files_the_server_lacks_are_counted_and_named_by_prepare(server, tmp_pat
     assert "JS00002,absent" in (tmp_path / "out" / "skipped.csv").read_text()
 
 
-def test_what_cannot_be_fetched_is_said(server, tmp_path):
-    with pytest.raises(CorpusError, match="not fetched from anywhere"):
+def test_what_cannot_be_fetched_is_reported(server, tmp_path):
+    with pytest.raises(CorpusError, match="cannot be fetched"):
         fetch_corpus("wfdb-folder", tmp_path / "raw")
     with pytest.raises(CorpusError, match=r"no mimic-iv-ecg/1\.0/record_list\.csv"):
         fetch_corpus("mimic-iv-ecg", tmp_path / "raw")
@@ -190,12 +190,12 @@ def test_tables_cannot_name_files_outside_the_folder(server, tmp_path):
     published = write_mimic(server.folder / "mimic-iv-ecg" / "1.0", 2)
     rows = [{"subject_id": 1, "study_id": 40_000_000, "path": "../../elsewhere"}]
     write_table(published / "record_list.csv", rows)
-    with pytest.raises(CorpusError, match="no file inside the corpus"):
+    with pytest.raises(CorpusError, match="not a file inside the corpus"):
         fetch_corpus("mimic-iv-ecg", tmp_path / "raw")
 
 
-def test_records_that_came_after_an_interruption_are_read(server, tmp_path, monkeypatch):
-    """A part in which records were absent is not kept when they have come."""
+def test_records_that_appear_after_an_interruption_are_read(server, tmp_path, monkeypatch):
+    """A part with missing records is not kept once they have appeared."""
     from cgdmer.corpora import preparing
 
     published = write_csn(server.folder / "ecg-arrhythmia" / "1.0.0", 12)
@@ -209,7 +209,7 @@ def test_records_that_came_after_an_interruption_are_read(server, tmp_path, monk
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(preparing, "_ROWS_A_PART", 2)
+    monkeypatch.setattr(preparing, "_ROWS_PER_PART", 2)
     with monkeypatch.context() as late, pytest.raises(KeyboardInterrupt):
         late.setattr(preparing, "complete_folder", stopped)
         prepare_corpus("csn", raw, tmp_path / "out")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MIMIC-IV-ECG: tables joined on the study, reports cleaned, patients kept together. Generated in its layout."""
+"""MIMIC-IV-ECG, generated in its layout: tables are joined on the study, reports cleaned, patients kept together."""
 
 import csv
 import json
@@ -50,7 +50,7 @@ def test_record_of_a_study(tmp_path):
     np.testing.assert_array_equal(record.signal, (expected / 200).astype(np.float32))
 
 
-def test_reports_that_leave_a_record_out(tmp_path):
+def test_reports_for_which_a_record_is_skipped(tmp_path):
     raw = write_mimic(tmp_path / "raw")
 
     def change(rows):
@@ -98,7 +98,7 @@ def test_damaged_tables(tmp_path, table, column):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["raw"]
 
 
-def test_blank_fields_and_odd_options(tmp_path):
+def test_blank_fields_and_wrong_options(tmp_path):
     raw = write_mimic(tmp_path / "raw")
     edit_table(raw / "record_list.csv", lambda rows: [*rows[:3], rows[3] | {"subject_id": ""}])
     with pytest.raises(CorpusError, match=r"record_list.csv: column subject_id is blank in row 4"):

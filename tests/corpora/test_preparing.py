@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preparing a corpus: the same result on any number of processes and after any interruption, and nothing lost."""
+"""Preparing a corpus gives the same result with any number of processes and after any interruption."""
 
 import contextlib
 import errno
@@ -32,13 +32,13 @@ NUMBER = 60
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(preparing, "_ROWS_A_PART", 5)
-    monkeypatch.setattr(writing, "_ROWS_A_BATCH", 2)
+    monkeypatch.setattr(preparing, "_ROWS_PER_PART", 5)
+    monkeypatch.setattr(writing, "_ROWS_PER_BATCH", 2)
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory) -> Path:
-    """Sixty records, one of them absent and one damaged."""
+    """Sixty records, of which one is missing and one is damaged."""
     folder = write_csn(tmp_path_factory.mktemp("corpus") / "raw", NUMBER)
     (folder / "WFDBRecords" / "01" / "001" / "JS00013.mat").unlink()
     damaged = folder / "WFDBRecords" / "01" / "004" / "JS00041.mat"
@@ -48,7 +48,7 @@ def raw(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def whole(raw, tmp_path) -> Path:
-    """The result of a run that nothing disturbed."""
+    """The result of an undisturbed run."""
     counts = prepare_corpus("csn", raw, tmp_path / "whole")
     assert (counts["written"], counts["skipped"]) == (NUMBER - 2, 2)
     assert len(list((tmp_path / "whole" / "train").glob("*.arrow"))) > 5
@@ -65,9 +65,9 @@ from cgdmer.commands import main
 from cgdmer.corpora import preparing
 from cgdmer.data import writing
 
-# A shell starts jobs in the background with SIGINT ignored, and this process would inherit that.
+# A shell makes background jobs ignore SIGINT, and this process would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-preparing._ROWS_A_PART, writing._ROWS_A_BATCH = 5, 2
+preparing._ROWS_PER_PART, writing._ROWS_PER_BATCH = 5, 2
 read = preparing._read
 
 def slow(*arguments):
@@ -80,9 +80,9 @@ sys.exit(main(sys.argv[1:]))
 
 
 def run_and_signal(arguments: list[str], output: Path, number: signal.Signals, after_parts: int = 3):
-    """Run the command, slowed down, and send it a signal some parts in; (exit code, what it complained).
+    """Run the command slowly and send it a signal after some parts. Returns its exit code and its messages.
 
-    In a new process, not a fork of this one: a fork would share the lock of tqdm, and leave it locked when killed.
+    In a new process rather than a fork of this one, which would share tqdm's lock and leave it locked when killed.
     """
     complaints = output.with_suffix(".stderr")
     with open(complaints, "w") as file:
@@ -91,13 +91,13 @@ def run_and_signal(arguments: list[str], output: Path, number: signal.Signals, a
     while len(finished_parts(output)) < after_parts and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    assert process.poll() is None, "it was to be interrupted, but was done"
+    assert process.poll() is None, "it finished before it could be interrupted"
     process.send_signal(number)
     return process.wait(20), complaints.read_text()
 
 
 def descendants(folder: Path) -> list[int]:
-    """Processes, this one aside, that have a file in a folder open."""
+    """Other processes that have a file in the folder open."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -113,10 +113,10 @@ def test_two_processes_give_the_same(raw, whole, tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_processes_that_start_afresh_give_the_same(raw, whole, tmp_path, monkeypatch):
-    """As on systems where forking is not safe."""
+def test_spawned_processes_give_the_same(raw, whole, tmp_path, monkeypatch):
+    """As on systems on which forking is not safe."""
     monkeypatch.setattr(preparing, "_START_METHOD", "spawn")
-    monkeypatch.setattr(writing, "_ROWS_A_BATCH", 100)  # what the workers will have
+    monkeypatch.setattr(writing, "_ROWS_PER_BATCH", 100)  # what the workers will have
     prepare_corpus("csn", raw, tmp_path / "one")
     prepare_corpus("csn", raw, tmp_path / "two", num_proc=2)
     assert_same_dataset(tmp_path / "two", tmp_path / "one")
@@ -140,7 +140,7 @@ def test_killed_and_started_again(raw, whole, tmp_path, monkeypatch, num_proc):
     monkeypatch.setattr(preparing, "_write_part", lambda job, part: written.append(part) or write(job, part))
     prepare_corpus("csn", raw, output)
     total = len(list(output.glob("*/data-*.arrow")))
-    assert len(written) == total - len(kept), "finished parts are not made again"
+    assert len(written) == total - len(kept), "finished parts must not be made again"
     assert_same_dataset(output, whole)
 
 
@@ -184,8 +184,8 @@ def test_full_disk_keeps_what_is_finished(raw, whole, tmp_path, monkeypatch, num
 
 
 @forking
-def test_killed_worker_is_said(raw, whole, tmp_path, monkeypatch):
-    """As the kernel does when memory runs out."""
+def test_killed_worker_is_reported(raw, whole, tmp_path, monkeypatch):
+    """As the kernel kills one when memory runs out."""
     main_process = os.getpid()
     read = preparing._read
 
@@ -202,7 +202,7 @@ def test_killed_worker_is_said(raw, whole, tmp_path, monkeypatch):
 
 
 def stop_after(monkeypatch, number: int) -> None:
-    """Ctrl-C while the record of that number is read."""
+    """Ctrl-C after `number` records were read."""
     read, seen = preparing._read, []
 
     def stopping(*arguments):
@@ -239,7 +239,7 @@ def test_other_jobs_do_not_mix(raw, unfinished, tmp_path):
         job.write_text(content)
         with pytest.raises(CorpusError, match="holds something else"):
             prepare_corpus("csn", raw, unfinished)
-    assert finished_parts(unfinished), "nothing of it was touched"
+    assert finished_parts(unfinished), "nothing in it may be touched"
 
 
 def test_damaged_parts_are_made_again(raw, unfinished, whole):
@@ -252,8 +252,8 @@ def test_damaged_parts_are_made_again(raw, unfinished, whole):
     assert_same_dataset(unfinished, whole)
 
 
-def test_list_that_changed_meanwhile(tmp_path, monkeypatch):
-    """The table lost rows between two starts: nothing of the old list is left over."""
+def test_list_that_changed_between_runs(tmp_path, monkeypatch):
+    """The table loses rows between two runs: nothing of the old list remains."""
     for number in range(30):
         write_record(tmp_path / "raw" / f"r{number}", number)
     rows = [{"record": f"r{number}", "split": "train"} for number in range(30)]
@@ -280,15 +280,15 @@ def test_output_that_holds_something(raw, whole, tmp_path):
     assert prepare_corpus("csn", raw, tmp_path / "empty")["written"] == NUMBER - 2
 
 
-def test_nothing_that_can_be_read_leaves_nothing(tmp_path):
+def test_without_a_readable_record_nothing_remains(tmp_path):
     raw = write_csn(tmp_path / "raw", 3, rate=1)
     with pytest.raises(CorpusError, match=r"no record could be written.*3 reasons.*sampling rate"):
         prepare_corpus("csn", raw, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_flat_and_missing_records_are_left_out(tmp_path):
-    """No model can use them: the feature extractor refuses them, in the middle of a training run."""
+def test_flat_and_empty_records_are_skipped(tmp_path):
+    """The feature extractor would refuse them in the middle of a training run."""
     constant = np.full((60, 12), 7, dtype="<i2")
     missing = np.full((60, 12), -32768, dtype="<i2")
     half_missing = constant.copy()
@@ -296,14 +296,7 @@ def test_flat_and_missing_records_are_left_out(tmp_path):
     one_lead = half_missing.copy()
     one_lead[5, 0] = 8
     for number, counts in enumerate((constant, missing, half_missing, one_lead), 1):
-        path = tmp_path / "raw" / f"JS{number:05d}"
-        write_record(path, num_samples=60)
-        header = path.with_suffix(".hea").read_text().splitlines()
-        lines = [line.rsplit(maxsplit=3) for line in header[1:]]  # without the checksums of other samples
-        sums = counts.sum(axis=0, dtype=np.int64) % 65536
-        header[1:] = [f"{line[0]} {total} 0 {line[3]}" for line, total in zip(lines, sums, strict=True)]
-        path.with_suffix(".hea").write_text("\n".join(header))
-        path.with_suffix(".dat").write_bytes(counts.tobytes())
+        write_record(tmp_path / "raw" / f"JS{number:05d}", counts=counts)
     assert prepare_corpus("csn", tmp_path / "raw", tmp_path / "out")["written"] == 1
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["skipped_by_kind"] == {"empty": 3} and summary["with_missing_samples"] == 1
@@ -327,7 +320,7 @@ def test_the_command_offers_every_corpus(capsys):
         assert f"--{option}" in offered
 
 
-def test_every_source_says_on_what_terms():
+def test_every_source_states_its_license():
     for name, corpus in CORPORA.items():
         source = corpus.source
         assert source.name == name and source.title and source.licence
@@ -346,7 +339,7 @@ def test_summary_counts(whole):
 
 
 def test_parquet_streams_back_every_sample(raw, whole, tmp_path):
-    """As the Hub stores a dataset and serves it."""
+    """As the Hub stores and serves a dataset."""
     loaded = load_dataset_folder(whole)
     for split, dataset in loaded.items():
         dataset.to_parquet(tmp_path / f"{split}.parquet")
@@ -364,7 +357,7 @@ def test_parquet_streams_back_every_sample(raw, whole, tmp_path):
 
 
 def test_memory_holds_few_parts(tmp_path, monkeypatch):
-    """The list of records is taken up as it is worked off."""
+    """The list of records is consumed only as fast as they are read."""
     taken = done = most = 0
     rows = CORPORA["csn"].rows
     raw = write_csn(tmp_path / "raw", 50)

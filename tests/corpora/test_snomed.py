@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSN and CPSC 2018: trees of headers with SNOMED CT codes, generated and real."""
+"""CSN and CPSC 2018: generated and real trees of records with SNOMED CT codes in the headers."""
 
 import csv
 import json
@@ -83,7 +83,7 @@ def test_bad_records_are_named_and_counted(tmp_path):
         "E00001": "of another corpus",
     }
     assert "61 samples" in skipped["JS00004"]["reason"] and "truncated" in skipped["JS00003"]["reason"]
-    assert "outside" in skipped["JS00011"]["reason"] and "no file inside" in skipped["JS00011"]["reason"]
+    assert "outside" in skipped["JS00011"]["reason"] and "not a file inside" in skipped["JS00011"]["reason"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["skipped_by_kind"] == {"absent": 3, "of another corpus": 1, "repeated": 1, "unreadable": 3}
 
@@ -96,7 +96,7 @@ def test_folders_that_are_not_the_corpus(tmp_path):
         corpus_records("cpsc2018", tmp_path)
 
 
-def test_source_travels_with_the_dataset(tmp_path):
+def test_source_is_stored_in_the_dataset(tmp_path):
     write_csn(tmp_path / "raw", 2)
     prepare_corpus("csn", tmp_path / "raw", tmp_path / "out")
     info = load_dataset_folder(tmp_path / "out")["train"].info
@@ -142,7 +142,7 @@ def test_real_samples_come_back_exactly(real_data, tmp_path, name, folder):
 
 
 def test_real_georgia_headers_are_read(real_data):
-    """Headers that are named after their .mat file, and an age that is NaN; the corpus has no name of its own here."""
+    """Headers that name their .mat file, and an age that is NaN. This package has no corpus of that name."""
     from cgdmer.corpora.corpus import CorpusRow
     from cgdmer.corpora.snomed import read_snomed_row
 

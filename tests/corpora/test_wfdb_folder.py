@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of WFDB records with a table of one's own, and what all corpora share: tables, splits, other rates."""
+"""A folder of WFDB records with a user's table, and what all corpora share: tables, splits, resampling."""
 
 import csv
 import json
@@ -50,7 +50,7 @@ def test_record_of_a_row(raw, tmp_path):
     assert counts == {"written": 6, "skipped": 0, "train": 4, "validation": 1, "test": 1}
 
 
-def test_records_that_are_all_but_filled_up_are_skipped(tmp_path):
+def test_records_that_are_mostly_padding_are_skipped(tmp_path):
     record = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=100)
     for name, samples in (("most", 150), ("some", 400)):
         signal = np.pad(record.signal[:, :samples], ((0, 0), (0, 1000 - samples)))
@@ -82,7 +82,7 @@ def test_split_of_key_is_the_same_everywhere():
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"diagnosis": lambda number: "x"}, "column.s. 'diagnosis', which mean nothing"),
+        ({"diagnosis": lambda number: "x"}, "column.s. 'diagnosis', which have no meaning"),
         ({"fold": lambda number: 1, "split": lambda number: "train"}, "both split and fold"),
         ({"fold": lambda number: 11}, r"record 'sub/r0': column fold holds '11'"),
         ({"fold": lambda number: 1.5}, r"column fold holds '1.5'"),
@@ -100,7 +100,7 @@ def test_tables_that_make_no_sense(raw, tmp_path, columns, words):
     assert "table.csv" in str(error.value)
 
 
-def test_table_is_needed(raw, tmp_path):
+def test_table_is_required(raw, tmp_path):
     with pytest.raises(CorpusError, match="needs a table"):
         corpus_records("wfdb-folder", raw)
     with pytest.raises(CorpusError, match=r"none\.csv does not exist"):
@@ -112,7 +112,7 @@ def test_table_is_needed(raw, tmp_path):
         corpus_records("wfdb-folder", raw / "nowhere", table=str(table))
 
 
-def test_listed_again_absent_and_outside(raw, tmp_path):
+def test_records_that_are_repeated_missing_or_outside(raw, tmp_path):
     rows = [*rows_with(), {"record": "sub/r1"}, {"record": "sub/r9"}, {"record": "../raw/sub/r1"}]
     table = write_table(tmp_path / "table.csv", rows)
     counts = prepare_corpus("wfdb-folder", raw, tmp_path / "out", table=str(table))
@@ -128,7 +128,7 @@ def sine(rate: float, seconds: float = 4.0) -> ECGRecord:
 
 
 @pytest.mark.parametrize(("rate", "new"), [(500.0, 100), (400.0, 500), (257.0, 100)])
-def test_another_rate(rate, new):
+def test_resampling(rate, new):
     record = resampled(sine(rate), new)
     expected = sine(new)
     assert record.sampling_rate == new and abs(record.signal.shape[1] - expected.signal.shape[1]) <= 1
@@ -138,7 +138,7 @@ def test_another_rate(rate, new):
     np.testing.assert_allclose(stored.signal, record.signal, atol=0.0006)
 
 
-def test_another_rate_keeps_gaps_and_large_values():
+def test_resampling_keeps_gaps_and_large_values():
     record = sine(500.0)
     assert resampled(record, 500) is record
     signal = record.signal.copy()

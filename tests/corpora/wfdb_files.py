@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raw corpora of chance, in the layouts of the real ones."""
+"""Writes random raw corpora in the layouts of the real ones."""
 
 import csv
 import random
@@ -23,6 +23,7 @@ def write_record(
     path: Path,
     seed: int = 0,
     *,
+    counts: np.ndarray | None = None,
     comments: Iterable[str] = (),
     num_samples: int = 60,
     rate: int = 500,
@@ -30,9 +31,15 @@ def write_record(
     leads: tuple[str, ...] = STANDARD_LEADS,
     mat: bool = False,
 ) -> np.ndarray:
-    """A record of noise in format 16, as `.dat` or in a `.mat` of the challenges' form; gives its integers (L, T)."""
+    """Write a record in format 16, as `.dat` or in a `.mat` like the challenges'; returns its integers (leads, time).
+
+    Args:
+        counts: its integers (time, leads); None: noise.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    counts = np.random.default_rng(seed).integers(-900, 900, (num_samples, len(leads))).astype("<i2")
+    if counts is None:
+        counts = np.random.default_rng(seed).integers(-900, 900, (num_samples, len(leads)))
+    counts = counts.astype("<i2")
     name, suffix, form, head = (path.name, ".mat", "16+24", b"\0" * 24) if mat else (path.name, ".dat", "16", b"")
     lines = [f"{name} {len(leads)} {rate} {num_samples}"]
     for lead, checksum in zip(leads, counts.sum(axis=0, dtype=np.int64) % 65536, strict=True):
@@ -43,7 +50,7 @@ def write_record(
 
 
 def write_csn(folder: Path, number: int, **options) -> Path:
-    """A tree like Chapman-Shaoxing-Ningbo's, ten records in each of its folders."""
+    """A tree like Chapman-Shaoxing-Ningbo's, with ten records per folder."""
     for record in range(1, number + 1):
         path = folder / "WFDBRecords" / "01" / f"{record // 10:03d}" / f"JS{record:05d}"
         comments = [f"Age: {record % 100}", "Sex: Female", "Dx: 426783006,59118001", "Rx: Unknown"]
@@ -85,7 +92,7 @@ def report_row(patient: int, study: int, lines: tuple[str, ...]) -> dict[str, ob
 
 
 def write_mimic(folder: Path, number: int = 12) -> Path:
-    """Two studies a patient; the rows of the two tables in different orders."""
+    """Two studies per patient, with the rows of the two tables in different orders."""
     studies = [(10_000_000 + number // 2, 40_000_000 + number) for number in range(number)]
     for patient, study in studies:
         write_record(folder / mimic_path(patient, study), study, leads=MIMIC_LEADS, gain=200)
@@ -97,12 +104,12 @@ def write_mimic(folder: Path, number: int = 12) -> Path:
 
 
 def assert_same_dataset(first: Path, second: Path) -> None:
-    """Same rows in the same order, same files, same lists of what was skipped and counted."""
+    """The same rows in the same order, the same files, and the same counts and skipped records."""
     one, other = load_dataset_folder(first), load_dataset_folder(second)
     for split in one:
         assert one[split].to_list() == other[split].to_list()
     names = sorted(path.relative_to(first) for path in first.rglob("*"))
     assert names == sorted(path.relative_to(second) for path in second.rglob("*"))
     for name in names:
-        if (first / name).is_file() and name.name != "state.json":  # which holds a number drawn by chance
+        if (first / name).is_file() and name.name != "state.json":  # which holds a random number
             assert (first / name).read_bytes() == (second / name).read_bytes(), name

@@ -22,7 +22,7 @@ def as_split(records, corpus: str = "one") -> datasets.Dataset:
     return split
 
 
-def test_a_record_keeps_its_number_under_another_name_and_in_another_corpus(records):
+def test_a_record_keeps_its_fingerprint_under_another_name_and_in_another_corpus(records):
     renamed = [replace(record, record_id=f"x{index}", patient_id=None) for index, record in enumerate(records)]
     first, patients = fingerprints_of_rows(as_split(records))
     second, unknown = fingerprints_of_rows(as_split(renamed, "two"))
@@ -42,7 +42,7 @@ def test_one_sample_or_one_patient_makes_a_difference(records):
     assert len(set(patients)) == len({record.patient_id for record in records}) < len(records)
 
 
-def test_numbers_do_not_depend_on_the_machine(records):
+def test_fingerprints_do_not_depend_on_the_machine(records):
     counts = np.frombuffer(bytes(range(8)), dtype="<i2").reshape(2, 2)
     assert record_fingerprint(counts) == record_fingerprint(counts.astype(">i2")) == -2313956319199501909
 
@@ -62,11 +62,11 @@ def test_saved_and_united(records, tmp_path):
     assert Fingerprints.of_model(str(tmp_path)) is not None
 
 
-def test_a_model_that_does_not_say_has_none(tmp_path):
+def test_a_model_without_the_file_has_none(tmp_path):
     assert Fingerprints.of_model(str(tmp_path)) is None
 
 
-def test_overlap_counts_the_records_and_the_patients_again(records):
+def test_overlap_counts_records_and_patients_that_were_trained_on(records):
     by_patient: dict[str, list] = {}
     for record in records:
         by_patient.setdefault(record.patient_id, []).append(record)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepared datasets: rows that turn back into the same records, and folders that are whole or absent."""
+"""Prepared datasets: rows turn back into the same records, and folders are complete or absent."""
 
 import csv
 import json
@@ -11,20 +11,14 @@ import pyarrow as pa
 import pytest
 
 from cgdmer.data import writing
-from cgdmer.data.storage import (
-    FEATURES,
-    SkippedRecord,
-    load_dataset_folder,
-    record_to_row,
-    row_to_record,
-)
+from cgdmer.data.storage import FEATURES, SkippedRecord, load_dataset_folder, record_to_row, row_to_record
 from cgdmer.data.writing import write_dataset
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError, ECGInputError
 
 
 def make_record(number: int = 0, num_leads: int = 3, num_samples: int = 40) -> ECGRecord:
-    """A record made of integers, with one missing sample."""
+    """A record that comes from integers, with one missing sample."""
     rng = np.random.default_rng(number)
     gain = tuple(rng.choice([200.0, 1000.0, 4.88, 123.456], num_leads).tolist())
     baseline = tuple(rng.integers(-2000, 2000, num_leads).tolist())
@@ -57,9 +51,7 @@ def assert_same(first: ECGRecord, second: ECGRecord) -> None:
 
 
 def write(records, output_dir, **options):
-    return write_dataset(
-        records, output_dir, splits=lambda record: "train", description="made up", **({"overwrite": False} | options)
-    )
+    return write_dataset(records, output_dir, splits=lambda record: "train", description="made up", **options)
 
 
 def leftovers(folder):
@@ -72,7 +64,7 @@ def test_row_is_an_exact_inverse(number):
     assert_same(row_to_record(record_to_row(record)), record)
 
 
-def test_row_keeps_what_is_unknown():
+def test_unknown_fields_stay_unknown():
     record = replace(
         make_record(), patient_id=None, text=None, fold=None, age=None, sex=None, labels=(), statements=()
     )
@@ -81,13 +73,13 @@ def test_row_keeps_what_is_unknown():
     assert_same(row_to_record(row), record)
 
 
-def test_signal_bytes_are_little_endian_leads_after_each_other():
+def test_signal_bytes_are_little_endian_lead_by_lead():
     signal = np.array([[0.001, 0.002], [0.258, np.nan]], dtype=np.float32)
     record = ECGRecord(signal, 500.0, ("I", "II"), gain=(1000.0, 1000.0), baseline=(0, 0))
     assert record_to_row(record)["signal"] == bytes([1, 0, 2, 0, 2, 1, 0, 0x80])
 
 
-def test_no_gain_is_not_quantised_in_silence():
+def test_signal_without_gain_is_not_quantized_silently():
     record = replace(make_record(), gain=None, baseline=None)
     with pytest.raises(ECGInputError, match=r"r0.*gain is not known.*wider than 16 bits"):
         record_to_row(record)
@@ -108,7 +100,7 @@ def test_no_gain_is_not_quantised_in_silence():
         ({"statements": ("Sinus rhythm.",)}, "1 statements beside 2 labels"),
         ({"gain": (1e6,) * 3}, "16 bits"),
         ({"signal": np.full((3, 4), np.inf, np.float32)}, "16 bits"),
-        # -32768 means "missing": a sample that lands there must not become NaN
+        # -32768 means "missing", so a sample with that value must not become NaN
         ({"signal": np.full((3, 4), -32768, np.float32), "gain": (1.0,) * 3, "baseline": (0,) * 3}, "16 bits"),
     ],
 )
@@ -133,15 +125,15 @@ def test_damaged_rows():
 
 
 def test_written_dataset_loads_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "_ROWS_A_BATCH", 4)
-    monkeypatch.setattr(writing, "_BYTES_A_SHARD", 3000)  # several files a split
+    monkeypatch.setattr(writing, "_ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(writing, "_BYTES_PER_SHARD", 3000)  # several files per split
     records = [make_record(number) for number in range(40)]
     names = {8: "validation", 9: "test"}
     counts = write_dataset(
         iter(records),
         tmp_path / "out",
         splits=lambda record: names.get(record.fold - 1, "train"),
-        description="A corpus of chance.",
+        description="A random corpus.",
         total=40,
     )
     assert counts == {"written": 40, "skipped": 0, "train": 32, "validation": 4, "test": 4}
@@ -149,15 +141,15 @@ def test_written_dataset_loads_back(tmp_path, monkeypatch):
     loaded = load_dataset_folder(tmp_path / "out")
     assert list(loaded) == ["train", "validation", "test"]
     assert loaded["train"].features == FEATURES
-    assert loaded["train"].info.description == "A corpus of chance."
+    assert loaded["train"].info.description == "A random corpus."
     assert str(loaded["train"].split) == "train"
     expected = [record for record in records if record.fold <= 8]
     assert loaded["train"].num_rows == 32
     for row, record in zip(loaded["train"], expected, strict=True):
         assert_same(row_to_record(row), record)
-    assert loaded["train"]._fingerprint != loaded["test"]._fingerprint  # else caches of map would be mixed up
+    assert loaded["train"]._fingerprint != loaded["test"]._fingerprint  # or the caches of map would be mixed up
     assert not leftovers(tmp_path)
-    # It is a plain datasets folder: the library's own functions work on it and on what they save.
+    # It is a plain datasets folder: the library's functions work on it, and its own saved datasets load.
     datasets.load_from_disk(str(tmp_path / "out"))
     loaded.filter(lambda row: row["fold"] == 1).save_to_disk(str(tmp_path / "filtered"))
     assert load_dataset_folder(tmp_path / "filtered")["train"].num_rows == 4
@@ -205,7 +197,7 @@ def test_interrupted_run_leaves_nothing(tmp_path, error):
     def records():
         for number in range(250):
             yield make_record(number)
-        assert leftovers(tmp_path), "the dataset should be under way in a temporary folder"
+        assert leftovers(tmp_path), "the dataset should be in a temporary folder by now"
         raise error
 
     with pytest.raises(CorpusError if error is OSError else error):
@@ -257,7 +249,7 @@ def test_existing_folders(tmp_path):
         write([make_record(1)], tmp_path / "letters" / "dear.txt", overwrite=True)
 
 
-def test_folder_that_fills_up_meanwhile_is_not_lost(tmp_path):
+def test_folder_that_fills_up_during_the_run_is_not_lost(tmp_path):
     def records():
         yield make_record(1)
         (tmp_path / "out").mkdir()
@@ -275,7 +267,7 @@ def test_unknown_split_is_refused(tmp_path):
 
 
 def test_memory_is_bounded(tmp_path):
-    """Rows leave for the disk in batches: Arrow never holds more than a few of them."""
+    """Rows are written in batches, so Arrow holds only a few of them."""
     record = make_record(num_samples=20_000)
     peak = 0
 
@@ -291,7 +283,7 @@ def test_memory_is_bounded(tmp_path):
     assert peak - before < 30e6
 
 
-def test_folders_that_are_no_dataset(tmp_path):
+def test_folders_that_are_not_a_dataset(tmp_path):
     with pytest.raises(CorpusError, match=r"absent.*is not a folder"):
         load_dataset_folder(tmp_path / "absent")
     with pytest.raises(CorpusError, match="holds no prepared dataset"):
@@ -304,7 +296,7 @@ def test_folders_that_are_no_dataset(tmp_path):
 
 def test_column_that_is_missing_or_of_another_type(tmp_path):
     write([make_record()], tmp_path / "out")
-    # Only the split with rows: the library itself cannot read back an empty one that it saved.
+    # Only the split with rows, because the library cannot read back an empty one that it saved.
     loaded = datasets.DatasetDict({"train": load_dataset_folder(tmp_path / "out")["train"]})
     loaded.remove_columns("gain").save_to_disk(str(tmp_path / "lacking"))
     with pytest.raises(CorpusError, match="lacks gain"):

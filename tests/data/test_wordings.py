@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of wordings: complete, unambiguous, readable by the smallest tokenizer, and true of what they are for."""
+"""The files of wordings are complete, unambiguous, known to the smallest tokenizer, and true of their findings."""
 
 import ast
 import csv
@@ -21,18 +21,18 @@ from cgdmer.training.pairs import MOST_HELD
 
 SCP = get_task("ptbxl-all").class_names
 FILES = {path.stem: json.loads(path.read_text()) for path in Path(module.__file__).with_suffix("").glob("*.json")}
-MYOCARDIAL_INFARCTION = set(["IMI", "ASMI", "AMI", "ALMI", "LMI", "ILMI", "IPMI", "IPLMI", "PMI"])
-INJURY = set(["INJAS", "INJAL", "INJLA", "INJIN", "INJIL"])
-# Which of PTB-XL's codes satisfy a term, written down apart from the file.
+MYOCARDIAL_INFARCTION = {"IMI", "ASMI", "AMI", "ALMI", "LMI", "ILMI", "IPMI", "IPLMI", "PMI"}
+INJURY = {"INJAS", "INJAL", "INJLA", "INJIN", "INJIL"}
+AV_BLOCKS = {"1AVB", "2AVB", "3AVB"}
+BUNDLE_BRANCH_BLOCKS = {"CLBBB", "CRBBB", "ILBBB", "IRBBB"}
+# Which of PTB-XL's codes imply a term, written down independently of the file.
 HOLDS_FOR = {
     "myocardial infarction": MYOCARDIAL_INFARCTION,
     "infarction or injury": MYOCARDIAL_INFARCTION | INJURY,
     "hypertrophy": {"LVH", "RVH", "SEHYP", "LAO/LAE", "RAO/RAE"},
-    "conduction disturbance": {
-        *("1AVB", "2AVB", "3AVB", "CLBBB", "CRBBB", "ILBBB", "IRBBB", "LAFB", "LPFB", "IVCD", "WPW"),
-    },
-    "bundle branch block": {"CLBBB", "CRBBB", "ILBBB", "IRBBB"},
-    "AV block": {"1AVB", "2AVB", "3AVB"},
+    "conduction disturbance": {"WPW", "IVCD", "LAFB", "LPFB"} | AV_BLOCKS | BUNDLE_BRANCH_BLOCKS,
+    "bundle branch block": BUNDLE_BRANCH_BLOCKS,
+    "AV block": AV_BLOCKS,
     "ST depression": {"STD_", "DIG", *INJURY},
     "tachycardia": {"STACH", "SVTAC", "PSVT"},
     "bradycardia": {"SBRAD"},
@@ -44,7 +44,7 @@ HOLDS_FOR = {
 
 
 def all_wordings() -> list[tuple[str, str]]:
-    """(finding, wording), as the files have them."""
+    """(finding, wording), as in the files."""
     pairs = []
     for content in FILES.values():
         lists = [*content["findings"].items()]
@@ -72,7 +72,7 @@ def test_every_name_that_a_file_uses_is_known():
     assert all(load_wordings().of_finding[name] for name in known)
 
 
-def test_no_wording_says_two_things():
+def test_no_wording_has_two_meanings():
     owners: dict[str, set[str]] = {}
     for finding, wording in all_wordings():
         owners.setdefault(wording.lower(), set()).add(finding)
@@ -100,14 +100,14 @@ def test_wordings_are_short_texts_that_the_smallest_tokenizer_knows():
         assert tokenizer.unk_token_id not in tokenizer(wording)["input_ids"], wording
 
 
-def test_terms_hold_for_the_codes_that_they_should():
+def test_terms_hold_for_the_right_codes():
     general_of = load_wordings().general_of
     for term, expected in HOLDS_FOR.items():
         assert {code for code in SCP if term in general_of[code]} == expected, term
 
 
 def test_superclasses_are_those_of_the_corpus():
-    """But ST-T changes, which codes of form and subendocardial injury say too."""
+    """Except ST-T changes, which codes of form and of subendocardial injury imply too."""
     general_of = load_wordings().general_of
     classes = {code: set(get_task("ptbxl-super").classes_of([code])) for code in SCP}
     for name, term in (("MI", "infarction or injury"), ("HYP", "hypertrophy"), ("CD", "conduction disturbance")):
@@ -144,7 +144,7 @@ def test_simulated_conditions_are_findings_of_the_corpora():
     assert all(
         {"ST elevation", "myocardial infarction", "abnormal ECG"} <= set(wordings.general_of[name]) for name in new
     )
-    assert "AMI" not in wordings.general_of["anterior_st_elevation"]  # an old one, with Q waves
+    assert "AMI" not in wordings.general_of["anterior_st_elevation"]  # which is an old one, with Q waves
 
 
 def test_counts_are_sums_over_the_labels_of_a_term():
@@ -155,7 +155,7 @@ def test_counts_are_sums_over_the_labels_of_a_term():
     assert counts["conduction disturbance"] == 19
 
 
-def test_real_records_hold_no_more_than_there_is_room_for(real_data):
+def test_real_records_do_not_have_too_many_findings(real_data):
     wordings, most, normal, abnormal = load_wordings(), 0, 0, 0
     with open(real_data / "ptb-xl-subset" / "ptbxl_database.csv", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -170,5 +170,5 @@ def test_real_records_hold_no_more_than_there_is_room_for(real_data):
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_terms_are_of_at_least_one_code(name):
+def test_terms_have_at_least_one_code(name):
     assert all(entry["codes"] for entry in FILES[name]["general"].values())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What JSON of anybody must be, and what it may have besides."""
+"""What JSON from elsewhere must have, and what else it may have."""
 
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -49,7 +49,7 @@ TREE: dict[str, Any] = {
         {"anything": {"a": None}},
     ],
 )
-def test_what_is_taken(change):
+def test_accepted_values(change):
     check({**TREE, **change}, Tree)
 
 
@@ -77,18 +77,18 @@ def test_what_is_taken(change):
         ({"below": [TREE, {**TREE, "below": [{"share": 1.0}]}]}, r"below\[1\]\.below\[0\] lacks name, mean, kind"),
     ],
 )
-def test_what_is_refused_and_where_it_is(change, words):
+def test_wrong_values_are_located(change, words):
     with pytest.raises(ValueError, match=words):
         check({**TREE, **change}, Tree)
 
 
 @pytest.mark.parametrize("value", [None, [], "text", 1, True])
-def test_a_whole_of_another_type(value):
+def test_wrong_type_at_the_top(value):
     with pytest.raises(ValueError, match="'it' expected dict"):
         check(value, Tree)
 
 
-def test_what_lacks_everything():
+def test_everything_is_missing():
     with pytest.raises(ValueError, match=r"^it lacks name, share, mean, kind, is_old, leaves, rings$"):
         check({}, Tree)
 
@@ -96,7 +96,7 @@ def test_what_lacks_everything():
 @pytest.mark.parametrize(
     "change", [{"share": "x" * 10**7}, {"kind": "x" * 10**7}, {"leaves": {"x" * 10**7: {}}}, {"rings": ["x" * 10**7]}]
 )
-def test_complaints_are_short(change):
-    with pytest.raises(ValueError) as complaint:
+def test_messages_are_short(change):
+    with pytest.raises(ValueError) as error:
         check({**TREE, **change}, Tree)
-    assert len(str(complaint.value)) < 1000
+    assert len(str(error.value)) < 1000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hashes are numbers that other machines and earlier versions found: written down here, once and for all."""
+"""Hashes must be those of other machines and earlier versions, so they are written down here."""
 
 import hashlib
 
@@ -27,7 +27,7 @@ def test_numbers_are_those_of_the_hash(content):
     assert number_of(content) == np.frombuffer(digest, "<i8")[0]
 
 
-def test_no_content_has_the_number_that_stands_for_nothing(monkeypatch):
+def test_no_content_has_the_number_that_stands_for_none(monkeypatch):
     monkeypatch.setattr("cgdmer.files.hashing.short_hash", lambda content: bytes(8))
     assert number_of(b"unlucky") == 1
 

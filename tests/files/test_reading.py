@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of anybody are read up to a size, and never waited for."""
+"""Files from elsewhere are read only up to a size, and never block."""
 
 import os
 
@@ -15,14 +15,14 @@ def test_a_file_of_the_largest_size_is_read_and_a_larger_one_is_not(tmp_path):
     assert read_bytes(path, 8) == b"12345678"
     with pytest.raises(ValueError, match="larger than 7 bytes"):
         read_bytes(path, 7)
-    os.truncate(path, 2**40)  # a hole on the disk: nothing of it may come into memory
+    os.truncate(path, 2**40)  # sparse on the disk: none of it may be read into memory
     for read in (read_text, read_json, read_json_object):
         with pytest.raises(ValueError, match="larger than"):
             read(path)
 
 
 @pytest.mark.parametrize("read", [read_text, read_json, read_json_object])
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path, read):
+def test_only_regular_files_are_read(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
         with pytest.raises(ValueError, match="not a regular file"):
@@ -53,16 +53,16 @@ def test_depth(opening, closing, depth, is_read):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\0", b"\xff\xfe{", b'{"a": 1} 2', b"1" * 10_000])
-def test_what_is_no_json_is_a_value_error(content):
+def test_invalid_json_is_a_value_error(content):
     with pytest.raises(ValueError):
         parse_json(content)
 
 
-def test_an_object_is_asked_for(tmp_path):
+def test_an_object_is_required(tmp_path):
     path = tmp_path / "file.json"
     path.write_text("[1]")
     assert read_json(path) == [1]
-    with pytest.raises(ValueError, match="no JSON object"):
+    with pytest.raises(ValueError, match="not a JSON object"):
         read_json_object(path)
     path.write_text('{"a": 1}')
     assert read_json_object(path) == {"a": 1}
@@ -71,15 +71,15 @@ def test_an_object_is_asked_for(tmp_path):
 @pytest.mark.parametrize("error_class", [CorpusError, ConfigurationError])
 def test_errors_name_the_file_and_what_to_do(tmp_path, error_class):
     (tmp_path / "text").write_bytes(b"\xff")
-    said = {
+    messages = {
         "absent": "does not exist",
         "text": "is not UTF-8 text",
         "text/file": "does not exist",
         "a\0b": "cannot be",
     }
-    for name, words in said.items():
+    for name, words in messages.items():
         path = tmp_path / name
-        with pytest.raises(error_class) as refusal, failing_as(error_class, path, "Fetch it again."):
+        with pytest.raises(error_class) as error, failing_as(error_class, path, "Fetch it again."):
             read_text(path)
-        assert str(path) in str(refusal.value) and words in str(refusal.value)
-        assert str(refusal.value).endswith("Fetch it again.")
+        assert str(path) in str(error.value) and words in str(error.value)
+        assert str(error.value).endswith("Fetch it again.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file that stands under its name is whole, however and whenever its writer ended."""
+"""Under its final name a file is complete, however and whenever its writer ended."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 from cgdmer.files.writing import TEMPORARY_SUFFIX, replacing, write_json, write_text
 
 
-def test_a_block_that_ends_well_replaces_the_file(tmp_path):
+def test_a_successful_block_replaces_the_file(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
     with replacing(path) as temporary:
@@ -27,7 +27,7 @@ def test_a_block_that_ends_well_replaces_the_file(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_block_that_fails_leaves_everything_as_it_was(tmp_path, error, begun):
+def test_a_failed_block_changes_nothing(tmp_path, error, begun):
     path = tmp_path / "file.txt"
     path.write_text("old")
     with pytest.raises(error), replacing(path) as temporary:
@@ -43,7 +43,7 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_temporary_file_may_lie_elsewhere(tmp_path):
+def test_the_temporary_file_may_be_elsewhere(tmp_path):
     folder = tmp_path / "partial"
     folder.mkdir()
     with replacing(tmp_path / "file.txt", folder) as temporary:
@@ -53,7 +53,7 @@ def test_the_temporary_file_may_lie_elsewhere(tmp_path):
 
 
 def test_content_and_name_are_on_the_disk_in_that_order(tmp_path, monkeypatch):
-    """The order of the system's calls; that it survives a power failure cannot be tried here."""
+    """The order of the system calls. Surviving a power failure cannot be tested here."""
     calls: list[str] = []
     synced, replaced = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda file: calls.append(os.readlink(f"/proc/self/fd/{file}")) or synced(file))
@@ -74,7 +74,7 @@ for number in range(10**9):
 """
 
 
-def test_a_killed_writer_leaves_a_whole_file(tmp_path):
+def test_a_killed_writer_leaves_a_complete_file(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, [-1] * 10_000)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -82,7 +82,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
         command = [sys.executable, "-c", WRITER, str(path)]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout.readline() == "writing\n"
-            for _ in range(200):  # at any moment a reader finds a whole one, too
+            for _ in range(200):  # a reader finds a complete one at any moment, too
                 assert len(set(json.loads(path.read_text()))) == 1
             writer.send_signal(signal.SIGKILL)
         assert len(set(json.loads(path.read_text()))) == 1
@@ -90,7 +90,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
     assert leftovers <= {TEMPORARY_SUFFIX}
 
 
-def test_writers_of_one_file_do_not_meet(tmp_path):
+def test_writers_of_one_file_do_not_interfere(tmp_path):
     path = tmp_path / "file.json"
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: write_json(path, [number] * 1000), range(200)))
@@ -99,7 +99,7 @@ def test_writers_of_one_file_do_not_meet(tmp_path):
 
 @pytest.mark.parametrize("value", ["caf\u00e9", "caf\udce9", {"\u5fc3": [1.5, None, True, float("nan")]}, "\\udce9"])
 def test_json_comes_back_as_it_was(tmp_path, value):
-    """Names of files need not be UTF-8: Python has surrogates for their bytes, which no UTF-8 file can hold."""
+    """File names need not be UTF-8. Python represents their bytes by surrogates, which UTF-8 cannot encode."""
     write_json(tmp_path / "file.json", value)
     assert repr(json.loads((tmp_path / "file.json").read_text(encoding="utf-8"))) == repr(value)
 

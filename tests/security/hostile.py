@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a hostile or broken source may hand to the package, made of a generator of random numbers.
+"""Random inputs as a hostile or broken source may pass them to the package.
 
-Each is right in most of its parts, so that what is wrong reaches beyond the first check.
+Most of each input is right, so that its faults get past the first checks.
 """
 
 import re
@@ -31,7 +31,7 @@ BLOCKS = {"16": (2, 1), "80": (1, 1), "212": (3, 2), "310": (4, 3), "311": (4, 3
 
 
 def made_by(build: Callable[[Random], Any]) -> st.SearchStrategy:
-    """Hypothesis draws the seed. Its own draws, one a field, favour what is rare and take ten times as long."""
+    """Hypothesis draws only the seed. If it drew each field, it would favor rare values and take ten times as long."""
     return st.randoms(use_true_random=True, note_method_calls=False).map(build)
 
 
@@ -40,7 +40,7 @@ def usually(random: Random, right: Any, wrong: Sequence[Any], one_in: int) -> An
 
 
 def mutated(random: Random, content: bytes) -> bytes:
-    """One to three places of a file replaced, removed or doubled; half of the time a whole word."""
+    """Replace, remove, or double one to three places of a file, half of the time a whole word."""
     changed = bytearray(content)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         start = random.randrange(len(changed) + 1)
@@ -54,7 +54,7 @@ def mutated(random: Random, content: bytes) -> bytes:
 
 
 def wfdb_record(random: Random) -> tuple[bytes, bytes]:
-    """(header, signal file) by the grammar of headers, now and then with a field that is no such thing."""
+    """(header, signal file) by the grammar of headers, with an occasional wrong field."""
 
     def field(*right: str) -> str:
         return usually(random, random.choice(right), NUMBERS, 40)
@@ -70,7 +70,7 @@ def wfdb_record(random: Random) -> tuple[bytes, bytes]:
     for lead in STANDARD_LEADS[:num_leads]:
         layout = field(storage_format) + (f"+{field(str(offset))}" if offset else "")
         gain = field("200", "1000.5", "4.88") + usually(random, "", ("(0)", "(-7)", "(x)"), 2)
-        # Mostly without a checksum: it would not fit.
+        # Mostly without a checksum, which would be wrong.
         rest = [field("16", "12"), field("0", "5"), field("0"), field("0", "-1", "70000"), field("0")]
         rest = rest[: usually(random, 3, (0, 1, 5), 5)]
         file = usually(random, "rec.dat", ("other.dat", "..", "/rec.dat"), 60)
@@ -83,7 +83,7 @@ def wfdb_record(random: Random) -> tuple[bytes, bytes]:
 
 DTYPES = ("f8", "f4", "f2", "g", "i1", "i2", "i4", "i8", "u2", "u8", "?", "c16", "O", "U8", "S8")
 RATES = (50, 100, 128.0, np.float32(100), np.int16(100), np.array(100.0), "100")
-# A unit and how many of it make a millivolt.
+# Units per millivolt.
 UNITS = {"mV": 1.0, "uV": 1e3, "V": 1e-3, "adu": 200.0}
 ODD = (
     *(None, True, "", "mV", b"mV", 0, -1, 10**400, 1e308, float("nan"), float("inf"), 1j, [], [[]], {}, {"I": 1}, ()),
@@ -93,7 +93,7 @@ ODD = (
 
 
 def signal(random: Random, unit: str) -> tuple[Any, float, list[str]]:
-    """(signal, rate, lead names) that belong together, with holes, infinities and any type of number."""
+    """A matching (signal, rate, lead names), with gaps, infinities, and any type of number."""
     rate = random.choice((50.0, 100.0, 128.0, 250.5))
     leads = usually(random, random.randint(1, 12), (0, 13, 300), 40)
     samples = usually(random, random.randint(int(2 * rate) + 1, int(6 * rate)), (0, 1, 2, 99), 40)
@@ -122,13 +122,13 @@ def signal(random: Random, unit: str) -> tuple[Any, float, list[str]]:
         changed = torch.from_numpy(changed).requires_grad_(dtype == "f8")
     elif shape == "strided":
         changed = changed[::-1, ::-1]
-    elif shape == "huge":  # longer than any recording that is taken, and takes no memory as it is
+    elif shape == "huge":  # longer than any accepted recording, but takes no memory by itself
         changed = np.broadcast_to(np.array(1, "f4"), (leads, 10 ** random.randint(8, 13)))
     return changed, rate, [*random.sample(STANDARD_LEADS, min(leads, 12)), *["V7"] * (leads - 12)]
 
 
 def extractor_call(random: Random) -> dict[str, Any]:
-    """Arguments of a call of the feature extractor."""
+    """Arguments for the feature extractor."""
     unit = random.choice(("mV", *UNITS))
     values, rate, names = signal(random, unit)
     arguments = {
@@ -158,7 +158,7 @@ def extractor_call(random: Random) -> dict[str, Any]:
 
 
 def encoder_call(random: Random, batch: int, leads: int, samples: int, patches: int) -> dict[str, Any]:
-    """Arguments of a call of an encoder: values and masks of any type and nearly the right shapes."""
+    """Arguments for an encoder: values and masks of any type and almost the right shapes."""
     arguments: dict[str, Any] = {}
     shapes = {"ecg_values": (batch, leads, samples), "lead_mask": (batch, leads), "patch_mask": (batch, patches)}
     for name, right in shapes.items():

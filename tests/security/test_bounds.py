@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables and lists that are too large are refused before they are in memory. (Recordings: see test_reading_wfdb.)"""
+"""Tables and lists that are too large are refused before they are read. (For recordings, see test_reading_wfdb.)"""
 
 import os
 import tracemalloc
@@ -19,28 +19,28 @@ from cgdmer.models.reading_aecg import _DIGITS
 
 
 def refused(what, path: Path, *words: str) -> None:
-    """A CorpusError that names the file and says each of the words, having taken little memory."""
+    """There is a CorpusError that names the file and has all the words, and little memory was used."""
     tracemalloc.start()
     with pytest.raises(CorpusError) as refusal:
         what(path)
-    taken = tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert taken < 60e6
+    assert peak < 60e6
     for word in (path.name, *words):
         assert word in str(refusal.value)
 
 
 def all_rows(path: Path) -> list[dict[str, str]]:
-    return list(read_table(path, ("a",)))
+    return list(read_table(path, ("a",), "Fetch it again."))
 
 
 def json_object(path: Path) -> dict:
-    with failing_as(CorpusError, path, "Prepare anew."):
+    with failing_as(CorpusError, path, "Prepare again."):
         return read_json_object(path)
 
 
 def write(folder: Path, content: str, size: int | None = None) -> Path:
-    """A file; `size` makes it larger by a hole on the disk."""
+    """Write a file; `size` extends it with a hole on the disk."""
     path = folder / "table.csv"
     path.write_text(content, encoding="utf-8")
     if size is not None:
@@ -57,7 +57,7 @@ def test_tables_that_are_too_large(tmp_path, read):
 
 
 def test_rows_that_are_too_long(tmp_path):
-    """A row of many lines, each within bounds, is one row."""
+    """A row of many lines is one row, even if each line is within bounds."""
     field = '"' + "x\n" * 60_000 + '",'
     refused(all_rows, write(tmp_path, "a,b\n" + field * 20 + "\n"), "1048576 characters")
     refused(all_rows, write(tmp_path, 'a,b\n1,"' + "x" * 200_000 + '"\n'), "field")
@@ -65,7 +65,7 @@ def test_rows_that_are_too_long(tmp_path):
     assert len(all_rows(allowed)) == 20
 
 
-def test_ptb_xls_table_is_held_and_so_has_a_lower_bound(tmp_path):
+def test_the_table_of_ptb_xl_has_a_lower_bound(tmp_path):
     path = tmp_path / "ptbxl_database.csv"
     path.write_text("ecg_id\n")
     os.truncate(path, 2**28)
@@ -75,9 +75,9 @@ def test_ptb_xls_table_is_held_and_so_has_a_lower_bound(tmp_path):
 def test_lists_and_json_that_are_too_large(tmp_path):
     path = write(tmp_path, "name\n", size=2**34)
     refused(read_list, path, f"larger than {2**28:,} bytes")
-    refused(json_object, path, f"larger than {2**24:,} bytes", "Prepare anew.")
+    refused(json_object, path, f"larger than {2**24:,} bytes", "Prepare again.")
     for content in ("[" * 10**5, "[]", "{", "\0"):
-        refused(json_object, write(tmp_path, content), "cannot be read", "Prepare anew.")
+        refused(json_object, write(tmp_path, content), "cannot be read", "Prepare again.")
 
 
 def test_a_named_pipe_does_not_block(tmp_path):
@@ -86,8 +86,8 @@ def test_a_named_pipe_does_not_block(tmp_path):
     refused(read_list, tmp_path / "table.csv", "not a regular file")
 
 
-def test_scores_that_unfold_to_gigabytes(tmp_path):
-    """Equal values take no room in a Parquet file: 3 * 10**8 of them are 1.2 MB."""
+def test_scores_that_decompress_to_gigabytes(tmp_path):
+    """Equal values take almost no space in a Parquet file: 3 * 10**8 of them are 1.2 MB."""
     (tmp_path / "results.json").write_text("{}")
     block = pa.table({name: np.zeros(10**6) for name in "ab"})
     with pyarrow.parquet.ParquetWriter(tmp_path / "scores.parquet", block.schema) as writer:
@@ -98,13 +98,13 @@ def test_scores_that_unfold_to_gigabytes(tmp_path):
 
 
 @pytest.mark.parametrize("last", ["1", "x"])
-def test_eight_million_numbers_of_an_aecg_are_looked_at_without_remembering_them(last):
+def test_eight_million_numbers_of_an_aecg_are_checked_in_little_memory(last):
     text = "1 " * (2**23 - 1) + last
     tracemalloc.start()
     assert bool(_DIGITS.fullmatch(text)) == (last == "1")
-    taken = tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert taken < 10e6  # it was two gigabytes
+    assert peak < 10e6
 
 
 @pytest.mark.parametrize(
@@ -115,5 +115,5 @@ def test_eight_million_numbers_of_an_aecg_are_looked_at_without_remembering_them
         *(("--1", False), ("1 ", False), ("1,2", False), ("1.5 2", False), ("1 2 x 3", False), ("1 +", False)),
     ],
 )
-def test_what_digits_are(text, is_right):
+def test_digits(text, is_right):
     assert bool(_DIGITS.fullmatch(text)) == is_right

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any file and any argument is either used or refused by our own errors: no other exception, no hang, no memory.
+"""Any file or argument is either used or refused with our own errors: no other exception, no hang, little memory.
 
-A few hundred inputs in the quick suite, the same ones every time; 100,000 new ones in the slow.
+The quick suite tries a few hundred inputs, always the same. The slow one tries 100,000 new ones.
 """
 
 import resource
@@ -35,7 +35,7 @@ MEGABYTES = 500
 
 EXTRACTOR = ECGFeatureExtractor(sampling_rate=100, num_samples=400, patch_length=20)
 
-# Headers as corpora write them; those of the real recordings are added where they are at hand.
+# Headers as in corpora. Those of real recordings have a test of their own.
 HEADERS = {
     "16 and checksums": "rec 3 500 20 0:0:0 0/0/0\n"
     + "".join(f"rec.dat 16 1000.0(0)/mV 16 0 -119 0 0 {lead}\n" for lead in ("I", "II", "AVR")),
@@ -50,7 +50,7 @@ SIGNAL_BYTES = {"16 and checksums": 120, "offset and comments": 104, "packed": 6
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """At most 500 MB more than now, or a MemoryError."""
+    """A MemoryError if the block takes more than 500 MB."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + MEGABYTES * 2**20, hard))
@@ -61,7 +61,7 @@ def little_memory() -> Iterator[None]:
 
 
 def fuzz(check: Callable, strategy: st.SearchStrategy, examples: int) -> None:
-    """Run the check on so many examples. The deadline is a guard against hangs, far above what an example takes."""
+    """Run the check on examples. The deadline, far above what an example takes, guards against hangs."""
     configured = settings(
         max_examples=examples,
         deadline=timedelta(seconds=30),
@@ -76,14 +76,14 @@ def fuzz(check: Callable, strategy: st.SearchStrategy, examples: int) -> None:
     def run(example):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.filterwarnings("ignore", module="wfdb")  # what it says of its own use of pandas
-            warnings.simplefilter("ignore", ECGInputWarning)  # which is meant for such recordings
+            warnings.filterwarnings("ignore", module="wfdb")  # about its own use of pandas
+            warnings.simplefilter("ignore", ECGInputWarning)  # which such recordings are meant to cause
             counts[check(example)] += 1
 
     with little_memory():
         run()
     print(dict(counts))
-    # Neither all refused nor all taken: else the examples would not reach what they are meant to.
+    # If all were refused or all used, the examples would miss their purpose.
     assert min(counts["used"], counts["refused"]) > examples / 25, counts
 
 
@@ -91,7 +91,7 @@ def used_or_refused(what: Callable[[], object]) -> str:
     try:
         what()
     except CGDMERError as error:
-        assert not isinstance(error.__cause__, MemoryError), "memory was asked for before sizes were checked"
+        assert not isinstance(error.__cause__, MemoryError), "memory was allocated before sizes were checked"
         assert str(error)
         return "refused"
     return "used"
@@ -101,14 +101,14 @@ def amounts(slow: int, quick: int = 100) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("examples", [quick, pytest.param(slow, marks=pytest.mark.slow)])
 
 
-def whole(record: ECGRecord) -> None:
-    """What a record that was read promises."""
+def check_record(record: ECGRecord) -> None:
+    """Check what every record that was read must satisfy."""
     assert record.signal.ndim == 2 and record.signal.dtype == np.float32 and record.signal.size
     assert len(record.lead_names) == len(record.signal) and all(record.lead_names)
     assert 50 <= record.sampling_rate <= 10_000 and not np.isinf(record.signal).any()
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's count of memory")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory use from Linux's /proc")
 def test_the_guard_on_memory_works():
     with little_memory(), pytest.raises(MemoryError):
         np.empty(2 * MEGABYTES * 2**20, dtype=np.uint8)
@@ -126,7 +126,9 @@ def test_mutated_headers(tmp_path, examples):
         (tmp_path / "rec.hea").write_bytes(header)
         for suffix in (".dat", ".mat"):
             (tmp_path / f"rec{suffix}").write_bytes(signal)
-        return used_or_refused(lambda: whole(read_wfdb(tmp_path / "rec", verify_checksums=len(header) % 9 == 0)))
+        return used_or_refused(
+            lambda: check_record(read_wfdb(tmp_path / "rec", verify_checksums=len(header) % 9 == 0))
+        )
 
     fuzz(check, made_by(files), examples)
 
@@ -147,7 +149,7 @@ def test_mutated_headers_of_real_records(tmp_path, real_data, examples):
     def check(example) -> str:
         name, content = example
         (tmp_path / f"{name}.hea").write_bytes(content)
-        return used_or_refused(lambda: whole(read_wfdb(tmp_path / name, verify_checksums=False)))
+        return used_or_refused(lambda: check_record(read_wfdb(tmp_path / name, verify_checksums=False)))
 
     fuzz(check, made_by(header), examples)
 
@@ -159,14 +161,14 @@ def test_headers_by_their_grammar(tmp_path, examples):
         (tmp_path / "rec.hea").write_bytes(header)
         (tmp_path / "rec.dat").write_bytes(signal)
         seconds = (0.0, 0.01) if len(header) % 5 == 0 else None
-        return used_or_refused(lambda: whole(read_wfdb(tmp_path / "rec", seconds=seconds)))
+        return used_or_refused(lambda: check_record(read_wfdb(tmp_path / "rec", seconds=seconds)))
 
     fuzz(check, made_by(wfdb_record), examples)
 
 
 @amounts(10_000)
 @pytest.mark.parametrize("format", WRITERS)
-def test_mutated_files_of_the_clinic(tmp_path, format, examples):
+def test_mutated_clinic_files(tmp_path, format, examples):
     suffix, writer = WRITERS[format]
     counts = np.random.default_rng(0).integers(-900, 900, (3, 60))
     content = writer(tmp_path / f"whole{suffix}", counts, 2.5, 500, ("I", "II", "V1")).read_bytes()
@@ -174,14 +176,14 @@ def test_mutated_files_of_the_clinic(tmp_path, format, examples):
 
     def check(changed: bytes) -> str:
         path.write_bytes(changed)
-        return used_or_refused(lambda: whole(read_record(path)))
+        return used_or_refused(lambda: check_record(read_record(path)))
 
     fuzz(check, made_by(lambda random: mutated(random, content)), examples)
 
 
 @amounts(12_000)
 def test_records_in_the_layout_of_csn(tmp_path, examples):
-    """Through the corpus's reader to the row on disk and to the model's input."""
+    """From the corpus's reader to the row on disk and to the model's input."""
     header = "JS00001 2 500 1200\n" + "".join(f"JS00001.mat 16+24 1000/mV 16 0 0 {lead}\n" for lead in ("I", "V1"))
     header += "#Age: 85\n#Sex: Male\n#Dx: 164889003,59118001,164934002\n#Rx: Unknown\n#Hx: Unknown\n"
     row = CorpusRow(record_id="JS00001", path="JS00001", split="train")
@@ -203,7 +205,7 @@ def test_records_in_the_layout_of_csn(tmp_path, examples):
         if isinstance(record, SkippedRecord):
             assert record.reason and "does not fit into memory" not in record.reason
             return "refused"
-        whole(record)
+        check_record(record)
         assert record.age is None or 0 <= record.age <= 120
         assert record.sex in (None, "male", "female") and len(record.labels) == len(record.statements)
         used_or_refused(lambda: record_to_row(record))

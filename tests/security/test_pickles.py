@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pickles planted wherever a file comes from outside: refused by our own errors, and never executed."""
+"""Pickles planted wherever a file comes from outside are refused with our own errors and never executed."""
 
 import io
 import json
@@ -37,7 +37,7 @@ TEXT_TOWER = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_
 
 
 class Planted:
-    """Unpickling one creates a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path):
         self.mark = mark
@@ -48,13 +48,13 @@ class Planted:
 
 @pytest.fixture
 def mark(tmp_path) -> Path:
-    """The file that a planted pickle creates when something unpickles it."""
+    """The file that a planted pickle creates when it is unpickled."""
     return tmp_path / "executed"
 
 
 @pytest.fixture(params=["pickle", "torch"])
 def planted(request, mark) -> bytes:
-    """A pickle, by itself and as `torch.save` wraps it. Both do work when they are unpickled."""
+    """A pickle, by itself and in a file by `torch.save`, that is known to work when unpickled."""
     buffer = io.BytesIO()
     if request.param == "pickle":
         pickle.dump(Planted(mark), buffer)
@@ -77,12 +77,12 @@ def refused(error: type[CGDMERError], mark: Path, what: Callable[[], object], *w
 
 @pytest.fixture
 def model_folder(tmp_path) -> Path:
-    """The shipped model without its weights."""
+    """The packaged model without its weights."""
     ignored = shutil.ignore_patterns("*.safetensors")
     return Path(shutil.copytree(SHIPPED_MODEL, tmp_path / "model", ignore=ignored))
 
 
-def load_everyway(folder: Path) -> list[Callable[[], object]]:
+def all_ways_to_load(folder: Path) -> list[Callable[[], object]]:
     return [
         lambda: CGDMERModel.from_pretrained(folder),
         lambda: AutoModel.from_pretrained(folder),
@@ -90,16 +90,16 @@ def load_everyway(folder: Path) -> list[Callable[[], object]]:
     ]
 
 
-def test_a_model_with_pickled_weights_alone(model_folder, planted, mark):
+def test_a_model_with_pickled_weights_only(model_folder, planted, mark):
     for name in ("pytorch_model.bin", "adapter_model.bin", "training_args.bin", "model.pt", ".metadata"):
         (model_folder / name).write_bytes(planted)
-    for load in load_everyway(model_folder):
+    for load in all_ways_to_load(model_folder):
         refused(ModelFolderError, mark, load, "holds no weights", "safetensors")
 
 
-def test_a_pickle_by_the_name_of_safetensors(model_folder, planted, mark):
+def test_a_pickle_named_safetensors(model_folder, planted, mark):
     (model_folder / "model.safetensors").write_bytes(planted)
-    for load in load_everyway(model_folder):
+    for load in all_ways_to_load(model_folder):
         refused(ModelFolderError, mark, load, "damaged or something else")
 
 
@@ -108,22 +108,21 @@ def test_an_index_that_names_a_pickle(model_folder, planted, mark, name):
     (model_folder / "pytorch_model.bin").write_bytes(planted)
     index = {"metadata": {"total_size": 4}, "weight_map": {"logit_scale": name}}
     (model_folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    for load in load_everyway(model_folder):
+    for load in all_ways_to_load(model_folder):
         refused(ModelFolderError, mark, load, repr(name), "convert")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"weight_map": 3}', b"[" * 10**5, b"\xff\xfe"])
-def test_an_index_that_is_none(model_folder, content):
+def test_an_index_that_is_not_one(model_folder, content):
     (model_folder / "model.safetensors.index.json").write_bytes(content)
     with pytest.raises(ModelFolderError, match="no index of weights"):
         CGDMERModel.from_pretrained(model_folder)
 
 
 @pytest.mark.parametrize("options", [{"use_safetensors": False}, {"weights_only": False}])
-def test_pickles_cannot_be_asked_for(planted, mark, options, model_folder):
+def test_pickles_cannot_be_requested(planted, mark, options, model_folder):
     (model_folder / "pytorch_model.bin").write_bytes(planted)
-    for name in ("model.safetensors",):
-        shutil.copy(Path(SHIPPED_MODEL) / name, model_folder)
+    shutil.copy(Path(SHIPPED_MODEL) / "model.safetensors", model_folder)
     refused(ModelFolderError, mark, lambda: CGDMERForZeroShot.from_pretrained(model_folder, **options), "safetensors")
 
 
@@ -132,24 +131,24 @@ def test_a_configuration_that_names_a_pickle(model_folder, planted, mark):
     shutil.copy(Path(SHIPPED_MODEL) / "model.safetensors", model_folder)
     path = model_folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"transformers_weights": "adapter_model.bin"}))
-    for load in load_everyway(model_folder):
+    for load in all_ways_to_load(model_folder):
         refused(ConfigurationError, mark, load, "transformers_weights")
 
 
 @pytest.fixture
 def text_tower(tmp_path) -> Path:
-    """A text model's configuration, without weights."""
+    """A text model's configuration without weights."""
     BertConfig(**TEXT_TOWER, intermediate_size=32).save_pretrained(tmp_path / "text")
     return tmp_path / "text"
 
 
-def test_a_text_tower_with_pickled_weights_alone(text_tower, planted, mark):
+def test_a_text_tower_with_pickled_weights_only(text_tower, planted, mark):
     (text_tower / "pytorch_model.bin").write_bytes(planted)
     refused(ModelFolderError, mark, lambda: load_text_tower(None, str(text_tower)), str(text_tower), "convert it once")
 
 
 def test_the_advice_on_converting_a_text_tower_works(text_tower, tmp_path, monkeypatch):
-    """The command of the message, on a file that is what it says."""
+    """Run the command in the message on a harmless file."""
     torch.manual_seed(0)
     weights = BertModel(BertConfig.from_pretrained(text_tower)).state_dict()
     torch.save(weights, text_tower / "pytorch_model.bin")
@@ -184,8 +183,8 @@ def test_fingerprints(tmp_path, planted, mark):
     refused(ModelFolderError, mark, lambda: Fingerprints.load(tmp_path / FILE_NAME), FILE_NAME)
 
 
-def test_cached_embeddings_are_computed_anew(tmp_path, planted, mark):
-    """A cache is no place for an error: what is no file of its own is replaced."""
+def test_damaged_cached_embeddings_are_recomputed(tmp_path, planted, mark):
+    """A cache does not raise an error: a file that is not its own is replaced."""
     model, processor = CGDMERModel.from_pretrained(SHIPPED_MODEL), ECGProcessor.from_pretrained(SHIPPED_MODEL)
     computed = EmbeddingCache(tmp_path).texts(model, processor, ["atrial flutter"])
     (kept,) = tmp_path.glob("*.safetensors")
@@ -196,7 +195,7 @@ def test_cached_embeddings_are_computed_anew(tmp_path, planted, mark):
 
 
 def array_files(mark: Path) -> dict[str, bytes]:
-    """Arrays of objects, in the forms that numpy and scipy unpickle or unpack."""
+    """Arrays of objects, in forms that numpy and scipy would unpickle or decompress."""
     files = {}
     for name, save in {"npy": np.save, "npz": np.savez_compressed}.items():
         buffer = io.BytesIO()
@@ -220,7 +219,7 @@ def array_files(mark: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "mat", "huge npy", "inflating mat", "zip bomb"])
 def test_a_recording_is_bytes_and_nothing_else(tmp_path, mark, kind):
-    """As a header, as the samples that a header names, and as what is handed to a pipeline."""
+    """Also as a header, as the file of samples that a header names, and as the input of a pipeline."""
     content = array_files(mark)[kind]
     (tmp_path / "rec.hea").write_bytes(content)
     refused(RecordFileError, mark, lambda: read_wfdb(tmp_path / "rec"), "rec.hea")
@@ -233,9 +232,14 @@ def test_a_recording_is_bytes_and_nothing_else(tmp_path, mark, kind):
 
 
 def with_pickled_type(planted: bytes) -> pa.Table:
-    """A column whose type is a pickle, in the form that old releases of pyarrow unpickled when they read a schema."""
+    """A column whose type is a pickle, in a form that old versions of pyarrow unpickled when reading a schema."""
     metadata = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": planted}
     return pa.table([pa.array([1])], schema=pa.schema([pa.field("record_id", pa.int64(), metadata=metadata)]))
+
+
+def write_arrow(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
 
 
 def test_a_prepared_dataset(tmp_path, planted, mark):
@@ -244,9 +248,7 @@ def test_a_prepared_dataset(tmp_path, planted, mark):
     (arrow,) = (folder / "train").glob("*.arrow")
     arrow.write_bytes(planted)
     refused(CorpusError, mark, lambda: load_dataset_folder(folder), str(folder))
-    table = with_pickled_type(planted)
-    with pa.OSFile(str(arrow), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table)
+    write_arrow(with_pickled_type(planted), arrow)
     refused(CorpusError, mark, lambda: load_dataset_folder(folder), str(folder))
 
 
@@ -258,18 +260,15 @@ def test_shards(tmp_path, planted, mark, suffix, trick, monkeypatch):
     folder.mkdir()
     for split in ("train", "validation"):
         path = folder / f"{split}-00000-of-00001.{suffix}"
-        table = with_pickled_type(planted)
         if trick == "file":
             path.write_bytes(planted)
-        elif suffix == "parquet":
-            pyarrow.parquet.write_table(table, path)
         else:
-            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-                writer.write_table(table)
+            write_table = pyarrow.parquet.write_table if suffix == "parquet" else write_arrow
+            write_table(with_pickled_type(planted), path)
     refused(CorpusError, mark, lambda: ShardedDataset(str(folder)), str(folder))
 
 
-def test_what_an_evaluation_left_and_tables_of_the_users(tmp_path, planted, mark):
+def test_results_of_an_evaluation_and_user_tables(tmp_path, planted, mark):
     (tmp_path / "results.json").write_text("{}")
     (tmp_path / "scores.parquet").write_bytes(planted)
     refused(CorpusError, mark, lambda: compare(tmp_path, tmp_path), str(tmp_path))
@@ -286,7 +285,7 @@ def test_what_an_evaluation_left_and_tables_of_the_users(tmp_path, planted, mark
 
 
 def test_nothing_of_the_package_can_unpickle():
-    """No line of code calls, or imports, what would. (Checkpoints: see test_checkpoints.)"""
+    """No line of code calls or imports anything that would. (For checkpoints, see test_checkpoints.)"""
     modules = "pickle|dill|joblib|marshal|shelve|cloudpickle"
     words = rf"\b({modules})\.\w|\b(import|from) ({modules})\b|allow_pickle=True|weights_only=False"
     words += r"|\b(torch|np|numpy|scipy\.io)\.(load|loadmat)\((?!file, allow_pickle=False)|(?<![\w.])(eval|exec)\("

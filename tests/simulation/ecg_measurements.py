@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures intervals, amplitudes and spectra on a noise-free twelve-lead trace and applies textbook criteria.
+"""Measures intervals, amplitudes, and spectra on a noise-free twelve-lead trace and applies textbook criteria.
 
-It sees the samples and nothing else: no parameter, time or shape of the simulator. Sources of the criteria are the
-AHA/ACCF/HRS recommendations of 2009 and the fourth universal definition of myocardial infarction of 2018.
+It sees only the samples: no parameters, times, or shapes of the simulator. The criteria are from the AHA/ACCF/HRS
+recommendations of 2009 and the fourth universal definition of myocardial infarction of 2018.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ CONTIGUOUS_T = (("I", "aVL"), ("V3", "V4"), ("V4", "V5"), ("V5", "V6"), ("II", "
 
 @dataclass
 class Deflection:
-    """One wave of a QRS complex: signed peak (mV), duration (s), time of the peak after the QRS onset (s)."""
+    """A wave of the QRS complex: signed peak (mV), duration (s), time of the peak after the QRS onset (s)."""
 
     peak: float
     duration: float
@@ -27,7 +27,7 @@ class Deflection:
 
 @dataclass
 class Measurements:
-    """What a reader with calipers would write down; seconds and millivolts."""
+    """What a reader with calipers would write down, in seconds and millivolts."""
 
     rr: np.ndarray  # all intervals between QRS complexes
     rate: float
@@ -38,13 +38,13 @@ class Measurements:
     j_plus_40: dict[str, float]
     t_wave: dict[str, float]
     peak_to_peak: dict[str, float]
-    p_share: float  # share of what precedes the QRS complex that is the same in each beat
+    p_share: float  # the share of what precedes the QRS complex that is the same in each beat
     p_peak: float  # lead II
     pr_interval: float | None
     isoelectric: float  # longest flat stretch in leads II and V1 outside the QRS complexes
-    early_wide: int  # beats that come early, are wide, differ in shape, have no P wave and are followed by a pause
-    fibrillatory_frequency: float  # strongest frequency of V1 without QRS-T
-    fibrillatory_share: float  # share of the power of V1 without QRS-T (1-25 Hz) that lies within 4-9 Hz
+    early_wide: int  # beats that are early, wide, and of another shape, without a P wave, and followed by a pause
+    fibrillatory_frequency: float  # the strongest one in V1 without QRS-T
+    fibrillatory_share: float  # the share of the power of V1 without QRS-T (1-25 Hz) within 4-9 Hz
     flutter_frequency: float | None  # of a strictly periodic atrial wave in lead II
     flutter_size: float  # mV peak to peak
 
@@ -62,23 +62,23 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _sharpness(eight: np.ndarray, rate: float, seconds: float) -> np.ndarray:
-    """(time,) mV: how far each sample lies from the mean of those `seconds` before and after."""
+    """(time,) mV. The distance of each sample from the mean of those `seconds` before and after it."""
     reach = round(seconds * rate)
     padded = np.pad(eight, ((0, 0), (reach, reach)), mode="edge")
     return np.linalg.norm(eight - 0.5 * (padded[:, 2 * reach :] + padded[:, : -2 * reach]), axis=0)
 
 
 def find_beats(eight: np.ndarray, rate: float) -> np.ndarray:
-    """(beats,) sample at the center of each QRS complex.
+    """(beats,) The sample at the center of each QRS complex.
 
-    A QRS complex bends more sharply than a P or a T wave, so within 20 ms it does much of what it does within 60 ms.
+    A QRS complex bends more sharply than a P or T wave, so much of its change over 60 ms happens within 20 ms.
     """
     sharp, broad = _sharpness(eight, rate, 0.02), _sharpness(eight, rate, 0.06)
     level = np.median([piece.max() for piece in np.array_split(sharp, max(1, round(len(sharp) / rate / 2)))])
-    # Half of the samples lie between the complexes: there the median is what atrial waves do by themselves.
+    # Half of the samples are between complexes, so the median is due to atrial waves.
     atrial = min(float(np.median(sharp)), 0.12 * level)
     mask = sharp > max(0.1 * level, 2.2 * atrial)
-    for begin, end in _runs(~mask):  # join what lies within one complex
+    for begin, end in _runs(~mask):  # join the parts of one complex
         if end - begin < 0.08 * rate and begin > 0 and end < len(mask):
             mask[begin:end] = True
     found = []
@@ -99,7 +99,7 @@ def find_beats(eight: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _quiet_edge(velocity: np.ndarray, start: int, step: int, level: float, hold: int) -> int:
-    """Walk from `start` until the velocity stays below `level` for `hold` samples; the last sample above it."""
+    """The last sample above `level`, walking from `start` until the velocity is below it for `hold` samples."""
     position, quiet = start, 0
     while 0 < position + step < len(velocity) and quiet < hold:
         position += step
@@ -107,8 +107,41 @@ def _quiet_edge(velocity: np.ndarray, start: int, step: int, level: float, hold:
     return position - step * quiet
 
 
+def _deflections(complex_: np.ndarray, rate: float) -> dict[str, list[Deflection]]:
+    """The waves of the QRS complex, (12, time) mV, in each lead."""
+    deflections = {}
+    for row, lead in enumerate(LEADS):
+        found = []
+        for sign in (1, -1):
+            for begin, end in _runs(sign * complex_[row] > 0.004):
+                peak = begin + int(np.argmax(sign * complex_[row, begin:end]))
+                if abs(complex_[row, peak]) >= 0.03:
+                    found.append(Deflection(float(complex_[row, peak]), (end - begin) / rate, peak / rate))
+        found.sort(key=lambda wave: wave.time)
+        # A deflection that has not returned at the J point is the level of the ST segment, not a wave.
+        if found and found[-1].duration < 0.03 and complex_[row, -1] / found[-1].peak >= 0.8:
+            found.pop()
+        deflections[lead] = found
+    return deflections
+
+
+def _p_wave(beat: np.ndarray, onset: int, rate: float) -> tuple[float | None, float]:
+    """PR interval (s; None without a P wave) and peak in lead II (mV), from the average beat."""
+    velocity = _velocity(beat[INDEPENDENT, :onset], rate)
+    end = onset - round(0.01 * rate)
+    begin = max(0, onset - round(0.36 * rate))
+    # Walk back over the flat PR segment to the end of the P wave, then to its start.
+    while end > begin and velocity[end] < 0.3:
+        end -= 1
+    level = 0.1 * velocity[max(0, end - round(0.11 * rate)) : end + 1].max()
+    start = _quiet_edge(velocity, end - round(0.03 * rate), -1, level, round(0.008 * rate))
+    if end > start > begin:
+        return (onset - start) / rate, float(beat[1, start:end].max())
+    return None, 0.0
+
+
 def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measurements:
-    """All measurements of one record, (12, time) mV without noise; `cleaned` of flutter waves already or not."""
+    """All measurements of a record, (12, time) mV without noise. `cleaned`: flutter waves are already removed."""
     signal = signal.astype(np.float64)
     eight = signal[INDEPENDENT]
     length = signal.shape[1]
@@ -116,7 +149,7 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     rr = np.diff(centers) / rate
     typical = float(np.median(rr))
 
-    # Average beat: align on the velocity, leave out beats of another shape.
+    # Average beat: align on the velocity and leave out beats of another shape.
     before, after = round(0.42 * rate), round(0.6 * rate)
     near = slice(before - round(0.06 * rate), before + round(0.09 * rate))
     inside = [index for index, center in enumerate(centers) if center >= before + 8 and center + after + 8 <= length]
@@ -146,32 +179,19 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     velocity = _velocity(beat[INDEPENDENT], rate)
     center = before
     top = velocity[near].max()
-    level = min(max(0.06 * top, 2 * float(np.median(velocity))), 0.12 * top)  # above what atrial waves leave behind
+    level = min(max(0.06 * top, 2 * float(np.median(velocity))), 0.12 * top)  # above what remains of atrial waves
     onset = _quiet_edge(velocity, center, -1, level, round(0.016 * rate))
     offset = _quiet_edge(velocity, center, 1, level, round(0.02 * rate))
     baseline = beat[:, onset - round(0.012 * rate) : onset - round(0.002 * rate)].mean(axis=1)
     beat = beat - baseline[:, None]
     complex_ = beat[:, onset : offset + 1]
-    deflections = {}
-    for row, lead in enumerate(LEADS):
-        found = []
-        for sign in (1, -1):
-            for begin, end in _runs(sign * complex_[row] > 0.004):
-                peak = begin + int(np.argmax(sign * complex_[row, begin:end]))
-                if abs(complex_[row, peak]) >= 0.03:
-                    found.append(Deflection(float(complex_[row, peak]), (end - begin) / rate, peak / rate))
-        found.sort(key=lambda wave: wave.time)
-        # What has not turned back at the J point is the level of the ST segment, not a wave of the complex.
-        if found and found[-1].duration < 0.03 and complex_[row, -1] / found[-1].peak >= 0.8:
-            found.pop()
-        deflections[lead] = found
     duration = (offset - onset) / rate
-    # With a wide complex only its first part belongs to the left ventricle's own conduction.
+    # Only the first part of a wide complex is the left ventricle's own conduction.
     early = complex_ if duration < 0.12 else complex_[:, : round(0.07 * rate)]
     net = early.max(axis=1) + early.min(axis=1)
     axis = float(np.degrees(np.arctan2(net[5] * 2 / np.sqrt(3), net[0])))
 
-    # ST segment and T wave; the QT interval is taken as usual for the rate.
+    # ST segment and T wave, assuming a usual QT interval for the rate.
     j_point = dict(zip(LEADS, beat[:, offset], strict=True))
     j_plus_40 = dict(zip(LEADS, beat[:, offset + round(0.04 * rate)], strict=True))
     usual_qt = min(0.40 - 0.0014 * (60 / typical - 60), 0.66 * typical) + max(0.0, duration - 0.1)
@@ -179,26 +199,15 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     t_peak = search.start + int(np.argmax(np.linalg.norm(beat[INDEPENDENT, search], axis=0)))
     t_wave = dict(zip(LEADS, beat[:, t_peak], strict=True))
 
-    # P wave, in the quarter of a second (at most) before the QRS complex.
+    # P wave, in up to a third of a second before the QRS complex.
     reach = round(min(0.32, 0.45 * typical) * rate)
     prior = beats[:, 1, onset - reach : onset - round(0.03 * rate)]
     prior = prior - prior[:, -1:]
     shared = np.median(prior, axis=0)
     p_share = float(1 - ((prior - shared) ** 2).mean() / (prior**2).mean())
-    p_velocity = _velocity(beat[INDEPENDENT, :onset], rate)
-    end = onset - round(0.01 * rate)
-    begin = max(0, onset - round(0.36 * rate))
-    pr_interval, p_peak = None, 0.0
-    # Walk back over the flat PR segment to the end of the P wave, then to its start.
-    while end > begin and p_velocity[end] < 0.3:
-        end -= 1
-    p_level = 0.1 * p_velocity[max(0, end - round(0.11 * rate)) : end + 1].max()
-    start = _quiet_edge(p_velocity, end - round(0.03 * rate), -1, p_level, round(0.008 * rate))
-    if end > start > begin:
-        pr_interval = (onset - start) / rate
-        p_peak = float(beat[1, start:end].max())
+    pr_interval, p_peak = _p_wave(beat, onset, rate)
 
-    # Flat stretches in leads II and V1 at once.
+    # Flat stretches in both leads II and V1.
     mask = np.ones(length, dtype=bool)
     left, right = center - onset + round(0.01 * rate), offset - center + round(0.01 * rate)
     for position in centers:
@@ -217,7 +226,7 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
         level = 0.08 * speed[center - 30 : center + 30].max()
         first = _quiet_edge(speed, center, -1, level, round(0.016 * rate))
         last = _quiet_edge(speed, center, 1, level, round(0.016 * rate))
-        # A P wave before it would look as it does before the other beats.
+        # A P wave before it would look like those before other beats.
         reach = min(round((pr_interval or 0.16) * rate), first, onset)
         own, usual = piece[:, first - reach : first], beat[INDEPENDENT, onset - reach : onset]
         own, usual = own - own.mean(axis=1, keepdims=True), usual - usual.mean(axis=1, keepdims=True)
@@ -243,46 +252,39 @@ def measure(signal: np.ndarray, rate: float, cleaned: bool = False) -> Measureme
     fibrillatory_share = float(spectrum[band].sum() / spectrum[wide_band].sum())
     strongest = float(frequencies[wide_band][np.argmax(spectrum[wide_band])])
 
-    flutter_frequency, flutter_size = None, 0.0
+    flutter_frequency, flutter_size, without = None, 0.0, None
     if isoelectric <= 0.02:
         flutter_frequency, wave = _periodic_atrial_wave(
             signal, mask, centers + (offset - center), usual_qt - duration, rate
         )
         flutter_size = float(np.ptp(wave[1]))
         if flutter_frequency and not cleaned and typical > 0.5:
-            # Wave by wave the flutter is known now: read the QRS complex without it.
+            # Now that the flutter waves are known, read the QRS complex without them.
             without = measure(signal - wave, rate, cleaned=True)
-            return replace(
-                without,
-                p_share=p_share,
-                p_peak=p_peak,
-                pr_interval=pr_interval,
-                isoelectric=isoelectric,
-                early_wide=early_wide,
-                fibrillatory_frequency=strongest,
-                fibrillatory_share=fibrillatory_share,
-                flutter_frequency=flutter_frequency,
-                flutter_size=flutter_size,
-            )
+    atrial = {
+        "p_share": p_share,
+        "p_peak": p_peak,
+        "pr_interval": pr_interval,
+        "isoelectric": isoelectric,
+        "early_wide": early_wide,
+        "fibrillatory_frequency": strongest,
+        "fibrillatory_share": fibrillatory_share,
+        "flutter_frequency": flutter_frequency,
+        "flutter_size": flutter_size,
+    }
+    if without is not None:
+        return replace(without, **atrial)
     return Measurements(
         rr=rr,
         rate=60 / float(rr.mean()),
         qrs_duration=duration,
-        deflections=deflections,
+        deflections=_deflections(complex_, rate),
         axis=axis,
         j_point=j_point,
         j_plus_40=j_plus_40,
         t_wave=t_wave,
         peak_to_peak={lead: float(np.ptp(complex_[row])) for row, lead in enumerate(LEADS)},
-        p_share=p_share,
-        p_peak=p_peak,
-        pr_interval=pr_interval,
-        isoelectric=isoelectric,
-        early_wide=early_wide,
-        fibrillatory_frequency=strongest,
-        fibrillatory_share=fibrillatory_share,
-        flutter_frequency=flutter_frequency,
-        flutter_size=flutter_size,
+        **atrial,
     )
 
 
@@ -291,7 +293,7 @@ def _periodic_atrial_wave(
 ) -> tuple[float | None, np.ndarray]:
     """Frequency (Hz) and (12, time) mV of an atrial wave of fixed period that explains lead II between QRS complexes.
 
-    The T wave is free: whatever follows each J point in the same shape is fitted beside the periodic wave.
+    The T wave may be anything: whatever follows each J point in the same shape is fitted along with the periodic wave.
     """
     lead_ii = signal[1]
     step = max(1, round(rate / 100))
@@ -343,7 +345,7 @@ def _largest(waves: list[Deflection], sign: int) -> float:
 
 
 def _is_q(waves: list[Deflection]) -> bool:
-    """A first negative deflection of 30 ms or more and 0.1 mV or more, or QS."""
+    """A first negative deflection of at least 30 ms and 0.1 mV, or QS."""
     return bool(waves) and waves[0].peak <= -0.1 and waves[0].duration >= 0.03
 
 
@@ -388,7 +390,7 @@ def irregularity(m: Measurements) -> float:
 
 
 def measured_conditions(m: Measurements) -> set[str]:
-    """The conditions whose textbook criteria the measurements satisfy."""
+    """The conditions whose textbook criteria the measurements meet."""
     found = set()
     lbbb, rbbb = left_bundle_branch_block(m), right_bundle_branch_block(m)
     flutter = m.isoelectric <= 0.02 and m.flutter_frequency is not None and m.flutter_size >= 0.1
@@ -414,9 +416,9 @@ def measured_conditions(m: Measurements) -> set[str]:
     if max(m.peak_to_peak[lead] for lead in LIMB) < 0.5:
         found.add("low_voltage")
     if lbbb:
-        return found  # the criteria below do not apply to left bundle branch block
+        return found  # the criteria below do not apply
     if flutter:
-        # Sawtooth waves lie over the ST segment and the T wave; only the voltage can be read.
+        # Sawtooth waves hide the ST segment and the T wave. Only the voltage can be read.
         return found | ({"left_ventricular_hypertrophy"} if sokolow_lyon(m) >= 3.5 else set())
     if sokolow_lyon(m) >= 3.5:
         found.add("left_ventricular_hypertrophy")

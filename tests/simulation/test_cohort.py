@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated cohort: leads, splits, wording, and each condition measured on the noise-free trace.
+"""The simulated cohort: leads, splits, wording, and each condition as measured on the noise-free trace.
 
-The measurements (`ecg_measurements`) share nothing with the simulator. Where atrial fibrillation or flutter waves lie
-over a complex, they move the measured points by some hundredths of a millivolt, so a few records in a hundred that lie
-at the border of a criterion are read otherwise; with a P wave before each complex the reading must be right.
+The measurements (`ecg_measurements`) share nothing with the simulator. Fibrillation or flutter waves that overlap a
+complex shift the measured points by some hundredths of a millivolt, so a few percent of records, close to the limit of
+a criterion, are misread. With a P wave before each complex, the reading must be right.
 """
 
 import re
@@ -28,7 +28,7 @@ import ecg_measurements as calipers
 
 RHYTHMS = ("sinus_rhythm", "sinus_bradycardia", "sinus_tachycardia", "atrial_fibrillation", "atrial_flutter")
 NUM_PATIENTS = 450
-# Share of records that may be read otherwise than labeled, per condition: with P waves, and with atrial arrhythmia.
+# The share of records that may be misread, per condition: with P waves, and with atrial arrhythmia.
 TOLERANCE_SINUS, TOLERANCE_ARRHYTHMIA = 0.004, 0.04
 
 
@@ -47,7 +47,7 @@ def having(condition: str) -> list[int]:
 
 
 def misread(labels_of: list[tuple[str, ...]]) -> tuple[Counter, Counter]:
-    """How often criteria and labels differ, per condition, in records with P waves and in the others."""
+    """How often criteria and labels differ per condition, in records with P waves and in others."""
     sinus, arrhythmia = Counter(), Counter()
     for record, labels, measurements in zip(clean_cohort(), labels_of, measured(), strict=True):
         wrong = calipers.measured_conditions(measurements) ^ set(labels)
@@ -86,10 +86,10 @@ def test_rank_is_eight():
     for record in simulate_cohort(25, seed=4, noise=False):
         values = np.linalg.svd(record.signal.astype(np.float64), compute_uv=False)
         assert values[7] > 0.002 * values[0], record.labels
-        assert values[8] < 0.001 * np.sqrt(record.signal.size)  # what rounding to 1 microvolt leaves
+        assert values[8] < 0.001 * np.sqrt(record.signal.size)  # the effect of rounding to 1 uV
 
 
-def test_other_sampling_rates_show_the_same_heart():
+def test_the_heart_is_the_same_at_other_sampling_rates():
     fast = simulate_record(["premature_ventricular_beats"], seed=1, sampling_rate=1000, duration=12, noise=False)
     slow = simulate_record(["premature_ventricular_beats"], seed=1, sampling_rate=250, duration=12, noise=False)
     assert slow.signal.shape == (12, 3000) and fast.text == slow.text
@@ -125,7 +125,7 @@ def test_patients_stay_in_one_fold_and_share_anatomy():
     assert set(folds.values()) == set(range(1, 11))
     assert set(records.values()) == {1, 2, 3}
     assert len({record.record_id for record in clean_cohort()}) == len(clean_cohort())
-    # The voltages of one patient's records are closer than those of two patients.
+    # Voltages vary less within a patient than between patients.
     voltage: dict[str, list[float]] = {}
     for record, found in zip(clean_cohort(), measured(), strict=True):
         if not {"left_bundle_branch_block", "right_bundle_branch_block"} & set(record.labels):
@@ -135,7 +135,7 @@ def test_patients_stay_in_one_fold_and_share_anatomy():
     assert within < 0.2 * np.std([values[0] for values in repeated])
 
 
-# Which conditions go together
+# Which conditions can be combined
 
 
 def test_prevalence():
@@ -202,7 +202,7 @@ def test_rhythm_is_sinus_unless_named():
 
 # Reports and prompts
 
-# How a reader recognizes each finding in a sentence; written without a look at the simulator's lists.
+# How a reader recognizes each finding in a sentence, written independently of the simulator's lists.
 MENTION = {
     "sinus_rhythm": r"(?<!fast )(?<!slow )\bsinus (rhythm|at a normal)(?!.*(slow|fast|cardic))|p wave precedes",
     "sinus_bradycardia": r"bradycard|slow sinus|slow rate",
@@ -239,7 +239,7 @@ def mentioned(sentence: str) -> set[str]:
     return found
 
 
-def test_reports_say_what_is_there_and_deny_only_what_is_not():
+def test_reports_state_what_is_present_and_deny_only_what_is_absent():
     negated, styles = 0, Counter()
     for record in simulate_cohort(NUM_PATIENTS, seed=5, duration=5, noise=False):
         said, denied = set(), set()
@@ -283,7 +283,7 @@ def test_wordings_vary_and_prompts_differ_from_them():
 # Each condition, measured
 
 
-def test_criteria_hold_where_labeled_and_nowhere_else():
+def test_criteria_hold_only_where_labeled():
     sinus, arrhythmia = misread([record.labels for record in clean_cohort()])
     num_arrhythmia = len(having("atrial_fibrillation")) + len(having("atrial_flutter"))
     num_sinus = len(clean_cohort()) - num_arrhythmia
@@ -313,7 +313,7 @@ def test_each_condition_is_measured_in_its_own_records(name):
         ("left_ventricular_hypertrophy", "premature_ventricular_beats"),
     ],
 )
-def test_exchanged_labels_are_noticed(first, second):
+def test_exchanged_labels_are_detected(first, second):
     exchange = {first: second, second: first}
     sinus, arrhythmia = misread([tuple(exchange.get(name, name) for name in r.labels) for r in clean_cohort()])
     for name in (first, second):
@@ -348,7 +348,7 @@ def _all_scaled(waves, limb, precordial, gain, of_right, original=ventricles._sc
         (ventricles, "_scale_voltages", _all_scaled, "low_voltage", False),
     ],
 )
-def test_faults_in_the_simulator_are_noticed(monkeypatch, module, function, fault, condition, expected):
+def test_faults_in_the_simulator_are_detected(monkeypatch, module, function, fault, condition, expected):
     labels = ["sinus_rhythm"] if expected else [condition]
     for seed in range(5):
         sound = calipers.measure(simulate_record(labels, seed=seed, noise=False).signal, 500)
@@ -400,11 +400,11 @@ def test_fibrillation_intervals_have_no_memory():
     assert abs(np.mean(correlations)) < 0.2
 
 
-# Overlap: a single number that does not define a condition does not give it away
+# A single number that does not define a condition does not reveal it
 
 
 def separation(first: list[float], second: list[float]) -> float:
-    """Area under the ROC curve, folded to 0.5 ... 1."""
+    """Area under the ROC curve in the better direction, 0.5 to 1."""
     ranks = np.argsort(np.argsort(np.concatenate([first, second])))[: len(first)]
     area = (ranks.sum() - len(first) * (len(first) - 1) / 2) / (len(first) * len(second))
     return max(area, 1 - area)
@@ -437,7 +437,7 @@ def test_nuisance_overlaps(feature):
 
 
 def test_criteria_are_met_narrowly_too():
-    """Amplitudes and intervals come close to their limits from both sides."""
+    """Some amplitudes and intervals are close to their limits, on both sides."""
     all_found = measured()
     lvh = {*having("left_ventricular_hypertrophy")}
     sokolow = np.array([calipers.sokolow_lyon(found) for found in all_found])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The further conditions of the simulated cohort, each read with calipers from the clean trace, and their reports."""
+"""The further conditions of the simulated cohort, as measured on the clean trace, and their reports."""
 
 import re
 from collections import Counter
@@ -36,13 +36,13 @@ def begins_with_q(found: calipers.Measurements, *leads: str) -> bool:
 
 
 def sinus_arrhythmia(found):
-    """The cycle swings slowly: a short interval has short neighbors."""
+    """The cycle varies slowly: a short interval has short neighbors."""
     smooth = np.corrcoef(found.rr[:-1], found.rr[1:])[0, 1] > 0
     return np.ptp(found.rr) > 0.12 and smooth and found.p_share > 0.55
 
 
 def premature_atrial_beats(found):
-    """A narrow beat comes early, and the next follows sooner than a full pause would let it."""
+    """A narrow beat is early, and the next one follows sooner than after a full pause."""
     typical = np.median(found.rr)
     early = [
         0.93 < before < 1.08 and first < 0.86 and second > 1.0 and first + second < 1.97
@@ -109,7 +109,7 @@ READ = {reader.__name__: reader for reader in (
 
 
 @pytest.mark.parametrize("name", list(READ))
-def test_a_further_condition_is_seen_in_its_own_records_alone(name):
+def test_a_further_condition_is_seen_only_in_its_own_records(name):
     seen = {other: np.mean([READ[name](found) for found in measured(other)]) for other in ("sinus_rhythm", *READ)}
     assert seen.pop(name) >= 0.9
     if name == "lateral_infarction":  # an inferolateral one is lateral too
@@ -118,7 +118,7 @@ def test_a_further_condition_is_seen_in_its_own_records_alone(name):
 
 
 def p_wave(signal: np.ndarray) -> tuple[float, float]:
-    """Deepest end of the P wave in V1 (mV) and its duration in lead II (s), on the average beat."""
+    """The lowest value of the P wave in V1 (mV) and its duration in lead II (s), on the average beat."""
     centers = calipers.find_beats(signal[[0, 1, *range(6, 12)]].astype(float), RATE)
     reach = round(0.26 * RATE)
     beats = [signal[:, c - reach : c - round(0.05 * RATE)] for c in centers if c >= reach]
@@ -143,7 +143,7 @@ def cohort():
     return list(simulate_cohort(400, seed=5, sampling_rate=100, duration=5, noise=False, further=True))
 
 
-def test_the_cohort_has_all_conditions_if_asked_and_walls_of_infarctions(cohort):
+def test_the_cohort_has_all_conditions_if_asked_and_names_the_walls_of_infarctions(cohort):
     counts = Counter(label for record in cohort for label in record.labels)
     assert set(counts) == {*CONDITIONS, *FURTHER_CONDITIONS} - {"old_infarction"}
     assert min(counts.values()) >= 0.01 * len(cohort), counts.most_common()[-3:]
@@ -159,7 +159,7 @@ DENIED = {
 }
 
 
-def test_reports_say_the_further_conditions_and_deny_none_that_is_there(cohort):
+def test_reports_state_the_further_conditions_and_deny_none_that_is_present(cohort):
     for record in cohort:
         assert len(record.statements) == len(record.labels)
         for label, statement in zip(record.labels, record.statements, strict=True):
@@ -183,6 +183,6 @@ def test_reports_say_the_further_conditions_and_deny_none_that_is_there(cohort):
         ("sinus_arrhythmia", "sinus_rhythm"),
     ],
 )
-def test_what_cannot_hold_together_is_refused(pair):
+def test_impossible_combinations_are_refused(pair):
     with pytest.raises(ConfigurationError, match="exclude one another"):
         simulate_record(pair)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a corpus is here: where it comes from, the list of what to read, and how one entry of the list is read."""
+"""What defines a corpus: where it comes from, the list of its records, and how one of them is read."""
 
 import hashlib
 from collections import Counter
@@ -16,19 +16,19 @@ from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.models.reading_wfdb import read_wfdb
 from cgdmer.models.resampling import resample, resampling_ratio
 
-_FINEST_GAIN = 1000.0  # units per mV of a resampled signal: rounding costs half a microvolt at most
+_FINEST_GAIN = 1000.0  # units per mV of a resampled signal: rounding costs at most half a microvolt
 _LARGEST_COUNT = 32767
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusRow:
-    """One record that a corpus lists: where it lies, and what its tables say about it.
+    """One record on a corpus's list: where it is, and what the corpus's tables say about it.
 
     Attributes:
-        path: relative to the corpus's folder, parts separated by "/", without suffix.
-        split: "train", "validation" or "test".
+        path: relative to the corpus's folder, with "/" between parts, without suffix.
+        split: "train", "validation", or "test".
 
-    The others are as in `ECGRecord`; a corpus that writes them into the record's own header leaves them empty here.
+    The rest is as in `ECGRecord`, and left empty by a corpus that has it in the header of each record.
     """
 
     record_id: str
@@ -45,7 +45,7 @@ class CorpusRow:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a corpus comes from and on what terms; it travels with every dataset made of it."""
+    """Where a corpus comes from, and on what terms. It is stored in every dataset prepared from it."""
 
     name: str
     title: str
@@ -60,9 +60,9 @@ class Download:
     """Where PhysioNet keeps a corpus.
 
     Attributes:
-        database: its name and version, as they stand in the address.
-        tables: the files that name its records; empty where `RECORDS` files name them, folder by folder.
-        folder: of a corpus that is a part of a database, the folder that is its own, with "/" at the end.
+        database: its name and version, as in the URL.
+        tables: the files that list its records; empty if a `RECORDS` file in each folder does.
+        folder: the corpus's folder, with a trailing "/", if it is only part of the database.
         suffixes: of the files of a record.
     """
 
@@ -74,16 +74,16 @@ class Download:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus that `prepare_corpus` knows.
+    """A corpus that `prepare_corpus` supports.
 
     Attributes:
-        splits: a sentence on how records are divided.
-        rows: `(raw_dir, options) -> (number of entries, iterator)`. The entries come in an order that is the same on
-            every machine; one that is not used comes as a `SkippedRecord`. Tables are checked before it returns.
-        read: `(raw_dir, row, options, unknown_codes) -> record`, called in any process. A record that cannot be used
-            comes as a `SkippedRecord`; diagnosis codes that no table knows are counted in `unknown_codes`.
-        options: the names of its options with their defaults. `sampling_rate`, in Hz, is among those of every corpus.
-        download: where it can be fetched from; None: nowhere.
+        splits: a sentence on how records are split.
+        rows: `(raw_dir, options) -> (number of entries, iterator)`. The order of entries is the same on every
+            machine; an entry that is not used is a `SkippedRecord`. Tables are checked before it returns.
+        read: `(raw_dir, row, options, unknown_codes) -> record`, called in any process. For a record that cannot be
+            used it returns a `SkippedRecord`; diagnosis codes missing from the tables are counted in `unknown_codes`.
+        options: the names and defaults of its options. Every corpus has `sampling_rate`, in Hz.
+        download: where to fetch it from; None if it cannot be fetched.
     """
 
     source: Source
@@ -94,13 +94,18 @@ class Corpus:
     download: Download | None = None
 
 
-def read_row(raw_dir: Path, row: CorpusRow, named_in: str = "") -> ECGRecord | SkippedRecord:
-    """Read a row's WFDB record and add what the row knows.
+def read_row(
+    raw_dir: Path,
+    row: CorpusRow,
+    options: Mapping[str, Any],
+    unknown_codes: Counter[str],
+    *,
+    named_in: str = "the corpus",
+) -> ECGRecord | SkippedRecord:
+    """Read a row's WFDB record and add what the row says about it (see `Corpus.read`).
 
     Args:
-        raw_dir: the corpus's folder.
-        row: what to read.
-        named_in: the table and column that gave the path, for messages.
+        named_in: the table and column that the path comes from, for messages.
     """
     try:
         record = read_wfdb(raw_dir / path_inside(row.path, named_in))
@@ -121,18 +126,18 @@ def read_row(raw_dir: Path, row: CorpusRow, named_in: str = "") -> ECGRecord | S
 
 
 def path_inside(path: str, named_in: str) -> PurePosixPath:
-    """A path that a table names. Raises a CorpusError when it leads out of the corpus's folder."""
+    """A path from a table. Raises a CorpusError if it leads out of the corpus's folder."""
     name = PurePosixPath(path)
     if not path or name.is_absolute() or ".." in name.parts or "\\" in path or "\0" in path:
-        raise CorpusError(f"{named_in or 'the corpus'} names {path!r}, which is no file inside the corpus.")
+        raise CorpusError(f"{named_in} names {path!r}, which is not a file inside the corpus.")
     return name
 
 
 def split_of_key(key: str, *, train: int = 70, validation: int = 10) -> str:
-    """A split for a patient (or a record whose patient is not known), by a hash that is the same on every machine.
+    """The split of a patient, or of a record if its patient is unknown, by a hash that is the same on every machine.
 
     Args:
-        key: the patient's id: all records of a patient fall into one split.
+        key: the patient's id, so that all of a patient's records are in one split.
         train: percentage for training.
         validation: percentage for validation; the rest is for testing.
     """
@@ -141,13 +146,12 @@ def split_of_key(key: str, *, train: int = 70, validation: int = 10) -> str:
 
 
 def resampled(record: ECGRecord, sampling_rate: float) -> ECGRecord:
-    """The record at another rate, by the polyphase filter of the feature extractor.
+    """Resample a record with the feature extractor's polyphase filter. At its own rate it is returned as it is.
 
-    Missing samples are bridged for the filter and missing again afterwards. The new samples are no integers, so
-    storing rounds them: to 1 uV, or as coarsely as 16 bits make necessary.
+    Gaps are interpolated for the filter and missing again afterward. The new samples are not integers, so they are
+    rounded when stored: to 1 uV, or more coarsely if 16 bits require it.
 
     Args:
-        record: any record; it comes back as it is when it has that rate already.
         sampling_rate: Hz.
     """
     ratio = resampling_ratio(record.sampling_rate, sampling_rate)
@@ -162,8 +166,7 @@ def resampled(record: ECGRecord, sampling_rate: float) -> ECGRecord:
     nearest = np.rint(np.arange(signal.shape[1]) / float(ratio)).astype(int).clip(max=len(times) - 1)
     signal[missing[:, nearest]] = np.nan
     gain = []
-    for lead in signal:
-        highest = float(np.abs(lead[~np.isnan(lead)]).max(initial=0.0))
+    for highest in np.fmax.reduce(np.abs(signal), axis=1, initial=0.0):
         finest = _FINEST_GAIN
         while highest * finest >= _LARGEST_COUNT:
             finest /= 2

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPSC 2018: 6,877 twelve-lead records of 6 to 144 s at 500 Hz, with SNOMED CT codes for nine classes.
 
-The form in which the PhysioNet/CinC challenges of 2020 and 2021 publish it: `A0001.hea` and `.mat`, in folders
-`g1`, `g2` ... or not, any depth. Records named `Q0001` and so on are the challenges' CPSC-Extra, 3,453 records with a
-wider vocabulary; they are read too where the folder holds them, so name the folder `cpsc_2018` to leave them out. What
-becomes of a header: see `cgdmer.corpora.snomed`. Patients are not known: records are divided one by one.
+In the form published by the PhysioNet/CinC challenges of 2020 and 2021: `A0001.hea` and `.mat`, at any depth, in
+folders `g1`, `g2`, ... or not. Records named `Q0001` and so on are the challenges' CPSC-Extra, 3,453 records with a
+wider vocabulary. They are read too if the folder contains them: to leave them out, pass the folder `cpsc_2018`. For
+what is read from a header, see `cgdmer.corpora.snomed`. Patients are unknown, so records are split one by one.
 """
 
 from cgdmer.corpora.corpus import Corpus, Download, Source

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chapman-Shaoxing-Ningbo (CSN): 45,152 twelve-lead records of 10 s at 500 Hz, one a patient, with SNOMED CT codes.
+"""Chapman-Shaoxing-Ningbo (CSN): 45,152 twelve-lead records of 10 s at 500 Hz, one per patient, with SNOMED CT codes.
 
-A folder as it comes from PhysioNet (`WFDBRecords/01/010/JS00001.hea` and `.mat`), or any folder of such records, at
-any depth. What becomes of a header: see `cgdmer.corpora.snomed`. Each patient has one record, so the record's name
-stands for the patient in dividing them.
+A folder as downloaded from PhysioNet (`WFDBRecords/01/010/JS00001.hea` and `.mat`), or any folder of such records, at
+any depth. For what is read from a header, see `cgdmer.corpora.snomed`. Since each patient has one record, records are
+split by name.
 """
 
 from cgdmer.corpora.corpus import Corpus, Download, Source

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches a corpus from PhysioNet with wfdb's own downloader, file by file, so that it can be taken up again.
+"""Fetches a corpus from PhysioNet file by file with wfdb's downloader, so that an interrupted download can continue.
 
-A file is fetched under `RAW_DIR/.fetching` and moved to its place when it is whole: what lies in its place is not
-asked for again. Two connections at a time, which is what wfdb allows itself, to spare the server. The whole of a large
-corpus comes faster as an archive or with `aws s3 sync --no-sign-request s3://physionet-open/mimic-iv-ecg/1.0 DIR`.
+A file is downloaded to `RAW_DIR/.fetching` and moved into place when complete; a file in place is not requested again.
+To spare the server there are two connections at a time, which is also wfdb's own default. To get all of a large corpus
+faster, use the archive or `aws s3 sync --no-sign-request s3://physionet-open/mimic-iv-ecg/1.0 DIR`.
 """
 
 import os
@@ -24,31 +24,31 @@ from cgdmer.models.errors import CorpusError
 
 _CONNECTIONS = 2
 _WAITS = (1.0, 5.0, 20.0)  # seconds before each further attempt
-_FILES_A_BATCH = 200  # the list of a large corpus is never held as a whole
+_FILES_PER_BATCH = 200  # the list of a large corpus is never all in memory
 
 
 def fetch_corpus(name: str, raw_dir: str | os.PathLike[str], **options: Any) -> dict[str, int]:
-    """Fetch what `prepare_corpus` will read with the same options, unless it is there.
+    """Fetch the files that `prepare_corpus` will read with the same options, except those already there.
 
-    Where the corpus has a table, its records are taken from there; else from the `RECORDS` files of its folders. The
-    address is wfdb's (`wfdb.set_db_index_url` names another).
+    The records are those listed in the corpus's table or, if it has none, in the `RECORDS` files of its folders. The
+    server's URL is wfdb's (set another one with `wfdb.set_db_index_url`).
 
     Args:
-        name: "ptb-xl" or another corpus that says where it is fetched from.
-        raw_dir: where to put it; made if it is not there.
-        options: as `prepare_corpus` takes them. PTB-XL's files are fetched at the rate asked for.
+        name: "ptb-xl" or another corpus that can be fetched.
+        raw_dir: where to put the files; created if needed.
+        options: as in `prepare_corpus`. PTB-XL's files are fetched at the given sampling rate.
 
     Returns:
-        `fetched`, `already_there`, and `absent`: how many files of the list the server does not have.
+        The numbers of files `fetched`, `already_there`, and `absent` from the server.
 
     Raises:
         CorpusError: the corpus cannot be fetched, a table or list is not on the server, or the server failed four
-            times in a row. What was fetched is kept.
-        KeyboardInterrupt: after Ctrl-C. What was fetched is kept.
+            times in a row. The files fetched so far are kept.
+        KeyboardInterrupt: after Ctrl-C. The files fetched so far are kept.
     """
     corpus, options = checked_options(name, options)
     if corpus.download is None:
-        raise CorpusError(f"{name} is not fetched from anywhere: name a folder that holds the records.")
+        raise CorpusError(f"{name} cannot be fetched: name a folder that holds the records.")
     folder = Path(raw_dir)
     with _Fetcher(folder, corpus.download) as fetcher:
         try:
@@ -68,9 +68,8 @@ def fetch_corpus(name: str, raw_dir: str | os.PathLike[str], **options: Any) -> 
 
 
 def _record_lists(fetcher: "_Fetcher", folder: Path, download: Download) -> Iterator[str]:
-    """The `RECORDS` of the database, which names folders, and that of each folder that belongs to the corpus."""
+    """The database's `RECORDS` file, which lists folders, and that of each folder of the corpus."""
     fetcher.fetch_needed(["RECORDS"])
-    yield "RECORDS"
     for name in read_list(folder / "RECORDS"):
         if name.startswith(download.folder) and name.endswith("/"):
             yield f"{path_inside(name, 'RECORDS')}/RECORDS"
@@ -98,21 +97,21 @@ class _Fetcher:
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def fetch_needed(self, names: Iterable[str]) -> None:
-        """Fetch files without which nothing can be read."""
+        """Fetch files that reading the corpus depends on."""
         for name in tqdm(list(names), desc="fetching tables", unit=" files", leave=False):
             if self._fetch(name) == "absent":
-                raise CorpusError(f"the server has no {self._database}/{name}. Is another version published?")
+                raise CorpusError(f"the server has no {self._database}/{name}. Has another version been published?")
 
     def fetch_listed(self, names: Iterator[str], total: int, description: str) -> None:
-        """Fetch files, two at a time; those that the server does not have are counted."""
+        """Fetch files, two at a time, and count those that the server does not have."""
         with tqdm(total=total, desc=description, unit=" files", smoothing=0.05) as progress:
-            while batch := list(islice(names, _FILES_A_BATCH)):
+            while batch := list(islice(names, _FILES_PER_BATCH)):
                 for outcome in self._pool.map(self._fetch, batch):
                     self.counts[outcome] += 1
                     progress.update()
 
     def _fetch(self, name: str) -> str:
-        """Which of the counts a file belongs to."""
+        """Returns the key in `counts` of what was done."""
         place = self._folder / name
         if place.exists():
             return "already_there"
@@ -120,7 +119,7 @@ class _Fetcher:
             try:
                 self._fetch_once(name, place)
                 return "fetched"
-            except OSError as error:  # so are all errors of the network, but those have no number
+            except OSError as error:  # network errors too, which have no errno
                 if error.errno is not None:
                     raise CorpusError(f"{place} could not be written: {error}") from error
                 if isinstance(error, FileNotFoundError):

@@ -1,31 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MIMIC-IV-ECG: 800,035 twelve-lead records of 10 s at 500 Hz from 161,352 patients, with the machine's report.
+"""MIMIC-IV-ECG: 800,035 twelve-lead records of 10 s at 500 Hz from 161,352 patients, with machine reports.
 
-A folder as it comes from PhysioNet: `record_list.csv`, `machine_measurements.csv`, `files/`. The two tables are joined
-on `study_id`, whatever the order of their rows. What becomes of a record:
+A folder as downloaded from PhysioNet: `record_list.csv`, `machine_measurements.csv`, `files/`. The two tables are
+joined on `study_id`, in any row order. For each record:
 
 - record_id, patient_id: `study_id`, `subject_id`.
-- text: `report_0` to `report_17` as MERL cleans them: those that are not null joined with ". ", "EKG" to "ECG", then
-  blanks, "*", "=" and "-" taken off the ends, lower case, newlines and tabs to blanks, a final ".". (Blanks that are
-  at the ends after all that go too.)
-- statements: the same sentences one by one, cleaned at their ends, in their own case, each once. They are the
-  machine's fixed phrases, without codes: labels stay empty.
-- A report of fewer than `min_words` words (4; counted before the final ".") leaves its record out, as do an absent
-  report and two different ones for one study; `skipped.csv` lists them all.
-- Leads come as the headers name them, in MIMIC's own order: aVF before aVL.
+- text: `report_0` to `report_17`, cleaned as in MERL: join those that are not null with ". ", replace "EKG" by "ECG",
+  strip spaces, "*", "=", and "-" from the ends, convert to lower case, replace newlines and tabs by spaces, and add a
+  final ".". (Spaces left at the ends after that are stripped too.)
+- statements: the same sentences one by one, with cleaned ends, in their original case, without repeats. They are the
+  machine's fixed phrases and have no codes, so labels are empty.
+- A record is skipped, and listed in `skipped.csv`, if its report has fewer than `min_words` words (4; counted before
+  the final ".") or is missing, or if its study has two different reports.
+- Leads are named as in the headers, in MIMIC's order: aVF before aVL.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from cgdmer.corpora.corpus import Corpus, CorpusRow, Download, Source, read_row, split_of_key
 from cgdmer.data.storage import SkippedRecord
 from cgdmer.files.tables import read_table
-from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
 
 _RECORDS, _REPORTS = "record_list.csv", "machine_measurements.csv"
@@ -34,7 +32,7 @@ _NULLS = {"", "nan", "NaN", "NA", "N/A", "NULL", "null", "None"}
 
 
 def clean_report(lines: tuple[str, ...]) -> str:
-    """The lines of a machine's report as one text, by the rules above."""
+    """A machine report as one text, by the rules above."""
     return f"{_words(lines)}."
 
 
@@ -49,7 +47,7 @@ def _trimmed(text: str) -> str:
 
 
 def report_statements(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """The lines of a machine's report as sentences, each once; a line of marks alone is none."""
+    """A machine report as sentences, without repeats and without lines that hold only marks."""
     sentences = (" ".join(_trimmed(line).split()).rstrip(".") for line in lines)
     return tuple(dict.fromkeys(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence))
 
@@ -66,22 +64,18 @@ def mimic_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator
     if min_words < 0:
         raise CorpusError(f"min_words is {min_words}; it must be 0 or more.")
     hint = (
-        f"Fetch the file again. A MIMIC-IV-ECG folder holds {_RECORDS}, {_REPORTS} and files: if none of them is "
+        f"Fetch the file again. A MIMIC-IV-ECG folder holds {_RECORDS}, {_REPORTS}, and files: if none of them is "
         f"there, {raw_dir} is not a MIMIC-IV-ECG folder."
     )
     columns = ("subject_id", "study_id", "path")
-    path = raw_dir / _RECORDS
-    total = 0
-    for total, fields in enumerate(read_table(path, columns, hint), 1):  # all of it, before hours of work
-        if not all(fields[column] for column in columns):
-            column = next(column for column in columns if not fields[column])
-            raise CorpusError(f"{path}: column {column} is blank in row {total}. {hint}")
+    read_records = partial(read_table, raw_dir / _RECORDS, columns, hint, filled=columns)
+    total = sum(1 for _ in read_records())  # checks the whole table before hours of work
     reports = _read_reports(raw_dir / _REPORTS, hint)
 
     def entries() -> Iterator[CorpusRow | SkippedRecord]:
-        # One text for all: a million copies of it would fill the memory.
+        # One string for all: a million copies would fill the memory.
         too_short = f"its report has fewer than {min_words} words."
-        for fields in read_table(path, columns, hint):
+        for fields in read_records():
             study_id, patient_id = fields["study_id"], fields["subject_id"]
             lines = reports.get(study_id, ())
             if lines is None:
@@ -106,10 +100,10 @@ def mimic_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator
 
 
 def _read_reports(path: Path, hint: str) -> dict[str, tuple[str, ...] | None]:
-    """The lines of each study's report that are not null; None where a study has two different reports.
+    """The lines of each study's report that are not null; None for a study with two different reports.
 
-    All that is held of the corpus's tables. The machine's phrases are few, and so are the combinations of them: each
-    is held once.
+    This is all that is kept in memory of the corpus's tables. There are few distinct phrases and few combinations of
+    them, so each is stored once.
     """
     phrases: dict[str, str] = {}
     combinations: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -121,13 +115,6 @@ def _read_reports(path: Path, hint: str) -> dict[str, tuple[str, ...] | None]:
         if reports.setdefault(fields["study_id"], lines) != lines:
             reports[fields["study_id"]] = None
     return reports
-
-
-def read_mimic_row(
-    raw_dir: Path, row: CorpusRow, options: Mapping[str, Any], unknown_codes: Counter[str]
-) -> ECGRecord | SkippedRecord:
-    """A row's record (see `Corpus.read`)."""
-    return read_row(raw_dir, row, f"{_RECORDS}, column path")
 
 
 MIMIC_IV_ECG = Corpus(
@@ -143,7 +130,7 @@ MIMIC_IV_ECG = Corpus(
     ),
     splits="98 % train, 2 % validation, no test, by a hash of the patient's number.",
     rows=mimic_rows,
-    read=read_mimic_row,
+    read=partial(read_row, named_in=f"{_RECORDS}, column path"),
     options={"sampling_rate": None, "min_words": 4},
     download=Download("mimic-iv-ecg/1.0", tables=(_RECORDS, _REPORTS)),
 )

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns a raw corpus into a dataset folder: in parallel, in bounded memory, and so that it can be taken up again.
+"""Turns a raw corpus into a dataset folder: in parallel, in bounded memory, and resumable.
 
-The corpus's list of records is cut into parts of a few hundred, each within one split. A worker reads a part's
-records and writes them as one Arrow file, which takes its name when it is whole, and beside it a small file of what
-was counted and skipped. All of it grows in `OUTPUT.partial`, which is renamed to `OUTPUT` when complete. Started again
-after a kill, a run keeps the parts that are whole, as long as their list of records is the same and none of their
-absent records has come; so the result does not depend on the number of processes, nor on interruptions.
+The corpus's list of records is cut into parts of a few hundred, each within one split. A worker reads a part's records
+and writes them to one Arrow file, which gets its final name when complete, and next to it a small file of counts and
+skipped records. All of this is in `OUTPUT.partial`, which is renamed to `OUTPUT` at the end. A run that was killed and
+is started again keeps the finished parts, except those whose list of records has changed or whose missing records have
+since appeared. So the result depends neither on the number of processes nor on interruptions.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -41,25 +41,25 @@ from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError
 from cgdmer.models.leads import recorded_span
 
-# Small enough that the last parts keep all workers busy, large enough that 800,000 records make few files.
-_ROWS_A_PART = 500
-_FEWEST_SECONDS = 2.0  # that must be left of a record between ends that were filled up, for feature extractors
-_PARTS_WAITING = 2  # a worker: their rows are all that is held of the list
-# A forked worker has everything imported already and shares its memory; elsewhere forking is not safe.
+# Small enough to keep all workers busy to the end, large enough that 800,000 records make few files.
+_ROWS_PER_PART = 500
+_FEWEST_SECONDS = 2.0  # that feature extractors need between padded ends of a record
+_WAITING_PARTS_PER_WORKER = 2  # only their rows are held in memory
+# A forked worker shares memory and has everything imported already. On other systems forking is not safe.
 _START_METHOD = "fork" if sys.platform == "linux" else "spawn"
-_FORMAT = 1  # of the partial folder and of what a part holds: raise it when either changes
+_FORMAT = 1  # of the partial folder and of its parts: increase it when either changes
 
 _row_fields = attrgetter(*(field.name for field in fields(CorpusRow)))
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What all parts have in common."""
+    """What all parts share."""
 
     corpus: str
     options: dict[str, Any]
     raw_dir: Path
-    folder: Path  # the partial one
+    folder: Path  # OUTPUT.partial
 
 
 @dataclass(frozen=True)
@@ -79,19 +79,16 @@ class _Part:
 
 
 class _Stopped(Exception):
-    """The main process asked a worker to leave its part."""
+    """The main process asked a worker to abandon its part."""
 
 
 def corpus_records(name: str, raw_dir: str | os.PathLike[str], **options: Any) -> Iterator[ECGRecord | SkippedRecord]:
     """Read a raw corpus record by record, in the order of its list, without writing anything.
 
-    Args:
-        name: a corpus's name, as `prepare_corpus` takes it.
-        raw_dir: the folder as it was fetched.
-        options: as `prepare_corpus` takes them.
+    The arguments are those of `prepare_corpus`.
 
     Returns:
-        An iterator over all entries of the list; what cannot be used comes as a `SkippedRecord` with the reason.
+        An iterator over all entries of the list; one that cannot be used is a `SkippedRecord` with the reason.
 
     Raises:
         CorpusError: at once: the name or an option is unknown, or the folder or its tables cannot be used.
@@ -99,11 +96,7 @@ def corpus_records(name: str, raw_dir: str | os.PathLike[str], **options: Any) -
     corpus, options = checked_options(name, options)
     folder = Path(raw_dir)
     _, rows = corpus.rows(folder, options)
-
-    def read(row: CorpusRow | SkippedRecord) -> ECGRecord | SkippedRecord:
-        return row if isinstance(row, SkippedRecord) else _read(corpus, folder, row, options, Counter())
-
-    return map(read, rows)
+    return (row if isinstance(row, SkippedRecord) else _read(corpus, folder, row, options, Counter()) for row in rows)
 
 
 def prepare_corpus(
@@ -114,19 +107,19 @@ def prepare_corpus(
     num_proc: int = 1,
     **options: Any,
 ) -> dict[str, int]:
-    """Turn a raw corpus into a dataset folder, carrying on past records that cannot be read.
+    """Turn a raw corpus into a dataset folder. Records that cannot be read are skipped.
 
-    Besides the splits the folder holds `skipped.csv` (record, kind, reason) and `summary.json` (counts, durations,
-    rates, labels, texts, and the corpus's source and licence). See the head of this module for what an interrupted
-    run leaves and how it is taken up.
+    Besides the splits, the folder has `skipped.csv` (record, kind, reason) and `summary.json` (counts, durations,
+    rates, labels, texts, and the corpus's source and license). The module's docstring says how an interrupted run
+    continues.
 
     Args:
         name: "ptb-xl" or another name in `CORPORA`.
-        raw_dir: the folder as it was fetched.
-        output_dir: absent or empty; `OUTPUT.partial` beside it holds what is unfinished.
+        raw_dir: the folder as downloaded.
+        output_dir: must not exist or be empty. Unfinished work is kept beside it in `OUTPUT.partial`.
         num_proc: how many processes read and write.
-        options: what the corpus takes (see its module). All take `sampling_rate` in Hz: for PTB-XL which files to
-            read, for the others a rate to resample to instead of keeping each record's own.
+        options: the corpus's options (see its module). All have `sampling_rate` in Hz: for PTB-XL it says which files
+            to read, for the others to which rate to resample instead of keeping each record's own.
 
     Returns:
         `written`, `skipped`, and the number of records in each split under its name.
@@ -142,7 +135,7 @@ def prepare_corpus(
     target = Path(output_dir).resolve()
     check_target(target)
     job = _Job(name, options, Path(raw_dir), target.with_name(f"{target.name}.partial"))
-    # The workers start before the tables are read, so that they don't inherit them.
+    # The workers start before the tables are read, so that they do not inherit them.
     with _workers(num_proc) as pool:
         total, rows = corpus.rows(job.raw_dir, options)
         try:
@@ -152,40 +145,40 @@ def prepare_corpus(
             raise CorpusError(f"{target} could not be written: {error}. {_kept_note(job)}") from error
         except BrokenProcessPool as error:
             raise CorpusError(
-                f"a worker process was killed, perhaps for want of memory. Use fewer processes. {_kept_note(job)}"
+                f"a worker process was killed, perhaps because memory ran out. Use fewer processes. {_kept_note(job)}"
             ) from error
         except KeyboardInterrupt:
-            # Ctrl-C may come between the opening of a file and what cleans up after it.
+            # Ctrl-C may come after a file is opened and before the block that would remove it begins.
             for leftover in job.folder.rglob(f".*.{os.getpid()}.*{TEMPORARY_SUFFIX}"):
                 leftover.unlink(missing_ok=True)
             raise KeyboardInterrupt(_kept_note(job)) from None
 
 
 def _kept_note(job: _Job) -> str:
-    return f"The finished part is kept in {job.folder}: start the same command again to continue."
+    return f"Finished parts are kept in {job.folder}: start the same command again to continue."
 
 
 def _open_partial(job: _Job, target: Path) -> None:
-    """Make the partial folder, or check that the one that is there belongs to the same job."""
+    """Create the partial folder, or check that the existing one belongs to the same job."""
     path = job.folder / "job.json"
     state = {"format": _FORMAT, "version": __version__, "corpus": job.corpus, "options": job.options}
-    if not job.folder.exists():
-        job.folder.mkdir(parents=True)
+    state = json.loads(json.dumps(state))  # as it will be read back
+    job.folder.mkdir(parents=True, exist_ok=True)
     if all(other.suffix == TEMPORARY_SUFFIX for other in job.folder.iterdir()):
         write_json(path, state)
     try:
         found = read_json_object(path)
     except (OSError, ValueError) as error:
         raise CorpusError(
-            f"{job.folder} is where the unfinished dataset would be kept, but it holds something else ({error}). "
-            "Remove it, or name another output folder."
+            f"{job.folder} is needed for the unfinished dataset, but it holds something else ({error}). Remove it, or "
+            "name another output folder."
         ) from error
-    if found != json.loads(json.dumps(state)):
-        different = [key for key in state if found.get(key) != json.loads(json.dumps(state[key]))]
+    if found != state:
+        different = [key for key in state if found.get(key) != state[key]]
         raise CorpusError(
             f"{job.folder} holds the unfinished dataset of another job: "
             + "; ".join(f"its {key} is {found.get(key)!r}, not {state[key]!r}" for key in different)
-            + f". Finish that one, remove the folder to start anew, or name another folder than {target}."
+            + f". Finish that one, remove the folder to start over, or name an output folder other than {target}."
         )
     for name in ("parts", *SPLITS):
         (job.folder / name).mkdir(exist_ok=True)
@@ -200,53 +193,46 @@ def _run(
     pool: ProcessPoolExecutor | None,
     num_proc: int,
 ) -> dict[str, int]:
-    """Write all parts that are not there yet, then the files that make a dataset of them."""
+    """Write the parts that are still missing, then the files that turn all of them into a dataset."""
     skipped_rows: list[SkippedRecord] = []
     skipped_of_part: dict[tuple[str, int], list[SkippedRecord]] = {}
-    shards: dict[str, dict[int, str]] = {split: {} for split in SPLITS}
+    num_shards = dict.fromkeys(SPLITS, 0)
     tallies = {split: Tally() for split in SPLITS}
     with tqdm(total=total, desc=f"preparing {target.name}", unit=" records", smoothing=0.05) as progress:
         for part, report, kept in _reports(job, _parts(rows, skipped_rows), pool, num_proc):
-            if kept and not progress.disable:  # no work done, else rate and remaining time would be wrong
+            if kept and not progress.disable:  # took no time: do not count it in the rate and the remaining time
                 progress.initial += len(part.rows)
             skipped_of_part[part.split, part.number] = [SkippedRecord(*record) for record in report["skipped"]]
-            shards[part.split][part.number] = shard_name(part.number)
+            num_shards[part.split] += 1
             tallies[part.split].update(Tally(report["tally"]))
             progress.update(len(part.rows))
         progress.update(len(skipped_rows))
     for split in SPLITS:
-        for number in sorted(shards[split]):
+        for number in range(num_shards[split]):
             skipped_rows += skipped_of_part[split, number]
-    source = {field.name: getattr(corpus.source, field.name) for field in fields(corpus.source)}
+    description, source = _description(corpus, job.options), asdict(corpus.source)
     try:
-        counts = complete_folder(
-            job.folder,
-            target,
-            {split: [shards[split][number] for number in sorted(shards[split])] for split in SPLITS},
-            tallies,
-            skipped_rows,
-            description=_description(corpus, job.options),
-            source=source,
-        )
-    except CorpusError:  # not one record: there is nothing to continue from
+        counts = complete_folder(job.folder, target, num_shards, tallies, skipped_rows, description, source)
+    except CorpusError:  # no record at all: there is nothing to continue from
         shutil.rmtree(job.folder, ignore_errors=True)
         raise
-    _put_in_place(job.folder, target, shards)
+    _put_in_place(job.folder, target, num_shards)
     return counts
 
 
-def _put_in_place(folder: Path, target: Path, shards: dict[str, dict[int, str]]) -> None:
-    for path in folder.rglob(f"*{TEMPORARY_SUFFIX}"):  # which a killed process left
+def _put_in_place(folder: Path, target: Path, num_shards: dict[str, int]) -> None:
+    for path in folder.rglob(f"*{TEMPORARY_SUFFIX}"):  # left by a killed process
         path.unlink()
     for split in SPLITS:
-        for path in folder.joinpath(split).glob("*.arrow"):  # parts of an earlier list that was longer
-            if path.name not in shards[split].values():
+        names = {shard_name(number) for number in range(num_shards[split])}
+        for path in folder.joinpath(split).glob("*.arrow"):  # may be left from an earlier, longer list
+            if path.name not in names:
                 path.unlink()
     check_target(target)
     if target.exists():
         target.rmdir()
     folder.rename(target)
-    # Last, so that a kill leaves either a whole dataset or a folder that can be continued.
+    # Last, so that a kill leaves either a complete dataset or a folder that can be continued.
     shutil.rmtree(target / "parts")
     (target / "job.json").unlink()
 
@@ -259,7 +245,7 @@ def _description(corpus: Corpus, options: dict[str, Any]) -> str:
 
 
 def _parts(rows: Iterable[CorpusRow | SkippedRecord], skipped: list[SkippedRecord]) -> Iterator[_Part]:
-    """Cut a list in parts within each split; entries that are skipped or listed again go to `skipped`."""
+    """Cut a list into parts within each split. Entries that are skipped or repeated go to `skipped`."""
     waiting: dict[str, list[CorpusRow]] = {split: [] for split in SPLITS}
     numbers = dict.fromkeys(SPLITS, 0)
     seen: set[str] = set()
@@ -274,22 +260,22 @@ def _parts(rows: Iterable[CorpusRow | SkippedRecord], skipped: list[SkippedRecor
         if isinstance(row, SkippedRecord):
             skipped.append(row)
         elif row.record_id in seen:
-            reason = f"{row.path}: a record of this name was listed before; the first one is kept."
+            reason = f"{row.path}: a record of this name was already listed; the first one is kept."
             skipped.append(SkippedRecord(row.record_id, reason, "repeated"))
         else:
             seen.add(row.record_id)
             waiting[row.split].append(row)
-            if len(waiting[row.split]) == _ROWS_A_PART:
+            if len(waiting[row.split]) == _ROWS_PER_PART:
                 yield cut(row.split)
     for split in SPLITS:
-        if waiting[split] or not numbers[split]:  # a split without records still gets a file, which has its columns
+        if waiting[split] or not numbers[split]:  # a split without records still needs a file for its columns
             yield cut(split)
 
 
 def _reports(
     job: _Job, parts: Iterable[_Part], pool: ProcessPoolExecutor | None, num_proc: int
 ) -> Iterator[tuple[_Part, dict[str, Any], bool]]:
-    """(part, its report, whether it was there already), in the order in which parts are finished."""
+    """(part, its report, whether an earlier run made it), in the order in which parts are finished."""
     running: dict[Future[dict[str, Any]], _Part] = {}
 
     def finished(at_most: int) -> Iterator[tuple[_Part, dict[str, Any], bool]]:
@@ -299,19 +285,19 @@ def _reports(
                 yield running.pop(future), future.result(), False
 
     for part in parts:
-        report = _report_of_whole_part(job, part)
+        report = _report_of_finished_part(job, part)
         if report is not None:
             yield part, report, True
         elif pool is None:
             yield part, _write_part(job, part), False
         else:
             running[pool.submit(_write_part, job, part)] = part
-            yield from finished(at_most=_PARTS_WAITING * num_proc)
+            yield from finished(at_most=_WAITING_PARTS_PER_WORKER * num_proc)
     yield from finished(at_most=0)
 
 
-def _report_of_whole_part(job: _Job, part: _Part) -> dict[str, Any] | None:
-    """The report of a part that an earlier run finished; None if there is none, or something has changed since."""
+def _report_of_finished_part(job: _Job, part: _Part) -> dict[str, Any] | None:
+    """The report of a part that an earlier run finished; None if there is none or something has changed since."""
     try:
         report = read_json_object(part.report_path(job.folder))
         size = part.shard_path(job.folder).stat().st_size
@@ -320,36 +306,40 @@ def _report_of_whole_part(job: _Job, part: _Part) -> dict[str, Any] | None:
     if report["fingerprint"] != part.fingerprint or report["bytes"] != size:
         return None
     absent = {record_id for record_id, _, kind in report["skipped"] if kind == "absent"}
-    has_come = any(_is_there(job.raw_dir / row.path) for row in part.rows if row.record_id in absent)
-    return None if has_come else report
+    has_appeared = any(_exists(job.raw_dir / row.path) for row in part.rows if row.record_id in absent)
+    return None if has_appeared else report
 
 
-def _is_there(path: Path) -> bool:
-    """Whether a record has its header and its signals."""
+def _exists(path: Path) -> bool:
+    """Whether a record has a header and a signal file."""
     header, *signals = (path.with_name(path.name + suffix) for suffix in (".hea", ".dat", ".mat"))
     return header.exists() and any(file.exists() for file in signals)
 
 
 def _write_part(job: _Job, part: _Part) -> dict[str, Any]:
-    """Read a part's records and write them; the report takes its name last, so a part with a report is whole."""
+    """Read and write a part's records. The report gets its name last, so a part with a report is complete."""
     corpus = CORPORA[job.corpus]
     tally = Tally()
-    skipped: list[tuple[str, str, str]] = []
+    skipped: list[SkippedRecord] = []
     with open_shard(part.shard_path(job.folder)) as shard:
         for row in part.rows:
             if _stop is not None and _stop.is_set():
                 raise _Stopped
             record = _read(corpus, job.raw_dir, row, job.options, tally.counts["unknown_codes"])
             if isinstance(record, SkippedRecord):
-                skipped.append((record.record_id, record.reason, record.kind))
+                skipped.append(record)
                 continue
             try:
                 shard.write(record_to_row(record))
+                tally.add(record)
             except CGDMERError as error:
-                skipped.append((record.record_id, str(error), "unreadable"))
-                continue
-            tally.add(record)
-    report = {"fingerprint": part.fingerprint, "bytes": shard.num_bytes, "skipped": skipped, "tally": tally.counts}
+                skipped.append(SkippedRecord(record.record_id, str(error)))
+    report = {
+        "fingerprint": part.fingerprint,
+        "bytes": shard.num_bytes,
+        "skipped": [astuple(record) for record in skipped],
+        "tally": tally.counts,
+    }
     write_json(part.report_path(job.folder), report)
     return report
 
@@ -360,25 +350,25 @@ def _read(
     record = corpus.read(raw_dir, row, options, unknown_codes)
     if isinstance(record, SkippedRecord):
         return record
-    # fmax and fmin pass over NaN; a lead of nothing else gives NaN, which is not above zero.
+    # fmax and fmin ignore NaN; for a lead of NaN alone the comparison is false.
     if not (np.fmax.reduce(record.signal, axis=1) > np.fmin.reduce(record.signal, axis=1)).any():
         return SkippedRecord(row.record_id, f"{raw_dir / row.path}: every lead is flat or missing.", "empty")
     first, last = recorded_span(record.signal, record.sampling_rate)
     if last - first < min(record.signal.shape[1], _FEWEST_SECONDS * record.sampling_rate):
         seconds = (last - first) / record.sampling_rate
-        reason = f"{raw_dir / row.path}: {seconds:.2f} s are recorded, the rest is filled up."
+        reason = f"{raw_dir / row.path}: {seconds:.2f} s are recorded, the rest is padding."
         return SkippedRecord(row.record_id, reason, "empty")
     return record if options["sampling_rate"] is None else resampled(record, options["sampling_rate"])
 
 
 # ---- worker processes
 
-_stop: Any = None  # set by the main process when the work is to end early
+_stop: Any = None  # an event that the main process sets to end the work early
 
 
 @contextmanager
 def _workers(num_proc: int) -> Iterator[ProcessPoolExecutor | None]:
-    """A pool that leaves its work at once when the block ends in an error or with Ctrl-C; None for one process."""
+    """A pool that abandons its work at once if the block ends in an error or with Ctrl-C; None for one process."""
     if num_proc == 1:
         yield None
         return
@@ -401,7 +391,7 @@ def _start_worker(stop: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker when the main process is killed: it would wait for work for ever, or write to the folder."""
+    """End this worker if the main process is killed. It would wait for work forever, or keep writing to the folder."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

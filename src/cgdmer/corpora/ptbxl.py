@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """PTB-XL: 21,799 twelve-lead records of 10 s with reports and SCP codes (https://physionet.org/content/ptb-xl/).
 
-A folder as it comes from PhysioNet: `ptbxl_database.csv`, `scp_statements.csv`, `records100/`, `records500/`. The
-option `sampling_rate`, 100 or 500 (Hz), chooses between the two versions in which the corpus holds each record.
+A folder as downloaded from PhysioNet: `ptbxl_database.csv`, `scp_statements.csv`, `records100/`, `records500/`. The
+corpus has each record at 100 and 500 Hz; the option `sampling_rate` chooses between them.
 
-What becomes of a row:
+For each row of the table:
 
-- text: the report as written (mostly German and English, machine-made or a cardiologist's); None if blank.
-- labels: every SCP code that is listed, in the order given. The likelihood beside it is ignored, as is usual for this
-  corpus: it is 0 for all codes of form and rhythm, where it means "not stated".
-- statements: one English sentence for each code, from `scp_statements.csv`.
+- text: the report as written (mostly German and English, by a machine or a cardiologist); None if blank.
+- labels: all SCP codes listed, in the given order. Their likelihoods are ignored, as is usual for this corpus: for all
+  codes of form and rhythm they are 0, which means "not stated".
+- statements: one English sentence per code, from `scp_statements.csv`.
 - fold: `strat_fold`. Folds keep a patient's records together: 1 to 8 train, 9 validation, 10 test.
-- age: years. The corpus gives 300 for everyone above 89 (privacy); such a record gets 90.0, which means "90 or more".
+- age: years. For privacy, the corpus gives 300 for everyone above 89; such a record gets 90.0, meaning "90 or more".
 - sex: 0 is male and 1 is female, as the corpus documents.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 from cgdmer.corpora.corpus import Corpus, CorpusRow, Download, Source, read_row
 from cgdmer.data.storage import SkippedRecord, split_of_fold_number
-from cgdmer.files.tables import read_table, table_columns
+from cgdmer.files.tables import number_field, read_table, table_columns
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
 
@@ -33,10 +33,10 @@ _FILE_NAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
 _COLUMNS = ("ecg_id", "patient_id", "age", "sex", "report", "scp_codes", "strat_fold")
 _AGE_ABOVE_89 = 300.0
 _SEXES = {"0": "male", "1": "female", "": None}
-_LARGEST_TABLE = 2**27  # bytes, all of whose rows are held; the corpus's has some 7 million
+_LARGEST_TABLE = 2**27  # bytes, because all rows are held in memory; the corpus's table has about 7 million
 _LONGEST_SCP_CODES = 10_000  # characters; the corpus's longest field has fewer than 200
 
-# Descriptions that are notes to a reader of the table rather than a finding in words.
+# Descriptions worded as notes to the reader of the table, and what they say as findings.
 _REWORDED = {
     "non-specific ischemic": "non-specific ischemic ST-T changes",
     "electrolytic disturbance or drug (former EDIS)": "ST-T changes due to electrolyte disturbance or drug",
@@ -63,19 +63,22 @@ def statement_sentence(description: str) -> str:
 
 
 def ptbxl_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator[CorpusRow]]:
-    """The rows of `ptbxl_database.csv` in its order, after all of both tables was checked (see `Corpus.rows`).
+    """The rows of `ptbxl_database.csv` in its order, after both tables were checked completely (see `Corpus.rows`).
 
     Raises:
-        CorpusError: the folder is not PTB-XL, or a table is absent, unreadable or lacks a column; the message names
-            file, column and row.
+        CorpusError: the folder is not PTB-XL, or a table is missing, unreadable, lacks a column, or has a value that
+            makes no sense. The message names the file, column, and row.
     """
-    file_name_column = _file_name_column(options["sampling_rate"])
+    rate = options["sampling_rate"]
+    if rate not in _FILE_NAME_COLUMN:
+        raise CorpusError(f"PTB-XL comes at 100 and 500 Hz, not at {rate}. Choose one of the two.")
+    file_name_column = _FILE_NAME_COLUMN[rate]
     hint = (
-        f"Fetch the file again. A PTB-XL folder holds {_TABLE}, {_STATEMENTS}, records100 and records500: if none of "
+        f"Fetch the file again. A PTB-XL folder holds {_TABLE}, {_STATEMENTS}, records100, and records500: if none of "
         f"them is there, {raw_dir} is not a PTB-XL folder."
     )
     path = raw_dir / _TABLE
-    table = read_table(path, (*_COLUMNS, file_name_column), hint, largest=_LARGEST_TABLE)
+    table = read_table(path, (*_COLUMNS, file_name_column), hint, filled=("ecg_id",), largest=_LARGEST_TABLE)
     code_column = table_columns(raw_dir / _STATEMENTS, hint)[0]  # it has no name in the corpus
     statements = {
         fields[code_column]: statement_sentence(fields["description"])
@@ -83,30 +86,26 @@ def ptbxl_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator
         if fields[code_column] and fields["description"]
     }
     rows: dict[str, CorpusRow] = {}
-    for number, fields in enumerate(table, 1):
+    for fields in table:
         ecg_id = fields["ecg_id"]
         where = f"{path}, ecg_id {ecg_id!r}"
-        if not ecg_id:
-            raise CorpusError(f"{path}: column ecg_id is blank in row {number}. Fetch the file again.")
         if ecg_id in rows:
             raise CorpusError(f"{path}: column ecg_id holds {ecg_id!r} more than once. Fetch the file again.")
         sex = fields["sex"].removesuffix(".0")
         if sex not in _SEXES:
             raise CorpusError(f"{where}: column sex holds {fields['sex']!r}; 0 (male) or 1 (female) is expected.")
-        age = _number(where, "age", fields["age"]) if fields["age"] else None
-        fold = _number(where, "strat_fold", fields["strat_fold"])
-        if fold not in range(1, 11):
-            raise CorpusError(f"{where}: column strat_fold holds {fields['strat_fold']!r}; 1 to 10 is expected.")
+        age = number_field(fields, "age", where, 0, _AGE_ABOVE_89) if fields["age"] else None
+        fold = int(number_field(fields, "strat_fold", where, 1, 10, whole=True))
         codes = _parse_scp_codes(where, fields["scp_codes"], statements)
         rows[ecg_id] = CorpusRow(
             record_id=ecg_id,
             path=fields[file_name_column],
-            split=split_of_fold_number(int(fold)),
+            split=split_of_fold_number(fold),
             patient_id=fields["patient_id"].removesuffix(".0") or None,
             text=fields["report"] or None,
             statements=tuple(statements[code] for code in codes),
             labels=codes,
-            fold=int(fold),
+            fold=fold,
             age=90.0 if age == _AGE_ABOVE_89 else age,
             sex=_SEXES[sex],
         )
@@ -116,8 +115,9 @@ def ptbxl_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator
 def read_ptbxl_row(
     raw_dir: Path, row: CorpusRow, options: Mapping[str, Any], unknown_codes: Counter[str]
 ) -> ECGRecord | SkippedRecord:
-    """A row's record; one at another rate than the option's is skipped (see `Corpus.read`)."""
-    record = read_row(raw_dir, row, f"{_TABLE}, column {_file_name_column(options['sampling_rate'])}")
+    """A row's record; it is skipped if its rate is not the one in `options` (see `Corpus.read`)."""
+    column = _FILE_NAME_COLUMN[options["sampling_rate"]]
+    record = read_row(raw_dir, row, options, unknown_codes, named_in=f"{_TABLE}, column {column}")
     if isinstance(record, ECGRecord) and record.sampling_rate != options["sampling_rate"]:
         return SkippedRecord(
             row.record_id,
@@ -126,30 +126,12 @@ def read_ptbxl_row(
     return record
 
 
-def _file_name_column(sampling_rate: float) -> str:
-    if sampling_rate not in _FILE_NAME_COLUMN:
-        raise CorpusError(f"PTB-XL comes at 100 and 500 Hz, not at {sampling_rate}. Choose one of the two.")
-    return _FILE_NAME_COLUMN[int(sampling_rate)]
-
-
-def _number(where: str, column: str, field: str) -> float:
-    try:
-        number = float(field)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1000:
-        raise CorpusError(
-            f"{where}: column {column} holds {field!r}, which is no plausible number. Fetch the file again."
-        )
-    return number
-
-
 def _parse_scp_codes(where: str, field: str, statements: Mapping[str, str]) -> tuple[str, ...]:
-    """The codes of a field such as "{'NORM': 100.0, 'SR': 0.0}", in order."""
+    """The codes in a field such as "{'NORM': 100.0, 'SR': 0.0}", in order."""
     try:
         if len(field) > _LONGEST_SCP_CODES:
             raise ValueError(f"it has {len(field)} characters")
-        codes = ast.literal_eval(field)  # literals only: nothing in the field is executed
+        codes = ast.literal_eval(field)  # parses literals only and executes nothing
         if not isinstance(codes, dict) or not all(isinstance(code, str) for code in codes):
             raise ValueError("not a dictionary of codes")
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:

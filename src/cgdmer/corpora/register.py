@@ -18,7 +18,7 @@ CORPORA: dict[str, Corpus] = {
 
 
 def checked_options(name: str, options: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
-    """The corpus and all of its options, defaults filled in. Raises a CorpusError where there is none such."""
+    """The corpus and all of its options, with defaults filled in. Raises a CorpusError if one does not exist."""
     if name not in CORPORA:
         raise CorpusError(f"there is no corpus {name!r}; known are {', '.join(CORPORA)}.")
     corpus = CORPORA[name]

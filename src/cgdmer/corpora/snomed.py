@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of WFDB records whose headers carry age, sex and diagnoses as SNOMED CT codes (`#Dx: 426783006,59118001`).
+"""Folders of WFDB records with age, sex, and SNOMED CT codes in the headers (`#Dx: 426783006,59118001`).
 
-So come the corpora of the PhysioNet/CinC challenges. What becomes of a header:
+The corpora of the PhysioNet/CinC challenges have this form. From each header:
 
-- labels: the codes, as strings, each once, in the header's order.
-- statements: one English sentence for each, from `snomed_findings.csv` beside this module: the codes of the 2021
-  challenge's tables and of the table `ConditionNames_SNOMED-CT.csv` of Chapman-Shaoxing-Ningbo (whose acronyms it
-  lists too: they are not the challenge's, "AF" being atrial flutter there). A code that the file does not know has no
-  sentence, so it is left out of both and counted in the summary, under `unknown_codes`.
-- age: years; None where it is not a number from 0 to 120 ("NaN", "Unknown", -1).
-- sex: None where it is neither male nor female.
+- labels: the codes as strings, in the header's order, without repeats.
+- statements: one English sentence per code, from `snomed_findings.csv` beside this module. The file has the codes in
+  the tables of the 2021 challenge and in Chapman-Shaoxing-Ningbo's `ConditionNames_SNOMED-CT.csv`. It lists the
+  latter's acronyms separately, because they differ: there "AF" is atrial flutter. A code that is not in the file has
+  no sentence, so it is left out of both and counted in the summary, under `unknown_codes`.
+- age: years; None unless it is a number from 0 to 120 (not "NaN", "Unknown", or -1).
+- sex: None unless male or female.
 - text: None. These corpora have no reports.
 """
 
@@ -38,7 +38,7 @@ _SUFFIXES = (".hea", ".mat", ".dat")
 
 @cache
 def snomed_statements() -> dict[str, str]:
-    """The English sentence of each SNOMED CT code that is known."""
+    """An English sentence for each known SNOMED CT code."""
     table = files("cgdmer.corpora").joinpath("snomed_findings.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(table.splitlines())
     return {row["code"]: f"{row['name'][0].upper()}{row['name'][1:]}." for row in rows}
@@ -47,22 +47,22 @@ def snomed_statements() -> dict[str, str]:
 def rows_of_folder(
     record_name: str, example: str
 ) -> Callable[[Path, Mapping[str, Any]], tuple[int, Iterator[CorpusRow | SkippedRecord]]]:
-    """The `rows` of a corpus that is a tree of records: every header or signal file under the folder, and every name
-    in a `RECORDS` file, in the order of folders and names.
+    """The `rows` of a corpus that is a tree of records: every header or signal file in the folder, and every name in
+    a `RECORDS` file, sorted by path.
 
     Args:
-        record_name: a regular expression that the names of the corpus's records match; others are skipped.
+        record_name: a regular expression for the names of the corpus's records; others are skipped.
         example: such a name, for messages.
     """
 
     def rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterator[CorpusRow | SkippedRecord]]:
         if not raw_dir.is_dir():
-            raise CorpusError(f"{raw_dir} is not a folder. Name the one that holds the corpus as it was fetched.")
+            raise CorpusError(f"{raw_dir} is not a folder. Name the one that holds the corpus as downloaded.")
         paths = _record_paths(raw_dir)
         if not any(re.fullmatch(record_name, _name(path)) for path in paths):
             raise CorpusError(
                 f"{raw_dir}: neither it nor a folder in it holds a record of this corpus, such as {example}.hea. "
-                "Name the folder that holds the corpus as it was fetched."
+                "Name the folder that holds the corpus as downloaded."
             )
 
         def entries() -> Iterator[CorpusRow | SkippedRecord]:
@@ -82,8 +82,8 @@ def rows_of_folder(
 def read_snomed_row(
     raw_dir: Path, row: CorpusRow, options: Mapping[str, Any], unknown_codes: Counter[str]
 ) -> ECGRecord | SkippedRecord:
-    """A row's record with what its header's comments say (see `Corpus.read`)."""
-    record = read_row(raw_dir, row)
+    """A row's record, with what the comments in its header say (see `Corpus.read`)."""
+    record = read_row(raw_dir, row, options, unknown_codes)
     if isinstance(record, SkippedRecord):
         return record
     comments = _comments(raw_dir / row.path)
@@ -101,10 +101,9 @@ def read_snomed_row(
 
 
 def _record_paths(raw_dir: Path) -> list[str]:
-    """Every record under the folder, relative to it, without suffix, sorted."""
+    """All records in the folder and its subfolders: sorted paths relative to it, without suffix."""
     found: set[str] = set()
-    for folder, subfolders, file_names in os.walk(raw_dir):
-        subfolders.sort()
+    for folder, _, file_names in os.walk(raw_dir):
         here = Path(folder).relative_to(raw_dir)
         stems = {name[:-4] for name in file_names if name.endswith(_SUFFIXES)}
         if "RECORDS" in file_names:
@@ -119,7 +118,7 @@ def _name(path: str) -> str:
 
 
 def _comments(path: Path) -> dict[str, str]:
-    """The header's `#Key: value` lines, keys in lower case; of a key that is repeated the first line."""
+    """The header's `#Key: value` lines, keys in lower case. The first line wins if a key is repeated."""
     comments: dict[str, str] = {}
     for comment in read_wfdb_header(path).comments:
         key, _, value = comment.partition(":")

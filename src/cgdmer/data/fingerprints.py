@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which records and patients a model was trained on, as numbers that travel with its weights.
+"""Fingerprints of the records and patients that a model was trained on, stored with its weights.
 
-A record's number comes from its stored samples alone, so it is found again under any name, in any corpus. A patient's
-comes from corpus and patient id, because another record of a training patient is no fair test either. Neither gives
-the samples or the id back, though whoever holds a list of ids can look for them.
+A record's fingerprint is a hash of its stored samples, so it is the same under any name and in any corpus. A patient's
+is a hash of the corpus and the patient's id, because another record of a training patient is not a fair test either.
+Neither reveals the samples or the id, though anyone with a list of ids can check which of them are included.
 """
 
 import json
@@ -25,7 +25,7 @@ FILE_NAME = "training_records.safetensors"
 
 
 class Overlap(TypedDict):
-    """How many records were trained on, and how many are of patients who were."""
+    """The number of records that were trained on, and of records whose patients were."""
 
     records: int
     patients: int
@@ -33,11 +33,11 @@ class Overlap(TypedDict):
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Of training records.
+    """The fingerprints of a model's training data.
 
     Attributes:
-        records, patients: sorted distinct int64.
-        corpora: the names of the corpora that they come from, sorted.
+        records, patients: sorted int64, without repeats.
+        corpora: the sorted names of the corpora that the records come from.
     """
 
     records: np.ndarray
@@ -46,17 +46,17 @@ class Fingerprints:
 
     @classmethod
     def of(cls, split: datasets.Dataset) -> "Fingerprints":
-        """Of all rows of a split as `cgdmer.data.storage` writes them."""
+        """The fingerprints of a prepared split."""
         records, patients = fingerprints_of_rows(split)
         corpus = corpus_of(split)
         return cls(np.unique(records), np.unique(patients[patients != 0]), (corpus,) if corpus else ())
 
     @classmethod
     def of_model(cls, model: str) -> "Fingerprints | None":
-        """Of what a model was trained on, by its folder or Hub id; None if it does not say.
+        """The fingerprints stored with a model, given by its folder or Hub id; None if there are none.
 
         Raises:
-            ModelFolderError: what it says is damaged.
+            ModelFolderError: the file is damaged.
         """
         path = cached_file(
             model,
@@ -74,7 +74,7 @@ class Fingerprints:
         )
 
     def overlap(self, split: datasets.Dataset) -> Overlap:
-        """Of the rows of a split."""
+        """How many rows of a split are in the training data."""
         records, patients = fingerprints_of_rows(split)
         return {
             "records": int(np.isin(records, self.records).sum()),
@@ -82,7 +82,7 @@ class Fingerprints:
         }
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write them beside a model's weights."""
+        """Write the fingerprints to a model's folder."""
         arrays = {"records": self.records, "patients": self.patients}
         save_file(arrays, Path(folder) / FILE_NAME, metadata={"corpora": json.dumps(self.corpora)})
 
@@ -91,7 +91,7 @@ class Fingerprints:
         """Read the file that `save` wrote.
 
         Raises:
-            ModelFolderError: it is damaged or something else.
+            ModelFolderError: it is damaged or not such a file.
         """
         try:
             with safe_open(path, "numpy") as file:
@@ -101,25 +101,25 @@ class Fingerprints:
             raise ModelFolderError(
                 f"{path} cannot be read as fingerprints of training records ({error}). Fetch the model again."
             ) from error
-        if any(one.dtype != np.int64 for one in arrays.values()):
-            raise ModelFolderError(f"{path} holds no fingerprints of training records. Fetch the model again.")
+        if any(array.dtype != np.int64 for array in arrays.values()):
+            raise ModelFolderError(f"{path} does not hold fingerprints of training records. Fetch the model again.")
         return cls(arrays["records"], arrays["patients"], tuple(corpora))
 
 
 def corpus_of(split: datasets.Dataset) -> str:
-    """The name of the corpus that a prepared split comes from; "" where it has none."""
+    """The name of the corpus that a prepared split comes from; "" if it has none."""
     return split.info.dataset_name or ""
 
 
 def fingerprints_of_rows(split: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(rows,) int64 each: a number for every row's record, and for its patient (0 where the patient is not known)."""
+    """(rows,) int64 each: the fingerprint of each row's record, and of its patient (0 if the patient is unknown)."""
     corpus = corpus_of(split)
     patients = [0 if patient is None else number_of(f"{corpus}/{patient}".encode()) for patient in split["patient_id"]]
     return np.array(split["fingerprint"], dtype=np.int64), np.array(patients, dtype=np.int64)
 
 
 def fingerprint_of_split(split: datasets.Dataset) -> dict[str, int | str]:
-    """The number of rows, and a hash of their records in their order: the same split prepared twice has the same."""
+    """The number of rows, and a hash of their records in order. A split that is prepared twice has the same one."""
     records = split.select_columns(["fingerprint"]).with_format("numpy")[:]["fingerprint"]
     return {
         "rows": len(split),
@@ -128,9 +128,9 @@ def fingerprint_of_split(split: datasets.Dataset) -> dict[str, int | str]:
 
 
 def record_fingerprint(counts: np.ndarray) -> int:
-    """A number for a record's stored samples, the same whatever the record is called and on every machine.
+    """A hash of a record's stored samples, the same under any name and on every machine.
 
     Args:
-        counts: (leads, time) little-endian int16.
+        counts: (leads, time) integers that fit in int16.
     """
     return number_of(len(counts).to_bytes(4, "little") + counts.astype("<i2").tobytes())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A prepared dataset as a stream of shards: Parquet or Arrow files in a folder, or a dataset repository on the Hub.
+"""Streams a prepared dataset from shards: Parquet or Arrow files in a folder, or a dataset repository on the Hub.
 
-`DatasetDict.push_to_hub` writes such a repository from a prepared folder; `summary.json` has to be uploaded beside it
-by hand, for it is no part of what `datasets` knows.
+`DatasetDict.push_to_hub` turns a prepared folder into such a repository. `summary.json` is not part of what `datasets`
+uploads, so it has to be uploaded separately.
 """
 
 from collections import Counter
@@ -23,21 +23,21 @@ from cgdmer.models.errors import ConfigurationError, CorpusError
 
 _SPLITS = ("train", "validation")
 _FORMATS = ("parquet", "arrow")
-_ROWS_A_READ = 1000
+_ROWS_PER_READ = 1000
 
 
 class ShardedDataset:
-    """The training shards of a dataset, read one after the other, and what is known about all of them.
+    """The training shards of a dataset, read one by one, and what is known about the whole.
 
     Args:
-        name: a folder, prepared by `cgdmer prepare` or holding `train-*.parquet`, `data/train-*.parquet` or
-            `train/*.parquet` (or `.arrow`) and the same for validation; or the id of a dataset repository on the Hub.
+        name: the id of a dataset repository on the Hub; or a folder, prepared by `cgdmer prepare` or holding
+            `train-*.parquet`, `data/train-*.parquet`, or `train/*.parquet` (or `.arrow`), and likewise for validation.
 
     Attributes:
-        train: rows as `cgdmer.data.storage` writes them, as a `datasets` stream.
+        train: a `datasets` stream of rows as `cgdmer.data.storage` writes them.
 
     Raises:
-        CorpusError: nothing can be read there, a split has no shards, or a column is absent or of another type.
+        CorpusError: the dataset cannot be read, a split has no shards, or a column is missing or has the wrong type.
     """
 
     def __init__(self, name: str):
@@ -45,9 +45,9 @@ class ShardedDataset:
         self._is_local = Path(name).is_dir()
         try:
             self._builder = self._open()
-            if self._builder.name not in _FORMATS:  # others run decoders on what their files hold
+            if self._builder.name not in _FORMATS:  # others run decoders on the contents of their files
                 raise CorpusError(
-                    f"{name} is a dataset of {self._builder.name} files; {', '.join(_FORMATS)} are read."
+                    f"{name} is a dataset of {self._builder.name} files; supported are {', '.join(_FORMATS)}."
                 )
             self._files = {split: list((self._builder.config.data_files or {}).get(split, ())) for split in _SPLITS}
             for split, files in self._files.items():
@@ -72,30 +72,21 @@ class ShardedDataset:
                 )
         raise CorpusError(f"{folder} holds no shards of the split 'train', such as data/train-00000-of-00001.parquet.")
 
-    @property
-    def is_parquet(self) -> bool:
-        return self._builder.name == "parquet"
-
     @cached_property
     def num_rows(self) -> int | None:
-        """The number of training records as the dataset's card or the shards' footers state it; None: not known."""
+        """The number of training records, from the dataset's card or the shards' footers; None if unknown."""
         stated = (self._builder.info.splits or {}).get("train")
         if stated is not None and stated.num_examples:
             return stated.num_examples
-        if self.is_parquet:
-            return sum(self._rows_of_parquet(file) for file in self._files["train"])
+        if self._builder.name == "parquet":
+            files = None if self._is_local else HfFileSystem()
+            return sum(pq.read_metadata(file, filesystem=files).num_rows for file in self._files["train"])
         if self._is_local:
             return sum(datasets.Dataset.from_file(file).num_rows for file in self._files["train"])
         return None
 
-    def _rows_of_parquet(self, file: str) -> int:
-        if self._is_local:
-            return pq.read_metadata(file).num_rows
-        with HfFileSystem().open(file, "rb") as opened:
-            return pq.read_metadata(opened).num_rows
-
     def validation(self) -> datasets.Dataset:
-        """The validation split with random access; from the Hub, its shards alone are downloaded.
+        """The validation split, with random access. From the Hub, only its shards are downloaded.
 
         Raises:
             CorpusError: it lacks a column or cannot be read.
@@ -113,33 +104,29 @@ class ShardedDataset:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """What `summary.json` says; empty where there is none.
-
-        Raises:
-            CorpusError: it is no JSON object, or too large.
-        """
+        """As `dataset_summary`."""
         return dataset_summary(self.name)
 
     def label_counts(self) -> Counter[str]:
-        """How many training records have each label.
+        """The number of training records per label.
 
         Raises:
-            ConfigurationError: `summary.json` is absent or counts no labels.
+            ConfigurationError: `summary.json` is missing or has no counts of labels.
         """
         counts = Counter({label: splits.get("train", 0) for label, splits in self.summary.get("labels", {}).items()})
         if not counts.total():
             raise ConfigurationError(
-                f"{self.name} has no summary.json that counts its labels, which --text_source statements needs with "
-                "--streaming. Put the one of the prepared folder beside the shards, or use --text_source report."
+                f"{self.name} has no summary.json with counts of its labels, which --text_source statements needs "
+                "with --streaming. Copy it from the prepared folder to the shards, or use --text_source report."
             )
         return counts
 
     def fingerprints(self) -> Fingerprints:
-        """Of all training records. Reads two columns of every shard; of Arrow files, all columns."""
+        """Of all training records. Reads two columns of every shard, but all columns of Arrow files."""
         columns = ["patient_id", "fingerprint"]
-        reader = self._open(columns=columns) if self.is_parquet else self._builder
+        reader = self._open(columns=columns) if self._builder.name == "parquet" else self._builder
         values: dict[str, list[Any]] = {column: [] for column in columns}
-        for part in reader.as_streaming_dataset(split="train").select_columns(columns).iter(_ROWS_A_READ):
+        for part in reader.as_streaming_dataset(split="train").select_columns(columns).iter(_ROWS_PER_READ):
             for column in columns:
                 values[column].extend(part[column])
         info = datasets.DatasetInfo(
@@ -150,10 +137,10 @@ class ShardedDataset:
 
 
 def dataset_summary(name: str) -> dict[str, Any]:
-    """What `summary.json` of a prepared folder, or of a dataset repository, says; empty where there is none.
+    """The contents of a prepared folder's or a dataset repository's `summary.json`; empty if there is none.
 
     Raises:
-        CorpusError: it is no JSON object, or too large.
+        CorpusError: it is not a JSON object, or too large.
     """
     if Path(name).is_dir():
         path = Path(name) / "summary.json"
@@ -164,12 +151,12 @@ def dataset_summary(name: str) -> dict[str, Any]:
             path = Path(hf_hub_download(name, "summary.json", repo_type="dataset"))
         except EntryNotFoundError:
             return {}
-    with failing_as(CorpusError, path, "Prepare the dataset anew."):
+    with failing_as(CorpusError, path, "Prepare the dataset again."):
         return read_json_object(path)
 
 
 def _shards_in(folder: Path, split: str, suffix: str) -> list[str]:
     patterns = (f"{split}/*.{suffix}", f"data/{split}-*.{suffix}", f"{split}-*.{suffix}")
     found = {path.resolve() for pattern in patterns for path in folder.glob(pattern)}
-    # `datasets` leaves files of its map and filter beside the shards of a loaded folder.
+    # `datasets` puts the cache files of map and filter beside the shards of a loaded folder.
     return sorted(str(path) for path in found if not path.name.startswith((".", "cache-", "tmp")))

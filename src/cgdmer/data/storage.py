@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A record as a row on disk and back, and how a prepared folder is loaded (writing one: see `cgdmer.data.writing`).
+"""Converts records to rows on disk and back, and loads prepared folders (written by `cgdmer.data.writing`).
 
-A row holds the signal as little-endian int16 bytes, leads after each other, beside everything that turns them back
-into millivolts. A binary column because it is read several times faster than any column of numbers, int16 because
-that is what recorders write: with a lead's gain and baseline the integers come back exactly.
+A row holds the signal as little-endian int16 bytes, one lead after another, together with everything needed to turn
+them back into millivolts. A binary column is read several times faster than any column of numbers, and int16 is what
+recorders write: with each lead's gain and baseline the integers come back exactly.
 """
 
 import os
@@ -43,19 +43,19 @@ FEATURES = datasets.Features(
     }
 )
 
-MISSING_SAMPLE = -32768  # stands for NaN in the stored signal
+_MISSING_SAMPLE = -32768  # stands for NaN in the stored signal
 
 
 @dataclass(frozen=True)
 class SkippedRecord:
-    """A record that a corpus lists and that is not used.
+    """A record that a corpus lists but that is not used.
 
     Attributes:
-        record_id: as the corpus has it.
+        record_id: as in the corpus.
         reason: what is wrong with it, in words.
-        kind: the sort of reason, by which summaries count: "absent" (a listed file is not there), "repeated" (listed
-            before), "empty" (every lead flat or missing, all the time or but for less than two seconds), "unreadable"
-            (anything else about its files), and what a corpus adds, such as "short report".
+        kind: the kind of reason, by which summaries count: "absent" (a listed file does not exist), "repeated" (listed
+            before), "empty" (every lead is flat or missing, apart from less than two seconds), "unreadable" (any other
+            fault of its files), or a corpus's own, such as "short report".
     """
 
     record_id: str
@@ -64,14 +64,14 @@ class SkippedRecord:
 
 
 def record_to_row(record: ECGRecord) -> dict[str, Any]:
-    """A record as a row of `FEATURES`.
+    """Convert a record to a row of `FEATURES`.
 
-    Its `gain` (and `baseline`, zeros if None) say how millivolts become integers. A record that was read from
-    integers has them; for another signal the caller states a gain, and its values are rounded to 1/gain mV.
+    The record's `gain` and `baseline` (None: zeros) convert millivolts to integers. A record that was read from
+    integers has them. For any other signal, set a gain; its values are then rounded to 1/gain mV.
 
     Raises:
-        ECGInputError: the record has no gain; shapes, names and gains, or labels and statements, disagree; a sample is
-            infinite, or is outside 16 bits at this gain.
+        ECGInputError: the record has no gain; shapes, names, and gains, or labels and statements, do not match; or a
+            sample is infinite or does not fit in 16 bits at this gain.
     """
     who = f"record {record.record_id!r}"
     if record.signal.ndim != 2:
@@ -79,7 +79,7 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
     num_leads, num_samples = record.signal.shape
     if record.gain is None:
         raise ECGInputError(
-            f"{who}: gain is not known, so its samples are no 16-bit integers (formats wider than 16 bits have more "
+            f"{who}: gain is not known, so its samples are not 16-bit integers (formats wider than 16 bits have more "
             "values than int16 can hold). Set the record's gain, in units per mV, to have it rounded: 1000 keeps 1 uV."
         )
     baseline = record.baseline if record.baseline is not None else (0,) * num_leads
@@ -88,8 +88,8 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
             raise ECGInputError(f"{who}: {name} has {len(values)} entries for a signal of {num_leads} leads.")
     if record.labels and record.statements and len(record.labels) != len(record.statements):
         raise ECGInputError(
-            f"{who}: {len(record.statements)} statements beside {len(record.labels)} labels. Give one statement for "
-            "each label, in their order, or only one of the two."
+            f"{who}: {len(record.statements)} statements beside {len(record.labels)} labels. Give one statement per "
+            "label, in the same order, or only one of the two."
         )
     if not all(np.isfinite(gain) and gain != 0 for gain in record.gain):
         raise ECGInputError(f"{who}: gain {record.gain} must be finite and not zero.")
@@ -97,12 +97,12 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
     for row, samples in enumerate(record.signal.astype(np.float64)):
         missing = np.isnan(samples)
         exact = np.where(missing, 0.0, np.rint(samples * record.gain[row] + baseline[row]))
-        if np.abs(exact).max(initial=0.0) > -MISSING_SAMPLE - 1:
+        if np.abs(exact).max(initial=0.0) > -_MISSING_SAMPLE - 1:
             raise ECGInputError(
-                f"{who}: lead {record.lead_names[row]} does not fit into 16 bits at {record.gain[row]:g} units per "
+                f"{who}: lead {record.lead_names[row]} does not fit in 16 bits at {record.gain[row]:g} units per "
                 "mV. Formats wider than 16 bits are not stored as they are: set a lower gain, or leave the record out."
             )
-        counts[row] = np.where(missing, MISSING_SAMPLE, exact)
+        counts[row] = np.where(missing, _MISSING_SAMPLE, exact)
     return {
         "record_id": record.record_id,
         "patient_id": record.patient_id,
@@ -124,23 +124,23 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
 
 
 def row_to_record(row: Mapping[str, Any]) -> ECGRecord:
-    """The record that `record_to_row` made a row of: signal in float32 mV, (leads, time), NaN where missing.
+    """The inverse of `record_to_row`: the signal is float32 in mV, (leads, time), with NaN where samples are missing.
 
     Raises:
-        CorpusError: the row lacks a column, or its signal has not the size that the row states.
+        CorpusError: the row lacks a column, or its signal does not have the size that the row states.
     """
     missing = [column for column in FEATURES if column not in row]
     if missing:
-        raise CorpusError(f"the row lacks {', '.join(missing)}. Prepare the dataset anew with this version.")
+        raise CorpusError(f"the row lacks {', '.join(missing)}. Prepare the dataset again with this version.")
     num_leads, num_samples = row["num_leads"], row["num_samples"]
     if len(row["signal"]) != 2 * num_leads * num_samples:
         raise CorpusError(
-            f"record {row['record_id']!r}: its signal holds {len(row['signal'])} bytes, not the {num_leads} leads of "
-            f"{num_samples} samples that it states. Prepare the dataset anew."
+            f"record {row['record_id']!r}: its signal has {len(row['signal'])} bytes, which are not the stated "
+            f"{num_leads} leads of {num_samples} samples. Prepare the dataset again."
         )
     counts = np.frombuffer(row["signal"], dtype="<i2").reshape(num_leads, num_samples)
     return ECGRecord(
-        signal=counts_to_millivolts(counts, row["gain"], row["baseline"], [MISSING_SAMPLE] * num_leads),
+        signal=counts_to_millivolts(counts, row["gain"], row["baseline"], [_MISSING_SAMPLE] * num_leads),
         sampling_rate=row["sampling_rate"],
         lead_names=tuple(row["lead_names"]),
         record_id=row["record_id"],
@@ -158,11 +158,11 @@ def row_to_record(row: Mapping[str, Any]) -> ECGRecord:
 
 @dataclass(frozen=True)
 class DatasetRecords:
-    """The records of a dataset's rows, each made when it is asked for.
+    """The records of a dataset's rows, converted on access.
 
     Attributes:
-        rows: as `FEATURES`.
-        change: what is done to each record; None: nothing.
+        rows: with the columns in `FEATURES`.
+        change: applied to each record; None: nothing.
     """
 
     rows: datasets.Dataset
@@ -177,11 +177,10 @@ class DatasetRecords:
 
 
 def split_of_fold(record: ECGRecord) -> str:
-    """The split of a record that carries one of ten folds: 1 to 8 train, 9 validation, 10 test (as PTB-XL's authors
-    recommend).
+    """The split of a record in one of ten folds: 1 to 8 train, 9 validation, 10 test, as PTB-XL's authors recommend.
 
     Raises:
-        CorpusError: the record has no such fold.
+        CorpusError: the record's fold is not from 1 to 10.
     """
     if record.fold is None or not 1 <= record.fold <= 10:
         raise CorpusError(f"record {record.record_id!r}: its fold is {record.fold}; expected 1 to 10.")
@@ -189,7 +188,7 @@ def split_of_fold(record: ECGRecord) -> str:
 
 
 def split_of_fold_number(fold: int) -> str:
-    """The split of one of ten folds, 1 to 10: see `split_of_fold`."""
+    """As `split_of_fold`, for a fold from 1 to 10."""
     return {9: "validation", 10: "test"}.get(fold, "train")
 
 
@@ -197,7 +196,7 @@ def load_dataset_folder(path: str | os.PathLike[str]) -> datasets.DatasetDict:
     """Load a prepared dataset, memory-mapped.
 
     Raises:
-        CorpusError: the folder is absent, is no dataset of this package, is damaged, or lacks a column.
+        CorpusError: the folder does not exist, is not a dataset of this package, is damaged, or lacks a column.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -206,31 +205,30 @@ def load_dataset_folder(path: str | os.PathLike[str]) -> datasets.DatasetDict:
         raise CorpusError(f"{folder} holds no prepared dataset (no dataset_dict.json). Write one with: cgdmer prepare")
     try:
         loaded = datasets.load_from_disk(str(folder))
-    except Exception as error:  # damage to any of its files surfaces as whatever the reading library raises
-        raise CorpusError(f"{folder}: the dataset is damaged ({error}). Prepare it anew.") from error
+    except Exception as error:  # damage surfaces as anything that the reading library may raise
+        raise CorpusError(f"{folder}: the dataset is damaged ({error}). Prepare it again.") from error
     for split, dataset in loaded.items():
         check_columns(dataset.features, f"{folder}: the split {split}")
     return loaded
 
 
 def check_columns(features: datasets.Features, where: str) -> None:
-    """Check that columns are those of this package, of the same types; others beside them do no harm.
+    """Check that rows have this package's columns, with the right types. They may have others too.
 
     Args:
-        features: of the rows.
-        where: how the message calls them.
+        where: what the rows are, for the message.
 
     Raises:
-        CorpusError: a column is absent or of another type.
+        CorpusError: a column is missing or has another type.
     """
     missing = [column for column in FEATURES if column not in features]
     if missing:
         raise CorpusError(
             f"{where} lacks {', '.join(missing)}, so it was not written by this version of the package. "
-            "Prepare it anew."
+            "Prepare it again."
         )
     wrong = [column for column in FEATURES if features[column] != FEATURES[column]]
     if wrong:
         raise CorpusError(
-            f"{where} holds {wrong[0]} as {features[wrong[0]]}, not as {FEATURES[wrong[0]]}. Prepare it anew."
+            f"{where} holds {wrong[0]} as {features[wrong[0]]}, not as {FEATURES[wrong[0]]}. Prepare it again."
         )

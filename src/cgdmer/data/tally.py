@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted while records are written, for `summary.json`. Tallies of parts add up to that of the whole."""
+"""Counts records while they are written, for `summary.json`. The tallies of parts add up to that of the whole."""
 
 from collections import Counter
 from collections.abc import Mapping
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,17 @@ from cgdmer.files.hashing import short_hash
 from cgdmer.models.ecg_record import ECGRecord
 
 _COUNTED = ("records", "seconds", "sampling_rates", "gains", "leads", "labels", "texts", "patients", "unknown_codes")
-_MOST_LISTED = 20  # gains and sets of leads; a corpus has one or two
+_MOST_LISTED = 20  # of the gains and sets of leads; a corpus has one or two
 
 
 class Tally:
     """Counts over the records of one split.
 
-    Texts and patients are counted by 64-bit digests: 800,000 reports would fill the memory, and the two files of
-    counts stay free of what a report says.
+    Texts and patients are counted by 64-bit hashes: 800,000 reports would fill the memory, and files of counts must
+    not reveal what a report says.
 
     Attributes:
-        counts: for each thing counted, how many records have which value. JSON holds it without loss.
+        counts: for each quantity, the number of records per value. JSON represents it exactly.
     """
 
     def __init__(self, counts: Mapping[str, Mapping[str, int]] | None = None) -> None:
@@ -32,7 +33,7 @@ class Tally:
         return self.counts["records"]["all"]
 
     def add(self, record: ECGRecord) -> None:
-        """Count one record."""
+        """Count a record."""
         records = self.counts["records"]
         records["all"] += 1
         records["with_text"] += record.text is not None
@@ -44,9 +45,9 @@ class Tally:
         self.counts["leads"][" ".join(record.lead_names)] += 1
         self.counts["labels"].update(set(record.labels))
         if record.text is not None:
-            self.counts["texts"][_digest(record.text)] += 1
+            self.counts["texts"][_hash(record.text)] += 1
         if record.patient_id is not None:
-            self.counts["patients"][_digest(record.patient_id)] += 1
+            self.counts["patients"][_hash(record.patient_id)] += 1
 
     def update(self, other: "Tally") -> None:
         """Add another tally's counts."""
@@ -55,14 +56,15 @@ class Tally:
 
 
 def summarize(tallies: Mapping[str, Tally]) -> dict[str, Any]:
-    """What `summary.json` says about the records, from a tally for each split.
+    """What `summary.json` says about the records, from one tally per split.
 
     Returns:
-        `hours` in all; `seconds` (shortest, median, longest record); `unit` of the signals as they load; the numbers
-        of records by `sampling_rates` (Hz), by `gains` (stored integers per mV) and by `leads`; records
-        `with_missing_samples`, `with_text` and `with_labels`; `texts_distinct`, and of these `texts_repeated` (of more
-        than one record); `patients` and how many of them are in several splits; `labels`, the number of records with
-        each label by split; `unknown_codes`, the number of records with each diagnosis code that no table knows.
+        Total `hours`; `seconds` (shortest, median, and longest record); the `unit` of loaded signals; the number of
+        records per `sampling_rates` (Hz), `gains` (stored integers per mV), and `leads`; the number of records
+        `with_missing_samples`, `with_text`, and `with_labels`; `texts_distinct`, and how many of these are
+        `texts_repeated` (in more than one record); `patients`, and how many of them are `patients_in_several_splits`;
+        `labels`, the number of records per label and split; `unknown_codes`, the number of records per diagnosis code
+        that is in no table.
     """
     whole = Tally()
     for tally in tallies.values():
@@ -75,10 +77,10 @@ def summarize(tallies: Mapping[str, Tally]) -> dict[str, Any]:
         "hours": round(sum(seconds * number for seconds, number in durations) / 3600, 3),
         "seconds": {
             "shortest": durations[0][0],
-            "median": _median(durations, whole.num_records),
+            "median": median_low(Counter(dict(durations)).elements()),
             "longest": durations[-1][0],
         },
-        "sampling_rates": _by_number(counts["sampling_rates"]),
+        "sampling_rates": dict(sorted(counts["sampling_rates"].items(), key=lambda item: float(item[0]))),
         "unit": "mV",
         "gains": _most_frequent(counts["gains"]),
         "leads": _most_frequent(counts["leads"]),
@@ -96,21 +98,8 @@ def summarize(tallies: Mapping[str, Tally]) -> dict[str, Any]:
     }
 
 
-def _digest(text: str) -> str:
+def _hash(text: str) -> str:
     return short_hash(text.encode("utf-8", "surrogatepass")).hex()
-
-
-def _median(durations: list[tuple[float, int]], num_records: int) -> float:
-    passed = 0
-    for seconds, number in durations:
-        passed += number
-        if 2 * passed >= num_records:
-            return seconds
-    raise ValueError("no durations")
-
-
-def _by_number(counter: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counter.items(), key=lambda item: float(item[0])))
 
 
 def _most_frequent(counter: Counter[str]) -> dict[str, int]:

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings in many words: how cardiologists, other corpora and laymen call what a label says.
+"""Findings in many words: what cardiologists, other corpora, and laypeople call them.
 
-`wordings/scp.json` covers PTB-XL's 71 SCP codes, `wordings/snomed.json` the SNOMED CT codes of `snomed_findings.csv`,
-`wordings/simulated.json` the conditions of the simulated cohort, most of which are SCP codes by another name. They are
-this package's, from standard electrocardiography, PTB-XL's table of statements and that of CSN. A file holds:
+`wordings/scp.json` covers PTB-XL's 71 SCP codes, `wordings/snomed.json` the SNOMED CT codes in `snomed_findings.csv`,
+and `wordings/simulated.json` the conditions of the simulated cohort, most of which are SCP codes by another name. They
+were written for this package, from standard electrocardiography and the tables of statements of PTB-XL and CSN. Each
+file has:
 
-- `findings`: of each code, wordings that are true of every ECG with it, beside the corpus's own statement: names, long
-  and short, American and British; at the end what the ECG shows.
-- `general`: terms that are true of every ECG with any of their `codes` (which may be general terms in their turn). A
-  term is a name ("myocardial infarction") with `wordings`; or a code, whose finding the others are kinds of (an
-  anteroseptal infarction is an anterior one).
-- `same_as`: codes that say what another code or a general term says.
+- `findings`: for each code, wordings that are true of every ECG with it, in addition to the corpus's own statement:
+  names, long and short, American and British, and at the end what the ECG shows.
+- `general`: terms that are true of every ECG with any of their `codes`, which may themselves be general terms. A term
+  is either a name ("myocardial infarction") with `wordings`, or a code that covers more specific ones (an anteroseptal
+  infarction is an anterior one).
+- `same_as`: codes with the same meaning as another code or a general term.
 
-A term does not hold for a code that merely makes it likely: no subendocardial injury is counted as an infarction, as
-PTB-XL's classes do; no sinus tachycardia as an abnormal ECG.
+A code that only makes a term likely is not among its `codes`: subendocardial injury does not count as an infarction,
+as in PTB-XL's classes, nor sinus tachycardia as an abnormal ECG.
 """
 
 import json
@@ -29,12 +30,12 @@ _FILES = ("scp.json", "snomed.json", "simulated.json")
 
 @dataclass(frozen=True)
 class Wordings:
-    """What is known about labels. A finding is named by a label, or by the name of a general term.
+    """What is known about labels. The name of a finding is a label or a general term.
 
     Attributes:
-        of_finding: the wordings of each finding, without a full stop.
+        of_finding: the wordings of each finding, without a final period.
         same_as: labels that stand for another finding.
-        general_of: the general terms that hold wherever a finding does.
+        general_of: the general terms that a finding implies.
     """
 
     of_finding: Mapping[str, tuple[str, ...]]
@@ -42,20 +43,20 @@ class Wordings:
     general_of: Mapping[str, tuple[str, ...]]
 
     def finding(self, label: str) -> str:
-        """The finding that a label stands for: itself if nothing is known."""
+        """The finding that a label stands for: itself unless `same_as` has another."""
         return self.same_as.get(label, label)
 
     def general_terms(self, findings: Iterable[str]) -> list[str]:
-        """The general terms that hold for an ECG with these findings, each once, without the findings themselves."""
+        """The general terms that these findings imply, without repeats and without the findings themselves."""
         held = dict.fromkeys(findings)
         terms = dict.fromkeys(term for finding in held for term in self.general_of.get(finding, ()))
         return [term for term in terms if term not in held]
 
     def counts(self, counts_of_labels: Mapping[str, int]) -> Counter[str]:
-        """How many records hold each finding and general term, from how many have each label.
+        """The number of records per finding and general term, from the number per label.
 
-        A record with several labels of one term is counted for it as often: from the labels' counts alone, which is
-        all that a stream knows, it cannot be told.
+        A record with several labels that imply one term counts several times for it. The counts per label, which are
+        all that a stream has, do not tell such records apart.
         """
         counts: Counter[str] = Counter()
         for label, count in counts_of_labels.items():
@@ -67,7 +68,7 @@ class Wordings:
 
 @cache
 def load_wordings() -> Wordings:
-    """The wordings that come with the package; no label stands in two of the files."""
+    """The wordings that come with the package. No label is in two of the files."""
     of_finding: dict[str, list[str]] = {}
     codes_of: dict[str, list[str]] = {}
     same_as: dict[str, str] = {}
@@ -91,7 +92,7 @@ def load_wordings() -> Wordings:
 
 
 def _all_above(finding: str, terms_of: Mapping[str, list[str]]) -> tuple[str, ...]:
-    """The terms of a finding, the terms of those, and so on; the nearest first."""
+    """The terms that a finding implies, those that these imply, and so on, nearest first."""
     above: dict[str, None] = {}
     waiting = list(terms_of.get(finding, ()))
     for term in waiting:

@@ -3,13 +3,13 @@
 
 import signal
 
-_GRACE = 30  # seconds that schedulers give a job between SIGTERM and SIGKILL
+_GRACE = 30  # seconds between SIGTERM and SIGKILL, as schedulers give a job
 
 
 def outlive_signals(_: int) -> None:
-    """For data loader workers, to whom schedulers send the signals too: they work on until their run has stopped.
+    """Make a data loader's worker work on until its run has stopped, although schedulers signal it too.
 
-    Not for ever: a main process that fails ends its workers by SIGTERM and waits for them.
+    But not forever: a main process that fails ends its workers with SIGTERM and waits for them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes prepared records: a plain Hugging Face `datasets` folder with the splits train, validation and test.
+"""Writes a prepared dataset: a plain Hugging Face `datasets` folder with the splits train, validation, and test.
 
-`datasets.Dataset.save_to_disk` would need all rows in an Arrow file first, and so twice the disk space and time:
-here rows go straight into Arrow files, and the library's own small files are written beside them at the end.
+`datasets.Dataset.save_to_disk` needs all rows in an Arrow file first, which takes twice the disk space and time. Here
+rows go straight to Arrow files, and the library's own small files are added at the end.
 """
 
 import csv
@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import datasets
@@ -27,13 +26,13 @@ from cgdmer.files.writing import replacing, write_json
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError
 
-_ROWS_A_BATCH = 100
-_BYTES_A_SHARD = 2**29
+_ROWS_PER_BATCH = 100
+_BYTES_PER_SHARD = 2**29
 
 
 @contextmanager
 def open_shard(path: Path) -> Iterator["ShardWriter"]:
-    """An Arrow file to write; it takes its name when it is whole, at the end of the block, or is not there."""
+    """An Arrow file to write. It gets its name if the block succeeds and is deleted otherwise."""
     with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
         shard = ShardWriter(file)
         yield shard
@@ -44,7 +43,7 @@ class ShardWriter:
     """Streams rows into one Arrow file in bounded memory.
 
     Attributes:
-        num_bytes: size so far, without the rows of the batch that is being gathered.
+        num_bytes: size so far, without the rows of the current batch.
     """
 
     def __init__(self, file: pa.NativeFile) -> None:
@@ -54,9 +53,9 @@ class ShardWriter:
         self._rows: list[dict[str, Any]] = []
 
     def write(self, row: dict[str, Any]) -> None:
-        """Add a row of `FEATURES`. Raises OSError when the disk is full."""
+        """Add a row as in `FEATURES`. Raises OSError if the disk is full."""
         self._rows.append(row)
-        if len(self._rows) >= _ROWS_A_BATCH:
+        if len(self._rows) >= _ROWS_PER_BATCH:
             self._flush()
 
     def _flush(self) -> None:
@@ -65,8 +64,8 @@ class ShardWriter:
         self.num_bytes = self._file.tell()
 
     def finish(self) -> None:
-        """Write what is left. Raises OSError when the disk is full."""
-        if self._rows or not self.num_bytes:  # a file without rows still tells its columns
+        """Write the last batch and close the file. Raises OSError if the disk is full."""
+        if self._rows or not self.num_bytes:  # a file without rows still needs its columns
             self._flush()
         self._stream.close()
         self.num_bytes = self._file.tell()
@@ -81,29 +80,29 @@ def write_dataset(
     total: int | None = None,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """Write records to a dataset folder, one after the other, with a progress bar, in bounded memory.
+    """Write records to a dataset folder one by one, with a progress bar, in bounded memory.
 
-    For records that a program makes; a corpus on disk is better prepared by `cgdmer.corpora.preparing.prepare_corpus`,
-    which uses several processes and can be resumed. Besides the three splits the folder holds `skipped.csv` (record,
-    kind, reason) and `summary.json` (see `summarize`). It is built under a temporary name beside `output_dir` and
-    renamed when complete: a run that fails or is stopped with Ctrl-C leaves nothing behind.
+    For records made by a program. For a corpus on disk, use `cgdmer.corpora.preparing.prepare_corpus`, which has
+    several processes and can be resumed. Besides the three splits, the folder has `skipped.csv` (record, kind, reason)
+    and `summary.json` (see `summarize`). It is written under a temporary name beside `output_dir` and renamed when
+    complete, so a run that fails or is stopped with Ctrl-C leaves nothing behind.
 
     Args:
-        records: what to write. A `SkippedRecord` is counted and listed, as is a record that cannot be stored.
-        output_dir: absent or empty, unless `overwrite`.
-        splits: gives a record's split: "train", "validation" or "test".
-        description: a sentence on the corpus, kept in each split's info and in the summary.
-        total: how many records will come, for the progress bar.
-        overwrite: replace `output_dir` if it holds a dataset (never a folder with anything else).
+        records: a `SkippedRecord`, or a record that cannot be stored, is counted and listed.
+        output_dir: must not exist or be empty, unless `overwrite`.
+        splits: returns a record's split: "train", "validation", or "test".
+        description: a sentence about the corpus, stored in each split's info and in the summary.
+        total: the number of records, for the progress bar.
+        overwrite: replace `output_dir` if it holds a dataset (but never a folder with anything else).
 
     Returns:
         `written`, `skipped`, and the number of records in each split under its name.
 
     Raises:
-        CorpusError: `output_dir` cannot be written, or no record could be.
+        CorpusError: `output_dir` cannot be written, no record could be stored, or there is no such split.
     """
     target = Path(output_dir).resolve()
-    check_target(target, overwrite)  # before hours of work; once more when the folder is put in place
+    check_target(target, overwrite)  # before hours of work, and again when the folder is put in place
     skipped: list[SkippedRecord] = []
     tallies = {split: Tally() for split in SPLITS}
 
@@ -117,47 +116,42 @@ def write_dataset(
                 split = splits(record)
                 if split not in writers:
                     raise CorpusError(
-                        f"record {record.record_id!r} was assigned to the split {split!r}; there are "
+                        f"record {record.record_id!r} was assigned to the split {split!r}; use one of "
                         f"{', '.join(SPLITS)}."
                     )
                 try:
-                    row = record_to_row(record)
+                    writers[split].write(record_to_row(record))
+                    tallies[split].add(record)
                 except CGDMERError as error:
                     skipped.append(SkippedRecord(record.record_id, str(error)))
-                    continue
-                writers[split].write(row)
-                tallies[split].add(record)
-        shards = {split: writer.shards for split, writer in writers.items()}
-        return complete_folder(folder, target, shards, tallies, skipped, description=description)
+        num_shards = {split: writer.num_shards for split, writer in writers.items()}
+        return complete_folder(folder, target, num_shards, tallies, skipped, description)
 
 
 def complete_folder(
     folder: Path,
     target: Path,
-    shards: Mapping[str, Sequence[str]],
+    num_shards: Mapping[str, int],
     tallies: Mapping[str, Tally],
     skipped: Sequence[SkippedRecord],
-    *,
     description: str,
     source: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
-    """Make a `datasets` folder of one that holds a folder of Arrow files for each split.
+    """Turn a folder of Arrow files, in one subfolder per split, into a `datasets` folder.
 
     Args:
-        folder: where the files are.
-        target: how messages call it.
-        shards: the names of each split's files, in the order of their rows.
+        target: the folder's final name, for messages.
+        num_shards: the number of Arrow files per split. They are named by `shard_name`, from 0.
         tallies: what was counted while each split was written.
-        skipped: the records that are not in it.
+        skipped: the records that are not in the dataset.
         description: see `write_dataset`.
-        source: the corpus's name, title, version, url, licence and citation, kept in each split's info and in the
-            summary.
+        source: the corpus's `cgdmer.corpora.corpus.Source` as a dict, stored in each split's info and in the summary.
 
     Returns:
-        As `write_dataset`.
+        As in `write_dataset`.
 
     Raises:
-        CorpusError: there is no row at all.
+        CorpusError: there are no rows at all.
         OSError: the disk is full.
     """
     counts = {split: tallies[split].num_records for split in SPLITS}
@@ -166,27 +160,7 @@ def complete_folder(
         first = f" The first of {len(skipped)} reasons: {skipped[0].reason}" if skipped else ""
         raise CorpusError(f"no record could be written to {target}.{first}")
     source = source or {}
-    info = datasets.DatasetInfo(
-        description=description,
-        citation=source.get("citation", ""),
-        homepage=source.get("url", ""),
-        license=source.get("licence", ""),
-        dataset_name=source.get("name"),
-        features=FEATURES,
-    )
-    for split in SPLITS:
-        info.write_to_directory(str(folder / split))
-        state: dict[str, Any] = {
-            "_data_files": [{"filename": name} for name in shards[split]],
-            "_fingerprint": uuid.uuid4().hex[:16],  # tells this split apart in the caches of datasets' map and filter
-            "_format_columns": None,
-            "_format_kwargs": {},
-            "_format_type": None,
-            "_output_all_columns": False,
-            "_split": split,
-        }
-        write_json(folder / split / "state.json", state)
-    write_json(folder / "dataset_dict.json", {"splits": list(SPLITS)})
+    _write_library_files(folder, num_shards, description, source)
     with open(folder / "skipped.csv", "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(("record", "kind", "reason"))
@@ -204,8 +178,35 @@ def complete_folder(
     return {"written": written, "skipped": len(skipped), **counts}
 
 
+def _write_library_files(
+    folder: Path, num_shards: Mapping[str, int], description: str, source: Mapping[str, str]
+) -> None:
+    """Write what `datasets` needs beside the Arrow files."""
+    info = datasets.DatasetInfo(
+        description=description,
+        citation=source.get("citation", ""),
+        homepage=source.get("url", ""),
+        license=source.get("licence", ""),
+        dataset_name=source.get("name"),
+        features=FEATURES,
+    )
+    for split in SPLITS:
+        info.write_to_directory(str(folder / split))
+        state: dict[str, Any] = {
+            "_data_files": [{"filename": shard_name(number)} for number in range(num_shards[split])],
+            "_fingerprint": uuid.uuid4().hex[:16],  # identifies this split in the caches of datasets' map and filter
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": split,
+        }
+        write_json(folder / split / "state.json", state)
+    write_json(folder / "dataset_dict.json", {"splits": list(SPLITS)})
+
+
 def check_target(target: Path, overwrite: bool = False) -> None:
-    """Raise a CorpusError unless a dataset may take the place of `target`."""
+    """Raise a CorpusError if a dataset cannot be put at `target`."""
     if not target.exists():
         return
     if not target.is_dir():
@@ -231,7 +232,7 @@ def _what_it_holds(target: Path) -> str:
 
 @contextmanager
 def _folder_put_in_place(target: Path, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its name when the block ends well, else vanishes."""
+    """A temporary folder beside `target`. It is renamed to `target` if the block succeeds and deleted otherwise."""
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     replaced = temporary.with_suffix(".old")
     try:
@@ -250,33 +251,25 @@ def _folder_put_in_place(target: Path, overwrite: bool) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-class _SplitWriter:
-    """The rows of one split, in Arrow files of limited size."""
+class _SplitWriter(ExitStack):
+    """Writes the rows of one split to Arrow files of limited size. Closes the current file when it is exited."""
 
     def __init__(self, folder: Path) -> None:
-        self.shards: list[str] = []
+        super().__init__()
+        self.num_shards = 0
         self._folder = folder
-        self._open = ExitStack()
-
-    def __enter__(self) -> "_SplitWriter":
-        self._folder.mkdir()
+        folder.mkdir()
         self._open_shard()
-        return self
 
     def _open_shard(self) -> None:
-        self._open.close()  # the one before is whole
-        self.shards.append(shard_name(len(self.shards)))
-        self._shard = self._open.enter_context(open_shard(self._folder / self.shards[-1]))
+        self.close()  # completes the previous one
+        self._shard = self.enter_context(open_shard(self._folder / shard_name(self.num_shards)))
+        self.num_shards += 1
 
     def write(self, row: dict[str, Any]) -> None:
-        if self._shard.num_bytes >= _BYTES_A_SHARD:
+        if self._shard.num_bytes >= _BYTES_PER_SHARD:
             self._open_shard()
         self._shard.write(row)
-
-    def __exit__(
-        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._open.__exit__(error_type, error, traceback)
 
 
 def shard_name(number: int) -> str:

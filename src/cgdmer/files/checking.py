@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON that somebody else may have written, compared with the TypedDict that its reader needs."""
+"""Checks JSON from elsewhere against the TypedDict that its reader expects."""
 
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from huggingface_hub.dataclasses import type_validator
 
-_LONGEST = 300  # characters of a complaint; the library's repeat the value
+_LONGEST = 300  # characters of a message; the library's messages repeat the value
 
 
 def check(value: Any, kind: Any, place: str = "") -> None:
-    """Compare a value of JSON with a type. Keys that a TypedDict does not know are passed over; an int is a float.
+    """Check a JSON value against a type. Keys that a TypedDict does not name are ignored; an int counts as a float.
 
-    The Hub's library compares what holds no TypedDict: its own function for TypedDicts knows none within others,
-    refuses further keys, and in versions before 2 takes a bool for an int.
+    Values other than TypedDicts are checked by huggingface_hub. Its own function for TypedDicts does not support
+    nested ones, rejects extra keys, and before version 2 accepts a bool as an int.
 
     Args:
-        kind: a TypedDict, or what the values of one may be: JSON's own types, `Literal`, lists, dicts, and unions.
-        place: of the value, in the file.
+        kind: a TypedDict, or the type of one of its values: JSON's own types, `Literal`, lists, dicts, and unions.
+        place: where the value is in the file.
 
     Raises:
-        ValueError: it is of another type; says where, in words that follow upon the file's name.
+        ValueError: the value has another type. The message says where, and is meant to follow the file's name.
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if is_typeddict(kind):
@@ -29,19 +29,19 @@ def check(value: Any, kind: Any, place: str = "") -> None:
         missing = [name for name in hints if name in kind.__required_keys__ and name not in value]
         if missing:
             raise ValueError(f"{_named(place)} lacks {', '.join(missing)}")
-        for name, one in hints.items():
+        for name, hint in hints.items():
             if name in value:
-                check(value[name], one, f"{place}.{name}")
+                check(value[name], hint, f"{place}.{name}")
     elif origin is dict:
         _check_leaf(value, dict, place)
-        for name, one in value.items():
-            check(one, arguments[1], f"{place}.{name}")
+        for name, item in value.items():
+            check(item, arguments[1], f"{place}.{name}")
     elif origin is list:
         _check_leaf(value, list, place)
-        for row, one in enumerate(value):
-            check(one, arguments[0], f"{place}[{row}]")
+        for row, item in enumerate(value):
+            check(item, arguments[0], f"{place}[{row}]")
     elif origin in (Union, UnionType) and value is not None and type(None) in arguments and len(arguments) == 2:
-        check(value, next(one for one in arguments if one is not type(None)), place)
+        check(value, next(option for option in arguments if option is not type(None)), place)
     else:
         _check_leaf(value, kind, place)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that somebody else may have written, read within bounds: their size is looked at first."""
+"""Reads files from elsewhere within bounds: the size is checked before anything is read."""
 
 import json
 import os
@@ -11,64 +11,64 @@ from typing import Any
 
 from cgdmer.models.errors import CGDMERError
 
-LARGEST_TEXT = 2**28  # bytes; the RECORDS of MIMIC-IV-ECG has some 5 * 10**7
-LARGEST_JSON = 2**24  # bytes; results of 71 classes under every disturbance have a few million
-_DEEPEST = 100  # levels; a run that goes on from another adds one
+_LARGEST_TEXT = 2**28  # bytes; the RECORDS file of MIMIC-IV-ECG has about 5 * 10**7
+_LARGEST_JSON = 2**24  # bytes; the results of 71 classes under every disturbance take a few million
+_DEEPEST = 100  # levels; each run that continues another adds one
 
 
 def check_size(path: str | os.PathLike[str], largest: int) -> None:
-    """Look at a file without opening it.
+    """Check a file without opening it.
 
     Args:
         largest: bytes.
 
     Raises:
-        OSError, ValueError: it is absent, or not a regular file, or larger.
+        OSError, ValueError: the file does not exist, is not a regular file, or is too large.
     """
     status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):  # a named pipe would block for ever
+    if not stat.S_ISREG(status.st_mode):  # a named pipe would block forever
         raise ValueError("it is not a regular file")
     if status.st_size > largest:
         raise ValueError(f"it is larger than {largest:,} bytes")
 
 
 def read_bytes(path: str | os.PathLike[str], largest: int) -> bytes:
-    """A whole file, if it has at most so many bytes. Raises as `check_size`."""
+    """Read a file of at most `largest` bytes. Raises as `check_size` does."""
     check_size(path, largest)
     return Path(path).read_bytes()
 
 
-def read_text(path: str | os.PathLike[str], largest: int = LARGEST_TEXT, errors: str = "strict") -> str:
-    """A whole UTF-8 file, with or without a byte order mark. Raises as `check_size`.
+def read_text(path: str | os.PathLike[str], largest: int = _LARGEST_TEXT, errors: str = "strict") -> str:
+    """Read a UTF-8 file, with or without a byte order mark. Raises as `check_size` does.
 
     Args:
-        errors: what to do about bytes that are not UTF-8, as `bytes.decode` takes it.
+        errors: what to do about bytes that are not UTF-8, as in `bytes.decode`.
     """
     return read_bytes(path, largest).decode("utf-8-sig", errors)
 
 
-def read_json(path: str | os.PathLike[str], largest: int = LARGEST_JSON) -> Any:
-    """What a JSON file holds. Raises as `check_size`, and a ValueError where it is no JSON or nested too deeply."""
-    return parse_json(read_bytes(path, largest))
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file. Raises as `check_size` and `parse_json` do."""
+    return parse_json(read_bytes(path, _LARGEST_JSON))
 
 
 def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """As `read_json`; raises a ValueError where it is no object."""
+    """As `read_json`, with a ValueError if the file holds anything but an object."""
     found = read_json(path)
     if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return found
 
 
 def parse_json(content: bytes) -> Any:
-    """Raises a ValueError where it is no UTF-8, no JSON, or nested too deeply for what walks through it later."""
+    """Raises a ValueError if the content is not UTF-8, not JSON, or too deeply nested for later code to traverse."""
     try:
         value = json.loads(content.decode("utf-8-sig"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     level, depth = [value], 0
     while level:
-        level = [one for parent in level for one in _children(parent)]
+        level = [child for parent in level for child in _children(parent)]
         depth += 1
         if depth > _DEEPEST:
             raise ValueError("it is nested too deeply")
@@ -83,12 +83,10 @@ def _children(value: Any) -> list[Any]:
 
 @contextmanager
 def failing_as(error_class: type[CGDMERError], path: str | os.PathLike[str], hint: str) -> Iterator[None]:
-    """Whatever keeps a file from being read in the block becomes an error that names it.
+    """Turn whatever keeps the block from reading a file into an `error_class` that names the file.
 
     Args:
-        error_class: of the error.
-        path: the file.
-        hint: what to do about it.
+        hint: what the user should do about it.
     """
     try:
         yield

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSV tables and lists that come with a corpus, read within bounds: their size is looked at first.
+"""Reads the CSV tables and lists that come with a corpus, within bounds: the size is checked before anything is read.
 
-Rows are taken one after the other, so a table needs the memory of its longest row, and that is bounded too.
+Tables are read row by row, so reading one takes the memory of its longest row, which is bounded too.
 """
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
@@ -14,30 +14,32 @@ from typing import TextIO
 from cgdmer.files.reading import check_size, failing_as, read_text
 from cgdmer.models.errors import CorpusError
 
-_LARGEST_TABLE = 2**30  # bytes; the largest known, MIMIC-IV-ECG's machine_measurements.csv, has fewer than 2**28
-_LONGEST_ROW = 2**20  # characters; with a whole report in it a row has a few thousand
+_LARGEST_TABLE = 2**30  # bytes; the largest one known, MIMIC-IV-ECG's machine_measurements.csv, has less than 2**28
+_LONGEST_ROW = 2**20  # characters; a row with a whole report has a few thousand
 _MOST_COLUMNS = 4096
 
 
 def read_table(
     path: Path,
     columns: Sequence[str],
-    hint: str = "Fetch the file again.",
-    optional: Sequence[str] = (),
+    hint: str,
+    *,
+    optional: Collection[str] = (),
+    filled: Collection[str] = (),
     largest: int = _LARGEST_TABLE,
 ) -> Iterator[dict[str, str]]:
-    """The rows of a CSV table one after the other, fields without outer blanks; the header is checked at once.
+    """Read a CSV table row by row. Fields are stripped; the header is checked at once.
 
     Args:
-        path: the table.
-        columns: the columns that must be there.
-        hint: what to do about a table that is absent or damaged.
-        optional: further columns that are read where they are there.
-        largest: bytes. A table of which all rows are held needs less than one that streams.
+        columns: the columns to read.
+        hint: what the user should do about a missing or damaged table.
+        optional: columns to read if the table has them.
+        filled: columns that must not be blank in any row.
+        largest: bytes. Set it lower for a table whose rows are all held in memory.
 
     Raises:
-        CorpusError: at once or while rows are taken: the table is absent, unreadable or too large, lacks a column,
-            holds no rows, or a row has more or fewer fields than the header.
+        CorpusError: at once or while reading: the table is missing, unreadable, or too large, lacks a column, has no
+            rows, or has a row with a blank field in `filled` or with more or fewer fields than the header.
     """
     lines = csv_lines(path, hint, largest)
     names = _column_names(path, hint, next(lines, (0, []))[1])
@@ -47,22 +49,50 @@ def read_table(
     places = [(name, place) for place, name in enumerate(names) if name in columns or name in optional]
     first = next(lines, None)
     if first is None:
-        raise CorpusError(f"{path} holds no rows. {hint}")
+        raise CorpusError(f"{path} has no rows. {hint}")
 
     def rows() -> Iterator[dict[str, str]]:
-        for line, fields in chain([first], lines):
+        for number, (line, fields) in enumerate(chain([first], lines), 1):
             if len(fields) != len(names):
                 raise CorpusError(
                     f"{path} cannot be read as a CSV table: line {line} has {len(fields)} fields, the header has "
                     f"{len(names)}. {hint}"
                 )
-            yield {name: fields[place].strip() for name, place in places}
+            row = {name: fields[place].strip() for name, place in places}
+            for column in filled:
+                if not row[column]:
+                    raise CorpusError(f"{path}: column {column} is blank in row {number}. {hint}")
+            yield row
 
     return rows()
 
 
+def number_field(
+    row: Mapping[str, str], column: str, where: str, lowest: float, highest: float, *, whole: bool = False
+) -> float:
+    """The number in a field of a row.
+
+    Args:
+        where: the table and the record, for the message.
+        whole: accept whole numbers only.
+
+    Raises:
+        CorpusError: the field holds something else.
+    """
+    try:
+        number = float(row[column])
+    except ValueError:
+        number = float("nan")
+    if lowest <= number <= highest and (number.is_integer() or not whole):
+        return number
+    raise CorpusError(
+        f"{where}: column {column} holds {row[column]!r}; a {'whole ' if whole else ''}number from {lowest:g} to "
+        f"{highest:g} is expected. Correct the table or fetch it again."
+    )
+
+
 def table_columns(path: Path, hint: str) -> list[str]:
-    """The names of a CSV table's columns. Raises a CorpusError when it cannot be read or one comes twice."""
+    """The column names of a CSV table. Raises a CorpusError if it cannot be read or repeats a name."""
     return _column_names(path, hint, next(csv_lines(path, hint), (0, []))[1])
 
 
@@ -77,10 +107,10 @@ def _column_names(path: Path, hint: str, fields: list[str]) -> list[str]:
 
 
 def csv_lines(path: Path, hint: str, largest: int = _LARGEST_TABLE) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of each line that is not blank, the header among them.
+    """(line number, fields) of each line that is not blank, including the header.
 
     Raises:
-        CorpusError: while lines are taken: the table is absent, unreadable or too large.
+        CorpusError: while reading: the table is missing, unreadable, or too large.
     """
     with failing_as(CorpusError, path, hint):
         check_size(path, largest)
@@ -99,30 +129,29 @@ def csv_lines(path: Path, hint: str, largest: int = _LARGEST_TABLE) -> Iterator[
 
 
 def read_list(path: Path) -> list[str]:
-    """The words of a text file, such as `RECORDS`; what is not UTF-8 in it becomes a mark that no name has.
+    """The words in a text file such as `RECORDS`. Bytes that are not UTF-8 become U+FFFD, which no file name contains.
 
     Raises:
-        CorpusError: it is absent, unreadable, or too large.
+        CorpusError: the file is missing, unreadable, or too large.
     """
     with failing_as(CorpusError, path, "Fetch the file again."):
         return read_text(path, errors="replace").split()
 
 
 class _Lines:
-    """The lines of a file, as long as those of one row (a quoted field may hold line ends) stay within the bound."""
+    """The lines of a file. The total for one row is bounded, because a quoted field may contain line breaks.
+
+    Attributes:
+        length: characters read since the row began; the reader of rows sets it to 0 after each.
+    """
 
     def __init__(self, file: TextIO):
         self.length = 0
         self._file = file
 
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = self._file.readline(_LONGEST_ROW + 1)
-        self.length += len(line)
-        if self.length > _LONGEST_ROW:
-            raise csv.Error(f"a row has more than {_LONGEST_ROW} characters, which no table of records needs")
-        if not line:
-            raise StopIteration
-        return line
+    def __iter__(self) -> Iterator[str]:
+        while line := self._file.readline(_LONGEST_ROW + 1):
+            self.length += len(line)
+            if self.length > _LONGEST_ROW:
+                raise csv.Error(f"a row has more than {_LONGEST_ROW} characters, which no table of records needs")
+            yield line

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole wherever they stand under their name, after a kill and after a power failure too."""
+"""Writes files atomically: under its final name a file is always complete, even after a kill or a power failure."""
 
 import json
 import os
@@ -14,15 +14,15 @@ TEMPORARY_SUFFIX = ".part"
 
 @contextmanager
 def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
-    """The path of a file to write, which takes the name of `path` when the block ends well, and vanishes otherwise.
+    """Give the path of a temporary file to write. It replaces `path` if the block succeeds and is deleted otherwise.
 
-    What a killed process leaves of it is called `.NAME.PID.*.part`.
+    A killed process may leave its temporary file behind, named `.NAME.PID.*.part`.
 
     Args:
-        path: the file; one that is there is replaced.
-        folder: where the temporary file is, on the same disk; None: beside `path`.
+        path: the final file, which may already exist.
+        folder: where to put the temporary file, on the same disk; None: beside `path`.
     """
-    # The process id and the number keep writers of the same file out of each other's way.
+    # The process id and the random part keep writers of the same file apart.
     name = f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
     temporary = (folder or path.parent) / name
     try:
@@ -35,18 +35,18 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file as a whole; a surrogate, which UTF-8 cannot say, becomes its escape in JSON."""
+    """Write a text file atomically. A surrogate, which UTF-8 cannot encode, is written as its JSON escape."""
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file as a whole."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold what the system holds, for a file or for a folder's names."""
+    """Flush a file, or the names in a folder, from the system's buffers to the disk."""
     on_windows = os.name == "nt"
     if on_windows and path.is_dir():  # folders cannot be opened there
         return

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the atria of the simulated cohort do: P waves, fibrillation and flutter."""
+"""The atria of simulated patients: P waves, fibrillation, and flutter."""
 
 import numpy as np
 
-from cgdmer.simulation.waveforms import NUM_INDEPENDENT_LEADS, PRECORDIAL, Anatomy, Waves, direction, waves_of
+from cgdmer.simulation.waveforms import NUM_INDEPENDENT_LEADS, PRECORDIAL, Anatomy, Waves, direction, hump, waves_of
 
 
 def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator, enlarged: bool = False) -> Waves:
-    """Right then left atrium; the P wave begins `pr_interval` seconds before the QRS complex.
+    """The right atrium, then the left one. The P wave begins `pr_interval` seconds before the QRS complex.
 
     Args:
-        enlarged: the left atrium, so that its part comes later, larger and from further behind: two humps in lead II
-            and a deep negative end in V1.
+        enlarged: the left atrium is enlarged, so its part is later, larger, and directed further backward: two humps
+            in lead II and a deep negative end in V1.
     """
     duration = rng.uniform(0.09, 0.108)
     size = anatomy.p_size * rng.uniform(0.9, 1.1)
@@ -23,39 +23,32 @@ def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator, enla
         duration += rng.uniform(0.034, 0.05)
         left = max(size, 0.9) * np.array([0.1 + tilt, 0.085 - tilt, -rng.uniform(0.17, 0.24)]) @ anatomy.lead_vectors
         center_of_left, half_of_left = 0.7, 0.3
-    # The precordial gains are those of the ventricles, which lie nearer; the atria are seen smaller.
+    # The precordial gains are for the ventricles, which are nearer. The atria look smaller.
     right[PRECORDIAL] *= 0.7
     left[PRECORDIAL] *= 0.7
     half = (0.27 if enlarged else 0.33) * duration
-    return waves_of(
-        [
-            ((-pr_interval + half, half, 0.0, half), right),
-            (
-                (-pr_interval + center_of_left * duration, half_of_left * duration, 0.0, half_of_left * duration),
-                left,
-            ),
-        ]
-    )
+    timing_of_left = hump(-pr_interval + center_of_left * duration, half_of_left * duration)
+    return waves_of([(hump(-pr_interval + half, half), right), (timing_of_left, left)])
 
 
 def ectopic_p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator) -> Waves:
-    """Of a premature atrial beat: from elsewhere in the atria, so of another shape, in the inferior leads negative or
-    small."""
+    """The P wave of a premature atrial beat: it starts elsewhere in the atria, so it has another shape and is small
+    or negative in the inferior leads."""
     duration, size = rng.uniform(0.075, 0.105), anatomy.p_size * rng.uniform(0.1, 0.16)
     frontal = direction(rng.uniform(-140, -30))
     wave = size * np.array([frontal[0], frontal[1], rng.uniform(-0.5, 0.7)]) @ anatomy.lead_vectors
     wave[PRECORDIAL] *= 0.7
-    return waves_of([((-pr_interval + 0.5 * duration, 0.5 * duration, 0.0, 0.5 * duration), wave)])
+    return waves_of([(hump(-pr_interval + 0.5 * duration, 0.5 * duration), wave)])
 
 
 def _slow_curve(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(time,) a smooth random curve of about unit size, slower than 1.5 Hz."""
+    """(time,) A smooth random curve of about unit size, slower than 1.5 Hz."""
     frequency, phase = rng.uniform(0.15, 1.5, 3), rng.uniform(0, 2 * np.pi, 3)
     return np.sin(2 * np.pi * frequency[:, None] * time + phase[:, None]).sum(axis=0) / 1.7
 
 
 def fibrillatory_waves(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(8, time) mV: several wavefronts of wandering frequency (within 4-9 Hz) and size; largest in V1 and II."""
+    """(8, time) mV. Several wavefronts whose frequency (within 4-9 Hz) and size wander; largest in V1 and II."""
     frequency = rng.uniform(5.0, 7.7)
     size = rng.uniform(0.045, 0.12)
     weight = np.array([0.35, 0.75, 1.0, 0.6, 0.35, 0.25, 0.25, 0.25])
@@ -65,14 +58,13 @@ def fibrillatory_waves(time: np.ndarray, rng: np.random.Generator) -> np.ndarray
         step = np.gradient(time) * frequency * rng.uniform(0.9, 1.1) * (1.0 + 0.11 * modulation)
         phase = 2 * np.pi * (np.cumsum(step) + rng.random())
         wave = (np.sin(phase) + 0.25 * np.sin(2 * phase)) * (1.0 + 0.35 * _slow_curve(time, rng))
-        total += (
-            share * size * (weight * rng.uniform(0.6, 1.3, 8) * rng.choice([-1, 1], 8, p=[0.25, 0.75]))[:, None] * wave
-        )
+        signed = weight * rng.uniform(0.6, 1.3, 8) * rng.choice([-1, 1], 8, p=[0.25, 0.75])
+        total += share * size * signed[:, None] * wave
     return total
 
 
 def flutter_waves(time: np.ndarray, frequency: float, phase: float, rng: np.random.Generator) -> np.ndarray:
-    """(8, time) mV: a sawtooth, negative in the inferior leads and positive in V1, never at rest."""
+    """(8, time) mV. A sawtooth, negative in the inferior leads and positive in V1, that never rests."""
     turn = 2 * np.pi * (frequency * time + phase)
     tooth = sum(np.sin(number * turn) * 0.65 ** (number - 1) / number for number in range(1, 5))
     round_wave = np.sin(turn + 0.6)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated cohort of twelve-lead ECGs with reports, for demonstrations and tests.
 
-No simulated record is a person's. What is learned from the cohort shows that the software works; it says nothing about
-how well a model reads real tracings.
+No simulated record comes from a person. Results on the cohort show that the software works. They say nothing about how
+well a model reads real ECGs.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +17,7 @@ from cgdmer.simulation.combinations import CHRONIC, RHYTHMS, conflict, draw_chro
 from cgdmer.simulation.conditions import ALL_CONDITIONS
 from cgdmer.simulation.reports import write_report
 from cgdmer.simulation.ventricles import ectopic_waves, ventricular_waves
-from cgdmer.simulation.waveforms import NUM_INDEPENDENT_LEADS, Anatomy, add_beats, draw_anatomy
+from cgdmer.simulation.waveforms import NUM_INDEPENDENT_LEADS, Anatomy, Waves, add_beats, draw_anatomy
 
 UNITS_PER_MILLIVOLT = 1000
 NUM_FOLDS = 10
@@ -26,12 +26,12 @@ NUM_FOLDS = 10
 def _regular_onsets(
     interval: float, duration: float, rng: np.random.Generator, arrhythmia: bool = False
 ) -> np.ndarray:
-    """(beats,) seconds: sinus beats, a little or (`arrhythmia`: by more than 0.12 s) much faster while breathing in;
-    from before the record's start to after its end."""
+    """(beats,) seconds. Sinus beats, from before the record's start to after its end. They are slightly faster while
+    breathing in, with `arrhythmia` by more than 0.12 s."""
     count = int(duration / interval) + 4
     depth, breathing, phase = rng.uniform(0.0, 0.04), rng.uniform(0.18, 0.32), rng.uniform(0, 2 * np.pi)
     if arrhythmia:
-        # Slow breaths, of four beats at least, and a whole one in the record.
+        # Slow breaths, of at least four beats each, with a whole one in the record.
         depth = rng.uniform(max(0.08, 0.075 / interval), 0.2)
         breathing = rng.uniform(min(max(0.12, 1.1 / duration), 0.22), 0.22)
     change = depth * np.sin(2 * np.pi * breathing * interval * np.arange(count) + phase) + rng.normal(0, 0.006, count)
@@ -40,7 +40,7 @@ def _regular_onsets(
 
 
 def _fibrillation_onsets(interval: float, refractory: float, duration: float, rng: np.random.Generator) -> np.ndarray:
-    """(beats,) seconds: intervals without memory, bounded below by the refractory period of the AV node."""
+    """(beats,) seconds. Independent intervals, no shorter than the refractory period of the AV node."""
     count = int(2.2 * duration / interval) + 6
     spread = rng.uniform(0.16, 0.3)
     intervals = np.maximum(
@@ -53,7 +53,7 @@ def _fibrillation_onsets(interval: float, refractory: float, duration: float, rn
 def _flutter_onsets(
     cycle: float, phase: float, duration: float, smallest: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """(beats,) seconds: each `smallest`-th to fourth flutter wave is conducted, in a fixed or a changing ratio."""
+    """(beats,) seconds. One in `smallest` to four flutter waves is conducted, in a fixed or a changing ratio."""
     count = int(duration / cycle / 2) + 4
     ratios = np.arange(smallest, 5)
     fixed = rng.random() < 0.65
@@ -66,10 +66,10 @@ def _flutter_onsets(
 def _place_ectopics(
     onsets: np.ndarray, duration: float, t_end: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replace one to three sinus beats by premature ones; the sinus clock runs on, which leaves a full pause.
+    """Replace one to three sinus beats by premature ones. The sinus clock runs on, which leaves a full pause.
 
     Returns:
-        (beats,) seconds and (beats,) bool, which of them are premature.
+        (beats,) seconds, and (beats,) bool: which are premature.
     """
     possible = [
         index for index in range(1, len(onsets) - 1) if onsets[index - 1] > 0.3 and onsets[index + 1] < duration - 0.3
@@ -88,10 +88,10 @@ def _place_ectopics(
 def _place_atrial_ectopics(
     onsets: np.ndarray, duration: float, t_end: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replace one to three sinus beats by premature atrial ones, each of which sets the sinus clock anew.
+    """Replace one to three sinus beats by premature atrial ones, each of which resets the sinus clock.
 
     Returns:
-        (beats,) seconds and (beats,) bool, which of them are premature.
+        (beats,) seconds, and (beats,) bool: which are premature.
     """
     inside = (onsets > 0.3) & (onsets < duration - 0.3)
     possible = [index for index in range(2, len(onsets) - 2) if inside[index - 1] and inside[index + 1]]
@@ -114,47 +114,46 @@ def _place_atrial_ectopics(
 def _simulate_clean(
     conditions: Collection[str], anatomy: Anatomy, sampling_rate: int, duration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """The noise-free trace, (8, time) mV in I, II, V1-V6, and the ventricular rate per minute."""
+    """The noise-free trace, (8, time) mV in I, II, and V1-V6, and the ventricular rate per minute."""
     time = np.arange(round(duration * sampling_rate)) / sampling_rate
     onsets, signal = _rhythm(conditions, time, duration, rng)
     rate = 60.0 / float(np.diff(onsets).mean())
 
     waves, t_end = ventricular_waves(conditions, anatomy, rate, rng)
-    premature: np.ndarray | None = None
+    ventricular = atrial = np.zeros(len(onsets), dtype=bool)  # which beats are premature
     if "premature_ventricular_beats" in conditions:
-        onsets, premature = _place_ectopics(onsets, duration, t_end, rng)
-    atrial: np.ndarray | None = None
+        onsets, ventricular = _place_ectopics(onsets, duration, t_end, rng)
     if "premature_atrial_beats" in conditions:
         onsets, atrial = _place_atrial_ectopics(onsets, duration, t_end, rng)
-    # Breathing turns and moves the heart, so each lead swells and shrinks in its own measure.
+    # Breathing turns and moves the heart, so each lead swells and shrinks to its own degree.
     breath = np.sin(2 * np.pi * rng.uniform(0.18, 0.32) * onsets + rng.uniform(0, 2 * np.pi))
     scale = 1.0 + breath[:, None] * rng.uniform(-0.04, 0.04, NUM_INDEPENDENT_LEADS)
     scale += rng.normal(0, 0.008, scale.shape)
-    sinus = np.ones(len(onsets), dtype=bool) if premature is None else ~premature
-    add_beats(signal, waves, onsets[sinus], scale[sinus], sampling_rate)
-    if premature is not None:
-        add_beats(signal, ectopic_waves(conditions, anatomy, rate, rng), onsets[~sinus], scale[~sinus], sampling_rate)
+
+    def add(waves: Waves, beats: np.ndarray) -> None:
+        add_beats(signal, waves, onsets[beats], scale[beats], sampling_rate)
+
+    add(waves, ~ventricular)
+    if ventricular.any():
+        add(ectopic_waves(conditions, anatomy, rate, rng), ventricular)
     if not {"atrial_fibrillation", "atrial_flutter"} & set(conditions):
-        if atrial is not None:
-            waves = ectopic_p_waves(anatomy, rng.uniform(0.125, 0.175), rng)
-            add_beats(signal, waves, onsets[atrial], scale[atrial], sampling_rate)
-            sinus = sinus & ~atrial
+        if atrial.any():
+            add(ectopic_p_waves(anatomy, rng.uniform(0.125, 0.175), rng), atrial)
         pr_interval, enlarged = _pr_interval(conditions, anatomy, rate, t_end), "left_atrial_enlargement" in conditions
-        add_beats(signal, p_waves(anatomy, pr_interval, rng, enlarged), onsets[sinus], scale[sinus], sampling_rate)
+        add(p_waves(anatomy, pr_interval, rng, enlarged), ~(ventricular | atrial))
     return signal, rate
 
 
 def _rhythm(
     conditions: Collection[str], time: np.ndarray, duration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(beats,) seconds at which QRS complexes begin, and (8, time) mV of atria that make no P waves."""
+    """(beats,) seconds at which QRS complexes begin, and (8, time) mV of atrial fibrillation or flutter."""
     signal = np.zeros((NUM_INDEPENDENT_LEADS, len(time)))
-    # At the fastest rates a wide complex, sinus or premature, leaves no room for a T and a P wave.
+    # At the fastest rates, a wide complex, sinus or premature, leaves no room for a T and a P wave.
     wide = bool({"left_bundle_branch_block", "right_bundle_branch_block"} & set(conditions))
     if "atrial_fibrillation" in conditions:
-        onsets = _fibrillation_onsets(
-            60.0 / rng.uniform(55, 95 if wide else 130), 0.46 if wide else 0.34, duration, rng
-        )
+        interval = 60.0 / rng.uniform(55, 95 if wide else 130)
+        onsets = _fibrillation_onsets(interval, 0.46 if wide else 0.34, duration, rng)
         return onsets, signal + fibrillatory_waves(time, rng)
     if "atrial_flutter" in conditions:
         frequency, phase = rng.uniform(4.2, 5.4), rng.random()
@@ -181,24 +180,24 @@ def _pr_interval(conditions: Collection[str], anatomy: Anatomy, rate: float, t_e
         longest = min(0.188, 0.205 - 0.0004 * rate, 60.0 / rate * 0.97 - t_end)
         interval = 0.134 + anatomy.pr_interval * max(0.0, longest - 0.134)
     if "left_atrial_enlargement" in conditions:
-        # The P wave is longer, not the PR segment shorter; but no first-degree block comes of it.
+        # The longer P wave does not shorten the PR segment, but must not make a first-degree block either.
         return max(interval, min(interval + 0.035, 0.194))
     return interval
 
 
 def _electrode_noise(sampling_rate: int, length: int, rng: np.random.Generator) -> np.ndarray:
-    """(8, time) mV: baseline wander, mains hum and muscle noise of nine electrodes, seen from I, II, V1-V6."""
+    """(8, time) mV. Baseline wander, mains hum, and muscle noise of nine electrodes, in I, II, and V1-V6."""
     time = np.arange(length, dtype=np.float32) / np.float32(sampling_rate)
     frequency = np.concatenate([rng.uniform(0.05, 0.5, 3), [rng.choice([50.0, 60.0])]]).astype(np.float32)
     size = np.concatenate([np.full(3, np.exp(rng.normal(-3.4, 0.6))), [np.exp(rng.normal(-5.5, 0.8))]])
     if frequency[3] >= 0.5 * sampling_rate:
-        size[3] = 0.0  # what sampling cannot show an anti-aliasing filter has removed
+        size[3] = 0.0  # an anti-aliasing filter would have removed it
     turn = np.float32(2 * np.pi) * frequency[:, None] * time
     curves = np.concatenate([np.sin(turn), np.cos(turn)])
     electrodes = rng.normal(0, np.tile(size, 2), (9, 8)).astype(np.float32) @ curves
     strength = (np.exp(rng.normal(-4.5, 0.5)) * np.exp(rng.normal(0, 0.3, (9, 1)))).astype(np.float32)
     muscle = rng.standard_normal((9, length + 1), dtype=np.float32) * strength
-    # Two neighboring samples share some of it: muscle noise is not quite white.
+    # Neighboring samples share some of it, because muscle noise is not quite white.
     electrodes += np.float32(0.8) * muscle[:, 1:]
     electrodes += np.float32(0.5) * muscle[:, :-1]
     right_arm, left_arm, left_leg = electrodes[:3]
@@ -207,7 +206,7 @@ def _electrode_noise(sampling_rate: int, length: int, rng: np.random.Generator) 
 
 
 def _twelve_leads(signal: np.ndarray) -> np.ndarray:
-    """(8, time) mV to float32 (12, time) mV on a grid of 1 microvolt; III, aVR, aVL, aVF from the rounded I and II."""
+    """Turn (8, time) mV into float32 (12, time) mV, rounded to 1 uV. III, aVR, aVL, and aVF are derived after that."""
     units = np.empty((len(STANDARD_LEADS), signal.shape[1]))
     units[[0, 1, *range(6, 12)]] = np.rint(signal * UNITS_PER_MILLIVOLT)
     lead_i, lead_ii = units[:2]
@@ -227,7 +226,7 @@ def _make_record(
     noise: bool,
     **about: object,
 ) -> ECGRecord:
-    """One record; physiology, wording and noise have generators of their own, so leaving one out changes no other."""
+    """One record. Physiology, wording, and noise have separate generators, so leaving one out changes no other."""
     labels = tuple(name for name in ALL_CONDITIONS if name in conditions)
     signal, rate = _simulate_clean(conditions, anatomy, sampling_rate, duration, np.random.default_rng((*key, 0)))
     text, statements = write_report(labels, rate, np.random.default_rng((*key, 1)))
@@ -250,11 +249,11 @@ def _check_sampling(sampling_rate: int, duration: float) -> None:
     if int(sampling_rate) != sampling_rate or sampling_rate < 50:
         raise ConfigurationError(f"sampling_rate is {sampling_rate!r}; give a whole number of at least 50 Hz.")
     if not 5.0 <= duration <= 3600.0:
-        raise ConfigurationError(f"duration is {duration!r}; give 5 to 3600 seconds, enough beats to show a rhythm.")
+        raise ConfigurationError(f"duration is {duration!r}; give 5 to 3600 seconds, long enough to show a rhythm.")
 
 
 def _draw_age(chronic: Collection[str], rng: np.random.Generator) -> float:
-    """Years; patients with chronic findings are older on average."""
+    """Years. Patients with chronic findings are older on average."""
     return float(np.clip(rng.normal(66 if chronic else 50, 14), 18, 92).round())
 
 
@@ -268,27 +267,26 @@ def simulate_record(
     """Simulate one record with the given conditions.
 
     Args:
-        conditions: keys of `CONDITIONS` or `FURTHER_CONDITIONS`. Without a rhythm among them the rhythm is sinus.
-        seed: the same seed gives the same record; with and without noise it is the same heart.
+        conditions: keys of `CONDITIONS` or `FURTHER_CONDITIONS`. If none of them is a rhythm, it is sinus rhythm.
+        seed: the same seed gives the same record, and with or without noise the same heart.
         sampling_rate: Hz.
         duration: seconds.
-        noise: add baseline wander, mains hum and muscle noise.
+        noise: add baseline wander, mains hum, and muscle noise.
 
     Raises:
-        ConfigurationError: a condition is unknown, or the conditions exclude one another.
+        ConfigurationError: a condition is unknown, or two conditions exclude each other.
     """
     _check_sampling(sampling_rate, duration)
     if isinstance(conditions, str):
         conditions = (conditions,)
     for name in conditions:
         if name not in ALL_CONDITIONS:
-            raise ConfigurationError(f"conditions names {name!r}, which is none of: {', '.join(ALL_CONDITIONS)}.")
+            raise ConfigurationError(f"conditions names {name!r}, which is not one of: {', '.join(ALL_CONDITIONS)}.")
     chosen = set(conditions)
     if not chosen & set(RHYTHMS):
         chosen.add("sinus_rhythm")
-    reason = conflict(chosen)
-    if reason:
-        raise ConfigurationError(f"conditions {sorted(chosen)} cannot hold together: {reason}. Leave one out.")
+    if reason := conflict(chosen):
+        raise ConfigurationError(f"conditions {sorted(chosen)} cannot be combined: {reason}. Leave one out.")
     rng = np.random.default_rng((seed, 0))
     sex = "female" if rng.random() < 0.5 else "male"
     anatomy = draw_anatomy(rng, sex)
@@ -314,7 +312,7 @@ def simulate_patient(
     noise: bool = True,
     further: bool = False,
 ) -> list[ECGRecord]:
-    """The one to three records of one patient; they depend on (seed, patient_index) and on no other patient."""
+    """One to three records of a patient. They depend on (seed, patient_index) alone."""
     _check_sampling(sampling_rate, duration)
     rng = np.random.default_rng((seed, patient_index))
     sex = "female" if rng.random() < 0.5 else "male"
@@ -336,7 +334,7 @@ def simulate_patient(
                 noise,
                 record_id=f"{seed}-{patient_index:06d}-{number}",
                 patient_id=f"{seed}-{patient_index:06d}",
-                # Consecutive patients go round the folds, so that even a small cohort fills all ten.
+                # Consecutive patients are in consecutive folds, so that even a small cohort fills all ten.
                 fold=patient_index % NUM_FOLDS + 1,
                 age=age,
                 sex=sex,
@@ -353,17 +351,17 @@ def simulate_cohort(
     noise: bool = True,
     further: bool = False,
 ) -> Iterator[ECGRecord]:
-    """Records of `num_patients` patients, patient by patient.
+    """The records of `num_patients` patients, patient by patient.
 
-    Folds 1 to 8 are meant for training, 9 for validation and 10 for testing; a patient is in one fold only.
+    Folds 1 to 8 are for training, 9 for validation, and 10 for testing. Each patient is in one fold.
 
     Args:
         num_patients: each has one to three records.
-        seed: the same seed gives the same cohort; a larger cohort begins with the smaller one.
+        seed: the same seed gives the same cohort. A larger cohort begins with the smaller one.
         sampling_rate: Hz.
         duration: seconds per record.
-        noise: add baseline wander, mains hum and muscle noise. Without it the same records come out clean.
-        further: draw `FURTHER_CONDITIONS` too: another cohort, for pretraining.
+        noise: add baseline wander, mains hum, and muscle noise. Without it, the same records are clean.
+        further: draw `FURTHER_CONDITIONS` too. This gives a different cohort, for pretraining.
     """
     for patient_index in range(num_patients):
         yield from simulate_patient(patient_index, seed, sampling_rate, duration, noise, further)

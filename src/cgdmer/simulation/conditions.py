@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The conditions of the simulated cohort: what each is called, in reports and in zero-shot prompts."""
+"""The conditions of the simulated cohort, and what they are called in reports and zero-shot prompts."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A finding and the ways to say it.
+    """A finding and its wordings.
 
     Attributes:
-        name: plain English name.
+        name: in plain English.
         wordings: the sentences that reports use.
-        prompts: zero-shot prompts; none is among the wordings, but each word occurs somewhere in the reports. The
-            further conditions have none: no task asks for them.
+        prompts: zero-shot prompts. None is among the wordings, but each of their words occurs in some report. The
+            further conditions have none, because no task asks for them.
     """
 
     name: str
@@ -288,7 +288,7 @@ def _further(name: str, *wordings: str) -> Condition:
     return Condition(name, wordings, ())
 
 
-# Not in the cohort unless one asks for them (`further`): `cgdmer demo` and its tests know the others alone.
+# In the cohort only with `further=True`. `cgdmer demo` and its tests use only the others.
 FURTHER_CONDITIONS: dict[str, Condition] = {
     "sinus_arrhythmia": _further(
         "sinus arrhythmia",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports of the simulated cohort: what is there, in one of several wordings and styles, and what is not."""
+"""Reports of the simulated cohort: the findings, in various wordings and styles, and some that are absent."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -9,12 +9,12 @@ import numpy as np
 from cgdmer.simulation.conditions import ALL_CONDITIONS
 
 _BUNDLE = ("left_bundle_branch_block", "right_bundle_branch_block", "incomplete_right_bundle_branch_block")
-# The first without, the others, of a named wall, often with negative T waves.
+# All but the first name a wall, and often have negative T waves.
 _INFARCTS = tuple(name for name in ALL_CONDITIONS if name.endswith("_infarction"))
 _STRAIN = "right_ventricular_hypertrophy"  # its T waves are negative in V1 to V3
 _ELEVATION = ("anterior_st_elevation", "inferior_st_elevation")
-# A negation is written only if every condition beside it is absent. The list is longer than what the sentence names
-# where another condition would make it untrue: the ST-T changes of left bundle branch block, reciprocal depression.
+# A negation is written only if all of its conditions are absent. Besides those that the sentence names, these are any
+# that would make it untrue: the ST-T changes of left bundle branch block, or reciprocal depression.
 NEGATIONS: dict[str, tuple[str, ...]] = {
     "no atrial fibrillation": ("atrial_fibrillation",),
     "no evidence of atrial fibrillation or flutter": ("atrial_fibrillation", "atrial_flutter"),
@@ -47,10 +47,10 @@ _INCIDENTAL_WORDINGS = ("compared with the previous tracing no significant chang
 
 
 def write_report(labels: Collection[str], rate: float, rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
-    """A report in one of several styles, and the sentence in it for each label.
+    """A report in one of several styles, and its sentence for each label.
 
     Args:
-        labels: keys of `ALL_CONDITIONS`; the report does not keep their order, but the rhythm usually leads.
+        labels: keys of `ALL_CONDITIONS`. The report may have them in another order, usually with the rhythm first.
         rate: ventricular beats per minute, which some reports state.
     """
     ordered = [name for name in ALL_CONDITIONS if name in labels]

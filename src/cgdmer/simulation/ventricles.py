@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ventricles of the simulated cohort do: QRS complex, ST segment and T wave of conducted and of premature
-beats.
+"""The ventricles of simulated patients: QRS complex, ST segment, and T wave of conducted and premature beats.
 
-The criteria behind the conditions are those of the AHA/ACCF/HRS recommendations for the standardization and
-interpretation of the electrocardiogram (2009, parts III to VI) and of the fourth universal definition of myocardial
-infarction (2018). Intervals are drawn with a margin of a few milliseconds, because a wave that starts with slope zero
-is seen a little later than it begins.
+The conditions follow the criteria of the AHA/ACCF/HRS recommendations for the standardization and interpretation of
+the electrocardiogram (2009, parts III to VI) and of the fourth universal definition of myocardial infarction (2018).
+Intervals are drawn with a margin of a few milliseconds, because a wave that starts with zero slope is seen a little
+after it begins.
 """
 
 from collections.abc import Collection
@@ -27,33 +26,35 @@ from cgdmer.simulation.waveforms import (
     Waves,
     between,
     direction,
+    hump,
+    limb_amplitudes,
     waves_of,
 )
 
 _RIGHT_BLOCKS = {"right_bundle_branch_block", "incomplete_right_bundle_branch_block"}
-# Independent leads that look at a part of the wall that an infarction is named after.
+# The independent leads that face a wall, by the part of an infarction's name that stands for it.
 _SEEN_FROM = {"antero": [V1, V2, V3, V4], "infer": [LEAD_II], "lateral": [LEAD_I, V5, V6]}
 
 
 def usual_qt(anatomy: Anatomy, rate: float) -> float:
-    """QT interval in seconds: shorter at fast rates, and never more than two thirds of the cycle."""
+    """QT interval in seconds. It is shorter at fast rates and never exceeds two thirds of the cycle."""
     return min(anatomy.corrected_qt - 0.0014 * (rate - 60.0), 0.66 * 60.0 / rate)
 
 
 def infarct_territories(conditions: Collection[str]) -> tuple[str, ...]:
-    """The walls in which a pathological Q wave can be told from what else the trace shows."""
+    """The walls in which a pathological Q wave can be distinguished from whatever else the trace shows."""
     hidden = {
-        # rS in the inferior leads is what makes the fascicular block; a Q there would deny it.
+        # Fascicular block requires rS in the inferior leads, which a Q wave there would contradict.
         "inferior": {"left_anterior_fascicular_block", "inferior_st_elevation", "low_voltage"},
-        # An anterior Q turns rsR' into qR; beside a new elevation of the same wall the Q belongs to that infarct.
+        # An anterior Q turns rsR' into qR. Beside a new elevation of the same wall, it belongs to that infarct.
         "anterior": {"right_bundle_branch_block", "anterior_st_elevation"},
     }
     return tuple(wall for wall, blockers in hidden.items() if not blockers & set(conditions))
 
 
 def infarct_wall(conditions: Collection[str], anatomy: Anatomy) -> str:
-    """The wall of an old infarction: the one that its name says, or else the patient's, if its Q waves can be told
-    there; none without an infarction."""
+    """The wall of an old infarction: the one in its name, or else the patient's if Q waves can be distinguished there.
+    Empty without an infarction."""
     for name in conditions:
         if name.endswith("_infarction") and name != "old_infarction":
             return name.removesuffix("_infarction")
@@ -65,37 +66,41 @@ def infarct_wall(conditions: Collection[str], anatomy: Anatomy) -> str:
 
 
 def _left_bundle_branch_block(anatomy: Anatomy, duration: float, rng: np.random.Generator) -> Waves:
-    """Septum and left ventricle activated from the right: leftward and backward from first to last, slow, notched."""
+    """Septum and left ventricle are activated from the right: slow, notched, always leftward and backward."""
     axis = direction(between(anatomy.axis, -28, 55))
     leads, notch = anatomy.lead_vectors, rng.uniform(0.03, 0.085)
-    # Forward component of the first vector: an r in V1 with it, a QS without.
+    # Forward component of the first vector: with it there is an r in V1, without it a QS.
     first_forward = rng.choice([0.0, 0.26])
     dipole = {
         "first": [0.30 * axis[0] + 0.05, 0.30 * axis[1], first_forward],
         "middle": [0.75 * axis[0], 0.75 * axis[1], -0.55 * anatomy.posterior],
         "late": [0.78 * axis[0], 0.78 * axis[1], -0.65 * anatomy.posterior],
     }
+    late = ((0.58 + notch) * duration, 0.25 * duration, 0.0, (0.42 - notch) * duration)
     rows = [
         ((0.17 * duration, 0.17 * duration, 0.0, 0.22 * duration), np.array(dipole["first"]) @ leads),
         (((0.42 - notch) * duration, 0.26 * duration, 0.0, 0.25 * duration), np.array(dipole["middle"]) @ leads),
-        (
-            ((0.58 + notch) * duration, 0.25 * duration, 0.0, (0.42 - notch) * duration),
-            np.array(dipole["late"]) @ leads,
-        ),
+        (late, np.array(dipole["late"]) @ leads),
     ]
-    for number in range(6):
-        # The local terms of V2-V4 stay small: R progression is poor in left bundle branch block.
+    # The local terms of V2-V4 stay small: R progression is poor in left bundle branch block.
+    local = anatomy.local_qrs * [0.2, 0.2, 0.2, 0.4, 0.8, 1.0]
+    return waves_of(rows) + _local_waves(local, duration, 0.35, 0.06, 0.2)
+
+
+def _local_waves(local_qrs: np.ndarray, duration: float, first: float, step: float, fall: float) -> Waves:
+    """The local deflections (6, 6) of a QRS complex, one after another; times as shares of its duration."""
+    rows = []
+    for number, deflection in enumerate(local_qrs):
         amplitude = np.zeros(NUM_INDEPENDENT_LEADS)
-        amplitude[PRECORDIAL] = anatomy.local_qrs[number] * [0.2, 0.2, 0.2, 0.4, 0.8, 1.0]
-        center = 0.35 + 0.06 * number
-        rows.append(((center * duration, 0.2 * duration, 0.0, 0.2 * duration), amplitude))
+        amplitude[PRECORDIAL] = deflection
+        rows.append((((first + step * number) * duration, 0.2 * duration, 0.0, fall * duration), amplitude))
     return waves_of(rows)
 
 
 def _narrow_start(
     conditions: Collection[str], anatomy: Anatomy, duration: float, wall: str, rng: np.random.Generator
 ) -> Waves:
-    """Activation through an intact left bundle: septum, free wall, posterior wall, base."""
+    """Activation through an intact left bundle: septum, free wall, posterior wall, and base."""
     dipoles = _dipoles(conditions, anatomy, wall, rng)
     amplitude = {part: dipole @ anatomy.lead_vectors for part, dipole in dipoles.items()}
     peak = {"septal": 0.16, "main": 0.45, "posterior": 0.62, "basal": 0.82}
@@ -107,24 +112,20 @@ def _narrow_start(
     for part, vector in amplitude.items():
         rise, fall = width[part]
         rows.append(((peak[part] * duration, rise * duration, 0.0, fall * duration), vector))
-    for number in range(6):
-        vector = np.zeros(NUM_INDEPENDENT_LEADS)
-        vector[PRECORDIAL] = local[number]
-        center = 0.21 + 0.055 * number
-        rows.append(((center * duration, 0.2 * duration, 0.0, 0.24 * duration), vector))
+    waves = waves_of(rows) + _local_waves(local, duration, 0.21, 0.055, 0.24)
     if "intraventricular_conduction_delay" in conditions:
-        # Late and slow somewhere in the left ventricle: a notch, but neither bundle's direction.
+        # Late and slow somewhere in the left ventricle: a notch, but not in the direction of either bundle.
         axis = dipoles["main"][:2]
         late = rng.uniform(0.25, 0.5) * np.array([*axis, rng.uniform(-0.7, -0.2)]) @ anatomy.lead_vectors
         center = rng.uniform(0.7, 0.78)
-        rows.append(((center * duration, 0.16 * duration, 0.0, (1.0 - center) * duration), late))
-    return waves_of(rows)
+        waves += waves_of([((center * duration, 0.16 * duration, 0.0, (1.0 - center) * duration), late)])
+    return waves
 
 
 def _dipoles(
     conditions: Collection[str], anatomy: Anatomy, wall: str, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """(3,) of each part that is activated in turn: left, down, forward."""
+    """The vector (left, down, forward) of each part, in the order of activation."""
     posterior, basal = anatomy.posterior, anatomy.basal
     if "left_anterior_fascicular_block" in conditions:
         # The posterior fascicle fires first (down and right), the anterior wall last (up and left).
@@ -134,13 +135,13 @@ def _dipoles(
     else:
         low, high = (5, 60) if wall.startswith("infer") else (-18, 76)
         axis = direction(between(anatomy.axis, low, high))
-        # Against the main vector, so that the lead with the tall R wave has the small q, and never a QS below.
+        # Opposite to the main vector, so that the lead with the tall R wave has the small q, and no lead below a QS.
         septal = np.array([-0.12 * axis[0], 0.07 - 0.14 * axis[1], 0.28]) * anatomy.septal
     main_forward = anatomy.rotation
     if "left_ventricular_hypertrophy" in conditions:
         posterior *= 1.15
     if "right_ventricular_hypertrophy" in conditions:
-        # The right ventricle outweighs the left: right, down and forward.
+        # The right ventricle outweighs the left: right, down, and forward.
         axis, main_forward = direction(between(anatomy.axis, 100, 135)), rng.uniform(0.55, 0.95)
         posterior, basal = 0.15 * posterior, 2.0 + basal
     if _RIGHT_BLOCKS & set(conditions):
@@ -162,17 +163,17 @@ def _scar(
     width: dict[str, tuple[float, float]],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Takes the activation of an infarcted wall out of `amplitude`, `peak` and `width`; (6, 6) mV, what is left of
-    `anatomy.local_qrs`."""
+    """Remove the activation of an infarcted wall from `amplitude`, `peak`, and `width`. Returns the rest of
+    `anatomy.local_qrs`, (6, 6) mV."""
     anterior, inferior, lateral = wall.startswith("anter"), wall.startswith("infer"), wall.endswith("lateral")
     local = anatomy.local_qrs
     if inferior or lateral:
-        # No activation of the lower or the left wall: the first 40 ms point away from it.
+        # The lower or the left wall is not activated: the first 40 ms point away from it.
         away = np.array([0.0, -rng.uniform(0.5, 0.75) if inferior else 0.0, 0.0])
         if lateral:
             away[0] = -rng.uniform(0.4, 0.6)
             if not inferior:
-                away[1] = -0.5 * away[0]  # along lead aVL, which leaves lead II alone
+                away[1] = -0.5 * away[0]  # along lead aVL, which does not change lead II
         amplitude["septal"] = amplitude["septal"] + away @ anatomy.lead_vectors
         peak["septal"], width["septal"] = 0.20, (0.20, 0.24)
         peak["main"], width["main"] = 0.58, (0.23, 0.24)
@@ -180,7 +181,7 @@ def _scar(
     if lateral:
         local = local * np.array([1.0, 1.0, 1.0, 0.6, 0.3, 0.2])
     if anterior:
-        # No activation of the front wall: V2-V3 see a cavity, V1 and V4 its rim.
+        # The front wall is not activated: V2-V3 see a cavity, V1 and V4 its rim.
         depth = rng.uniform(0.7, 1.2)
         amplitude["septal"][[V1, V2, V3, V4]] = depth * np.array([-0.15, -0.45, -0.5, -0.3])
         amplitude["main"][[V1, V2, V3]] = depth * np.array([-0.35, -0.6, -0.6])
@@ -193,8 +194,8 @@ def _scar(
 def _scale_voltages(
     waves: Waves, limb: float, precordial: float, local_gain: np.ndarray, of_right: bool = False
 ) -> Waves:
-    """Bring the largest limb-lead deflection and SV1 + max(RV5, RV6) to the given values (mV); `of_right`: RV1 + the
-    larger of SV5 and SV6 instead."""
+    """Scale the largest limb-lead deflection and SV1 + max(RV5, RV6), or with `of_right` RV1 + max(SV5, SV6), to the
+    given values (mV)."""
     amplitude = waves.amplitude.copy()
     amplitude[:, PRECORDIAL] *= local_gain
     first, last = waves.extent
@@ -213,9 +214,9 @@ def _scale_voltages(
 
 
 def _st_shift(conditions: Collection[str], complex_: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(8,) mV at the J point. An injury current is local, so the precordial values are written out lead by lead."""
+    """(8,) mV at the J point. An injury current is local, so the precordial values are given lead by lead."""
     shift = rng.uniform(-0.02, 0.03, NUM_INDEPENDENT_LEADS)
-    # A little elevation is usual in V2-V3 (early repolarization).
+    # Slight elevation is normal in V2-V3 (early repolarization).
     shift[[V1, V2, V3, V4]] += rng.uniform(0.0, 0.1) * np.array([0.4, 1.0, 0.9, 0.4])
     if "left_bundle_branch_block" in conditions:
         return shift - rng.uniform(0.08, 0.13) * complex_
@@ -224,9 +225,9 @@ def _st_shift(conditions: Collection[str], complex_: np.ndarray, rng: np.random.
         shift[PRECORDIAL] = (
             size * np.array([0.4, 1.03, 1.08, 0.7, 0.3, 0.1]) * rng.uniform([1, 1, 1, 0.6, 0.6, 0.6], 1.3)
         )
-        # Upward and slightly leftward in the frontal plane: reciprocal depression in II, III and aVF.
+        # Upward and slightly leftward in the frontal plane: reciprocal depression in II, III, and aVF.
         frontal = direction(rng.uniform(-85, -60)) * rng.uniform(0.25, 0.4) * size
-        shift[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+        shift[[LEAD_I, LEAD_II]] = limb_amplitudes(frontal)
     elif "inferior_st_elevation" in conditions:
         degrees, in_lead_ii = rng.uniform(95, 115), rng.uniform(0.13, 0.32)
         frontal = direction(degrees) * in_lead_ii / np.cos(np.radians(degrees - 60))
@@ -244,7 +245,7 @@ def _st_shift(conditions: Collection[str], complex_: np.ndarray, rng: np.random.
     if "low_voltage" in conditions:
         shift[[LEAD_I, LEAD_II]] *= 0.6
     if "nonspecific_t_changes" in conditions:
-        # Less than what would be called depression.
+        # Too little to be called depression.
         shift[[LEAD_I, LEAD_II, V4, V5, V6]] -= rng.uniform(0.0, 0.04)
     return shift
 
@@ -256,7 +257,7 @@ def _t_amplitude(
     complex_: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(8,) mV of the T wave itself, without what the ST segment adds."""
+    """(8,) mV of the T wave itself, without the ST segment's part."""
     jitter = np.exp(rng.normal(0, 0.12, NUM_INDEPENDENT_LEADS))
     if "left_bundle_branch_block" in conditions:
         return -rng.uniform(0.18, 0.28) * complex_ * jitter
@@ -307,61 +308,56 @@ def _invert(wave: np.ndarray, conditions: Collection[str], rng: np.random.Genera
         wave[V5] *= 0.5
     elif wall == "lateral":
         frontal = direction(rng.uniform(150, 175)) * depth * rng.uniform(0.6, 0.9)
-        wave[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+        wave[[LEAD_I, LEAD_II]] = limb_amplitudes(frontal)
         wave[[V4, V5, V6]] = -depth * rng.uniform(0.95, 1.2, 3) * np.array([0.6, 1.0, 1.0])
     else:
         frontal = direction(rng.uniform(-85, -65)) * (0.1 + depth) * 0.9
-        wave[[LEAD_I, LEAD_II]] = frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+        wave[[LEAD_I, LEAD_II]] = limb_amplitudes(frontal)
 
 
 def ventricular_waves(
     conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator
 ) -> tuple[Waves, float]:
-    """QRS complex, ST segment and T wave of a conducted beat.
+    """QRS complex, ST segment, and T wave of a conducted beat.
 
     Args:
-        rate: ventricular beats per minute; the QT interval depends on it.
+        rate: ventricular beats per minute, which the QT interval depends on.
 
     Returns:
-        The waves and the end of the T wave in seconds after the onset of the QRS complex.
+        The waves, and the end of the T wave in seconds from the onset of the QRS complex.
     """
     wall = infarct_wall(conditions, anatomy)
     duration = between(anatomy.qrs_duration, *_duration_limits(conditions, wall))
     of_right = "right_ventricular_hypertrophy" in conditions
-    complex_waves = _scale_voltages(
-        _activation(conditions, anatomy, duration, wall, rng),
-        *_voltages(conditions, anatomy),
-        anatomy.local_gain,
-        of_right,
-    )
-    # A wide complex lengthens the QT interval. At a fast rate that must leave room for the next P wave, but ST and T
-    # together last 0.2 s at least.
+    activation = _activation(conditions, anatomy, duration, wall, rng)
+    complex_waves = _scale_voltages(activation, *_voltages(conditions, anatomy), anatomy.local_gain, of_right)
+    # A wide complex lengthens the QT interval. At a fast rate, there must be room for the next P wave, but ST and T
+    # together last at least 0.2 s.
     t_end = min(usual_qt(anatomy, rate) + max(0.0, duration - 0.1), 0.95 * 60.0 / rate - 0.16)
     t_end = max(t_end, duration + 0.2)
     return complex_waves + _repolarization(conditions, anatomy, complex_waves, duration, t_end, rng), t_end
 
 
 def _duration_limits(conditions: Collection[str], wall: str) -> tuple[float, float]:
-    """Of the QRS complex, seconds."""
+    """Of the QRS complex, in seconds."""
     wide = {
         "left_bundle_branch_block": (0.134, 0.165),
         "right_bundle_branch_block": (0.134, 0.158),
         "incomplete_right_bundle_branch_block": (0.106, 0.118),
         "intraventricular_conduction_delay": (0.118, 0.138),
     }
-    limits = (0.082, 0.104)
-    if "left_anterior_fascicular_block" in conditions or "left_ventricular_hypertrophy" in conditions:
-        limits = (0.088, 0.108)
-    if wall:
-        limits = (0.095, 0.106)
-    for name, of_block in wide.items():
+    for name, limits in wide.items():
         if name in conditions:
-            limits = of_block
-    return limits
+            return limits
+    if wall:
+        return 0.095, 0.106
+    if "left_anterior_fascicular_block" in conditions or "left_ventricular_hypertrophy" in conditions:
+        return 0.088, 0.108
+    return 0.082, 0.104
 
 
 def _voltages(conditions: Collection[str], anatomy: Anatomy) -> tuple[float, float]:
-    """Limb and precordial, mV, as `_scale_voltages` takes them."""
+    """Limb and precordial voltages (mV) for `_scale_voltages`."""
     limb, precordial = (0.7, 2.1), (1.2, 3.25)
     if "left_ventricular_hypertrophy" in conditions:
         limb, precordial = (0.9, 2.6), (3.7, 5.6)
@@ -384,7 +380,7 @@ def _activation(
         return _narrow_start(conditions, anatomy, duration, wall, rng)
     complete = "right_bundle_branch_block" in conditions
     start = _narrow_start(conditions, anatomy, (0.6 if complete else 0.76) * duration, wall, rng)
-    # The right ventricle is reached through the muscle: late, slow, rightward and forward.
+    # The right ventricle is reached through the muscle: late, slow, rightward, and forward.
     size = rng.uniform(0.85, 1.3) if complete else rng.uniform(0.5, 0.8)
     terminal = size * np.array([-0.48, 0.05, 0.62]) @ anatomy.lead_vectors
     peak = (0.68 if complete else 0.74) * duration
@@ -399,8 +395,8 @@ def _repolarization(
     t_end: float,
     rng: np.random.Generator,
 ) -> Waves:
-    """ST segment and T wave after a QRS complex of that duration."""
-    # Mean QRS deflection in each lead: bundle branch block leaves ST and T pointing away from it.
+    """ST segment and T wave after the QRS complex."""
+    # Mean QRS deflection in each lead: with bundle branch block, ST and T point away from it.
     _, rise, plateau, fall = complex_waves.timing.T
     complex_ = (0.5 * (rise + fall) + plateau) @ complex_waves.amplitude / (0.5 * duration)
     st_shift = _st_shift(conditions, complex_, rng)
@@ -410,28 +406,28 @@ def _repolarization(
     j_rise = min(0.04, 0.35 * duration)
     st_hold = 0.2 * (t_end - duration)
     st_timing = (duration - 0.004, j_rise, st_hold, t_end - duration - st_hold)
-    # A second, later and smaller part of the T wave, seen mostly from the front, makes it other than one loop.
+    # A second, smaller part of the T wave, seen mostly from the front, makes it more than one loop.
     second = np.zeros(NUM_INDEPENDENT_LEADS)
     second[PRECORDIAL] = t_wave[PRECORDIAL] * rng.uniform(-0.12, 0.12, 6)
     return waves_of(
         [
             (st_timing, st_shift),
             ((t_peak, t_rise, 0.0, t_fall), t_wave),
-            ((t_peak - 0.5 * t_rise, 0.5 * t_rise, 0.0, 0.5 * t_rise), second),
+            (hump(t_peak - 0.5 * t_rise, 0.5 * t_rise), second),
         ]
     )
 
 
 def ectopic_waves(conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator) -> Waves:
-    """A premature ventricular beat: wide, large, T wave opposite to the QRS complex."""
+    """A premature ventricular beat: wide and large, with a T wave opposite to the QRS complex."""
     duration = rng.uniform(0.148, 0.185)
-    # Beside a bundle branch block only a beat from the ventricle that is reached in time looks different.
+    # With bundle branch block, only a beat from the ventricle that is activated in time looks different.
     from_right = rng.random() < 0.5
     if "left_bundle_branch_block" in conditions:
         from_right = False
     elif "right_bundle_branch_block" in conditions:
         from_right = True
-    # From the right ventricle the vector turns left and backward, from the left ventricle right and forward.
+    # From the right ventricle, the vector turns left and backward; from the left one, right and forward.
     axis = direction(rng.uniform(60, 100) if from_right else rng.uniform(-140, -70))
     depth = (-1.0 if from_right else 1.0) * rng.uniform(0.5, 0.9)
     sideways = 0.35 if from_right else -0.2
@@ -446,9 +442,9 @@ def ectopic_waves(conditions: Collection[str], anatomy: Anatomy, rate: float, rn
     t_wave = -rng.uniform(0.28, 0.42) * main
     return waves_of(
         [
-            ((0.25 * duration, 0.25 * duration, 0.0, 0.25 * duration), first),
+            (hump(0.25 * duration, 0.25 * duration), first),
             ((0.45 * duration, 0.24 * duration, 0.0, 0.26 * duration), main),
-            ((0.75 * duration, 0.25 * duration, 0.0, 0.25 * duration), last),
+            (hump(0.75 * duration, 0.25 * duration), last),
             ((duration, 0.3 * duration, 0.06, t_end - duration - 0.06), 0.3 * t_wave),
             ((0.78 * t_end, 0.78 * t_end - duration, 0.0, 0.22 * t_end), t_wave),
         ]

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How waves become a trace: the heart and chest of a simulated patient, and beats laid over the leads.
+"""The heart and chest of a simulated patient, and how waves are added up to beats and traces.
 
 A beat is a sum of short waves. Each wave has a shape in time (a cosine rise, an optional plateau, a cosine fall, zero
-outside) and an amplitude in each of the eight independent leads I, II, V1-V6. The amplitude is the projection of a
-heart vector (x to the patient's left, y to the feet, z to the chest wall) on the leads, plus a local term in the
-precordial leads, which lie close enough to the heart to see more than one vector. Leads III, aVR, aVL and aVF follow
-from I and II and are never simulated.
+outside) and an amplitude in each of the eight independent leads I, II, and V1-V6. The amplitude is the projection of a
+heart vector (x to the patient's left, y to the feet, z to the chest wall) on the leads. The precordial leads, which
+are close enough to the heart to see more than one vector, have an additional local term. Leads III, aVR, aVL, and aVF
+follow from I and II and are not simulated.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ NUM_INDEPENDENT_LEADS = 8
 LEAD_I, LEAD_II, V1, V2, V3, V4, V5, V6 = range(NUM_INDEPENDENT_LEADS)
 PRECORDIAL = slice(V1, V6 + 1)
 
-# Where each precordial electrode looks from: degrees in the horizontal plane, 0 = left side, 90 = front of the chest.
+# The position of each precordial electrode: degrees in the horizontal plane, 0 = left side, 90 = front of the chest.
 _PRECORDIAL_AZIMUTH = np.array([118.0, 97.0, 75.0, 55.0, 28.0, 2.0])
 # Electrodes near the apex see larger voltages than the one in the axilla.
 _PRECORDIAL_GAIN = np.array([1.0, 1.3, 1.4, 1.4, 1.3, 1.0])
@@ -25,22 +25,22 @@ _PRECORDIAL_GAIN = np.array([1.0, 1.3, 1.4, 1.4, 1.3, 1.0])
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What the records of one patient share. A quantile is in [0, 1] and places a quantity within the range that a
-    condition gives it, so that one heart keeps its place among others whatever befalls it.
+    """What a patient's records share. A quantile, in [0, 1], places a quantity within the range that a condition
+    gives it, so that a heart keeps its rank among others under any condition.
 
     Attributes:
-        lead_vectors: (3, 8) projection of the heart vector on I, II, V1-V6.
+        lead_vectors: (3, 8) projection of the heart vector on I, II, and V1-V6.
         local_gain: (6,) local gain of V1-V6, about 1.
-        local_qrs: (6, 6) mV, local deflection k in precordial lead j, before voltage scaling.
+        local_qrs: (6, 6) mV, local deflection k in precordial lead j, before voltages are scaled.
         axis: quantile of the frontal QRS axis.
         limb_voltage, precordial_voltage: quantiles of the QRS voltages.
         qrs_duration, pr_interval: quantiles of the intervals.
-        septal, posterior, basal: relative size of the first, later and last activation.
+        septal, posterior, basal: relative size of the first, a later, and the last activation.
         rotation: forward (positive) or backward tilt of the main vector.
         p_size, t_size: relative size of the P and the T wave.
         t_axis: degrees between the T and the QRS axis.
         corrected_qt: seconds at 60 beats per minute.
-        infarct_anterior: where an old infarction lies if both walls are possible.
+        infarct_anterior: whether an old infarction is anterior if both walls are possible.
     """
 
     lead_vectors: np.ndarray
@@ -64,11 +64,11 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Waves:
-    """Waves of one beat; times in seconds from the onset of the QRS complex.
+    """The waves of one beat. Times are in seconds from the onset of the QRS complex.
 
     Attributes:
-        timing: (waves, 4): start of the plateau, rise before it, length of the plateau, fall after it.
-        amplitude: (waves, 8) mV in I, II, V1-V6.
+        timing: (waves, 4) start of the plateau, rise before it, length of the plateau, fall after it.
+        amplitude: (waves, 8) mV in I, II, and V1-V6.
     """
 
     timing: np.ndarray
@@ -84,7 +84,7 @@ class Waves:
 
     @property
     def extent(self) -> tuple[float, float]:
-        """First and last moment at which any wave differs from zero."""
+        """When the first wave begins and the last one ends."""
         start, rise, plateau, fall = self.timing.T
         return float((start - rise).min()), float((start + plateau + fall).max())
 
@@ -96,7 +96,13 @@ class Waves:
 
 
 def waves_of(rows: Sequence[tuple[tuple[float, float, float, float], np.ndarray]]) -> Waves:
+    """Waves from (timing, amplitude) of each."""
     return Waves(np.array([timing for timing, _ in rows]), np.array([amplitude for _, amplitude in rows]))
+
+
+def hump(peak: float, half: float) -> tuple[float, float, float, float]:
+    """The timing of a symmetric wave without a plateau, as long before its peak as after it."""
+    return peak, half, 0.0, half
 
 
 def between(quantile: float, low: float, high: float) -> float:
@@ -108,15 +114,20 @@ def direction(degrees: float) -> np.ndarray:
     return np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
 
 
+def limb_amplitudes(frontal: np.ndarray) -> tuple[float, float]:
+    """The projections of a vector (x, y) in the frontal plane on leads I and II."""
+    return frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+
+
 def draw_anatomy(rng: np.random.Generator, sex: str) -> Anatomy:
-    """Draw what the records of one patient share."""
+    """Draw what a patient's records share."""
     azimuth = np.radians(_PRECORDIAL_AZIMUTH + rng.normal(0, 4) + rng.normal(0, 3, 6))
     gain = _PRECORDIAL_GAIN * np.exp(rng.normal(0, 0.06, 6))
     lead_vectors = np.zeros((3, NUM_INDEPENDENT_LEADS))
     lead_vectors[:, LEAD_I] = [1.0, 0.0, 0.0]
     lead_vectors[:, LEAD_II] = [0.5, np.sqrt(0.75), 0.0]
     lead_vectors[:, PRECORDIAL] = [gain * np.cos(azimuth), np.full(6, 0.12), gain * np.sin(azimuth)]
-    # The wall under each electrode is activated a little later from V1 to V6; neighbors see half of it.
+    # From V1 to V6, the wall under each electrode is activated a little later. Its neighbors see part of it.
     spread = np.eye(6) + 0.4 * (np.eye(6, k=1) + np.eye(6, k=-1))
     strength = np.array([0.0, 0.14, 0.34, 0.4, 0.2, 0.1]) + rng.normal(0, 0.06, 6)
     # Women have somewhat lower voltages and narrower complexes; the two sexes overlap widely.
@@ -144,12 +155,12 @@ def draw_anatomy(rng: np.random.Generator, sex: str) -> Anatomy:
 
 
 def add_beats(signal: np.ndarray, waves: Waves, onsets: np.ndarray, scale: np.ndarray, sampling_rate: float) -> None:
-    """Add the waves at every onset, in place.
+    """Add the waves at each onset, in place.
 
     Args:
         signal: (8, time) mV.
         onsets: (beats,) seconds, not rounded to samples.
-        scale: (beats, 8) factor of each beat in each lead.
+        scale: (beats, 8) factors per beat and lead.
     """
     first, last = waves.extent
     length = round((last - first) * sampling_rate) + 2
