@@ -145,5 +145,5 @@ def make_record(path: Path, signal: np.ndarray, sampling_rate: float, names: Seq
     lead_names = tuple(known_spelling(name) or name for name in given)
     for name in lead_names:
         if lead_names.count(name) > 1:
-            raise RecordFileError(f"{path}: there is more than one channel {shown(name)}. Keep one of them.")
+            raise RecordFileError(f"{path}: channel {shown(name)} comes more than once. Keep one of them.")
     return ECGRecord(signal, sampling_rate, lead_names, record_id=path.stem)

@@ -61,7 +61,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         patch_length (`int`): samples per patch, for `patch_mask`.
         normalization (`str`): `"fixed"` (divided by `fixed_millivolts`, which keeps amplitudes), `"centered"`
             (the same after subtracting each lead's mean over the window, so that offsets of electrodes and converters
-            have no effect), `"minmax_record"` (all leads together to 0..1, as in MERL), `"zscore_lead"`, or `"zscore_record"`.
+            have no effect), `"minmax_record"` (all leads together to 0..1, as in MERL), `"zscore_lead"`, or
+            `"zscore_record"`.
         fixed_millivolts (`float`): what 1.0 stands for after `"fixed"` and `"centered"`. 0.2 mV, about the standard
             deviation of a recording, trains much faster than 1 mV (measured on simulated patients).
         filter (`str`): `"none"`, `"lowpass_40hz"`, or `"bandpass_0.67_40hz"`: Butterworth filters of order 5, run
@@ -315,13 +316,13 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         median = statistics.median(moving)
         if median > HIGHEST_PEAK_TO_PEAK_MV:
             raise ECGInputError(
-                f"the median lead swings by {median:.4g} mV, which no heart does. Are the values, given as "
-                f'"{unit}", in a smaller unit (microvolts, or converter units: unit="adu" with a gain)?'
+                f"half of the leads swing by more than {median:.4g} mV, which no heart does. Are the values, "
+                f'given as "{unit}", in a smaller unit (microvolts, or converter units: unit="adu" with a gain)?'
             )
         if median < LOWEST_PEAK_TO_PEAK_MV:
             raise ECGInputError(
-                f"the median lead swings by {median:.4g} mV, which is noise, not a heart. Are the values, given as "
-                f'"{unit}", in a larger unit (volts or millivolts)?'
+                f"half of the leads swing by less than {median:.4g} mV, which is noise, not a heart. Are the "
+                f'values, given as "{unit}", in a larger unit (volts or millivolts)?'
             )
 
     def _twelve_leads(self, signal_mv: np.ndarray, rate: float, names: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -115,8 +115,8 @@ class ECGClassificationPipeline(ECGPipeline):
         if getattr(model, "is_untrained_in_part", False):
             name = model.name_or_path
             raise ModelFolderError(
-                f"{name} has no weights of a classifier, so its answers would be random. Train one on labeled records "
-                f"(cgdmer finetune {name} --dataset DATASET --output_dir FOLDER) and name its folder."
+                f"{name} holds no weights of a classifier, so its answers would be random. Train one on labeled "
+                f"records (cgdmer finetune {name} --dataset DATASET --output_dir FOLDER) and name its folder."
             )
         super().__init__(model, *args, **kwargs)
 
