@@ -75,5 +75,6 @@ def _read(path: str | os.PathLike[str], leads: Sequence[str] | None) -> ECGRecor
         return read_wfdb(path)  # says what to name instead
     raise RecordFileError(
         f"{path} is in none of the formats that can be read: WFDB (named by its header), DICOM, HL7 aECG, GE MUSE "
-        "XML, EDF. Export the recording in one of them. If it is a table of numbers, load it yourself and pass the array."
+        "XML, EDF. Export the recording in one of them. If it is a table of numbers, load it yourself and pass the "
+        "array."
     )
