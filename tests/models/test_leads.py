@@ -11,8 +11,8 @@ from cgdmer.models.errors import ECGInputError
 from cgdmer.models.leads import (
     STANDARD_LEADS,
     derive_limb_leads,
+    known_spelling,
     recorded_span,
-    standard_lead_name,
     standard_lead_names,
 )
 from cgdmer.models.reading_wfdb import read_wfdb
@@ -38,7 +38,7 @@ def limb_leads_from_electrodes(rng: np.random.Generator, num_samples: int = 40) 
 def test_standard_names_in_any_form(name):
     forms = [name, name.upper(), name.lower(), f" {name} ", f"Lead {name}", f"lead_{name}", f"ECG {name}"]
     forms += [f"ECG Lead {name}", f"ecg-lead-{name.lower()}", f"{name}."]
-    assert {standard_lead_name(form) for form in forms} == {name}
+    assert {known_spelling(form) for form in forms} == {name}
 
 
 ALIASES = {
@@ -52,7 +52,7 @@ ALIASES = {
 
 @pytest.mark.parametrize("name", ALIASES)
 def test_aliases(name):
-    assert {standard_lead_name(alias) for alias in ALIASES[name]} == {name}
+    assert {known_spelling(alias) for alias in ALIASES[name]} == {name}
 
 
 OTHER_LEADS = ["MLII", "V7", "V3R", "X", "", "V", "lead", "CM5", "VV1", "aV1", "I and II"]
@@ -62,7 +62,7 @@ CHANNEL_NUMBERS = ["1", "2", " 3 ", "4", "ECG1", "ECG 2", "ecg_3", "EKG 1", "EKG
 @pytest.mark.parametrize("name", OTHER_LEADS + CHANNEL_NUMBERS)
 def test_other_names_are_not_standard_leads(name):
     with pytest.raises(ECGInputError, match="not one of the twelve"):
-        standard_lead_name(name)
+        standard_lead_names([name])
 
 
 INVERTED = ["-aVR", " -II", "\u2212aVR", "aVR-", "V1 \u2212", "ECG I - ref"]
@@ -72,7 +72,7 @@ DIFFERENCES = ["I-II", "V1-V2", "LI-LII", "lead 1-2", "II.III"]
 @pytest.mark.parametrize("name", INVERTED + DIFFERENCES)
 def test_inverted_leads_and_differences_are_not_standard_leads(name):
     with pytest.raises(ECGInputError, match="invert its signal"):
-        standard_lead_name(name)
+        standard_lead_names([name])
 
 
 def test_c3_is_a_chest_lead_only_with_limb_leads():

@@ -100,7 +100,7 @@ def test_a_model_with_pickled_weights_alone(model_folder, planted, mark):
 def test_a_pickle_by_the_name_of_safetensors(model_folder, planted, mark):
     (model_folder / "model.safetensors").write_bytes(planted)
     for load in load_everyway(model_folder):
-        refused(ModelFolderError, mark, load, "damaged or something else")
+        refused(ModelFolderError, mark, load, "damaged or in another format")
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "../model/pytorch_model.bin", "sub/x.safetensors"])

@@ -45,25 +45,9 @@ _LIMB_LEADS = {
 }
 
 
-def standard_lead_name(name: str) -> str:
-    """The standard spelling of a lead name (`"avf"`, `"Lead AVF"`, `"aVF"` -> `"aVF"`).
-
-    Raises:
-        ECGInputError: the name is not one of the twelve standard leads.
-    """
-    standard = known_spelling(str(name))
-    if standard is not None:
-        return standard
-    raise ECGInputError(
-        f"lead name {name!r} is not one of the twelve standard leads ({', '.join(STANDARD_LEADS)}). Rename it (an "
-        "inverted lead only after you invert its signal), or leave that channel out by naming the leads to use (for "
-        "a file: read_record(path, leads=[...]), --leads)."
-    )
-
-
 @lru_cache(maxsize=1024)
 def known_spelling(name: str) -> str | None:
-    """The standard spelling of a lead name; None for any other channel."""
+    """The standard spelling of a lead name (`"aVF"` for `"avf"` or `"Lead AVF"`); None for any other channel."""
     parts = re.split("[ ._-]+", name.upper())
     if _SIGN.match(name) or sum(part in _ALIASES for part in parts) > 1:
         return None
@@ -78,8 +62,16 @@ def standard_lead_names(names: Sequence[str]) -> list[str]:
     Raises:
         ECGInputError: a name is unknown, two names mean the same lead, or `refuse_scalp_electrodes` finds one.
     """
-    names = list(names)
-    standard = [standard_lead_name(name) for name in names]
+    names, standard = list(names), []
+    for name in names:
+        lead = known_spelling(str(name))
+        if lead is None:
+            raise ECGInputError(
+                f"lead name {name!r} is not one of the twelve standard leads ({', '.join(STANDARD_LEADS)}). Rename it "
+                "(an inverted lead only after you invert its signal), or leave that channel out by naming the leads "
+                "to use (for a file: read_record(path, leads=[...]), --leads)."
+            )
+        standard.append(lead)
     refuse_scalp_electrodes(names)
     for name in standard:
         if standard.count(name) > 1:

@@ -47,7 +47,7 @@ def safetensors_only(name_or_path: str | os.PathLike[str], options: dict[str, An
         yield
     except SafetensorError as error:
         raise ModelFolderError(
-            f"{name_or_path}: a .safetensors file is damaged, or something else ({error}). Download the model again."
+            f"{name_or_path}: a .safetensors file is damaged or in another format ({error}). Download the model again."
         ) from error
     except OSError as error:
         if ".safetensors" not in str(error):  # no network, or no such repository: transformers' message is fine
