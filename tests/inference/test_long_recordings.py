@@ -115,7 +115,7 @@ def test_planted_outputs_are_weighted_by_the_seconds_that_are_new(classify, batc
     )
     means = torch.cat([means for _, means in parts])
     np.testing.assert_allclose(means[:, 0], expected, rtol=1e-5)
-    monkeypatch.setattr(classify, "model_logits", lambda inputs, **_: last_of_lead_i(inputs))
+    monkeypatch.setattr(classify, "window_output", lambda inputs, **_: last_of_lead_i(inputs))
     answers = classify(records, candidate_labels=["planted"], batch_size=batch_size)
     found = [np.log(one[0]["score"] / (1 - one[0]["score"])) for one in answers]
     np.testing.assert_allclose(found, expected, rtol=1e-3)

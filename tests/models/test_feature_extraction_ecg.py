@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The feature extractor: nothing guessed, nothing lost, and every step compared with a plain formula."""
+"""The feature extractor: nothing guessed, nothing lost, and every step checked against a plain formula."""
 
 import warnings
 from fractions import Fraction
@@ -19,7 +19,7 @@ from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.reading_wfdb import read_wfdb
 from cgdmer.presets import preset_folder
 
-# Most tests compare with the signal itself: millivolts as they are.
+# Most tests compare with the signal itself, in plain millivolts.
 Extractor = partial(ECGFeatureExtractor, fixed_millivolts=1.0)
 
 RATE = 500
@@ -84,7 +84,7 @@ def test_tensors(extract):
     assert_same(arrays, extract(**described(twelve_leads().tolist())))
 
 
-def test_the_same_twice_and_input_left_alone(extract):
+def test_the_same_twice_and_the_input_is_unchanged():
     extract = Extractor(normalization="zscore_lead", filter="bandpass_0.67_40hz")
     signal = twelve_leads(7, 257.5)
     signal[3, 100:130] = np.nan
@@ -125,9 +125,9 @@ def test_number_types(extract, dtype):
     assert_same(extract(**described(counts.astype(dtype), unit="uV")), expected, atol=1e-6)
 
 
-def test_what_is_left_out_of_a_long_recording_is_said(extract):
+def test_a_long_recording_warns_of_what_is_left_out(extract):
     seconds = extract.num_samples / extract.sampling_rate
-    with pytest.warns(ECGInputWarning, match=rf"lasts {4.7 * seconds:.1f} s: its first {seconds:g} s are taken"):
+    with pytest.warns(ECGInputWarning, match=rf"lasts {4.7 * seconds:.1f} s: only the first {seconds:g} s are used"):
         extract(**described(twelve_leads(4.7 * seconds)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -139,8 +139,8 @@ SWAPPED = [("I", "II"), ("aVR", "aVL"), ("II", "V2"), ("aVF", "aVL")]
 
 
 @pytest.mark.parametrize("pair", SWAPPED, ids="-".join)
-def test_limb_leads_that_contradict_each_other_are_pointed_out(extract, pair):
-    signal, names = twelve_leads() + np.linspace(-3, 3, 12)[:, None], list(STANDARD_LEADS)  # offsets say nothing
+def test_contradictory_limb_leads_warn(extract, pair):
+    signal, names = twelve_leads() + np.linspace(-3, 3, 12)[:, None], list(STANDARD_LEADS)  # offsets do not matter
     first, second = map(names.index, pair)
     names[first], names[second] = names[second], names[first]
     with pytest.warns(ECGInputWarning, match="limb leads contradict each other"):
@@ -150,8 +150,8 @@ def test_limb_leads_that_contradict_each_other_are_pointed_out(extract, pair):
 @pytest.mark.parametrize(
     "leads", [STANDARD_LEADS, ("II", "I", "aVF"), ("I", "II"), ("III", "aVR", "aVL"), ("I", "V1")]
 )
-def test_limb_leads_that_agree_are_not(extract, leads):
-    """Neither with gaps, which are interpolated, nor with a lead that is dead, nor turned over as a whole."""
+def test_consistent_limb_leads_do_not_warn(extract, leads):
+    """Not with interpolated gaps, a dead lead, or the whole recording inverted either."""
     signal = -twelve_leads()[[STANDARD_LEADS.index(name) for name in leads]]
     signal[0, 1000:1400] = np.nan
     signal[-1, 2000:2300] = np.nan
@@ -173,24 +173,24 @@ def test_no_real_recording_contradicts_itself(extract, real_data):
 
 
 @pytest.mark.parametrize(
-    ("said", "factor", "hint"),
+    ("stated", "factor", "hint"),
     [
-        ("mV", 1000, "smaller unit"),  # microvolts said to be millivolts
+        ("mV", 1000, "smaller unit"),  # microvolts given as millivolts
         ("mV", 200, "smaller unit"),  # converter units
         ("V", 1, "smaller unit"),
-        ("uV", 1, "larger unit"),  # millivolts said to be microvolts
+        ("uV", 1, "larger unit"),  # millivolts given as microvolts
         ("mV", 0.001, "larger unit"),  # volts
     ],
 )
 @pytest.mark.parametrize("leads", [12, 1])
-def test_values_that_no_heart_makes_in_the_unit(extract, said, factor, hint, leads):
+def test_values_that_no_heart_makes_in_the_unit(extract, stated, factor, hint, leads):
     signal = twelve_leads()[:leads] * factor
     with pytest.raises(ECGInputError, match=hint):
-        extract(**described(signal, names=STANDARD_LEADS[:leads], unit=said))
+        extract(**described(signal, names=STANDARD_LEADS[:leads], unit=stated))
 
 
 def test_amplitude_check_looks_at_the_median_lead(extract):
-    """One broken lead, or a voltage that is merely low or high, is no reason to refuse a recording."""
+    """One broken lead, or a voltage that is just low or high, is no reason to refuse a recording."""
     signal = twelve_leads()
     signal[7] *= 500
     signal[8] *= 0.004
@@ -219,7 +219,7 @@ def test_gain_needs_converter_units(extract):
         extract(**described(twelve_leads()), gain=200)
 
 
-# What is missing, contradictory or out of bounds
+# What is missing, contradictory, or out of bounds
 
 
 @pytest.mark.parametrize("argument", ["sampling_rate", "lead_names", "unit"])
@@ -285,7 +285,7 @@ def test_time_by_leads_is_refused_with_a_hint(extract):
     ],
     ids=lambda ecg: f"{type(ecg).__name__}{np.shape(ecg) if isinstance(ecg, np.ndarray) else ''}",
 )
-def test_what_is_no_signal(extract, ecg):
+def test_what_is_not_a_signal(extract, ecg):
     with pytest.raises(ECGInputError, match="ecg"):
         extract(ecg, sampling_rate=RATE, lead_names=["I", "II"], unit="mV")
 
@@ -325,7 +325,7 @@ def test_short_gap_is_interpolated(extract):
     signal[6] = np.linspace(-1, 1, 5000)  # on a line, interpolation is exact
     expected = extract(**described(signal))
     holed = signal.copy()
-    holed[6, 700:1200] = np.nan  # one second, the longest that is repaired
+    holed[6, 700:1200] = np.nan  # one second, the longest gap that is repaired
     holed[6, 3000] = np.nan
     assert_same(extract(**described(holed)), expected, atol=1e-6)
 
@@ -343,7 +343,7 @@ def test_lead_that_becomes_absent(extract, fault):
     signal = twelve_leads()
     if fault == "long gap":
         signal[8, 700:1201] = np.nan
-    elif fault == "mostly missing":  # short gaps, but more of them than signal
+    elif fault == "mostly missing":  # short gaps, but more gaps than signal
         signal[8, np.arange(5000) % 5 > 1] = np.nan
     elif fault == "all missing":
         signal[8] = np.nan
@@ -379,11 +379,11 @@ def test_nothing_left_after_long_gaps(extract):
 
 @pytest.mark.parametrize("fill", [np.nan, 0.0, -3.2])
 def test_missing_ends_are_cut_off(extract, fill):
-    """Corpora fill short recordings up, with NaN, zeros or what zero counts stand for: that was not recorded."""
+    """Corpora fill in short recordings, with NaN, zeros, or the voltage of zero counts."""
     signal = np.full((12, 5000), fill)
     signal[:, 1000:4000] = twelve_leads(6)
     if not np.isnan(fill):
-        signal[3] = 0.0  # a lead that is off all the time does not hide it
+        signal[3] = 0.0  # a lead that is off throughout does not hide it
     expected = twelve_leads(6)
     expected[3] = 0.0 if not np.isnan(fill) else expected[3]
     assert_same(extract(**described(signal)), extract(**described(expected)))
@@ -392,8 +392,8 @@ def test_missing_ends_are_cut_off(extract, fill):
         extract(**described(signal))
 
 
-def test_a_heart_at_rest_is_no_filled_end(extract):
-    """A tenth of a second in which no lead moves; or one lead that moves while all others stand still."""
+def test_a_heart_at_rest_is_not_a_filled_end(extract):
+    """A tenth of a second in which no lead moves; or one lead that moves while all others are constant."""
     signal = twelve_leads(6)
     signal[:, :50] = signal[:, 50:51]
     values = extract(**described(signal))["ecg_values"]
@@ -418,7 +418,7 @@ def test_any_subset_of_leads(names):
     assert not np.delete(values, rows, axis=0).any()
 
 
-def test_limb_leads_are_derived_if_asked(extract):
+def test_limb_leads_are_derived_on_request(extract):
     signal = twelve_leads()
     whole = extract(**described(signal))
     rows = [0, 1, *range(6, 12)]
@@ -428,12 +428,12 @@ def test_limb_leads_are_derived_if_asked(extract):
     assert present(left_out) == [STANDARD_LEADS[row] for row in rows]
     assert not left_out["ecg_values"][0, 2:6].any()
     dead = signal.copy()
-    dead[4] = 0.0  # a flat limb lead is computed as well
+    dead[4] = 0.0  # a flat limb lead is computed too
     assert_same(extract(**described(dead)), whole, atol=1e-6)
 
 
 def naive_features(signal: np.ndarray, rate: float, names: list[str], model_rate: int) -> np.ndarray:
-    """(12, 10 s), one lead after the other, without derived leads: cut, gaps filled, resampled, over 0.2 mV."""
+    """(12, 10 s), lead by lead, without derived leads: cut, gaps filled, resampled, divided by 0.2 mV."""
     there = [time for time in range(signal.shape[1]) if not all(np.isnan(signal[:, time]))]
     signal = signal[:, there[0] : there[-1] + 1]
     values = np.zeros((12, 10 * model_rate), dtype=np.float32)
@@ -453,8 +453,8 @@ def naive_features(signal: np.ndarray, rate: float, names: list[str], model_rate
     return values
 
 
-@pytest.mark.filterwarnings("ignore::cgdmer.models.errors.ECGInputWarning")  # of random leads
-@pytest.mark.filterwarnings("error")  # numpy warns of leads that hold nothing but NaN
+@pytest.mark.filterwarnings("ignore::cgdmer.models.errors.ECGInputWarning")  # random leads contradict each other
+@pytest.mark.filterwarnings("error")  # numpy warns of leads that are all NaN
 @pytest.mark.parametrize("rate", [100.0, 500.0, 257.5, 400.0])
 def test_faulty_recordings_equal_the_naive_loop_to_the_last_bit(rate):
     extract = ECGFeatureExtractor(100, 1000, 50, derive_limb_leads=False)
@@ -500,10 +500,10 @@ def test_resampled_sinusoids_are_sinusoids(model_rate, rate):
     error = np.abs(features["ecg_values"][0] - sinusoids(model_rate))
     edge = model_rate // 5
     assert error[:, edge:-edge].max() < 0.02  # amplitude, frequency and phase
-    assert error[:4].max() < 0.3  # at the ends the filter has to guess what comes next: leads of up to 7 Hz
+    assert error[:4].max() < 0.3  # at the ends the filter guesses what comes next: leads of up to 7 Hz
 
 
-def test_nothing_is_folded_down_from_above_the_new_nyquist_frequency():
+def test_no_aliasing_from_above_the_new_nyquist_frequency():
     extract = Extractor(100, 1000, 50)
     times = np.arange(5000) / RATE
     signal = np.stack([np.sin(2 * np.pi * 5 * times), np.sin(2 * np.pi * 90 * times)])
@@ -515,7 +515,7 @@ def test_nothing_is_folded_down_from_above_the_new_nyquist_frequency():
 @pytest.mark.parametrize("rate", [100, 250, 257.5, 1000])
 def test_constant_offset_does_not_ring_at_the_ends(extract, rate):
     signal = np.full((12, round(10 * rate)), 20.0)
-    signal[:, :: round(0.1 * rate)] += 1e-3  # neither flat nor filled up
+    signal[:, :: round(0.1 * rate)] += 1e-3  # neither flat nor filled in
     signal[:, round(5 * rate)] += 1
     values = extract(**described(signal, rate))["ecg_values"][0]
     np.testing.assert_allclose(values[:, :1500], 20.0, atol=0.03)
@@ -577,11 +577,11 @@ def test_windows_are_normalized_one_by_one():
     np.testing.assert_allclose(windows.std(axis=-1), 1, atol=1e-4)
 
 
-# Normalisation
+# Normalization
 
 
 def naive_normalization(name: str, recorded: np.ndarray) -> np.ndarray:
-    """By the formula, on nothing but the recorded leads and samples."""
+    """By the formula, on only the recorded leads and samples."""
     if name == "fixed":
         return recorded
     if name == "centered":
@@ -597,7 +597,7 @@ def naive_normalization(name: str, recorded: np.ndarray) -> np.ndarray:
 def test_normalization_ignores_absent_leads_and_padding(name, seconds):
     extract = Extractor(normalization=name, derive_limb_leads=False)
     rows = [1, 5, 7, 11]
-    recorded = 2 + twelve_leads(seconds)[rows] * np.array([[1], [2], [3], [4]])  # zero is not among the values
+    recorded = 2 + twelve_leads(seconds)[rows] * np.array([[1], [2], [3], [4]])  # no value is zero
     features = extract(**described(recorded, names=[STANDARD_LEADS[row] for row in rows]))
     values = features["ecg_values"][0]
     expected = naive_normalization(name, recorded)
@@ -614,7 +614,7 @@ def test_every_normalization_is_tested():
         assert all(np.abs(left - right).max() > 0.01 for right in outputs[:row])
 
 
-def test_an_offset_of_electrode_or_converter_has_no_effect_once_centered():
+def test_centered_ignores_offsets():
     extract = Extractor(normalization="centered")
     signal, offsets = twelve_leads(), np.linspace(-5, 5, 12)[:, None]
     plain, shifted = (extract(**described(one))["ecg_values"] for one in (signal, signal + offsets))
@@ -669,7 +669,7 @@ def test_filter_gains(name, frequency, lowest, highest):
 
 @pytest.mark.parametrize("rate", [60, 80, 81, 100, 1000])
 def test_filters_at_other_rates(rate):
-    """Below 80 Hz there is nothing above 40 Hz to take away, and a filter for it could not be made."""
+    """At 80 Hz or less there is nothing above 40 Hz to remove, and no filter can be designed for it."""
     for name in FILTERS:
         assert gain_at(name, 10, rate) == pytest.approx(1, abs=0.02)
     assert gain_at("bandpass_0.67_40hz", 0.2, rate) == pytest.approx(0, abs=0.01)
@@ -678,13 +678,13 @@ def test_filters_at_other_rates(rate):
 @pytest.mark.parametrize(("name", "rest"), [("lowpass_40hz", 20.0), ("bandpass_0.67_40hz", 0.0)])
 def test_filters_do_not_ring_with_a_constant_offset(name, rest):
     signal = np.full((1, 5000), 20.0)
-    signal[0, ::50] += 1e-3  # neither flat nor filled up
+    signal[0, ::50] += 1e-3  # neither flat nor filled in
     signal[0, 2500] += 1
     values = Extractor(filter=name)(**described(signal, names=["V1"]))["ecg_values"][0, 6]
     np.testing.assert_allclose(values[[0, 1, 10, 100, -100, -10, -2, -1]], rest, atol=0.01)
 
 
-def test_filter_is_the_zero_phase_butterworth_that_it_says():
+def test_the_filter_is_a_zero_phase_butterworth():
     signal = twelve_leads()
     sections = scipy_signal.butter(5, 40, fs=RATE, output="sos")
     expected = scipy_signal.sosfiltfilt(sections, signal, axis=-1)
@@ -739,12 +739,12 @@ def test_record_equals_array(extract):
     "argument", [{"sampling_rate": 500}, {"lead_names": list(STANDARD_LEADS)}, {"unit": "mV"}, {"gain": 200}]
 )
 def test_record_with_a_second_description(extract, argument):
-    with pytest.raises(ECGInputError, match="brings its own"):
+    with pytest.raises(ECGInputError, match="has its own"):
         extract(as_record(twelve_leads()), **argument)
 
 
 def test_record_of_another_copy_of_the_class(extract):
-    """Remote code brings its own copy of the record type."""
+    """Remote code has its own copy of the record type."""
 
     class Stranger:
         signal, sampling_rate, lead_names = twelve_leads().astype(np.float32), 500.0, STANDARD_LEADS
@@ -828,14 +828,14 @@ CORPORA = {
 
 
 def real_headers(real_data, corpus: str) -> list:
-    """All headers of a small sample, evenly spread ones of a large one."""
+    """All headers of a small sample, evenly spaced ones of a large one."""
     paths = sorted((real_data / corpus).rglob("*.hea"))
     return paths[:: max(1, len(paths) // CORPORA[corpus])]
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_real_recordings_are_accepted(real_data, extract, corpus):
-    """Whatever the reader can read is accepted, with the leads that are not flat; the one exception is all flat."""
+    """All that the reader can read is accepted, with the leads that are not flat, except one that is all flat."""
     headers = real_headers(real_data, corpus)
     assert len(headers) >= CORPORA[corpus]
     refused = []
@@ -860,7 +860,7 @@ def test_real_recordings_are_accepted(real_data, extract, corpus):
 
 
 def test_real_recordings_have_room_below_and_above_the_amplitude_bounds(real_data):
-    """Peak-to-peak height of the median lead: the bounds lie a factor of four and more beyond every sample here."""
+    """Peak-to-peak height of the median lead: every sample is within the bounds by a factor of four or more."""
     heights = []
     for corpus in CORPORA:
         for path in real_headers(real_data, corpus)[:60]:
@@ -871,9 +871,9 @@ def test_real_recordings_have_room_below_and_above_the_amplitude_bounds(real_dat
 
 
 def test_real_recording_at_another_rate_is_the_same_recording(real_data):
-    """PTB-XL publishes each recording at 500 and at 100 Hz: resampled and low-passed here, the two agree.
+    """PTB-XL has each recording at 500 and at 100 Hz. Resampled and low-passed, the two agree.
 
-    Its 100 Hz versions are 2 ms early, which is one sample at 500 Hz.
+    The 100 Hz version is 2 ms early, which is one sample at 500 Hz.
     """
     extract = Extractor(filter="lowpass_40hz")
     pairs = 0
@@ -898,7 +898,7 @@ def test_fixed_divides_by_one_constant_and_keeps_amplitudes_apart():
     np.testing.assert_allclose(twice, 2 * by_default, rtol=1e-6)
 
 
-# Found by fuzzing (tests/security): each came out as another error, as infinity, or asked for all memory.
+# Found by fuzzing (tests/security): each used to raise another error, give infinity, or ask for all memory.
 
 
 @pytest.mark.parametrize(
@@ -916,7 +916,7 @@ def test_fixed_divides_by_one_constant_and_keeps_amplitudes_apart():
         ("gain", 10**400),
     ],
 )
-def test_arguments_of_another_kind(extract, argument, value):
+def test_arguments_of_another_type(extract, argument, value):
     arguments = described(twelve_leads(), unit="adu") | {"gain": 1000.0, argument: value}
     with pytest.raises(ECGInputError, match=r"sampling_rate|lead_names|lead names|unit|gain"):
         extract(**arguments)
@@ -924,7 +924,7 @@ def test_arguments_of_another_kind(extract, argument, value):
 
 @pytest.mark.parametrize("dtype", ["?", "c16", "O", "U8", "S8", "M8[s]", "m8[s]", "V4"])
 def test_what_numpy_would_turn_into_numbers(extract, dtype):
-    """Complex values would lose half of themselves, texts would be parsed, times would be counted."""
+    """Complex values would lose their imaginary part, texts would be parsed, and times would be counted."""
     with pytest.raises(ECGInputError, match="not numeric"):
         extract(**described(np.zeros((12, 5000), dtype=dtype)))
 
@@ -940,7 +940,7 @@ def test_no_leads_at_all(extract):
 
 
 def test_one_lead_beyond_all_numbers(extract):
-    """The median lead looks right; float32 would make infinity of this one."""
+    """The median lead looks right; in float32 this one would become infinity."""
     signal = twelve_leads()
     signal[3, 100] = 1e38
     with pytest.raises(ECGInputError, match=r"1e\+38 mV"):
@@ -952,7 +952,7 @@ def test_one_lead_beyond_all_numbers(extract):
 
 @pytest.mark.parametrize(("leads", "samples", "rate"), [(1, 86_400_001, 1000), (12, 10**12, 500), (1, 5_000_000, 50)])
 def test_recordings_of_more_than_a_day(extract, leads, samples, rate):
-    """Arrays that take no memory as they are; converted they would take up to 96 TB."""
+    """Broadcast arrays take no memory, but converted they would take up to 96 TB."""
     signal = np.broadcast_to(np.array(1.0, "f4"), (leads, samples))
     with pytest.raises(ECGInputError, match=r"at most 24 h.*in parts"):
         extract(**described(signal, rate, STANDARD_LEADS[:leads]))

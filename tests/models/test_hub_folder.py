@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A saved folder loads with the package and without it, and gives the same numbers."""
+"""A saved folder loads with and without the package, and gives the same numbers."""
 
 import json
 import os
@@ -54,7 +54,7 @@ OTHER_FAMILIES = ("_coreecg.py", "_merit.py")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """One folder a class, each with its processor or feature extractor."""
+    """One folder per class, each with its processor or feature extractor."""
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     for cls in (*JOINT_CLASSES, *ECG_CLASSES):
@@ -94,7 +94,7 @@ def inputs() -> dict:
 
 @torch.no_grad()
 def expected_outputs(folder: Path, inputs: dict) -> dict:
-    """What the installed package gives, without any Auto class or flag."""
+    """The outputs of the installed package, without any Auto class or flag."""
     signal = {name: inputs[name] for name in ("ecg_values", "lead_mask", "patch_mask")}
     texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
     pretraining = {name: inputs[name] for name in ("noise", "text_noise", "special_tokens_mask")}
@@ -142,7 +142,7 @@ def expected_outputs(folder: Path, inputs: dict) -> dict:
 
 @pytest.mark.parametrize("cls", [*JOINT_CLASSES, *ECG_CLASSES])
 def test_the_folder_holds_every_source_file_of_the_family(folder, cls):
-    """Whatever a file of the folder imports is there, and nothing of a family that is another one."""
+    """Every file that a file of the folder imports is there, and nothing from another family."""
     sources = {path.name: path for path in (Path(cgdmer.__file__).parent / "models").glob("*.py")}
     written = {path.name: path for path in (folder / cls.__name__).glob("*.py")}
     imported = {name for path in written.values() for name in re.findall(r"from \.(\w+) import", path.read_text())}
@@ -279,7 +279,7 @@ def expected(folder, inputs) -> dict:
     return expected_outputs(folder, inputs)
 
 
-def test_the_other_process_did_without_the_package(remote):
+def test_the_other_process_did_not_import_the_package(remote):
     assert remote["imported"] == []
     assert remote["config module"].startswith("transformers_modules.")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lead names in all their spellings, and limb leads that follow from two others."""
+"""Lead names in all their spellings, and limb leads derived from two others."""
 
 from itertools import combinations
 
@@ -11,8 +11,8 @@ from cgdmer.models.errors import ECGInputError
 from cgdmer.models.leads import (
     STANDARD_LEADS,
     derive_limb_leads,
+    known_spelling,
     recorded_span,
-    standard_lead_name,
     standard_lead_names,
 )
 from cgdmer.models.reading_wfdb import read_wfdb
@@ -35,70 +35,47 @@ def limb_leads_from_electrodes(rng: np.random.Generator, num_samples: int = 40) 
 
 
 @pytest.mark.parametrize("name", STANDARD_LEADS)
-def test_standard_names_in_any_case_and_dress(name):
-    dresses = [name, name.upper(), name.lower(), f" {name} ", f"Lead {name}", f"lead_{name}", f"ECG {name}"]
-    dresses += [f"ECG Lead {name}", f"ecg-lead-{name.lower()}", f"{name}."]
-    assert {standard_lead_name(dress) for dress in dresses} == {name}
+def test_standard_names_in_any_form(name):
+    forms = [name, name.upper(), name.lower(), f" {name} ", f"Lead {name}", f"lead_{name}", f"ECG {name}"]
+    forms += [f"ECG Lead {name}", f"ecg-lead-{name.lower()}", f"{name}."]
+    assert {known_spelling(form) for form in forms} == {name}
 
 
-@pytest.mark.parametrize(
-    ("alias", "name"),
-    [
-        ("Lead 1", "I"),
-        ("ecg_lead_3", "III"),
-        ("EKG V2", "V2"),
-        ("EKG lead II", "II"),
-        ("DII", "II"),
-        ("d3", "III"),
-        ("L1", "I"),
-        ("LII", "II"),
-        ("VR", "aVR"),
-        ("avl", "aVL"),
-        ("AVF", "aVF"),
-        ("C1", "V1"),
-        ("c6", "V6"),
-        ("V-4", "V4"),
-        ("a_VF", "aVF"),
-    ],
-)
-def test_aliases(alias, name):
-    assert standard_lead_name(alias) == name
+ALIASES = {
+    "I": {"Lead 1", "L1"},
+    "II": {"EKG lead II", "DII", "LII"},
+    "III": {"ecg_lead_3", "d3"},
+    **{"aVR": {"VR"}, "aVL": {"avl"}, "aVF": {"AVF", "a_VF"}},
+    **{"V1": {"C1"}, "V2": {"EKG V2"}, "V4": {"V-4"}, "V6": {"c6"}},
+}
 
 
-@pytest.mark.parametrize("name", ["MLII", "V7", "V3R", "X", "", "V", "lead", "4", "CM5", "VV1", "aV1", "I and II"])
-def test_other_leads_are_not_taken_for_standard_ones(name):
+@pytest.mark.parametrize("name", ALIASES)
+def test_aliases(name):
+    assert {known_spelling(alias) for alias in ALIASES[name]} == {name}
+
+
+OTHER_LEADS = ["MLII", "V7", "V3R", "X", "", "V", "lead", "CM5", "VV1", "aV1", "I and II"]
+CHANNEL_NUMBERS = ["1", "2", " 3 ", "4", "ECG1", "ECG 2", "ecg_3", "EKG 1", "EKG2"]
+
+
+@pytest.mark.parametrize("name", OTHER_LEADS + CHANNEL_NUMBERS)
+def test_other_names_are_not_standard_leads(name):
     with pytest.raises(ECGInputError, match="not one of the twelve"):
-        standard_lead_name(name)
+        standard_lead_names([name])
 
 
-@pytest.mark.parametrize("name", ["1", "2", " 3 ", "ECG1", "ECG 2", "ecg_3", "EKG 1", "EKG2"])
-def test_numbers_of_channels_are_no_leads(name):
-    with pytest.raises(ECGInputError, match="not one of the twelve"):
-        standard_lead_name(name)
+INVERTED = ["-aVR", " -II", "\u2212aVR", "aVR-", "V1 \u2212", "ECG I - ref"]
+DIFFERENCES = ["I-II", "V1-V2", "LI-LII", "lead 1-2", "II.III"]
 
 
-INVERTED = [
-    "-aVR",
-    " -II",
-    "\u2212aVR",
-    "aVR-",
-    "V1 \u2212",
-    "ECG I - ref",
-    "I-II",
-    "V1-V2",
-    "LI-LII",
-    "lead 1-2",
-    "II.III",
-]
+@pytest.mark.parametrize("name", INVERTED + DIFFERENCES)
+def test_inverted_leads_and_differences_are_not_standard_leads(name):
+    with pytest.raises(ECGInputError, match="invert its signal"):
+        standard_lead_names([name])
 
 
-@pytest.mark.parametrize("name", INVERTED)
-def test_inverted_leads_and_differences_are_no_leads(name):
-    with pytest.raises(ECGInputError, match="turning its signal back"):
-        standard_lead_name(name)
-
-
-def test_c3_is_a_lead_beside_limb_leads_and_else_may_be_of_an_eeg():
+def test_c3_is_a_chest_lead_only_with_limb_leads():
     assert standard_lead_names(["DI", "C3", "c 4"]) == ["I", "V3", "V4"]
     for names in (["C3"], ["C3", "C4"], ["V1", "ECG C_2"]):
         with pytest.raises(ECGInputError, match="scalp"):
@@ -122,13 +99,13 @@ def test_any_two_limb_leads_give_the_other_four(pair):
     limb = limb_leads_from_electrodes(rng)
     expected = np.concatenate([[limb[name] for name in LIMB_LEADS], rng.normal(size=(6, 40))])
     present = np.isin(np.arange(12), [*pair, 8])
-    given = np.where(present[:, None], expected, 99.0)  # what stands in absent rows must not matter
+    given = np.where(present[:, None], expected, 99.0)  # absent rows must not matter
     before = given.copy(), present.copy()
     derived, now_present = derive_limb_leads(given, present)
     np.testing.assert_allclose(derived[:6], expected[:6], atol=1e-12)
     assert now_present.tolist() == [True] * 6 + [False, False, True, False, False, False]
     np.testing.assert_array_equal(derived[6:], given[6:])
-    np.testing.assert_array_equal(given, before[0])  # the arguments are left as they were
+    np.testing.assert_array_equal(given, before[0])  # the arguments do not change
     np.testing.assert_array_equal(present, before[1])
 
 
@@ -167,7 +144,7 @@ def test_fewer_than_two_limb_leads_give_nothing(rows):
 
 
 def test_real_recordings_obey_einthoven_and_goldberger(real_data):
-    """From any two recorded limb leads the other four come back to within the rounding of the stored integers."""
+    """From any two recorded limb leads the other four follow, up to the rounding of the stored integers."""
     paths = sorted((real_data / "ptb-xl-subset").glob("records500/00000/*.hea"))[:40]
     for corpus in ("csn-sample", "georgia-sample", "cpsc2018-sample"):
         paths += sorted((real_data / corpus).glob("*.hea"))
@@ -182,7 +159,7 @@ def test_real_recordings_obey_einthoven_and_goldberger(real_data):
             assert np.abs(derived[:6] - signal[:6]).max() < 0.015, (path.name, pair)
 
 
-# What was recorded, and what was filled up.
+# What was recorded, and what was filled in.
 
 
 def noise(num_samples: int, num_leads: int = 3) -> np.ndarray:
@@ -191,13 +168,13 @@ def noise(num_samples: int, num_leads: int = 3) -> np.ndarray:
 
 @pytest.mark.parametrize("fill", [0.0, np.nan, -3.2])
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (600, 0), (0, 500), (25_000, 30_001)])
-def test_filled_ends_are_no_part_of_the_recording(fill, before, after):
+def test_filled_ends_are_not_part_of_the_recording(fill, before, after):
     signal = np.full((3, before + 2000 + after), fill)
     signal[:, before : before + 2000] = noise(2000)
     assert recorded_span(signal, 500) == (before, before + 2000)
 
 
-def test_a_still_second_is_needed_but_a_missing_sample_is_always_missing():
+def test_constant_ends_need_a_second_but_missing_samples_always_count():
     signal = noise(5000)
     signal[:, :499] = signal[:, -600:] = 0.25
     assert recorded_span(signal, 500) == (0, 4400)
@@ -206,7 +183,7 @@ def test_a_still_second_is_needed_but_a_missing_sample_is_always_missing():
     assert recorded_span(signal, 500) == (10, 4400)
 
 
-def test_one_lead_that_moves_or_is_missing_at_times():
+def test_one_lead_moves_or_is_partly_missing():
     signal = np.zeros((3, 5000))
     signal[:, 1000:4000] = noise(3000)
     signal[0, -7:] = signal[1, :3] = np.nan  # hides nothing
@@ -217,13 +194,13 @@ def test_one_lead_that_moves_or_is_missing_at_times():
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
-def test_of_a_signal_in_which_nothing_moves_all_is_kept(value):
+def test_a_signal_that_never_moves_is_kept_whole(value):
     assert recorded_span(np.full((2, 3000), value), 500) == (0, 3000)
     stepped = np.repeat([[0.0, np.nan, 1.0]], [400, 200, 400], axis=1)
     assert recorded_span(stepped, 100) == (0, 1000)
 
 
-def test_leads_are_kept_with_what_says_how_they_were_stored():
+def test_kept_leads_keep_their_gain_and_baseline():
     record = ECGRecord(noise(10), 500.0, ("i", "VX", "v1"), gain=(1.0, 2.0, 3.0), baseline=(4, 5, 6))
     kept = keep_leads(record, (name for name in ("V1", "I")))
     assert (kept.lead_names, kept.gain, kept.baseline) == (("V1", "I"), (3.0, 1.0), (6, 4))

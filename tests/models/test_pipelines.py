@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both pipelines, from a path, a record, an array or a dict to ranked labels."""
+"""The pipelines, from a path, a record, an array, or a dict to ranked labels."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def zero_shot(tiny_model_folder) -> ZeroShotECGClassificationPipeline:
 
 @pytest.fixture(scope="module")
 def classifier_folder(tmp_path_factory, tiny_model_folder, tiny_processor) -> Path:
-    """A fine-tuned model as it is saved, with names for its labels."""
+    """A saved fine-tuned model, with names for its labels."""
     config = CGDMERForZeroShot.from_pretrained(tiny_model_folder).config.ecg_config
     config.id2label = dict(enumerate(LABELS))
     config.label2id = {label: number for number, label in enumerate(LABELS)}
@@ -92,12 +92,12 @@ def classify(classifier_folder) -> ECGClassificationPipeline:
 
 
 def mean_over_seconds(logits: torch.Tensor, seconds: int) -> torch.Tensor:
-    """Of a recording's windows, each second once: the last window overlaps the one before."""
+    """The mean over a recording's seconds, each counted once: the last window overlaps the one before."""
     return torch.stack([logits[second // 10] for second in range(seconds)]).mean(dim=0)
 
 
 def naive_window_logits(model, processor: ECGProcessor, record: ECGRecord) -> torch.Tensor:
-    """(windows, prompts or labels): each ten-second window cut by hand and sent through the model by itself."""
+    """(windows, prompts or labels): each ten-second window is cut by hand and sent through the model alone."""
     length = 10 * round(record.sampling_rate)
     total = record.signal.shape[1]
     starts = [*range(0, max(1, total - length), length)]
@@ -133,7 +133,7 @@ def test_model_objects(zero_shot, tiny_model_folder, tiny_processor):
 
 
 def test_model_tells_recordings_and_prompts_apart(zero_shot):
-    """Else the comparisons below would prove nothing."""
+    """Otherwise the comparisons below would prove nothing."""
     outputs = [scores(zero_shot(make_record(seed=seed), PROMPTS)) for seed in range(3)]
     assert np.ptp([list(output.values()) for output in outputs], axis=1).min() > 0.01
     for prompt in PROMPTS:
@@ -209,7 +209,7 @@ def test_batches_change_nothing(zero_shot, batch_size):
 
 
 def test_padding_changes_nothing(zero_shot, tiny_processor):
-    """The model itself: a recording gives the same alone and beside shorter ones with fewer leads."""
+    """The model itself: a recording gives the same alone and in a batch with shorter ones with fewer leads."""
     records = [make_record(4), make_record(10, seed=1), make_record(2, seed=2, leads=1)]
     text = tiny_processor(text=PROMPTS, return_tensors="pt")
     with torch.no_grad():
@@ -225,7 +225,7 @@ def test_long_recording_is_the_mean_of_its_windows(zero_shot, tiny_processor, se
     record = make_record(seconds, leads=leads)
     logits = naive_window_logits(zero_shot.model, tiny_processor, record)
     assert len(logits) == max(1, -(-seconds // 10))
-    assert len(logits) == 1 or logits.std(dim=0).min() > 1e-3  # one window alone would not do
+    assert len(logits) == 1 or logits.std(dim=0).min() > 1e-3  # one window alone would not be enough
     expected = dict(zip(PROMPTS, mean_over_seconds(logits, seconds).sigmoid().tolist(), strict=True))
     assert scores(zero_shot(record, PROMPTS)) == pytest.approx(expected, abs=1e-5)
 
@@ -236,7 +236,7 @@ def test_half_precision(zero_shot, tiny_model_folder):
     assert_close(half(make_record(), PROMPTS), zero_shot(make_record(), PROMPTS), atol=0.05)
 
 
-def test_embeddings_are_of_the_packaged_model_where_none_is_named(tmp_path):
+def test_embeddings_use_the_packaged_model_by_default(tmp_path):
     record = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=500)
     (found,) = pipeline("ecg-embedding")([record])
     expected = pipeline("ecg-embedding", model=str(SHIPPED_MODEL))(record)
@@ -259,7 +259,7 @@ def test_half_precision_can_be_saved(tiny_model_folder, classifier_folder, tmp_p
 # Zero-shot: what comes out
 
 
-def test_sigmoid_by_default_and_softmax_if_asked(zero_shot, tiny_processor):
+def test_sigmoid_by_default_and_softmax_on_request(zero_shot, tiny_processor):
     record = make_record()
     logits = naive_window_logits(zero_shot.model, tiny_processor, record)[0]
     for options, expected in (
@@ -274,13 +274,13 @@ def test_sigmoid_by_default_and_softmax_if_asked(zero_shot, tiny_processor):
     assert sum(scores(zero_shot(record, PROMPTS)).values()) != pytest.approx(1, abs=1e-2)
 
 
-def test_multi_label_set_when_the_pipeline_is_made(zero_shot, tiny_model_folder):
+def test_multi_label_set_when_the_pipeline_is_created(zero_shot, tiny_model_folder):
     exclusive = pipeline("zero-shot-ecg-classification", model=str(tiny_model_folder), multi_label=False)
     assert exclusive(make_record(), PROMPTS) == zero_shot(make_record(), PROMPTS, multi_label=False)
     assert exclusive(make_record(), PROMPTS, multi_label=True) == zero_shot(make_record(), PROMPTS)
 
 
-def test_labels_set_when_the_pipeline_is_made(zero_shot, tiny_model_folder):
+def test_labels_set_when_the_pipeline_is_created(zero_shot, tiny_model_folder):
     expected = zero_shot(make_record(), PROMPTS)
     classify = pipeline("zero-shot-ecg-classification", model=str(tiny_model_folder), candidate_labels=PROMPTS)
     assert classify(make_record()) == expected
@@ -326,7 +326,7 @@ def test_faulty_prompts(zero_shot, prompts, message):
         zero_shot(make_record(), candidate_labels=prompts)
 
 
-def test_prompts_are_embedded_once_a_call(zero_shot, monkeypatch):
+def test_prompts_are_embedded_once_per_call(zero_shot, monkeypatch):
     calls = []
     embed = zero_shot.model.get_text_features
 
@@ -341,7 +341,7 @@ def test_prompts_are_embedded_once_a_call(zero_shot, monkeypatch):
     assert calls == [3, 2]
 
 
-# What is refused, by both pipelines
+# What both pipelines refuse
 
 
 @pytest.mark.parametrize(
@@ -351,15 +351,15 @@ def test_prompts_are_embedded_once_a_call(zero_shot, monkeypatch):
         ({"signal": np.zeros((2, 1000))}, ["'signal'"]),
         ({}, ["keys"]),
         ({1: 2, "ecg": 3}, ["keys"]),
-        ({"ecg": make_record(), "sampling_rate": 250}, ["brings its own"]),
+        ({"ecg": make_record(), "sampling_rate": 250}, ["has its own"]),
         ({"ecg": [1.0, 2.0]}, ["type list"]),
         (5, ["type int"]),
         (None, ["type NoneType"]),
         (np.zeros(1000), ["(1000,)"]),
-        (np.zeros((3, 12, 1000)), ["(3, 12, 1000)"]),  # several at once would be averaged like windows
+        (np.zeros((3, 12, 1000)), ["(3, 12, 1000)"]),  # would be averaged like windows
     ],
 )
-def test_what_is_no_recording(zero_shot, classify, recording, words):
+def test_what_is_not_a_recording(zero_shot, classify, recording, words):
     for call in (lambda: zero_shot(recording, PROMPTS), lambda: classify(recording)):
         with pytest.raises(ECGInputError) as refusal:
             call()
@@ -424,7 +424,9 @@ def test_classification_of_a_list(classify, batch_size):
     ("problem_type", "adds_to_one"),
     [("single_label_classification", True), ("multi_label_classification", False), (None, False)],
 )
-def test_softmax_for_one_label_a_record_else_sigmoid(classifier_folder, tiny_processor, problem_type, adds_to_one):
+def test_softmax_for_one_label_per_record_otherwise_sigmoid(
+    classifier_folder, tiny_processor, problem_type, adds_to_one
+):
     model = CGDMERForECGClassification.from_pretrained(classifier_folder)
     model.config.problem_type = problem_type
     classify = pipeline("ecg-classification", model=model, feature_extractor=tiny_processor.feature_extractor)
@@ -436,7 +438,7 @@ def test_softmax_for_one_label_a_record_else_sigmoid(classifier_folder, tiny_pro
 
 
 def test_a_model_without_a_classifier_is_refused(tiny_model_folder, tiny_processor, tmp_path):
-    """transformers would put a random one in its place."""
+    """transformers would use a random one instead."""
     encoder = CGDMERECGModel.from_pretrained(tiny_model_folder)
     encoder.save_pretrained(tmp_path)
     tiny_processor.feature_extractor.save_pretrained(tmp_path)
@@ -464,7 +466,7 @@ def test_a_model_without_a_classifier_is_refused(tiny_model_folder, tiny_process
 
 
 def test_saved_folder_works_as_remote_code(zero_shot, tiny_model_folder, tmp_path):
-    """In a process that never imports the package: the folder brings the code, its own record type included."""
+    """In a process that never imports the package: the folder has all the code, including its own record type."""
     record = make_record(12, seed=3)
     path = write_wfdb(record, tmp_path / "rec")
     counts = np.rint(record.signal * 1000).astype(int)
@@ -502,13 +504,13 @@ def test_real_recordings(zero_shot, real_data):
         assert_close(output, zero_shot(read_wfdb(path), PROMPTS), atol=1e-4)
 
 
-def test_a_full_stop_at_the_end_of_a_prompt_moves_no_score(zero_shot):
+def test_a_period_at_the_end_of_a_prompt_moves_no_score(zero_shot):
     plain = {row["label"]: row["score"] for row in zero_shot(make_record(), PROMPTS[:2])}
     ended = {row["label"]: row["score"] for row in zero_shot(make_record(), [f"{PROMPTS[0]} .", PROMPTS[1]])}
     assert ended == {f"{PROMPTS[0]} .": plain[PROMPTS[0]], PROMPTS[1]: plain[PROMPTS[1]]}
 
 
-def test_arguments_of_arrays_beside_records_alone_are_refused(zero_shot, classify):
+def test_arguments_for_arrays_are_refused_with_only_records(zero_shot, classify):
     for inputs in (make_record(), [make_record(), make_record(seed=1)]):
         with pytest.raises(ECGInputError, match="unit is for arrays"):
             zero_shot(inputs, PROMPTS, unit="uV")

@@ -59,11 +59,11 @@ def test_records_and_windows(tiny_processor):
 
 
 def test_neither(tiny_processor):
-    with pytest.raises(ECGInputError, match="needs ecg, text or both"):
+    with pytest.raises(ECGInputError, match="needs ecg, text, or both"):
         tiny_processor()
 
 
-def test_misspelt_argument_is_not_swallowed(tiny_processor):
+def test_misspelled_argument_is_not_ignored(tiny_processor):
     with pytest.raises(ECGInputError, match="window"):
         tiny_processor(**some_ecg(), window=True)
 
@@ -114,7 +114,7 @@ def test_presets_and_round_trip(tmp_path, preset):
 
 
 @pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
-def test_the_models_precision_is_not_kept(tmp_path, name):
+def test_the_models_dtype_is_not_kept(tmp_path, name):
     """It could not be saved."""
     processor = AutoProcessor.from_pretrained(preset_folder("cgdmer-tiny"), **{name: torch.float16})
     processor.save_pretrained(tmp_path)
@@ -130,7 +130,7 @@ def test_parts_load_by_themselves_from_a_processors_folder(tmp_path, tiny_proces
     assert tokenizer(REPORTS)["input_ids"] == tiny_processor.tokenizer(REPORTS)["input_ids"]
 
 
-def test_signals_move_and_change_type_without_the_token_ids(tiny_processor):
+def test_signals_move_and_change_type_but_token_ids_do_not(tiny_processor):
     batch = tiny_processor(**some_ecg(), text=REPORTS, return_tensors="pt").to("cpu", torch.bfloat16)
     assert batch["ecg_values"].dtype == torch.bfloat16
     assert batch["input_ids"].dtype == batch["lead_mask"].dtype == torch.int64

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of the clinic: the same numbers and scores as from WFDB, and one planted fault for each trap of a format."""
+"""Clinical files: the same numbers and scores as from WFDB, and a planted fault for each trap of a format."""
 
 import base64
 import builtins
@@ -12,7 +12,12 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.sr.codedict import codes
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 from transformers import pipeline
 from transformers.dynamic_module_utils import get_imports
 
@@ -35,7 +40,7 @@ def some_counts(num_leads: int = 3, num_samples: int = 500) -> np.ndarray:
 
 
 def write(format: str, folder: Path, **changes) -> Path:
-    """A file of a second of three leads."""
+    """A file with one second of three leads."""
     suffix, writer = WRITERS[format]
     described = {"counts": some_counts(), "step_uv": 2.5, "rate": RATE, "leads": ("I", "II", "V1"), **changes}
     return writer(folder / f"rec{suffix}", **described)
@@ -85,7 +90,7 @@ def test_the_scores_of_a_file_are_those_of_its_wfdb_original(classify, format, o
     copy = read_record(path)
     assert copy.sampling_rate == record.sampling_rate and copy.record_id == "copy"
     order = [copy.lead_names.index(standard) for standard in STANDARD_LEADS]
-    # MUSE has four leads derived, which a cart has rounded to its own steps before WFDB did.
+    # MUSE derives four leads, which the cart had rounded to its own steps before WFDB.
     np.testing.assert_allclose(copy.signal[order], record.signal, atol=2.5e-3 if format == "MUSE" else 1e-6)
     scores, expected = (
         {row["label"]: row["score"] for row in classify(one, candidate_labels=LABELS)} for one in (str(path), record)
@@ -106,7 +111,7 @@ def test_values_rate_and_leads(format, tmp_path):
 
 @FORMATS
 def test_another_library_reads_the_same(format, tmp_path):
-    """The files of this test are written here where no library writes the format: an independent reader takes them."""
+    """Where no library writes a format, these tests write it themselves, so an independent reader checks the files."""
     ecgdatakit = pytest.importorskip("ecgdatakit", reason="pip install ecgdatakit, which brings 60 MB of weights")
     path = write(format, tmp_path)
     record = read_record(path)
@@ -127,24 +132,24 @@ def test_the_content_says_which_format_it_is(format, name, tmp_path):
 
 @FORMATS
 def test_odd_numbers_of_samples_and_rates(format, tmp_path):
-    """A single lead too: an odd number of bytes in 8 bits, a rate that is no whole number of ms."""
+    """A single lead, and a sampling interval that is not a whole number of ms."""
     counts = some_counts(1, 333)
     record = read_record(write(format, tmp_path, counts=counts, rate=333, leads=("V6",)))
     np.testing.assert_allclose(record.signal, counts * 2.5e-3, rtol=1e-6)
     assert record.sampling_rate == pytest.approx(333, rel=1e-6) and record.lead_names == ("V6",)
 
 
-def test_wfdb_goes_on_as_before(tmp_path):
+def test_wfdb_records_are_read_as_by_read_wfdb(tmp_path):
     path = simulated(tmp_path, None)
     for name in (path, f"{path}.hea"):
         np.testing.assert_array_equal(read_record(name).signal, read_wfdb(path).signal)
     assert_refused(path.with_suffix(".dat"), "leave .dat or .mat off")
     assert_refused(tmp_path / "absent", "does not exist")
-    (tmp_path / "original").write_text("beside a header the header is meant")
+    (tmp_path / "original").write_text("next to a header, the header counts")
     assert read_record(path).lead_names == tuple(STANDARD_LEADS)
 
 
-def test_what_is_none_of_them(tmp_path):
+def test_other_formats(tmp_path):
     for name, content, word in (
         ("a.pdf", b"%PDF-1.7", "none of the formats"),
         ("b", b"", "none of the formats"),
@@ -161,8 +166,8 @@ def test_what_is_none_of_them(tmp_path):
 def test_sizes_are_bounded_before_anything_is_read(format, tmp_path):
     path = write(format, tmp_path)
     with open(path, "r+b") as file:
-        file.truncate(2**31)  # a hole on the disk
-    assert_refused(path, f"holds {2**31} bytes; at most")
+        file.truncate(2**31)  # sparse
+    assert_refused(path, f"has {2**31} bytes; at most")
 
 
 @FORMATS
@@ -175,19 +180,19 @@ def test_a_truncated_file(format, tmp_path):
 
 
 @FORMATS
-@pytest.mark.parametrize(("lead", "words"), [("V3R", "V3R"), ("I", "more than once"), ("-aVR", "upside down")])
-def test_leads_that_are_none_of_the_twelve(format, lead, words, tmp_path):
+@pytest.mark.parametrize(("lead", "words"), [("V3R", "V3R"), ("I", "more than once"), ("-aVR", "inverted")])
+def test_channels_that_are_not_standard_leads(format, lead, words, tmp_path):
     if format == "MUSE" and lead == "-aVR":
-        pytest.skip("the writer leaves out what MUSE does not store")
+        pytest.skip("the writer leaves out leads that MUSE does not store")
     path = write(format, tmp_path, leads=("I", "II", lead))
     if format != "DICOM":
         assert_refused(path, words)
-    else:  # where a code says which lead it is
+    else:  # a code says which lead it is
         assert_refused(path, "more than once" if lead == "I" else "MDC 2:9")
 
 
 @FORMATS
-def test_the_leads_that_are_named_are_taken_from_among_other_channels(format, tmp_path):
+def test_named_leads_are_picked_from_other_channels(format, tmp_path):
     (tmp_path / "plain").mkdir()
     path = write(format, tmp_path, leads=("I", "V3R", "V1"))
     record, whole = read_record(path, ["v1", "I"]), read_record(write(format, tmp_path / "plain"))
@@ -200,22 +205,34 @@ def test_the_leads_that_are_named_are_taken_from_among_other_channels(format, tm
 # DICOM
 
 
-def save_group(folder: Path, syntax: str | None = None, **elements) -> Path:
-    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
+def three_leads() -> pydicom.Dataset:
+    return dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
+
+
+def set_element(item: pydicom.Dataset, element: str, value) -> None:
+    """None deletes it."""
+    if value is None:
+        delattr(item, element)
+    else:
+        setattr(item, element, value)
+
+
+def save_group(folder: Path, syntax: str = ExplicitVRLittleEndian, **elements) -> Path:
+    group = three_leads()
     for name, value in elements.items():
-        setattr(group, name, value)
-    return save_dicom(folder / "rec.dcm", [group], *([syntax] if syntax else []))
+        set_element(group, name, value)
+    return save_dicom(folder / "rec.dcm", [group], syntax)
 
 
 def test_a_real_dicom_file_as_pydicom_decodes_it():
-    """From a cart of Mortara, with median beats in a second group."""
+    """From a Mortara cart, with median beats in a second group."""
     path = get_testdata_file("waveform_ecg.dcm", download=False)
     record = read_record(path)
     assert record.lead_names == STANDARD_LEADS and record.sampling_rate == 1000
     np.testing.assert_allclose(record.signal, pydicom.dcmread(path).waveform_array(0).T / 1000, rtol=1e-6, atol=1e-9)
 
 
-def test_codes_of_leads_are_those_of_the_standard(tmp_path):
+def test_lead_codes_are_those_of_the_standard(tmp_path):
     from cgdmer.models.reading_dicom import _LEAD_NUMBERS
 
     assert sorted(_LEAD_NUMBERS.values()) == sorted(STANDARD_LEADS)
@@ -249,7 +266,7 @@ def test_dicom_sample_kinds(tmp_path, kind):
 
 
 def test_dicom_calibration_and_padding(tmp_path):
-    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
+    group = three_leads()
     second = group.ChannelDefinitionSequence[1]
     second.ChannelSensitivity, second.ChannelSensitivityCorrectionFactor, second.ChannelBaseline = "3", "1.5", "-40"
     group.ChannelDefinitionSequence[2].ChannelSensitivityUnitsSequence[0].CodeValue = "mV"
@@ -263,8 +280,8 @@ def test_dicom_calibration_and_padding(tmp_path):
     assert np.argwhere(np.isnan(signal)).tolist() == [[0, 5]]
 
 
-def test_dicom_channels_of_no_electrode_and_of_no_lead(tmp_path):
-    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
+def test_dicom_channels_without_an_electrode_or_a_standard_lead(tmp_path):
+    group = three_leads()
     for channel, status in zip(
         group.ChannelDefinitionSequence, ("OK", "DISCONNECTED", ["INVALID", "OK"]), strict=True
     ):
@@ -272,7 +289,7 @@ def test_dicom_channels_of_no_electrode_and_of_no_lead(tmp_path):
     record = read_record(save_dicom(tmp_path / "rec.dcm", [group]))
     assert np.isnan(record.signal).all(axis=1).tolist() == [False, True, True]
     np.testing.assert_allclose(record.signal[0], some_counts()[0] * 2.5e-3, rtol=1e-6)
-    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
+    group = three_leads()
     other = group.ChannelDefinitionSequence[1]
     other.ChannelSensitivityUnitsSequence[0].CodeValue = "mm[Hg]"
     other.ChannelSourceSequence[0].CodeValue, other.ChannelLabel = "MDC_ECG_LEAD_V3R", "V3"
@@ -284,8 +301,8 @@ def test_dicom_channels_of_no_electrode_and_of_no_lead(tmp_path):
     assert read_record(save_dicom(tmp_path / "rec.dcm", [group])).lead_names == ("I", "II", "V1")
 
 
-def test_dicom_names_by_labels_where_codes_are_the_makers_own(tmp_path):
-    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
+def test_dicom_leads_are_named_by_label_if_codes_are_proprietary(tmp_path):
+    group = three_leads()
     for channel in group.ChannelDefinitionSequence:
         channel.ChannelSourceSequence[0].CodingSchemeDesignator = "99MAKER"
     assert read_record(save_dicom(tmp_path / "rec.dcm", [group])).lead_names == ("I", "II", "V1")
@@ -299,7 +316,7 @@ def test_dicom_names_by_labels_where_codes_are_the_makers_own(tmp_path):
         ("SamplingFrequency", None, "sampling frequency is missing"),
         ("SamplingFrequency", "0", "sampling rate is 0"),
         ("NumberOfWaveformChannels", 4, "3 are defined"),
-        ("NumberOfWaveformSamples", 499, "holds 3000 bytes"),
+        ("NumberOfWaveformSamples", 499, "has 3000 bytes"),
         ("NumberOfWaveformSamples", 2**31, "samples"),
         ("WaveformBitsAllocated", 8, "SS in 8 bits"),
         ("WaveformSampleInterpretation", "MB", "MB in 16 bits"),
@@ -309,19 +326,14 @@ def test_dicom_names_by_labels_where_codes_are_the_makers_own(tmp_path):
     ],
 )
 def test_faults_of_a_dicom_group(tmp_path, element, value, words):
-    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
-    if value is None:
-        delattr(group, element)
-    else:
-        setattr(group, element, value)
-    assert_refused(save_dicom(tmp_path / "rec.dcm", [group]), words)
+    assert_refused(save_group(tmp_path, **{element: value}), words)
 
 
 @pytest.mark.parametrize(
     ("element", "value", "words"),
     [
         ("ChannelSensitivity", None, "channel sensitivity is missing"),
-        ("ChannelSensitivity", "0", "not one of an ECG"),
+        ("ChannelSensitivity", "0", "not those of an ECG"),
         ("ChannelSensitivityCorrectionFactor", None, "correction factor is missing"),
         ("ChannelBaseline", None, "channel baseline is missing"),
         ("ChannelSensitivityUnitsSequence", None, "unit of the channel sensitivity is missing"),
@@ -332,16 +344,13 @@ def test_faults_of_a_dicom_group(tmp_path, element, value, words):
     ],
 )
 def test_faults_of_a_dicom_channel(tmp_path, element, value, words):
-    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
-    if value is None:
-        delattr(group.ChannelDefinitionSequence[1], element)
-    else:
-        setattr(group.ChannelDefinitionSequence[1], element, value)
+    group = three_leads()
+    set_element(group.ChannelDefinitionSequence[1], element, value)
     assert_refused(save_dicom(tmp_path / "rec.dcm", [group]), "channel 2", words)
 
 
 def test_dicom_with_other_units_groups_and_contents(tmp_path):
-    group = dicom_group(some_counts(), 2.5, RATE, ("I", "II", "V1"))
+    group = three_leads()
     assert_refused(save_dicom(tmp_path / "two.dcm", [group, group]), "2 of its 2 waveform groups")
     assert_refused(save_dicom(tmp_path / "picture.dcm", []), "0 of its 0 waveform groups", "picture")
     group.ChannelDefinitionSequence[0].ChannelSensitivityUnitsSequence[0].CodeValue = "mm[Hg]"
@@ -362,8 +371,8 @@ def test_without_pydicom_the_message_says_what_to_install(tmp_path, monkeypatch)
     assert_refused(path, "pip install pydicom")
 
 
-def test_remote_code_asks_for_no_library_of_a_format():
-    """transformers refuses code whose imports are not installed, but for those inside `try`."""
+def test_remote_code_requires_no_library_for_a_format():
+    """transformers refuses code whose imports are not installed, except those inside `try`."""
     folder = Path(reading_record.__file__).parent
     asked = {name for path in folder.glob("*.py") for name in get_imports(path)}
     assert {"numpy", "torch"} <= asked and not asked & {"pydicom", "wfdb"}
@@ -373,7 +382,7 @@ def test_remote_code_asks_for_no_library_of_a_format():
 
 
 def edf_by_hand(folder: Path, counts: np.ndarray, fields: dict[str, list[str]] | None = None, **main) -> Path:
-    """Written from the specification: records of 0.2 s, fields by column; counts are (signals, time)."""
+    """Written from the specification: data records of 0.2 s, fields in columns; counts are (signals, time)."""
     count, per_record = len(counts), 100
     head = {"version": "0", "patient": PATIENT, "recording": "", "date": "01.01.85", "time": "00.00.00"}
     head |= {"bytes": str(256 * (count + 1)), "reserved": "", "records": str(counts.shape[1] // per_record)}
@@ -400,7 +409,7 @@ def edf_by_hand(folder: Path, counts: np.ndarray, fields: dict[str, list[str]] |
 
 
 def test_edf_scales_between_its_extremes(tmp_path):
-    """In uV; upside down, as physical minimum above maximum says; with a zero that is not in the middle."""
+    """In uV; inverted, with the physical minimum above the maximum; and with a zero that is not in the middle."""
     counts = some_counts()
     record = read_record(edf_by_hand(tmp_path, counts))
     expected = np.stack([counts[0] / 1000, counts[1] * -0.01, counts[2] * 0.5 / 1000])
@@ -410,7 +419,7 @@ def test_edf_scales_between_its_extremes(tmp_path):
     np.testing.assert_allclose(record.signal[1], library.signals[1].data, rtol=1e-6, atol=1e-6)
 
 
-def test_leads_of_edf_beside_channels_of_other_kinds_and_rates(tmp_path):
+def test_edf_leads_among_channels_of_other_kinds_and_rates(tmp_path):
     leads, breathing = write("EDF", tmp_path), tmp_path / "mixed.edf"
     signals = edfio.read_edf(leads).signals
     seconds = len(signals[0].digital) / RATE
@@ -425,7 +434,7 @@ def test_leads_of_edf_beside_channels_of_other_kinds_and_rates(tmp_path):
     np.testing.assert_array_equal(record.signal, whole.signal[[list(whole.lead_names).index(x) for x in ("V1", "I")]])
 
 
-def test_names_of_electrodes_of_an_eeg(tmp_path):
+def test_names_of_eeg_electrodes(tmp_path):
     assert_refused(edf_by_hand(tmp_path, some_counts(), {"label": ["C3", "C4", "C1"]}), "scalp")
     path = edf_by_hand(tmp_path, some_counts(), {"label": ["ECG I", "C3", "C4"]})
     assert read_record(path).lead_names == ("I", "V3", "V4")
@@ -439,7 +448,7 @@ def test_edf_plus_with_annotations(tmp_path):
     np.testing.assert_array_equal(read_record(tmp_path / "plus.edf").signal, read_record(path).signal)
 
 
-def test_edf_labels_begin_with_the_kind_of_signal(tmp_path):
+def test_edf_labels_start_with_the_kind_of_signal(tmp_path):
     path = edf_by_hand(tmp_path, some_counts(), {"label": ["ECG I", "EKG aVF", "ekg v1"]})
     assert read_record(path).lead_names == ("I", "aVF", "V1")
 
@@ -449,7 +458,7 @@ def test_edf_labels_begin_with_the_kind_of_signal(tmp_path):
     [
         ({"records": "-1"}, {}, "-1 data records"),
         ({"records": "6"}, {}, "truncated"),
-        ({"records": "4"}, {}, "announces 4 data records"),
+        ({"records": "4"}, {}, "4 data records of its header"),
         ({"records": ""}, {}, "number of data records is missing"),
         ({"duration": "0"}, {}, "of 0 s"),
         ({"duration": "5s"}, {}, "'5s'"),
@@ -462,13 +471,17 @@ def test_edf_labels_begin_with_the_kind_of_signal(tmp_path):
         ({}, {"unit": ["uV", "MV", "uV"]}, "'MV'"),
         ({}, {"label": ["I", "", "V1"]}, "channel 2 has no name"),
         ({}, {"label": ["I", "Resp", "V1"]}, "'Resp'"),
-        ({}, {"label": ["ECG 1", "ECG 2", "ECG 3"]}, "'ECG 1'"),  # channels of a Holter, with any electrodes
+        (
+            {},
+            {"label": ["ECG 1", "ECG 2", "ECG 3"]},
+            "'ECG 1'",
+        ),  # channels of a Holter, whose electrodes may be anywhere
         ({}, {"label": ["EKG I", "EKG 2", "EKG V1"]}, "'EKG 2'"),
         ({}, {"samples": ["100", "50", "100"]}, "the same rate"),
-        ({}, {"samples": ["100", "0", "200"]}, "0 samples a data record"),
+        ({}, {"samples": ["100", "0", "200"]}, "0 samples per data record"),
         ({}, {"label": ["EDF Annotations"] * 3}, "its 0 signals"),
         ({}, {"digital minimum": ["-2048", "1000", "0"]}, "not below"),
-        ({}, {"physical maximum": ["2047", "10", "1000"]}, "not one of an ECG"),
+        ({}, {"physical maximum": ["2047", "10", "1000"]}, "not those of an ECG"),
         ({}, {"physical maximum": ["2047", "nan", "1000"]}, "'nan'"),
         ({}, {"physical minimum": ["", "10", "0"]}, "physical minimum is missing"),
     ],
@@ -503,18 +516,18 @@ SET = r"<component><sequenceSet>.*?</sequenceSet></component>"
 @pytest.mark.parametrize(
     ("pattern", "replacement", "words"),
     [
-        (r'"RHYTHM"', '"REPRESENTATIVE_BEAT"', "0 series of the kind RHYTHM"),
+        (r'"RHYTHM"', '"REPRESENTATIVE_BEAT"', "0 RHYTHM series"),
         (f"({SET})", r"\1\1", "2 sequence sets"),
-        (r'increment value="0.002" unit="s"', 'increment value="0.002"', "unit of the increment of time is missing"),
+        (r'increment value="0.002" unit="s"', 'increment value="0.002"', "unit of the time increment is missing"),
         (r'increment value="0.002" unit="s"', 'increment value="0.002" unit="min"', "'min'"),
-        (r'increment value="0.002"', 'increment value="0"', "increment of time is 0"),
+        (r'increment value="0.002"', 'increment value="0"', "time increment is 0"),
         (r"(<increment)", r'<denominator value="4"/>\1', "its times have a denominator"),
         (r'increment value="0.002"', 'increment value="1"', "sampling rate is 1 Hz"),
-        (r"<increment[^>]*>", "", "increment of time is missing"),
+        (r"<increment[^>]*>", "", "time increment is missing"),
         (r"TIME_ABSOLUTE", "MDC_ECG_LEAD_V2", "0 sequences of times"),
         (r'scale value="2.5" unit="uV"', 'scale value="2.5"', "lead 1: the unit of the scale is missing"),
         (r'scale value="2.5" unit="uV"', 'scale value="2.5" unit="mmHg"', "'mmHg'"),
-        (r'scale value="2.5"', 'scale value="1e400"', "not one of an ECG"),
+        (r'scale value="2.5"', 'scale value="1e400"', "not those of an ECG"),
         (r"<scale[^>]*>", "", "scale is missing"),
         (r"<origin[^>]*>", "", "origin is missing"),
         (r"MDC_ECG_LEAD_II", "MDC_ECG_LEAD_X", "'X'"),
@@ -555,11 +568,11 @@ def test_muse_leads_that_are_off_and_exponents(tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "replacement", "words"),
     [
-        (r">Rhythm<", ">Median<", "0 waveforms of the type Rhythm"),
-        (r">Median<", ">Rhythm<", "2 waveforms of the type Rhythm"),
+        (r">Rhythm<", ">Median<", "0 waveforms of type Rhythm"),
+        (r">Median<", ">Rhythm<", "2 waveforms of type Rhythm"),
         (r"(Rhythm.*?)<SampleBase>500</SampleBase>", r"\1", "SampleBase (sampling rate) is missing"),
         (r"(Rhythm.*?<SampleExponent>)0", r"\g<1>3", "sampling rate is 500000"),
-        (r"(Rhythm.*?<NumberofLeads>)3", r"\g<1>8", "announces 8 leads"),
+        (r"(Rhythm.*?<NumberofLeads>)3", r"\g<1>8", "states 8 leads"),
         (r"(Rhythm.*?)<LeadAmplitudeUnits>MICROVOLTS</LeadAmplitudeUnits>", r"\1", "lead I: the unit"),
         (r"(Rhythm.*?)MICROVOLTS", r"\1MMHG", "'MMHG'"),
         (r"(Rhythm.*?)<LeadAmplitudeUnitsPerBit>2.5<", r"\1<LeadAmplitudeUnitsPerBit><", "UnitsPerBit is missing"),
@@ -608,7 +621,7 @@ def test_entities_are_refused(format, declared, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["aECG", "MUSE"])
-def test_xml_that_is_damaged_or_too_much(format, tmp_path):
+def test_xml_that_is_damaged_or_too_large(format, tmp_path):
     path = write(format, tmp_path)
     content = path.read_bytes()
     for encoding in ("utf-7", "EBCDIC-1", "rot13"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The WFDB reader: right values on real records, and one planted fault for each trap of a header."""
+"""The WFDB reader: correct values from real records, and a planted fault for each trap in a header."""
 
 import builtins
 import os
@@ -16,12 +16,15 @@ from cgdmer.models.errors import CGDMERError, ECGInputError, RecordFileError
 from cgdmer.models.reading_wfdb import read_wfdb, read_wfdb_header
 
 HEADER = "rec.hea"
+# Bytes and samples per block, by storage format.
+BLOCKS = {"16": (2, 1), "61": (2, 1), "160": (2, 1), "80": (1, 1), "24": (3, 1), "32": (4, 1)}
+BLOCKS |= {"212": (3, 2), "310": (4, 3), "311": (4, 3)}
 
 
 def write_record(
     folder: Path, num_samples: int = 50, storage_format: str = "16", num_leads: int = 3, **fields
 ) -> Path:
-    """A small valid record made by wfdb itself, one invalid sample in it; returns its path without `.hea`."""
+    """A small valid record written by wfdb itself; returns its path without `.hea`."""
     rng = np.random.default_rng(0)
     counts = rng.integers(-100, 100, (num_samples, num_leads))
     fields = {"baseline": [0] * num_leads, "units": ["mV"] * num_leads, "adc_gain": [200.0] * num_leads} | fields
@@ -46,7 +49,7 @@ def edit_header(record: Path, pattern: str, replacement: str, count: int = 1) ->
 
 
 def assert_refused(record: Path, *words: str, **options) -> str:
-    """The record is refused by our error type, and the message names the file and each of the words."""
+    """The record is refused with our error type, and the message contains the file and each of the words."""
     with pytest.raises(RecordFileError) as refusal:
         read_wfdb(record, **options)
     for word in ("rec.", *words):
@@ -99,17 +102,15 @@ def test_reads_every_format_that_wfdb_writes(tmp_path, storage_format, num_sampl
     assert (ecg.gain is None) == (storage_format in ("24", "32"))
 
 
-@pytest.mark.parametrize("storage_format", ["16", "61", "160", "80", "212", "310", "311", "24", "32"])
+@pytest.mark.parametrize("storage_format", BLOCKS)
 @pytest.mark.parametrize(("num_samples", "num_leads"), [(50, 3), (51, 3), (49, 1), (50, 1), (47, 4)])
 def test_any_bytes_mean_what_wfdb_says(tmp_path, storage_format, num_samples, num_leads):
-    """Also in the formats that wfdb reads and does not write; the last block is whole here."""
-    block_bytes, block_samples = {"212": (3, 2), "310": (4, 3), "311": (4, 3), "80": (1, 1), "24": (3, 1)}.get(
-        storage_format, (4, 1) if storage_format == "32" else (2, 1)
-    )
+    """Even in formats that wfdb reads but does not write; the last block is complete here."""
+    block_bytes, block_samples = BLOCKS[storage_format]
     size = -(-num_samples * num_leads // block_samples) * block_bytes
     content = np.random.default_rng(3).integers(0, 128, size, dtype=np.uint8)
     if storage_format in ("310", "311"):
-        content[3::4] &= 0x3F  # the two bits that these formats leave unused
+        content[3::4] &= 0x3F  # the two unused bits of these formats
     (tmp_path / "rec.dat").write_bytes(content.tobytes())
     lines = [f"rec {num_leads} 500 {num_samples}"] + [f"rec.dat {storage_format} 200/mV lead"] * num_leads
     (tmp_path / HEADER).write_text("\n".join(lines))
@@ -119,9 +120,8 @@ def test_any_bytes_mean_what_wfdb_says(tmp_path, storage_format, num_samples, nu
 
 @pytest.mark.parametrize("storage_format", ["16", "80", "212", "310", "311", "24"])
 def test_parts_of_a_record(tmp_path, storage_format):
-    """Any part is the same samples as in the whole, also where it begins and ends inside a block."""
-    blocks = {"212": (3, 2), "310": (4, 3), "311": (4, 3), "80": (1, 1), "24": (3, 1), "16": (2, 1)}
-    block_bytes, block_samples = blocks[storage_format]
+    """A part has the same samples as the whole, even if it starts and ends inside a block."""
+    block_bytes, block_samples = BLOCKS[storage_format]
     size = -(-53 * 2 // block_samples) * block_bytes
     content = np.random.default_rng(3).integers(0, 64, size, dtype=np.uint8).tobytes()
     (tmp_path / "rec.dat").write_bytes(content)
@@ -144,7 +144,7 @@ def test_parts_that_are_not_there(tmp_path, seconds):
 
 
 def test_a_holter_recording_of_two_weeks_is_read_in_parts(tmp_path):
-    """Twelve leads at 1,000 Hz: 29 GB in a file with a hole in it, of which a second is read."""
+    """Twelve leads at 1,000 Hz: a sparse file of 29 GB, of which one second is read."""
     num_samples = 14 * 86_400 * 1000
     (tmp_path / HEADER).write_text("\n".join([f"rec 12 1000 {num_samples}", *["rec.dat 16 200/mV lead"] * 12]))
     with open(tmp_path / "rec.dat", "wb") as file:
@@ -169,7 +169,7 @@ def test_a_holter_recording_of_two_weeks_is_read_in_parts(tmp_path):
     ],
 )
 def test_too_much_is_refused_before_memory_is_taken(tmp_path, first_line, size, words):
-    """The file has the size that the header announces, or far more, but is a hole on the disk."""
+    """The sparse file has the size that the header states, or far more."""
     record = write_record(tmp_path)
     edit_header(record, r"^rec 3 100 50.*$", first_line)
     os.truncate(tmp_path / "rec.dat", size)
@@ -180,8 +180,8 @@ def test_too_much_is_refused_before_memory_is_taken(tmp_path, first_line, size, 
 
 
 @pytest.mark.parametrize(("storage_format", "whole", "cut"), [("212", 78, 77), ("310", 68, 68), ("311", 68, 67)])
-def test_last_block_may_be_cut_short_but_no_sample(tmp_path, storage_format, whole, cut):
-    """51 samples in pairs (77 bytes, padded 78); 50 in triples (67 bytes, padded 68)."""
+def test_the_last_block_may_be_incomplete_but_no_sample(tmp_path, storage_format, whole, cut):
+    """51 samples in pairs (77 bytes, 78 padded); 50 in triples (67 bytes, 68 padded)."""
     num_samples = 51 if storage_format == "212" else 50
     (tmp_path / HEADER).write_text(f"rec 1 500 {num_samples}\nrec.dat {storage_format} 200/mV lead")
     content = bytes(range(1, whole + 1))
@@ -212,11 +212,11 @@ def test_units_become_millivolts(tmp_path, unit, factor):
     ecg = read_wfdb(record)
     np.testing.assert_allclose(ecg.signal, reference.signal * factor, rtol=1e-6)
     np.testing.assert_allclose(ecg.gain, np.array(reference.gain) / factor)
-    assert read_wfdb_header(record).units == (unit,) * 3
+    assert {lead.unit for lead in read_wfdb_header(record).leads} == {unit}
 
 
 def test_micro_sign_in_latin_1(tmp_path):
-    """Read as ASCII with errors ignored, as wfdb does, this unit becomes volts."""
+    """wfdb reads ASCII and ignores errors, which turns this unit into volts."""
     record = write_record(tmp_path)
     reference = read_wfdb(record).signal
     path = tmp_path / HEADER
@@ -225,14 +225,14 @@ def test_micro_sign_in_latin_1(tmp_path):
 
 
 @pytest.mark.parametrize("rate", ["nan", "-500", "0", "inf", "49.9", "10001", "1e400", "5OO", "\u0665\u0660\u0660"])
-def test_rate_that_is_no_rate(tmp_path, rate):
+def test_invalid_rates(tmp_path, rate):
     record = write_record(tmp_path)
     edit_header(record, r"^rec 3 100 50", f"rec 3 {rate} 50")
     assert_refused(record, "sampling rate", HEADER, rate)
 
 
 @pytest.mark.parametrize(("rate", "expected"), [("50", 50), ("10000", 10000), ("256.5", 256.5), ("360/360(0)", 360)])
-def test_rate_that_is_one(tmp_path, rate, expected):
+def test_valid_rates(tmp_path, rate, expected):
     record = write_record(tmp_path)
     edit_header(record, r"^rec 3 100 50", f"rec 3 {rate} 50")
     assert read_wfdb(record).sampling_rate == expected
@@ -269,7 +269,7 @@ def test_truncated_signal_file_without_sample_count(tmp_path):
     record = write_record(tmp_path)
     edit_header(record, r"^rec 3 100 50", "rec 3 100")
     os.truncate(tmp_path / "rec.dat", 6 * 40)
-    assert len(wfdb.rdsamp(str(record))[0]) == 40, "wfdb no longer takes it: this guard may be less needed"
+    assert len(wfdb.rdsamp(str(record))[0]) == 40, "wfdb refuses it now: this check may be needed less"
     assert_refused(record, "number of samples is missing")
 
 
@@ -315,18 +315,18 @@ def test_signal_line_faults(tmp_path, line_end, words):
 
 def test_baseline_defaults_to_the_converters_zero(tmp_path):
     record = write_record(tmp_path)
-    checksum = str(read_wfdb_header(record).checksums[0])
+    checksum = read_wfdb_header(record).leads[0].checksum
     edit_header(record, r"^rec.dat .* I$", f"rec.dat 16 200/mV 16 10 0 {checksum} 0 I")
-    assert read_wfdb_header(record).baselines[0] == 10
+    assert read_wfdb_header(record).leads[0].baseline == 10
     np.testing.assert_array_equal(read_wfdb(record).signal, wfdb.rdsamp(str(record))[0].T.astype(np.float32))
 
 
 def test_short_line_is_read_as_wfdb_does(tmp_path):
-    """Without a checksum there is nothing to verify; the name may follow the gain at once."""
+    """Without a checksum there is nothing to verify; the name may follow right after the gain."""
     record = write_record(tmp_path)
     edit_header(record, r"^rec.dat .* I$", "rec.dat 16 200/mV chest lead")
-    header = read_wfdb_header(record)
-    assert header.lead_names[0] == "chest lead" and header.checksums[0] is None
+    lead = read_wfdb_header(record).leads[0]
+    assert lead.name == "chest lead" and lead.checksum is None
     np.testing.assert_array_equal(read_wfdb(record).signal, wfdb.rdsamp(str(record))[0].T.astype(np.float32))
 
 
@@ -343,7 +343,7 @@ def test_wrong_checksum(tmp_path):
 def test_checksum_of_either_sign(tmp_path, shift):
     record = write_record(tmp_path)
     reference = read_wfdb(record).signal
-    checksum = read_wfdb_header(record).checksums[0]
+    checksum = read_wfdb_header(record).leads[0].checksum
     edit_header(record, rf"^(rec.dat .*) {checksum} 0 I$", rf"\1 {checksum + shift} 0 I")
     np.testing.assert_array_equal(read_wfdb(record).signal, reference)
 
@@ -458,12 +458,14 @@ def test_header_fields(tmp_path):
     header = read_wfdb_header(write_record(tmp_path, num_samples=50, baseline=[1, 2, 3]))
     assert header.comments == ("Age: 61", "Dx: 426783006")
     assert (header.record_id, header.sampling_rate, header.num_samples) == ("rec", 100.0, 50)
-    assert header.lead_names == ("I", "II", "III") and header.gains == (200.0,) * 3 and header.baselines == (1, 2, 3)
-    assert header.units == ("mV",) * 3 and header.file_names == ("rec.dat",) * 3 and header.formats == ("16",) * 3
+    assert [(lead.name, lead.baseline) for lead in header.leads] == [("I", 1), ("II", 2), ("III", 3)]
+    assert {(lead.gain, lead.unit, lead.file_name, lead.format) for lead in header.leads} == {
+        (200.0, "mV", "rec.dat", "16")
+    }
 
 
-def test_wide_baseline_leaves_gain_open(tmp_path):
-    """Beyond 24 bits float32 millivolts no longer lead back to the integer, so no such promise is made."""
+def test_a_wide_baseline_leaves_gain_unset(tmp_path):
+    """Beyond 24 bits, float32 millivolts no longer give back the exact integers."""
     record = write_record(tmp_path, baseline=[0, 0, 10**9])
     ecg = read_wfdb(record)
     assert ecg.gain is None and ecg.baseline is None
@@ -488,14 +490,14 @@ def test_mutated_headers_raise_only_our_errors(tmp_path, storage_format):
         except CGDMERError as error:
             assert isinstance(error, RecordFileError) and "rec." in str(error)
             refused += 1
-        else:  # what is accepted is whole
+        else:  # an accepted record is complete
             assert ecg.signal.shape == (3, 50) and 50 <= ecg.sampling_rate <= 10_000 and all(ecg.lead_names)
             assert np.isfinite(ecg.signal).all()
     assert 100 < refused < 400
 
 
 def test_real_records_agree_with_wfdb(real_data):
-    """All samples but the planted ones, and a share of PTB-XL; wfdb itself refuses headers named like a .mat file."""
+    """All sample corpora and a part of PTB-XL. wfdb itself refuses headers named after a .mat file."""
     folders = ("code15-sample", "cpsc2018-sample", "csn-sample", "georgia-sample")
     paths = [path for folder in folders for path in sorted((real_data / folder).glob("*.hea"))]
     paths += sorted((real_data / "ptb-xl-subset").glob("records*/00000/*.hea"))[::3]
@@ -518,7 +520,7 @@ def test_real_records_agree_with_wfdb(real_data):
         np.testing.assert_array_equal(ecg.signal, expected.T.astype(np.float32))
         assert ecg.sampling_rate == fields["fs"] and ecg.lead_names == tuple(fields["sig_name"])
         compared += 1
-    assert refused == ["9190_low_sample_rate"], "the one header that was copied under another name"
+    assert refused == ["9190_low_sample_rate"], "the only header copied under another name"
     assert compared > 150
     flat = read_wfdb(real_data / "code15-sample" / "9190_all_data_is_zero").signal
     assert not flat.any()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One resampler behind the feature extractor, prepared datasets and robustness: each against its own call of SciPy."""
+"""The feature extractor, prepared datasets, and robustness use one resampler: each is compared with SciPy directly."""
 
 from fractions import Fraction
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One table of units, of which every reader takes its own spellings and refuses the rest."""
+"""One table of units. Each reader accepts its own spellings and refuses the rest."""
 
 import numpy as np
 import pytest
@@ -28,14 +28,14 @@ def of_clinic_file(unit: str, folder) -> float:
 def of_wfdb(unit: str, folder) -> float:
     gain = 1000 * MILLIVOLTS_PER_UNIT.get(unit, 1.0)
     (folder / "record.hea").write_text(f"record 1 500 5000\nrecord.dat 16 {gain:.6f}(0)/{unit} 16 0 0 0 0 I\n")
-    return read_wfdb_header(folder / "record").gains[0] / 1000
+    return read_wfdb_header(folder / "record").leads[0].gain / 1000
 
 
 @pytest.mark.parametrize(
     ("read", "accepted"),
     [(of_array, ARRAYS), (of_clinic_file, ARRAYS | {"nV"}), (of_wfdb, ARRAYS | {"mv", "uv"})],
 )
-def test_each_reader_takes_its_spellings_alone_and_a_millivolt_is_one(read, accepted, tmp_path):
+def test_each_reader_accepts_only_its_spellings_and_a_millivolt_is_one(read, accepted, tmp_path):
     for unit in sorted(ARRAYS | OTHERS):
         if unit in accepted:
             assert read(unit, tmp_path) == pytest.approx(1.0, rel=1e-6)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Windows cover a recording, the last one ends with it, and weighted by what is new every sample counts once."""
+"""Windows cover a recording, the last one ends where it ends, and by their weights each sample counts once."""
 
 import numpy as np
 import pytest
@@ -18,10 +18,10 @@ def test_each_sample_counts_once(length):
 
 
 @pytest.mark.parametrize("length", [1, 4999, 5000])
-def test_what_fits_in_one_window_has_exactly_the_weight_one(length):
+def test_a_single_window_has_exactly_weight_one(length):
     starts, weights = cut_windows(length, 5000)
     assert starts.tolist() == [0] and weights.tolist() == [1.0]
 
 
-def test_a_last_window_that_hardly_adds_anything_hardly_counts():
+def test_a_last_window_with_one_new_sample_hardly_counts():
     assert cut_windows(10_001, 5000)[1][-1] == pytest.approx(1 / 10_001)

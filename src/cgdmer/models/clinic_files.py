@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the readers of the clinic's formats share: bounds, numbers, units, lead names, and the record they make."""
+"""What the readers of clinical formats share: limits, numbers, units, lead names, and building the record."""
 
 import re
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .ecg_record import ECGRecord
-from .errors import ECGInputError, RecordFileError
-from .leads import known_spelling, refuse_places_on_the_scalp
+from .errors import ECGInputError, RecordFileError, shown
+from .leads import known_spelling, refuse_scalp_electrodes
 from .units import (
     HIGHEST_RATE,
     LONGEST_FILE_SECONDS,
@@ -28,12 +28,12 @@ _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def read_bytes(path: Path, most_bytes: int) -> bytes:
-    """A whole file, if it has at most so many bytes."""
+    """A whole file, if it has at most `most_bytes`."""
     with open_record_file(path, path.parent) as (file, size):
         if size > most_bytes:
             raise RecordFileError(
-                f"{path} holds {size} bytes; at most {most_bytes} are read in its format. Divide the recording, or "
-                "convert it to WFDB, of which parts can be read."
+                f"{path} has {size} bytes; at most {most_bytes} are read in its format. Split the recording, or "
+                "convert it to WFDB, which can be read in parts."
             )
         return file.read(size)
 
@@ -43,7 +43,9 @@ def number(where: str, what: str, text: str | None) -> float:
     if text is None or not text.strip():
         raise RecordFileError(f"{where}: the {what} is missing. It is not guessed: export the recording with it.")
     if not _NUMBER.fullmatch(text.strip()):
-        raise RecordFileError(f"{where}: the {what} is given as {shown(text)}, which is no number. Export it again.")
+        raise RecordFileError(
+            f"{where}: the {what} is {shown(text)}, which is not a number. Export the recording again."
+        )
     return float(text.strip())
 
 
@@ -53,16 +55,16 @@ def whole_number(where: str, what: str, text: str | None) -> int:
     assert text is not None
     if not _WHOLE_NUMBER.fullmatch(text.strip()):
         raise RecordFileError(
-            f"{where}: the {what} is given as {value:g}, which is not a whole number. Export the recording again."
+            f"{where}: the {what} is {value:g}, which is not a whole number. Export the recording again."
         )
     return int(text.strip())
 
 
 def in_millivolts(where: str, what: str, value: float, unit: str | None) -> float:
-    """A scale or an offset, in the unit that the file states, in millivolts.
+    """A scale or an offset in millivolts, from the unit that the file states.
 
     Raises:
-        RecordFileError: the unit is missing or no unit of voltage.
+        RecordFileError: the unit is missing, or is not a unit of voltage.
     """
     if unit is None or not unit.strip():
         raise RecordFileError(
@@ -70,17 +72,18 @@ def in_millivolts(where: str, what: str, value: float, unit: str | None) -> floa
         )
     if unit.strip() not in UNITS_OF_CLINIC_FILES:
         raise RecordFileError(
-            f"{where}: the unit of the {what} is {shown(unit)}, which is not one of V, mV, uV and nV. Name the leads "
-            "to use where other channels are no ECG (read_record(path, leads=[...]), --leads)."
+            f"{where}: the unit of the {what} is {shown(unit)}; expected V, mV, uV, or nV. If other channels are not "
+            "ECG, name the leads to use (read_record(path, leads=[...]), --leads)."
         )
     return value * MILLIVOLTS_PER_UNIT[unit.strip()]
 
 
 def scaled(where: str, counts: np.ndarray, scale: float, offset: float) -> np.ndarray:
-    """counts * scale + offset in float32 millivolts; scale and offset are millivolts too."""
+    """counts * scale + offset as float32 millivolts; scale and offset are in millivolts too."""
     if not _SMALLEST_SCALE <= abs(scale) <= _LARGEST_SCALE or not abs(offset) <= _LARGEST_OFFSET:
         raise RecordFileError(
-            f"{where}: a step of {scale:g} mV from {offset:g} mV on is not one of an ECG. Export the recording again."
+            f"{where}: steps of {scale:g} mV with an offset of {offset:g} mV are not those of an ECG. Export the "
+            "recording again."
         )
     return (counts * np.float64(scale) + offset).astype(np.float32)
 
@@ -94,46 +97,53 @@ def check_size(where: str, num_leads: int, num_samples: int, sampling_rate: floa
         )
     for what, value, most in (
         ("leads", num_leads, MOST_LEADS),
-        ("samples a lead", num_samples, LONGEST_FILE_SECONDS * sampling_rate),
-        ("samples of all leads together", num_leads * num_samples, MOST_VALUES),
+        ("samples per lead", num_samples, LONGEST_FILE_SECONDS * sampling_rate),
+        ("samples over all leads", num_leads * num_samples, MOST_VALUES),
     ):
         if not 1 <= value <= most:
             raise RecordFileError(
-                f"{where}: it has {value} {what}; expected 1 to {most:.0f}. Export the recording again, or divide it."
+                f"{where}: it has {value} {what}; expected 1 to {most:.0f}. Export the recording again, or split it."
             )
+
+
+def stack_leads(path: Path, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """(leads, time) from one array per lead, which must all have the same length."""
+    lengths = sorted({len(row) for row in rows})
+    if len(lengths) > 1:
+        raise RecordFileError(
+            f"{path}: its leads have {', '.join(map(str, lengths))} samples; all must have the same number. The file "
+            "is truncated, or the leads differ in rate: export the recording again."
+        )
+    return np.stack(rows)
 
 
 def make_record(path: Path, signal: np.ndarray, sampling_rate: float, names: Sequence[str | None]) -> ECGRecord:
     """The record of a file.
 
     Args:
-        path: names the record, without its suffix. Nothing that the file says of the patient goes in.
+        path: its name without the suffix becomes the record's id. Nothing about the patient is taken from the file.
         signal: float32 millivolts, (leads, time).
-        names: the leads as the file has them; they become those of `STANDARD_LEADS`. Other channels keep their names.
+        names: the channels as the file names them. Leads get their names in `STANDARD_LEADS`; others keep theirs.
 
     Raises:
-        RecordFileError: a channel has no name, or that of another one, or is a lead upside down.
+        RecordFileError: a channel has no name, has the same name as another, or is an inverted lead.
     """
     check_size(str(path), len(signal), signal.shape[1], sampling_rate)
     for row, name in enumerate(names, 1):
         if name is None or not name.strip():
+            raise RecordFileError(f"{path}: channel {row} has no name. It is not guessed: add it (I, II, V1, ...).")
+        if re.search(r"(^|\s)-(?=\S)", name):  # EDF+ writes "-aVR" for an inverted lead
             raise RecordFileError(
-                f"{path}: channel {row} has no name. It is not guessed: write it in (I, II, V1, ...)."
+                f"{path}: channel {row} is {shown(name)}, an inverted lead, which is not supported. Invert its signal "
+                "and rename it."
             )
-        if re.search(r"(^|\s)-(?=\S)", name):  # EDF+ writes "-aVR" for what is upside down
-            raise RecordFileError(
-                f"{path}: channel {row} is {shown(name)}, a lead upside down, which is not read here. Turn it over."
-            )
+    given = [str(name) for name in names]
     try:
-        refuse_places_on_the_scalp([str(name) for name in names])
+        refuse_scalp_electrodes(given)
     except ECGInputError as error:
         raise RecordFileError(f"{path}: {error}") from error
-    spelt = [known_spelling(str(name)) or str(name) for name in names]
-    if twice := [name for name in spelt if spelt.count(name) > 1]:
-        raise RecordFileError(f"{path}: channel {shown(twice[0])} is there more than once. Keep one of them.")
-    return ECGRecord(signal, sampling_rate, tuple(spelt), record_id=path.stem)
-
-
-def shown(text: str) -> str:
-    """A text of a file for a message."""
-    return repr(text if len(text) <= 60 else f"{text[:60]}...")
+    lead_names = tuple(known_spelling(name) or name for name in given)
+    for name in lead_names:
+        if lead_names.count(name) > 1:
+            raise RecordFileError(f"{path}: channel {shown(name)} comes more than once. Keep one of them.")
+    return ECGRecord(signal, sampling_rate, lead_names, record_id=path.stem)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A saved model folder that loads on a machine without this package.
 
-`save_pretrained` writes beside the weights the Python files of this folder that the model's family needs, and in
-config.json which class serves which Auto class and which pipeline: `trust_remote_code=True` finds all it needs.
+Next to the weights, `save_pretrained` writes the Python files of this folder that the model's family needs, and
+config.json says which class serves which Auto class and pipeline, so `trust_remote_code=True` finds everything.
 """
 
 import os
@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 
 if TYPE_CHECKING:
-    # Never imported here. But transformers brings along what a modeling file imports with a relative import, wherever
-    # that stands, and then what those files import: with these a model that was loaded as remote code can be saved
-    # again, complete. A family whose classes are in several files has the others in its modeling file, likewise.
+    # Never imported here. But transformers copies all files that a modeling file imports relatively, anywhere in it,
+    # and then what those import, so a model that was loaded as remote code can be saved again with all its code. A
+    # family with classes in several files likewise imports the others in its modeling file.
     from .feature_extraction_ecg import ECGFeatureExtractor  # noqa: F401
     from .pipeline_ecg_embedding import ECGEmbeddingPipeline  # noqa: F401
     from .pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline  # noqa: F401
@@ -42,7 +42,7 @@ PIPELINES: dict[str, dict[str, Any]] = {
 
 
 def model_code(entries: dict[str, Any]) -> list[Path]:
-    """The Python files that the classes of `HubFolderModel.hub_entries` need, found by their relative imports."""
+    """The Python files that the classes in `HubFolderModel.hub_entries` need, found by their relative imports."""
     home = Path(__file__).parent
     places = [*entries["auto_map"].values(), *(pipeline["impl"] for pipeline in entries["custom_pipelines"].values())]
     needed: set[Path] = set()
@@ -53,7 +53,7 @@ def model_code(entries: dict[str, Any]) -> list[Path]:
 
 
 def copy_model_code(folder: str | os.PathLike, entries: dict[str, Any]) -> None:
-    """Copy the Python files that the classes of `HubFolderModel.hub_entries` need."""
+    """Copy the files of `model_code` into a folder."""
     for source in model_code(entries):
         shutil.copyfile(source, Path(folder) / source.name)
 
@@ -66,7 +66,7 @@ class HubFolderModel(PreTrainedModel):
 
     @classmethod
     def hub_entries(cls) -> dict[str, Any]:
-        """What config.json says beside the configuration: `auto_map` and `custom_pipelines`."""
+        """What config.json holds besides the configuration: `auto_map` and `custom_pipelines`."""
         config_class = cls.config_class
         auto_map = {
             "AutoConfig": f"{config_class.__module__.split('.')[-1]}.{config_class.__name__}",
@@ -77,13 +77,13 @@ class HubFolderModel(PreTrainedModel):
         return {"auto_map": auto_map, "custom_pipelines": {task: PIPELINES[task] for task in sorted(cls.pipelines)}}
 
     def _get_files_timestamps(self, working_dir):
-        """Of the files that `push_to_hub=True` leaves out unless they change: not the code, which is there already."""
+        """Leaves out the code, which is there already: `push_to_hub=True` skips listed files that do not change."""
         code = {source.name for source in model_code(self.hub_entries())}
         timestamps = super()._get_files_timestamps(working_dir)
         return {name: changed for name, changed in timestamps.items() if name not in code}
 
     def save_pretrained(self, save_directory, is_main_process: bool = True, **kwargs):
-        """As in transformers, and the folder also holds the code that loads it."""
+        """As in transformers, and the code that loads the model is saved too."""
         entries = self.hub_entries()
         self.config.auto_map, self.config.custom_pipelines = entries["auto_map"], entries["custom_pipelines"]
         try:
@@ -92,5 +92,5 @@ class HubFolderModel(PreTrainedModel):
                 copy_model_code(save_directory, entries)
             super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         finally:
-            # In memory the entry would make `pipeline(task, model=model)` ask for trust_remote_code.
+            # In memory, the entry would make `pipeline(task, model=model)` ask for trust_remote_code.
             del self.config.custom_pipelines

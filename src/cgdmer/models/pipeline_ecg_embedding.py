@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline `ecg-embedding`: recordings in, one vector each out."""
+"""The pipeline `ecg-embedding`: recordings in, one vector per recording out."""
 
 import torch
 
@@ -7,28 +7,19 @@ from .pipeline_ecg_classification import ECGPipeline
 
 
 class ECGEmbeddingPipeline(ECGPipeline):
-    """The encoder's feature of a recording, which linear probes see; a long one is averaged over its windows.
+    """The encoder's feature of a recording, which linear probes use, averaged over the windows of a long one.
 
     ```python
     embed = pipeline("ecg-embedding", model="org/model")
     embed("records500/00000/00001_hr")  # (width,) float32
     ```
 
-    Any model of the package will do. For arrays: `sampling_rate`, `lead_names`, `unit`, `gain`. Returns, for
-    each recording, a NumPy array. Not a medical device.
+    Works with any model of the package. For arrays, pass `sampling_rate`, `lead_names`, `unit`, and `gain`. Returns a
+    NumPy array for each recording. Not a medical device.
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = True
-    _load_tokenizer = False
-
-    def _sanitize_parameters(self, **kwargs):
-        return self._signal_parameters(kwargs), {}, {}
-
-    def model_logits(self, model_inputs, **forward_parameters) -> torch.Tensor:
+    def window_output(self, model_inputs, **forward_parameters) -> torch.Tensor:
         return self.model.base_model(**model_inputs, **forward_parameters).pooler_output
 
     def postprocess(self, model_outputs):
-        return self.mean_logits(model_outputs).cpu().numpy()
+        return self.mean_over_windows(model_outputs).cpu().numpy()

@@ -2,7 +2,6 @@
 """The pipeline `zero-shot-ecg-classification`: recordings and prompts in, a score for each prompt out."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -11,10 +10,10 @@ from .pipeline_ecg_classification import ECGPipeline
 
 
 def check_prompts(prompts: str | Sequence[str]) -> list[str]:
-    """The prompts as a list; of one string the parts between commas.
+    """The prompts as a list; a string is split at its commas.
 
     Raises:
-        ECGInputError: none, an empty one, one twice, or something that is no text.
+        ECGInputError: there is none, or one is empty, given twice, or not a text.
     """
     if isinstance(prompts, str):
         prompts = [part.strip() for part in prompts.split(",") if part.strip()]
@@ -39,17 +38,15 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
     classify("records500/00000/00001_hr", candidate_labels=["atrial fibrillation", "normal ECG"])
     ```
 
-    Arguments of a call, or of `pipeline` for all calls: `candidate_labels`, a list or one string with commas between
-    the labels; `multi_label` (True: every label by itself, a probability each; False: the labels exclude each other
-    and the scores add to one); for arrays `sampling_rate`, `lead_names`, `unit` and `gain`. Returns, for each
+    Arguments of a call, or of `pipeline` for all calls: `candidate_labels`, a list or a string with commas between the
+    labels; `multi_label` (True: an independent probability for each label; False: the labels exclude each other, and
+    the scores sum to one); and for arrays `sampling_rate`, `lead_names`, `unit`, and `gain`. Returns, for each
     recording, a list of `{"label", "score"}`, highest first. Not a medical device.
     """
 
     _load_processor = True
-    _load_image_processor = False
-    _load_video_processor = False
     _load_feature_extractor = False
-    _load_tokenizer = False
+    _own_arguments = ("candidate_labels", "multi_label")
 
     def __call__(self, inputs, candidate_labels=None, **kwargs):
         if candidate_labels is None:
@@ -58,25 +55,25 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
         return super().__call__(inputs, candidate_labels=labels, **kwargs)
 
     def _sanitize_parameters(self, **kwargs):
-        signal = self._signal_parameters(kwargs, others=("candidate_labels", "multi_label"))
-        forward: dict[str, Any] = {}
-        postprocess = {name: kwargs[name] for name in ("multi_label",) if name in kwargs}
+        signal, forward, postprocess = super()._sanitize_parameters(**kwargs)
+        if "multi_label" in kwargs:
+            postprocess["multi_label"] = kwargs["multi_label"]
         if "candidate_labels" in kwargs:
             labels = check_prompts(kwargs["candidate_labels"])
-            forward["text_embeds"] = self.embed_prompts(labels)  # once a call, not once a recording
+            forward["text_embeds"] = self.embed_prompts(labels)  # once per call, not once per recording
             postprocess["candidate_labels"] = labels
         return signal, forward, postprocess
 
     @torch.no_grad()
     def embed_prompts(self, prompts: list[str]) -> torch.Tensor:
-        """(prompts, width) unit vectors; a full stop at a prompt's end says nothing, but would move its vector."""
+        """(prompts, width) unit vectors. A period at the end of a prompt means nothing, but would move its vector."""
         texts = [prompt.rstrip(" .;:") or prompt for prompt in prompts]
         inputs = self.processor(text=texts, return_tensors="pt").to(self.device)
         return self.model.get_text_features(**inputs).pooler_output
 
-    def model_logits(self, model_inputs, **forward_parameters):
+    def window_output(self, model_inputs, **forward_parameters):
         return self.model(**model_inputs, **forward_parameters).logits_per_ecg
 
     def postprocess(self, model_outputs, candidate_labels, multi_label=True):
-        logits = self.mean_logits(model_outputs)
+        logits = self.mean_over_windows(model_outputs)
         return self.ranked(candidate_labels, logits.sigmoid() if multi_label else logits.softmax(dim=0))

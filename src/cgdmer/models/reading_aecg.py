@@ -7,53 +7,46 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from .clinic_files import check_size, in_millivolts, make_record, number, scaled, shown
+from .clinic_files import check_size, in_millivolts, make_record, number, scaled, stack_leads
 from .ecg_record import ECGRecord
-from .errors import RecordFileError
+from .errors import RecordFileError, shown
 
 _SECONDS_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _TIMES = ("TIME_ABSOLUTE", "TIME_RELATIVE")
 _LEAD_PREFIX = "MDC_ECG_LEAD_"
-# Possessive (++, *+): otherwise every number so far is remembered to come back to, 1.8 GB for a file of 16 MiB.
+# Possessive (++, *+): otherwise the matcher keeps every number for backtracking, 1.8 GB for a file of 16 MiB.
 _DIGITS = re.compile(r"(?:[+-]?[0-9]{1,10}+[ \t\r\n]++)*+[+-]?[0-9]{1,10}")
 
 
 def read_aecg(path: Path, root: Element) -> ECGRecord:
-    """The rhythm of an aECG: the one sequence set of its one series of the kind RHYTHM.
+    """The rhythm of an aECG: the only sequence set of its only RHYTHM series.
 
     Args:
-        root: the file's element AnnotatedECG. Representative beats and annotations in it are left out.
+        root: the file's AnnotatedECG element. Representative beats and annotations are ignored.
 
     Raises:
         RecordFileError: there is no such sequence set, or several (leads recorded one after the other); increment,
-            origin, scale, unit or name are missing; leads differ in length.
+            origin, scale, unit, or name are missing; leads differ in length.
     """
-    series = [one for one in root.findall("component/series") if _code(one) == "RHYTHM"]
-    sets = [one for rhythm in series for one in rhythm.findall("component/sequenceSet")]
+    series = [element for element in root.findall("component/series") if _code(element) == "RHYTHM"]
+    sets = [element for rhythm in series for element in rhythm.findall("component/sequenceSet")]
     if len(sets) != 1:
         raise RecordFileError(
-            f"{path}: it has {len(series)} series of the kind RHYTHM with {len(sets)} sequence sets; expected one "
-            "set, in which all leads were recorded at once. Export one of them."
+            f"{path}: it has {len(series)} RHYTHM series with {len(sets)} sequence sets; expected one set, with all "
+            "leads recorded at once. Export only that one."
         )
     sequences = sets[0].findall("component/sequence")
-    times = [one for one in sequences if _code(one) in _TIMES]
-    leads = [one for one in sequences if _code(one) not in _TIMES]
+    times = [element for element in sequences if _code(element) in _TIMES]
+    leads = [element for element in sequences if _code(element) not in _TIMES]
     if len(times) != 1 or not leads:
         raise RecordFileError(
-            f"{path}: its sequence set has {len(times)} sequences of times and {len(leads)} leads; expected one, and "
-            "at least one. Export the recording again."
+            f"{path}: its sequence set has {len(times)} sequences of times and {len(leads)} leads; expected one "
+            "sequence of times, and at least one lead. Export the recording again."
         )
     rate = _sampling_rate(path, times[0])
     check_size(str(path), len(leads), 1, rate)
-    rows = [_lead(f"{path}, lead {position}", one) for position, one in enumerate(leads, 1)]
-    lengths = sorted({len(row) for row in rows})
-    if len(lengths) > 1:
-        raise RecordFileError(
-            f"{path}: its leads have {', '.join(map(str, lengths))} samples; all must have the same number. The file "
-            "is truncated, or the leads differ in rate: export the recording again."
-        )
-    names = [(_code(one) or "").removeprefix(_LEAD_PREFIX) for one in leads]
-    return make_record(path, np.stack(rows), rate, names)
+    signal = stack_leads(path, [_lead(f"{path}, lead {position}", lead) for position, lead in enumerate(leads, 1)])
+    return make_record(path, signal, rate, [(_code(lead) or "").removeprefix(_LEAD_PREFIX) for lead in leads])
 
 
 def _code(element: Element) -> str | None:
@@ -61,24 +54,28 @@ def _code(element: Element) -> str | None:
     return None if code is None else code.get("code")
 
 
+def _quantity(element: Element, name: str) -> tuple[str | None, str | None]:
+    """The value and the unit of a child of the element's value; None where the file has none."""
+    child = element.find(f"value/{name}")
+    return (None, None) if child is None else (child.get("value"), child.get("unit"))
+
+
 def _sampling_rate(path: Path, times: Element) -> float:
-    increment = times.find("value/increment")
-    value = number(str(path), "increment of time", None if increment is None else increment.get("value"))
-    unit = None if increment is None else increment.get("unit")
+    text, unit = _quantity(times, "increment")
+    value = number(str(path), "time increment", text)
     if unit not in _SECONDS_PER_UNIT:
-        problem = "missing" if unit is None else shown(unit)
         raise RecordFileError(
-            f"{path}: the unit of the increment of time is {problem}; expected s, ms or us. It is not guessed: export "
-            "the recording with it."
+            f"{path}: the unit of the time increment is {'missing' if unit is None else shown(unit)}; expected s, ms, "
+            "or us. It is not guessed: export the recording with it."
         )
-    for name in ("denominator", "period"):  # HL7's lists of times can have them: steps in parts, or repeated
+    for name in ("denominator", "period"):  # HL7's lists of times can have fractional or repeated steps
         if times.find(f"value/{name}") is not None:
             raise RecordFileError(
-                f"{path}: its times have a {name}, which is not read here. Export the recording with head and "
-                "increment alone."
+                f"{path}: its times have a {name}, which is not supported. Export the recording with head and "
+                "increment only."
             )
     if not 1e-6 <= value <= 1e6:
-        raise RecordFileError(f"{path}: the increment of time is {value:g} {unit}, which is not one of an ECG.")
+        raise RecordFileError(f"{path}: the time increment is {value:g} {unit}, which is not that of an ECG.")
     return round(1 / (value * _SECONDS_PER_UNIT[unit]), 6)  # 250 for 4 ms, not 250.00000000000003
 
 
@@ -86,14 +83,12 @@ def _lead(where: str, sequence: Element) -> np.ndarray:
     """(time,) float32 millivolts: origin + scale * digits."""
     bounds = []
     for name in ("scale", "origin"):
-        element = sequence.find(f"value/{name}")
-        value = number(where, name, None if element is None else element.get("value"))
-        assert element is not None
-        bounds.append(in_millivolts(where, name, value, element.get("unit")))
-    text = (sequence.findtext("value/digits") or "").strip(" \t\r\n")
-    if not _DIGITS.fullmatch(text):
+        text, unit = _quantity(sequence, name)
+        bounds.append(in_millivolts(where, name, number(where, name, text), unit))
+    digits = (sequence.findtext("value/digits") or "").strip(" \t\r\n")
+    if not _DIGITS.fullmatch(digits):
         raise RecordFileError(
             f"{where}: its digits are missing, or are not whole numbers with blanks between. Export the recording "
             "again."
         )
-    return scaled(where, np.fromstring(text, dtype=np.int64, sep=" "), *bounds)
+    return scaled(where, np.fromstring(digits, dtype=np.int64, sep=" "), *bounds)

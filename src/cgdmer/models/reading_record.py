@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One recording from a file of whatever format: WFDB, DICOM, HL7 aECG, GE MUSE XML, EDF. The content says which."""
+"""One recording from a file in any format: WFDB, DICOM, HL7 aECG, GE MUSE XML, EDF. The content decides which."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .clinic_files import shown
 from .ecg_record import ECGRecord, keep_leads
-from .errors import ECGInputError, RecordFileError
+from .errors import ECGInputError, RecordFileError, shown
 from .leads import standard_lead_names
 from .reading_aecg import read_aecg
 from .reading_dicom import read_dicom
@@ -26,20 +25,20 @@ def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None
     """Read one recording.
 
     Args:
-        path: a WFDB record, with or without `.hea`; or a file in DICOM (needs `pydicom`), HL7 aECG, GE MUSE XML or
+        path: a WFDB record, with or without `.hea`; or a file in DICOM (needs `pydicom`), HL7 aECG, GE MUSE XML, or
             EDF, whatever its suffix.
-        leads: those of the twelve standard leads to use, in any spelling; other channels, such as Frank's VX, VY and
-            VZ, or breathing, are left out; in a WFDB record they must have a unit of voltage nevertheless. None: all
-            channels, each of which must be a lead.
+        leads: which of the twelve standard leads to use, in any spelling. Other channels, such as the Frank leads VX,
+            VY, and VZ, or respiration, are left out; in a WFDB record they still need a unit of voltage. None: all
+            channels, each of which must be a standard lead.
 
     Returns:
         The record: signal in float32 millivolts, shape (leads, time), with the rate and leads that the file states.
-        Nothing that it says of the patient is in it.
+        It has no information about the patient.
 
     Raises:
-        RecordFileError: the file is absent, in no such format, damaged, or silent about something that must not be
-            guessed: unit, scale, rate, names of leads.
-        ECGInputError: it has not each of `leads` once.
+        RecordFileError: the file is missing, in another format, damaged, or does not state something that must not be
+            guessed: unit, scale, rate, lead names.
+        ECGInputError: one of `leads` is not there exactly once.
     """
     record = _read(path, leads)
     if leads is not None:
@@ -54,7 +53,7 @@ def read_record(path: str | os.PathLike[str], leads: Sequence[str] | None = None
 def _read(path: str | os.PathLike[str], leads: Sequence[str] | None) -> ECGRecord:
     header = header_path_of(path)
     if os.path.isdir(path) and not os.path.isfile(header):
-        raise RecordFileError(f"{path} is a folder. Name a record in it; `cgdmer score` takes all that it holds.")
+        raise RecordFileError(f"{path} is a folder. Name a record in it, or score all of it with `cgdmer score`.")
     if os.path.isfile(header) or not os.path.isfile(path):
         return read_wfdb(path)
     path = Path(path)
@@ -68,13 +67,14 @@ def _read(path: str | os.PathLike[str], leads: Sequence[str] | None) -> ECGRecor
         root = parse_xml(path)
         if root.tag not in _XML_READERS:
             raise RecordFileError(
-                f"{path} is XML, but its root is {shown(root.tag)}: neither an HL7 aECG (AnnotatedECG) nor of GE MUSE "
-                "(RestingECG). Export the recording in one of them."
+                f"{path} is XML with the root {shown(root.tag)}; expected AnnotatedECG (HL7 aECG) or RestingECG (GE "
+                "MUSE). Export the recording in one of these formats."
             )
         return _XML_READERS[root.tag](path, root)
     if path.suffix in (".dat", ".mat"):
         return read_wfdb(path)  # says what to name instead
     raise RecordFileError(
-        f"{path} is in none of the formats that are read: a WFDB record (named by its header), DICOM, HL7 aECG, GE "
-        "MUSE XML, EDF. Export the recording in one of them; a table of numbers, load it yourself and pass the array."
+        f"{path} is in none of the formats that can be read: WFDB (named by its header), DICOM, HL7 aECG, GE MUSE "
+        "XML, EDF. Export the recording in one of them. If it is a table of numbers, load it yourself and pass the "
+        "array."
     )

@@ -8,23 +8,23 @@ import numpy as np
 
 
 def resampling_ratio(rate: float, new_rate: float) -> Fraction:
-    """New samples per sample, by the decimal digits of both rates (Hz)."""
+    """New samples per old sample, from the decimal digits of both rates (Hz)."""
     return (Fraction(str(float(new_rate))) / Fraction(str(float(rate)))).limit_denominator(1000)
 
 
 def resampled_length(length: int, rate: float, new_rate: float) -> int:
-    """How many samples `resample` makes of so many."""
+    """The number of samples that `resample` returns for `length` samples."""
     return math.ceil(length * resampling_ratio(rate, new_rate))
 
 
 def resample(signal: np.ndarray, rate: float, new_rate: float, padding: str = "edge") -> np.ndarray:
-    """A signal at another rate.
+    """Resample a signal.
 
     Args:
         signal: (leads, time) floats without NaN.
-        rate, new_rate: Hz. Where they are equal the signal itself comes back.
-        padding: what the filter takes for the time before and after: `"edge"`, the first and last values, because
-            zeros would ring wherever the baseline is not at zero; or `"constant"`, zeros.
+        rate, new_rate: in Hz. If they are equal, the signal itself is returned.
+        padding: what the filter sees beyond the ends. `"edge"` repeats the first and last values; zeros would ring
+            wherever the baseline is not at zero. `"constant"` is zeros.
 
     Returns:
         (leads, new time), of the same type.

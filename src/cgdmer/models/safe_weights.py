@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights come from safetensors files alone: no other file of a model is opened, and none is ever unpickled."""
+"""Weights come only from safetensors files: no other file of a model is opened, and nothing is ever unpickled."""
 
 import json
 import os
@@ -18,46 +18,45 @@ _HOW_TO_CONVERT = (
     'AutoModel.from_pretrained(m, use_safetensors=False).save_pretrained(f); T.from_pretrained(m).save_pretrained(f)" '
     "and name the folder converted instead."
 )
-_LARGEST_INDEX = 2**26  # bytes; a line a weight, and the largest public models have fewer than 100,000
+_LARGEST_INDEX = 2**26  # bytes; one line per weight, and the largest public models have fewer than 100,000
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
 @contextmanager
 def safetensors_only(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> Iterator[None]:
-    """Around a `from_pretrained`: transformers falls back to pickles in several places, which are closed here.
+    """Wraps a `from_pretrained`, in which transformers would fall back to pickles in several places.
 
     Args:
         name_or_path: a model folder or Hub id.
         options: the keyword arguments of `from_pretrained`; `use_safetensors` is set.
 
     Raises:
-        ModelFolderError: pickles were asked for, there are no safetensors, their index names other files, or one of
-            them is no such file.
+        ModelFolderError: the options ask for pickles; or there are no safetensors, one is damaged, or their index
+            names other files.
     """
     if options.get("use_safetensors") is None:
         options["use_safetensors"] = True
     if options["use_safetensors"] is not True or options.get("weights_only") is False:
-        raise ModelFolderError(f"{name_or_path}: weights are loaded from safetensors alone. Leave the option out.")
+        raise ModelFolderError(f"{name_or_path}: weights are only loaded from safetensors. Leave the option out.")
+    advice = _HOW_TO_CONVERT.format(name=name_or_path)
     explicit = getattr(options.get("config"), "transformers_weights", None)
     if explicit is not None and not str(explicit).endswith((".safetensors", ".safetensors.index.json")):
-        raise ModelFolderError(
-            f"{name_or_path}: its configuration names the weights {explicit!r}. {_advice(name_or_path)}"
-        )
-    _check_index(name_or_path, options)
+        raise ModelFolderError(f"{name_or_path}: its configuration names the weights {explicit!r}. {advice}")
+    _check_index(name_or_path, options, advice)
     try:
         yield
     except SafetensorError as error:
         raise ModelFolderError(
-            f"{name_or_path}: a .safetensors file is damaged or something else ({error}). Fetch the model again."
+            f"{name_or_path}: a .safetensors file is damaged or in another format ({error}). Download the model again."
         ) from error
     except OSError as error:
-        if ".safetensors" not in str(error):  # no network, no such repository: transformers says it well
+        if ".safetensors" not in str(error):  # no network, or no such repository: transformers' message is fine
             raise
-        raise ModelFolderError(f"{name_or_path} holds no safetensors. {_advice(name_or_path)}") from error
+        raise ModelFolderError(f"{name_or_path} has no safetensors. {advice}") from error
 
 
-def _check_index(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> None:
-    """The index of weights in several files may name any file, and transformers would unpickle a `.bin`."""
+def _check_index(name_or_path: str | os.PathLike[str], options: dict[str, Any], advice: str) -> None:
+    """The index of weights in several files can name any file, and transformers would unpickle a `.bin`."""
     variant = options.get("variant")
     path = cached_file(
         name_or_path,
@@ -75,13 +74,7 @@ def _check_index(name_or_path: str | os.PathLike[str], options: dict[str, Any]) 
         with open(path, encoding="utf-8") as file:
             names = {str(name) for name in json.load(file)["weight_map"].values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelFolderError(f"{path} is no index of weights ({error}). Fetch the model again.") from error
+        raise ModelFolderError(f"{path} is not an index of weights ({error}). Download the model again.") from error
     for name in sorted(names):
         if not name.endswith(".safetensors") or os.path.basename(name) != name or "\\" in name:
-            raise ModelFolderError(
-                f"{path} names {name!r}, which is no safetensors file beside it. {_advice(name_or_path)}"
-            )
-
-
-def _advice(name_or_path: str | os.PathLike[str]) -> str:
-    return _HOW_TO_CONVERT.format(name=name_or_path)
+            raise ModelFolderError(f"{path} names {name!r}, which is not a safetensors file next to it. {advice}")

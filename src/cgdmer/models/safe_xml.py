@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""XML of strangers: no entities, nothing fetched, and bounds on what it unfolds to."""
+"""XML from strangers: no entities, nothing is fetched, and its size is bounded."""
 
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from .clinic_files import read_bytes, shown
-from .errors import RecordFileError
+from .clinic_files import read_bytes
+from .errors import RecordFileError, shown
 
 _MOST_BYTES = 2**24  # nine minutes of twelve leads at 500 Hz; files of ten seconds have 100 to 700 kB
-_MOST_ELEMENTS = 200_000  # with their attributes
+_MOST_ELEMENTS = 200_000  # including attributes
 
 
 def parse_xml(path: Path) -> Element:
-    """The root of an XML file; names without their namespace.
+    """The root of an XML file, with names stripped of their namespaces.
 
-    A document type is passed over (GE MUSE names one), as it is never fetched; entities, by which a small file could
-    unfold to gigabytes or name other files, are refused where they are declared.
+    A document type (GE MUSE names one) is ignored and never fetched. Entities, which could expand a small file to
+    gigabytes or name other files, are refused where they are declared.
 
     Raises:
-        RecordFileError: the file is no well-formed XML, declares entities, or is too large.
+        RecordFileError: the file is not well-formed XML, declares entities, or is too large.
     """
     content = read_bytes(path, _MOST_BYTES)
     builder = TreeBuilder()
@@ -34,7 +34,7 @@ def parse_xml(path: Path) -> Element:
 
     def refuse_entity(name: str, *_: object) -> None:
         raise RecordFileError(
-            f"{path}: it declares the XML entity {shown(name)}, which is refused: no ECG needs one. Export it again."
+            f"{path}: it declares the XML entity {shown(name)}, which no ECG needs. Export the recording without it."
         )
 
     parser = expat.ParserCreate(namespace_separator=" ")
@@ -45,8 +45,8 @@ def parse_xml(path: Path) -> Element:
     parser.buffer_text = True
     try:
         parser.Parse(content, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError, ValueError: the encoding it names
-        raise RecordFileError(f"{path} is damaged XML: {error}. Fetch it again.") from error
+    except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError, ValueError: from its encoding
+        raise RecordFileError(f"{path} is damaged XML: {error}. Export the recording again.") from error
     return builder.close()
 
 
@@ -55,6 +55,5 @@ def _local(name: str) -> str:
 
 
 def child(element: Element, name: str) -> str | None:
-    """The text of a child, without blanks around it; None without one."""
-    text = element.findtext(name)
-    return None if text is None or not text.strip() else text.strip()
+    """The text of a child without surrounding blanks; None if there is none."""
+    return (element.findtext(name) or "").strip() or None

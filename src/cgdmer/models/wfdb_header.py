@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Headers of WFDB records: the text is validated line by line, and what it leaves open is not guessed."""
+"""Headers of WFDB records: the text is validated line by line, and nothing that it leaves open is guessed."""
 
 import os
 import re
@@ -22,12 +22,12 @@ from .units import (
 
 # A gain beyond these bounds (units per mV) makes values that float32 cannot hold.
 _LOWEST_GAIN, _HIGHEST_GAIN = 1e-9, 1e12
-_MOST_HEADER_BYTES = 2**20  # the headers of real corpora have 200 to 3,000
+_MOST_HEADER_BYTES = 2**20  # headers of real corpora have 200 to 3,000
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a WFDB storage format packs samples: `block_samples` samples in `block_bytes` bytes."""
+    """A WFDB storage format, which packs `block_samples` samples into `block_bytes` bytes."""
 
     block_bytes: int
     block_samples: int
@@ -47,10 +47,15 @@ FORMATS = {
     "32": Format(4, 1, 32, -(2**31)),
 }
 
-# Lengths are bounded so that no number is beyond what Python converts; [0-9] because \d takes other scripts' digits.
+# Lengths are bounded so that Python can convert every number; [0-9] because \d also matches digits of other scripts.
 _NUMBER = r"[+-]?[0-9]{1,18}(?:\.[0-9]{0,18})?(?:[eE][+-]?[0-9]{1,3})?"
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 _RATE_FIELD = re.compile(rf"(?P<rate>{_NUMBER})(?:/.*)?")
+# After the gain: up to five numbers, then the lead name. What starts like a number is one, or a damaged one.
+_SIGNAL_LINE = re.compile(
+    r"(?P<file>\S+)\s+(?P<format>\S+)\s+(?P<gain>\S+)(?P<numbers>(?:\s+[0-9+.-]\S*+){0,5}+)(?:\s+(?P<name>.+))?"
+)
+_NUMBERS_OF_SIGNAL_LINE = ("ADC resolution", "ADC zero", "first sample", "checksum", "block size")
 _FORMAT_FIELD = re.compile(
     r"(?P<format>[0-9]{1,9})(?:x(?P<per_frame>[0-9]{1,9}))?(?::(?P<skew>[0-9]{1,9}))?(?:\+(?P<offset>[0-9]{1,15}))?"
 )
@@ -58,42 +63,21 @@ _GAIN_FIELD = re.compile(rf"(?P<gain>{_NUMBER})(?:\((?P<baseline>[+-]?[0-9]{{1,1
 
 
 @dataclass(frozen=True)
-class WFDBHeader:
-    """A single-segment WFDB header whose text has been validated. One entry a lead where a field is a tuple.
+class StoredLead:
+    """What a header says about one lead.
 
     Attributes:
-        record_id: the record's name, which is that of its header file.
-        sampling_rate: samples a second (Hz), 50 to 10,000.
-        num_samples: samples in each lead.
-        lead_names: as the header spells them.
-        gains: analogue-to-digital units per millivolt, whatever the header's unit.
-        baselines: the integer that stands for 0 mV.
-        units: as the header spells them.
-        formats: WFDB storage formats ("16", "212", ...).
-        file_names: the signal files, plain names inside the header's folder.
-        byte_offsets: where in its file a lead's first block begins.
-        checksums: the 16-bit sum of a lead's samples, 0 to 65,535; None where the header has none.
-        comments: the `#` lines in order, without `#` and outer blanks (age, sex, diagnoses in many corpora).
+        name: as the header spells it.
+        file_name: the signal file, a plain name in the header's folder.
+        format: WFDB storage format ("16", "212", ...).
+        byte_offset: where the first block starts in the file.
+        gain: analog-to-digital units per millivolt, whatever the header's unit.
+        baseline: the integer that stands for 0 mV.
+        unit: as the header spells it.
+        checksum: the 16-bit sum of the samples, 0 to 65,535; None if the header has none.
     """
 
-    record_id: str
-    sampling_rate: float
-    num_samples: int
-    lead_names: tuple[str, ...]
-    gains: tuple[float, ...]
-    baselines: tuple[int, ...]
-    units: tuple[str, ...]
-    formats: tuple[str, ...]
-    file_names: tuple[str, ...]
-    byte_offsets: tuple[int, ...]
-    checksums: tuple[int | None, ...]
-    comments: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _SignalLine:
-    """One lead's line of a header; fields as in `WFDBHeader`."""
-
+    name: str
     file_name: str
     format: str
     byte_offset: int
@@ -101,23 +85,41 @@ class _SignalLine:
     baseline: int
     unit: str
     checksum: int | None
-    lead_name: str
+
+
+@dataclass(frozen=True)
+class WFDBHeader:
+    """A valid single-segment WFDB header.
+
+    Attributes:
+        record_id: the record's name, which is also that of its header file.
+        sampling_rate: samples per second (Hz), 50 to 10,000.
+        num_samples: samples per lead.
+        leads: in the header's order.
+        comments: the `#` lines in order, without `#` and outer blanks (age, sex, diagnoses in many corpora).
+    """
+
+    record_id: str
+    sampling_rate: float
+    num_samples: int
+    leads: tuple[StoredLead, ...]
+    comments: tuple[str, ...]
 
 
 def read_wfdb_header(path: str | os.PathLike[str]) -> WFDBHeader:
-    """Read and validate the header of a WFDB record; its signal files are not looked at.
+    """Read and validate the header of a WFDB record, without its signal files.
 
     Args:
         path: the record, with or without `.hea`.
 
     Raises:
-        RecordFileError: the header is absent, unreadable, damaged, or leaves open what must not be guessed.
+        RecordFileError: the header is missing, unreadable, damaged, or leaves open what must not be guessed.
     """
     header_path = header_path_of(path)
     with open_record_file(header_path, header_path.parent) as (file, size):
         if size > _MOST_HEADER_BYTES:
             raise RecordFileError(
-                f"{header_path} holds {size} bytes; a header has at most {_MOST_HEADER_BYTES}. Is it a signal file?"
+                f"{header_path} has {size} bytes; a header has at most {_MOST_HEADER_BYTES}. Is it a signal file?"
             )
         text = _decode(file.read(size))
     # Not str.splitlines, which also breaks lines at form feeds and Unicode separators.
@@ -125,26 +127,20 @@ def read_wfdb_header(path: str | os.PathLike[str]) -> WFDBHeader:
     comments = tuple(line.lstrip("#").strip() for line in lines if line.startswith("#"))
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
-        raise RecordFileError(f"{header_path}: the header is empty. Fetch the file again.")
+        raise RecordFileError(f"{header_path}: the header is empty. Download the file again.")
     sampling_rate, num_samples, num_leads = _parse_record_line(header_path, lines[0])
     if len(lines) - 1 != num_leads:
         raise RecordFileError(
-            f"{header_path}: the number of signals is given as {num_leads}, but {len(lines) - 1} signal lines follow. "
-            "Correct the first line, or fetch the file again."
+            f"{header_path}: the number of signals is {num_leads}, but {len(lines) - 1} signal lines follow. Correct "
+            "the first line, or download the file again."
         )
-    leads = [_parse_signal_line(f"{header_path}, signal line {row}", line) for row, line in enumerate(lines[1:], 1)]
     return WFDBHeader(
         record_id=header_path.name.removesuffix(".hea"),
         sampling_rate=sampling_rate,
         num_samples=num_samples,
-        lead_names=tuple(lead.lead_name for lead in leads),
-        gains=tuple(lead.gain for lead in leads),
-        baselines=tuple(lead.baseline for lead in leads),
-        units=tuple(lead.unit for lead in leads),
-        formats=tuple(lead.format for lead in leads),
-        file_names=tuple(lead.file_name for lead in leads),
-        byte_offsets=tuple(lead.byte_offset for lead in leads),
-        checksums=tuple(lead.checksum for lead in leads),
+        leads=tuple(
+            _parse_signal_line(f"{header_path}, signal line {row}", line) for row, line in enumerate(lines[1:], 1)
+        ),
         comments=comments,
     )
 
@@ -161,9 +157,9 @@ def header_path_of(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def open_record_file(path: Path, folder: Path, named_in: str = "") -> Iterator[tuple[BinaryIO, int]]:
-    """A regular file that lies inside `folder`, symbolic links followed, and its size in bytes.
+    """Open a regular file inside `folder`, following symbolic links; yields the file and its size in bytes.
 
-    Whatever the system has to say while it is open becomes a RecordFileError.
+    System errors while it is open become a RecordFileError.
     """
     what = f"{path} (named in {named_in})" if named_in else str(path)
     try:
@@ -173,12 +169,12 @@ def open_record_file(path: Path, folder: Path, named_in: str = "") -> Iterator[t
                 "Copy the file into the folder."
             )
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a named pipe would block for ever
+        if not stat.S_ISREG(status.st_mode):  # a named pipe would block forever
             raise RecordFileError(f"{what} is not a regular file.")
         with open(path, "rb") as file:
             yield file, status.st_size
     except (FileNotFoundError, NotADirectoryError) as error:
-        hint = "Check the path, or fetch the file again."
+        hint = "Check the path, or download the file again."
         if path.name.endswith((".dat.hea", ".mat.hea")):
             hint = "A record is named by its header, so leave .dat or .mat off."
         raise RecordFileError(f"{what} does not exist. {hint}") from error
@@ -187,7 +183,7 @@ def open_record_file(path: Path, folder: Path, named_in: str = "") -> Iterator[t
 
 
 def _decode(header: bytes) -> str:
-    """Header text. Latin-1, which takes any byte, is what older writers used for the micro sign and for names."""
+    """Header text. Older writers used Latin-1, which accepts any byte, for the micro sign and for names."""
     try:
         return header.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -200,148 +196,130 @@ def _parse_record_line(header_path: Path, line: str) -> tuple[float, int, int]:
     name, stem = fields[0], header_path.name.removesuffix(".hea")
     if "/" in name:
         raise RecordFileError(
-            f"{header_path}: the record {name!r} has several segments, which are not read here. Read its segments "
-            "one by one, by their own headers."
+            f"{header_path}: the record {name!r} has several segments, which are not supported. Read the segments one "
+            "by one, by their own headers."
         )
     # Headers of the PhysioNet challenges name some records after their .mat file.
     if stem not in (name, name.removesuffix(".mat")):
         raise RecordFileError(
-            f"{header_path}: the record name is given as {name!r}, so this header belongs to another file. "
-            f"Rename the file, or correct the name to {stem!r} once you know that rate and gain are right."
+            f"{header_path}: the record name is {name!r}, so this header belongs to another file. Rename the file, or "
+            f"correct the name to {stem!r} once you know that rate and gain are right."
         )
-    names = ("number of signals", "sampling rate", "number of samples")
-    for position, field_name in enumerate(names, 1):
+    for position, field_name in enumerate(("number of signals", "sampling rate", "number of samples"), 1):
         if len(fields) <= position:
             raise RecordFileError(
                 f"{header_path}: the {field_name} is missing from the first line, which should read "
-                f"'name signals rate samples'. It is not guessed: write it in."
+                "'name signals rate samples'. It is not guessed: add it."
             )
     num_leads = _whole_number(fields[1], f"{header_path}: the number of signals")
     num_samples = _whole_number(fields[3], f"{header_path}: the number of samples")
-    if num_leads < 1 or num_samples < 1:
-        which, value = ("signals", num_leads) if num_leads < 1 else ("samples", num_samples)
-        raise RecordFileError(
-            f"{header_path}: the number of {which} is given as {value}; it must be 1 or more. Without it a truncated "
-            "signal file could not be told from a whole one: write it in."
-        )
+    for which, value in (("signals", num_leads), ("samples", num_samples)):
+        if value < 1:
+            raise RecordFileError(
+                f"{header_path}: the number of {which} is {value}; expected 1 or more. Without it a truncated signal "
+                "file would look complete: add it."
+            )
     match = _RATE_FIELD.fullmatch(fields[2])
     if not match or not LOWEST_RATE <= float(match["rate"]) <= HIGHEST_RATE:
         raise RecordFileError(
-            f"{header_path}: the sampling rate is given as {fields[2]!r}; it must be a number from {LOWEST_RATE:g} to "
+            f"{header_path}: the sampling rate is {fields[2]!r}; expected a number from {LOWEST_RATE:g} to "
             f"{HIGHEST_RATE:g} Hz. Correct it in the header."
         )
     rate = float(match["rate"])
     if num_leads > MOST_LEADS:
         raise RecordFileError(
-            f"{header_path}: the number of signals is given as {num_leads}; at most {MOST_LEADS} are read. Correct "
-            "the header, or divide the record."
+            f"{header_path}: the number of signals is {num_leads}; expected at most {MOST_LEADS}. Correct the header, "
+            "or split the record."
         )
     if num_samples > LONGEST_FILE_SECONDS * rate:
         raise RecordFileError(
-            f"{header_path}: the number of samples is given as {num_samples}, which at {rate:g} Hz are "
-            f"{num_samples / rate / 86400:.4g} days; at most {LONGEST_FILE_SECONDS / 86400:g} days are read. Correct "
-            "the header, or divide the record."
+            f"{header_path}: the number of samples is {num_samples}, {num_samples / rate / 86400:.4g} days at "
+            f"{rate:g} Hz; expected at most {LONGEST_FILE_SECONDS / 86400:g} days. Correct the header, or split the "
+            "record."
         )
     return rate, num_samples, num_leads
 
 
-def _parse_signal_line(where: str, line: str) -> _SignalLine:
+def _parse_signal_line(where: str, line: str) -> StoredLead:
     """One lead's line: `file format gain(baseline)/unit resolution zero first checksum block name`."""
-    fields = line.split(maxsplit=2)
-    if len(fields) < 3:
-        raise RecordFileError(
-            f"{where}: gain and unit are missing from {line!r}. They are not guessed: write them in."
-        )
-    file_name, format_field, rest = fields
-    _check_file_name(where, file_name)
-    storage_format, byte_offset = _parse_format(where, format_field)
-    gain_field, rest = _split_first(rest)
-    gain, baseline, unit = _parse_gain(where, gain_field)
-
-    # Resolution, zero level, first sample, checksum and block size: as many of the five as there are, then the name.
-    numbers: list[int] = []
-    for field_name in ("ADC resolution", "ADC zero", "first sample", "checksum", "block size"):
-        field, after = _split_first(rest)
-        if not field or field[0] not in "0123456789+-.":  # the name stands early (any other start: a damaged number)
-            break
-        numbers.append(_whole_number(field, f"{where}: the {field_name}"))
-        rest = after
-    if not rest:
-        raise RecordFileError(
-            f"{where}: the lead name is missing at the end of {line!r}. Write it in (I, II, V1, ...)."
-        )
-    if baseline is None:  # the format's own rule: without a baseline, 0 mV is where the converter's zero is
+    match = _SIGNAL_LINE.fullmatch(line)
+    if not match:
+        raise RecordFileError(f"{where}: gain and unit are missing from {line!r}. They are not guessed: add them.")
+    _check_file_name(where, match["file"])
+    storage_format, byte_offset = _parse_format(where, match["format"])
+    gain, baseline, unit = _parse_gain(where, match["gain"])
+    numbers = [
+        _whole_number(field, f"{where}: the {name}")
+        for name, field in zip(_NUMBERS_OF_SIGNAL_LINE, match["numbers"].split(), strict=False)
+    ]
+    if match["name"] is None:
+        raise RecordFileError(f"{where}: the lead name is missing at the end of {line!r}. Add it (I, II, V1, ...).")
+    if baseline is None:  # by the format's own rule, 0 mV is then at the converter's zero
         baseline = numbers[1] if len(numbers) > 1 else 0
-    return _SignalLine(
-        file_name=file_name,
+    return StoredLead(
+        name=match["name"],
+        file_name=match["file"],
         format=storage_format,
         byte_offset=byte_offset,
         gain=gain,
         baseline=baseline,
         unit=unit,
         checksum=numbers[3] % 65536 if len(numbers) > 3 else None,
-        lead_name=rest,
     )
-
-
-def _split_first(text: str) -> tuple[str, str]:
-    """A line's first field and the rest of it; either may be empty."""
-    first, *rest = text.split(maxsplit=1) or [""]
-    return first, rest[0] if rest else ""
 
 
 def _check_file_name(where: str, file_name: str) -> None:
     outside = any(character in file_name for character in "/\\:") or file_name in (".", "..")
     if outside or not file_name.isprintable():
         raise RecordFileError(
-            f"{where}: the signal file {file_name!r} is not a plain name in the header's own folder, and other places "
-            "are not read. Put the file beside the header and name it there."
+            f"{where}: the signal file {file_name!r} is not a plain name in the header's own folder, and no other "
+            "place is read. Put the file next to the header and correct the name."
         )
     if file_name in ("~", "-"):
-        raise RecordFileError(f"{where}: the signal file is given as {file_name!r}, so there are no samples to read.")
+        raise RecordFileError(f"{where}: the signal file is {file_name!r}, so there are no samples to read.")
 
 
 def _parse_format(where: str, field: str) -> tuple[str, int]:
     """(storage format, byte offset) from the second field of a signal line."""
     match = _FORMAT_FIELD.fullmatch(field)
     if not match:
-        raise RecordFileError(f"{where}: the storage format {field!r} is not one of WFDB's. Fetch the file again.")
+        raise RecordFileError(f"{where}: the storage format {field!r} is not a WFDB format. Download the file again.")
     if match["format"] not in FORMATS:
         raise RecordFileError(
-            f"{where}: storage format {match['format']} is not read here; {', '.join(FORMATS)} are. Convert the "
+            f"{where}: storage format {match['format']} is not supported; {', '.join(FORMATS)} are. Convert the "
             "record, for example with the WFDB tool xform."
         )
     if match["per_frame"] is not None and int(match["per_frame"]) != 1:
         raise RecordFileError(
-            f"{where}: the format {field!r} has {match['per_frame']} samples a frame, so leads differ in rate, which "
-            "is not read here. Resample the leads to one rate."
+            f"{where}: the format {field!r} has {match['per_frame']} samples per frame, so the leads differ in rate, "
+            "which is not supported. Resample them to one rate."
         )
     if match["skew"] is not None and int(match["skew"]) != 0:
         raise RecordFileError(
-            f"{where}: the format {field!r} shifts the lead in time, which is not read here. Align it."
+            f"{where}: the format {field!r} shifts the lead in time, which is not supported. Align it."
         )
     return match["format"], int(match["offset"] or 0)
 
 
 def _parse_gain(where: str, field: str) -> tuple[float, int | None, str]:
-    """(units per millivolt, baseline if given, unit as spelt) from the third field of a signal line."""
+    """(units per millivolt, baseline if given, unit as spelled) from the third field of a signal line."""
     match = _GAIN_FIELD.fullmatch(field)
     if not match:
         raise RecordFileError(
             f"{where}: the gain is missing or damaged: {field!r} is not 'gain/unit' or 'gain(baseline)/unit', such as "
-            "'1000(0)/mV'. It is not guessed: write it in."
+            "'1000(0)/mV'. It is not guessed: add it."
         )
     unit = match["unit"]
     if unit is None:
-        raise RecordFileError(f"{where}: the unit of the gain {field!r} is missing. It is not guessed: write it in.")
+        raise RecordFileError(f"{where}: the unit of the gain {field!r} is missing. It is not guessed: add it.")
     if unit not in UNITS_OF_WFDB:
         raise RecordFileError(
-            f"{where}: the unit {unit!r} is not one of mV, uV, \u00b5V and V. Correct it, or convert."
+            f"{where}: the unit is {unit!r}; expected mV, uV, \u00b5V, or V. Correct it, or convert the record."
         )
     gain = float(match["gain"]) * (1 / MILLIVOLTS_PER_UNIT[unit])
-    if not _LOWEST_GAIN <= gain <= _HIGHEST_GAIN:  # zero means "not known" to WFDB; below zero is upside down
+    if not _LOWEST_GAIN <= gain <= _HIGHEST_GAIN:  # in WFDB, zero means "unknown" and a negative gain "inverted"
         raise RecordFileError(
-            f"{where}: the gain {field!r} must be above zero and within {_LOWEST_GAIN:g} to {_HIGHEST_GAIN:g} units "
+            f"{where}: the gain is {field!r}; it must be above zero, from {_LOWEST_GAIN:g} to {_HIGHEST_GAIN:g} units "
             "per mV. Correct it."
         )
     return gain, None if match["baseline"] is None else int(match["baseline"]), unit
@@ -349,5 +327,5 @@ def _parse_gain(where: str, field: str) -> tuple[float, int | None, str]:
 
 def _whole_number(field: str, what: str) -> int:
     if not _WHOLE_NUMBER.fullmatch(field):
-        raise RecordFileError(f"{what} is given as {field!r}, which is not a whole number. Correct it in the header.")
+        raise RecordFileError(f"{what} is {field!r}, which is not a whole number. Correct it in the header.")
     return int(field)
