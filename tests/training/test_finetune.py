@@ -21,7 +21,7 @@ from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError, TrainingError
 from cgdmer.simulation.cohort import simulate_record
 from cgdmer.training.arguments import FinetuningArguments
-from cgdmer.training.finetune import LabelledDataset, choose_labels, finetune_model
+from cgdmer.training.finetune import LabeledDataset, choose_labels, finetune_model
 
 
 def finetune(*places: str, **options) -> dict:
@@ -185,7 +185,7 @@ def test_training_draws_a_window_of_a_long_recording_every_epoch(model_folder, l
     windows = extractor(row_to_record(split[3]), windows=True)["ecg_values"]
 
     def drawn(seed: int, epochs: int, index: int = 3) -> list[int]:
-        part, found = LabelledDataset(split, extractor, ["sinus_rhythm"], seed), []
+        part, found = LabeledDataset(split, extractor, ["sinus_rhythm"], seed), []
         for epoch in range(epochs):
             part.set_epoch(epoch)
             (match,) = (row for row in range(3) if np.array_equal(windows[row], part[index]["ecg_values"]))
@@ -196,7 +196,7 @@ def test_training_draws_a_window_of_a_long_recording_every_epoch(model_folder, l
     np.testing.assert_allclose(counts / 600, [10 / 27, 10 / 27, 7 / 27], atol=0.06)
     assert drawn(0, 20) == drawn(0, 20) != drawn(1, 20)
     short = load_dataset_folder(cohort_folder)["train"]
-    sample, whole = LabelledDataset(short, extractor, ["sinus_rhythm"])[5], extractor(row_to_record(short[5]))
+    sample, whole = LabeledDataset(short, extractor, ["sinus_rhythm"])[5], extractor(row_to_record(short[5]))
     assert sample.keys() == {*whole.keys(), "labels"}
     assert all(np.array_equal(sample[name], value[0]) for name, value in whole.items())
 
