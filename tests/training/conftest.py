@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import BertConfig
+from transformers import AutoProcessor, BertConfig
 
 from cgdmer import CGDMERConfig
-from cgdmer.data.storage import split_of_fold
+from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.presets import preset_folder
 from cgdmer.simulation.cohort import simulate_cohort
@@ -25,7 +25,7 @@ def cohort_folder(tmp_path_factory) -> Path:
 
 
 def write_small_preset(folder: Path, **options) -> Path:
-    """cgdmer-tiny's processor with a model 16 wide; `options` override the configuration."""
+    """cgdmer-tiny's processor with a model of width 16; `options` override the configuration."""
     tiny = preset_folder("cgdmer-tiny")
     vocabulary = CGDMERConfig.from_pretrained(tiny).text_config.vocab_size
     config = CGDMERConfig(
@@ -63,10 +63,20 @@ def write_small_preset(folder: Path, **options) -> Path:
 
 @pytest.fixture(scope="session")
 def make_preset(tmp_path_factory) -> Callable[..., Path]:
-    """Call with configuration options; a folder a call."""
+    """Call it with configuration options; each call makes a folder."""
     return lambda **options: write_small_preset(tmp_path_factory.mktemp("preset") / "small", **options)
 
 
 @pytest.fixture(scope="session")
 def small_preset(make_preset) -> Path:
     return make_preset()
+
+
+@pytest.fixture(scope="session")
+def processor(small_preset):
+    return AutoProcessor.from_pretrained(small_preset)
+
+
+@pytest.fixture(scope="session")
+def train_split(cohort_folder):
+    return load_dataset_folder(cohort_folder)["train"]

@@ -4,10 +4,10 @@
 import pytest
 import torch
 from accelerate import Accelerator
+from pretraining_runs import in_two_processes, losses_by_step, options, pretrain
 
 from cgdmer import CGDMERConfig, CGDMERForPreTraining
 from cgdmer.models.errors import ConfigurationError
-from cgdmer.pretrain import main
 from cgdmer.training.cached_gradients import backward_in_chunks
 
 BATCH = 7
@@ -20,7 +20,7 @@ def make_model(preset, dropout: float = 0.0, **options) -> CGDMERForPreTraining:
     config.ecg_config.hidden_dropout = config.ecg_config.attention_dropout = dropout
     config.text_config.hidden_dropout_prob = config.projection_dropout = dropout
     torch.manual_seed(0)
-    # Single precision sums in another order: 2e-5 where records' gradients cancel.
+    # In single precision the order of sums matters: 2e-5 where the gradients of records cancel.
     return CGDMERForPreTraining(config).double().train()
 
 
@@ -93,7 +93,7 @@ def test_equal_with_parts_switched_off(small_preset, unused):
 
 @pytest.mark.parametrize("view", ["masked", "masked_ecg", "full"])
 def test_the_second_pass_drops_what_the_first_one_dropped(small_preset, view):
-    """With one chunk even the plain step's own draws come out; a second draw would change every number."""
+    """With one chunk even the draws of the plain step are reproduced; a second draw would change every number."""
     model = make_model(small_preset, dropout=0.3, contrast_view=view)
     assert_equal_steps(model, BATCH)
     batch = make_batch(model.config)
@@ -106,49 +106,40 @@ def test_the_second_pass_drops_what_the_first_one_dropped(small_preset, view):
     assert not torch.equal(passes[0], model(**{name: rows[:3] for name, rows in batch.items()}).ecg_embeds)
 
 
-def test_training_in_chunks_goes_along_the_same_curve(cohort_folder, small_preset, tmp_path):
-    from test_pretrain import losses_by_step, options
-
-    curves = []
-    for name, more in (("plain", ()), ("chunks", ("--contrastive_chunk_size", "5"))):
-        steps = ("--max_train_steps", "4", "--per_device_train_batch_size", "16")
-        main(options(cohort_folder, small_preset, tmp_path / name, *steps, *more))
-        curves.append(losses_by_step(tmp_path / name))
-    plain, chunks = curves
-    # As below, rows in other groups round otherwise, on some processors by 3e-5 of the untrained orthogonality loss.
+def test_training_in_chunks_follows_the_same_curve(cohort_folder, small_preset, tmp_path):
+    run = (cohort_folder, small_preset)
+    steps = ("--max_train_steps", "4", "--per_device_train_batch_size", "16")
+    plain = losses_by_step(pretrain(*run, tmp_path / "plain", *steps))
+    chunks = losses_by_step(pretrain(*run, tmp_path / "chunks", *steps, "--contrastive_chunk_size", "5"))
+    # As below, rows in other groups round differently; on some processors by 3e-5 in the untrained orthogonality loss.
     assert chunks == {step: pytest.approx(plain[step], rel=2e-4, abs=2e-5) for step in plain}
 
 
 @pytest.mark.slow
 def test_two_processes_in_chunks_give_the_losses_of_one(cohort_folder, small_preset, tmp_path):
-    from test_pretrain import launch, losses_by_step, options
-
     steps = ("--max_train_steps", "4", "--per_device_train_batch_size")
-    main(options(cohort_folder, small_preset, tmp_path / "one", *steps, "16"))
-    launch(2, options(cohort_folder, small_preset, tmp_path / "two", *steps, "8", "--contrastive_chunk_size", "3"))
-    one, two = losses_by_step(tmp_path / "one"), losses_by_step(tmp_path / "two")
-    # Products of three rows round otherwise than those of sixteen, and the untrained embeddings, alike but for a
-    # common part that is taken out, show it: 4e-5 at the first step, 1e-5 in the orthogonality loss, about 0.03, at
-    # the fourth. Gradients that were wrong would show in the next.
+    one = losses_by_step(pretrain(cohort_folder, small_preset, tmp_path / "one", *steps, "16"))
+    more = (*steps, "8", "--contrastive_chunk_size", "3")
+    in_two_processes("-m", "cgdmer.pretrain", *options(cohort_folder, small_preset, tmp_path / "two", *more))
+    two = losses_by_step(tmp_path / "two")
+    # Products of three rows round differently from those of sixteen. The untrained embeddings, nearly equal once their
+    # common part is removed, amplify this: 4e-5 at the first step, and 1e-5 in the orthogonality loss, about 0.03, at
+    # the fourth. Wrong gradients would show at the next step.
     assert two == {step: pytest.approx(one[step], rel=2e-4, abs=2e-5) for step in one}
 
 
 def test_training_with_a_loss_switched_off(cohort_folder, make_preset, tmp_path):
-    from test_pretrain import losses_by_step, options
-
     preset = make_preset(siglip_loss_weight=0.0, ecg_reconstruction_loss_weight=0.0)
     steps = ("--max_train_steps", "2", "--per_device_train_batch_size", "16")
     for name, more in (("plain", ()), ("chunks", ("--contrastive_chunk_size", "5"))):
-        main(options(cohort_folder, preset, tmp_path / name, *steps, *more))
+        pretrain(cohort_folder, preset, tmp_path / name, *steps, *more)
         names = {"loss", "contrastive_loss", "text_reconstruction_loss", "orthogonality_loss"}
         assert all(set(line) == names for line in losses_by_step(tmp_path / name).values())
 
 
 def test_configurations_without_alignment_are_refused(cohort_folder, make_preset, tmp_path):
-    from test_pretrain import options
-
     preset = make_preset(contrastive_loss_weight=0.0, siglip_loss_weight=0.0)
     with pytest.raises(ConfigurationError, match="--gradient_accumulation_steps"):
-        main(options(cohort_folder, preset, tmp_path / "run", "--contrastive_chunk_size", "4"))
+        pretrain(cohort_folder, preset, tmp_path / "run", "--contrastive_chunk_size", "4")
     with pytest.raises(ConfigurationError, match="expected at least 1"):
-        main(options(cohort_folder, preset, tmp_path / "run", "--contrastive_chunk_size", "0"))
+        pretrain(cohort_folder, preset, tmp_path / "run", "--contrastive_chunk_size", "0")

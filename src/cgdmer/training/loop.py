@@ -26,7 +26,7 @@ from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_b
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw, schedule
 from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
-from cgdmer.training.setup import compile_ecg_layers, installed_trackers, model_and_processor
+from cgdmer.training.setup import checkpoint_activations, compile_ecg_layers, installed_trackers, model_and_processor
 from cgdmer.training.sharding import as_whole, keep_word_embeddings_whole, whole_model
 from cgdmer.training.stopping import StopRequest, leave
 from cgdmer.training.throughput import Throughput, in_words
@@ -80,9 +80,7 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
     model, processor = model_and_processor(options)
     _check_batch(options, accelerator, model.config.contrasts)
     if options.gradient_checkpointing:
-        # transformers 5.17 has only the old name, which later versions deprecate.
-        name = "activation_checkpointing_enable"
-        getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
+        checkpoint_activations(model)
     training, validation_loader, validation_pairs = training_and_validation(
         options, processor, accelerator, noise_shapes_of(model.config)
     )
@@ -237,10 +235,8 @@ class _Training:
             if self.step >= self.total_steps:
                 break
             with self.accelerator.accumulate(self.model):
-                if self.options.contrastive_chunk_size:
-                    outputs = backward_in_chunks(
-                        self.accelerator, self.model, batch, self.options.contrastive_chunk_size
-                    )
+                if chunk_size := self.options.contrastive_chunk_size:
+                    outputs = backward_in_chunks(self.accelerator, self.model, batch, chunk_size)
                 else:
                     outputs = self.model(**batch)
                     self.accelerator.backward(outputs.loss)
@@ -321,14 +317,12 @@ class _Training:
         self.saved_step = self.step
 
     def _stop_if_asked(self, all_wait: bool) -> None:
-        number = self.stop.agreed(all_wait)
-        if not number:
-            return
-        if self.saved_step != self.step:
-            self.save_checkpoint(f"step_{self.step}", *self.place)
-        self.progress.close()
-        resume = "resume with --resume_from_checkpoint latest"
-        leave(number, f"{self.folder} holds a checkpoint of step {self.step}: {resume}.")
+        if number := self.stop.agreed(all_wait):
+            if self.saved_step != self.step:
+                self.save_checkpoint(f"step_{self.step}", *self.place)
+            self.progress.close()
+            held = f"{self.folder} holds a checkpoint of step {self.step}"
+            leave(number, f"{held}: resume with --resume_from_checkpoint latest.")
 
     # End
 

@@ -150,6 +150,13 @@ def freeze_text_layers(model: ECGPreTrainedModel, count: int) -> None:
         module.requires_grad_(False)
 
 
+def checkpoint_activations(model: ECGPreTrainedModel) -> None:
+    """Compute activations again in the backward pass instead of keeping them."""
+    # transformers 5.17 has only the old name, which later versions deprecate.
+    name = "activation_checkpointing_enable"
+    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
+
+
 def compile_ecg_layers(model: ECGPreTrainedModel, backend: str | Callable = "inductor") -> None:
     """Compile the layers of the ECG encoder and decoder in place, which keeps the names of the weights.
 
