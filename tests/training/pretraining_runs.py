@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of `cgdmer.pretrain` and what they leave behind."""
+"""Runs of `cgdmer.pretrain`, what they leave behind, and batches of random numbers."""
 
 import json
 import os
@@ -10,7 +10,21 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from cgdmer import CGDMERConfig
 from cgdmer.pretrain import main
+
+
+def random_batch(config: CGDMERConfig, records: int, seed: int, texts: int = 1) -> dict[str, torch.Tensor]:
+    """ECGs with `texts` texts each of nine tokens, and the numbers that decide what is masked."""
+    ecg, generator = config.ecg_config, torch.Generator().manual_seed(seed)
+    shape = records * texts, 9
+    return {
+        "ecg_values": torch.randn(records, ecg.num_leads, ecg.num_samples, generator=generator),
+        "input_ids": torch.randint(5, 50, shape, generator=generator),
+        "attention_mask": torch.ones(shape, dtype=torch.long),
+        "noise": torch.rand(records, ecg.num_leads, ecg.num_patches, generator=generator),
+        "text_noise": torch.rand(shape, generator=generator),
+    }
 
 
 def options(dataset, preset, output, *more: str) -> list[str]:

@@ -4,7 +4,7 @@
 import pytest
 import torch
 from accelerate import Accelerator
-from pretraining_runs import in_two_processes, losses_by_step, options, pretrain
+from pretraining_runs import in_two_processes, losses_by_step, options, pretrain, random_batch
 
 from cgdmer import CGDMERConfig, CGDMERForPreTraining
 from cgdmer.models.errors import ConfigurationError
@@ -25,24 +25,15 @@ def make_model(preset, dropout: float = 0.0, **options) -> CGDMERForPreTraining:
 
 
 def make_batch(config, texts: int = 1) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    leads, patches, length = 12, config.ecg_config.num_patches, 9
-    lead_mask = torch.ones(BATCH, leads, dtype=torch.long)
-    lead_mask[2, 3:] = 0  # the ECGs have different numbers of visible patches
-    attention_mask = torch.ones(BATCH * texts, length, dtype=torch.long)
-    attention_mask[4, 5:] = 0
-    statements = torch.tensor([[1], [2], [3], [4], [5], [2], [6]])
-    return {
-        "ecg_values": torch.randn(BATCH, leads, config.ecg_config.num_samples, generator=generator).double(),
-        "lead_mask": lead_mask,
-        "input_ids": torch.randint(5, 50, (BATCH * texts, length), generator=generator),
-        "attention_mask": attention_mask,
-        "noise": torch.rand(BATCH, leads, patches, generator=generator),
-        "text_noise": torch.rand(BATCH * texts, length, generator=generator),
-        # Records 1 and 5, in different chunks, satisfy each other's text.
-        "ecg_statement_ids": statements,
-        "text_statement_ids": statements.repeat_interleave(texts, dim=0),
-    }
+    batch = random_batch(config, BATCH, seed=1, texts=texts)
+    batch["ecg_values"] = batch["ecg_values"].double()
+    batch["lead_mask"] = torch.ones(BATCH, 12, dtype=torch.long)
+    batch["lead_mask"][2, 3:] = 0  # the ECGs have different numbers of visible patches
+    batch["attention_mask"][4, 5:] = 0
+    # Records 1 and 5, in different chunks, satisfy each other's text.
+    batch["ecg_statement_ids"] = torch.tensor([[1], [2], [3], [4], [5], [2], [6]])
+    batch["text_statement_ids"] = batch["ecg_statement_ids"].repeat_interleave(texts, dim=0)
+    return batch
 
 
 def gradients(model) -> dict[str, torch.Tensor]:

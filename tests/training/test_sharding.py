@@ -7,7 +7,15 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from pretraining_runs import changed_weights, in_two_processes, losses_by_step, options, pretrain, weights
+from pretraining_runs import (
+    changed_weights,
+    in_two_processes,
+    losses_by_step,
+    options,
+    pretrain,
+    random_batch,
+    weights,
+)
 from safetensors.torch import load_file
 from sharded_processes import Run
 
@@ -22,29 +30,17 @@ BATCH = 8
 SCRIPT = str(Path(__file__).with_name("sharded_processes.py"))
 
 
-def make_batch(preset: Path, seed: int) -> dict[str, torch.Tensor]:
-    """With given masks, so that they do not depend on the number of processes."""
-    config = CGDMERConfig.from_pretrained(preset).ecg_config
-    generator = torch.Generator().manual_seed(seed)
-    length = 9
-    return {
-        "ecg_values": torch.randn(BATCH, config.num_leads, config.num_samples, generator=generator),
-        "input_ids": torch.randint(5, 50, (BATCH, length), generator=generator),
-        "attention_mask": torch.ones(BATCH, length, dtype=torch.long),
-        "noise": torch.rand(BATCH, config.num_leads, config.num_patches, generator=generator),
-        "text_noise": torch.rand(BATCH, length, generator=generator),
-    }
-
-
 @pytest.fixture(scope="module")
 def cases(make_preset) -> dict[str, dict]:
     paper = make_preset(contrast_view="masked")
     # Each text is encoded with and without masks, and there is no decoder before the vocabulary head.
     twice = make_preset(contrast_view="full", text_objective="mlm")
     kinds = {"paper": (paper, None), "in chunks": (twice, 3)}
+    config = CGDMERConfig.from_pretrained(paper)
+    # Masks are given, so that they do not depend on the number of processes.
+    batches = [random_batch(config, BATCH, seed) for seed in range(4)]
     return {
-        name: {"preset": preset, "chunk_size": chunk, "batches": [make_batch(preset, seed) for seed in range(4)]}
-        for name, (preset, chunk) in kinds.items()
+        name: {"preset": preset, "chunk_size": chunk, "batches": batches} for name, (preset, chunk) in kinds.items()
     }
 
 

@@ -65,10 +65,9 @@ class RunPosition:
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run. All processes call `find` and `save` together.
 
     Args:
-        accelerator: of the run. All processes call `find` and `save` together.
         folder: the run's output folder.
         total_limit: how many of the latest to keep; None keeps all.
 

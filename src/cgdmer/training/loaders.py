@@ -95,7 +95,10 @@ def training_and_validation(
     if options.dataloader_num_workers is None:
         options.dataloader_num_workers = 0 if accelerator.device.type == "cpu" else WORKERS_WITH_A_GPU
     extractor, collate = extractor_of(processor), PairCollator(tokenizer_of(processor))
-    wordings = load_wordings() if options.wordings else None
+    making: dict[str, Any] = {
+        "wordings": load_wordings() if options.wordings else None,
+        "noise_shapes": noise_shapes,
+    }
     augmentation = Augmentation(options.lead_dropout, options.noise, options.gain)
     training: TrainingLoader
     if options.streaming:
@@ -104,8 +107,7 @@ def training_and_validation(
         make_pair = PairMaker(
             *(extractor, options.text_source, counts, options.texts_per_record),
             augmentation=augmentation,
-            wordings=wordings,
-            noise_shapes=noise_shapes,
+            **making,
         )
         training = streaming_loader(options, dataset, make_pair, collate, accelerator)
         validation = dataset.validation()
@@ -117,8 +119,7 @@ def training_and_validation(
         pairs = PairDataset(
             *(rows, extractor, options.text_source, options.texts_per_record, options.seed),
             augmentation=augmentation,
-            wordings=wordings,
-            noise_shapes=noise_shapes,
+            **making,
         )
         training = RandomAccessLoader(pairs, collate, options, accelerator)
     if len(training) < options.gradient_accumulation_steps:
@@ -131,8 +132,7 @@ def training_and_validation(
         *(validation, extractor, options.text_source),
         seed=options.seed,
         fixed_epoch=_VALIDATION_EPOCH,
-        wordings=wordings,
-        noise_shapes=noise_shapes,
+        **making,
     )
     if len(validation_pairs) < accelerator.num_processes:
         raise CorpusError(f"{options.dataset}: the validation split has fewer records than there are processes.")

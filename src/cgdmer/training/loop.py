@@ -4,7 +4,8 @@
 import json
 import math
 import os
-from dataclasses import asdict, replace
+import signal
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from cgdmer.training.optimization import FiniteSteps, adamw, schedule
 from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
 from cgdmer.training.setup import checkpoint_activations, compile_ecg_layers, installed_trackers, model_and_processor
 from cgdmer.training.sharding import as_whole, keep_word_embeddings_whole, whole_model
-from cgdmer.training.stopping import StopRequest, leave
+from cgdmer.training.stopping import StopRequest
 from cgdmer.training.throughput import Throughput, in_words
 from cgdmer.training.watching import Watcher
 
@@ -126,38 +127,35 @@ def _check_batch(options: PretrainingArguments, accelerator: Accelerator, contra
         )
 
 
+@dataclass(eq=False)
 class _Training:
     """One training run: its state, and what happens at each point."""
 
-    def __init__(
-        self,
-        options: PretrainingArguments,
-        accelerator: Accelerator,
-        model: torch.nn.Module,
-        processor,
-        optimizer,
-        scheduler,
-        checkpoints: Checkpoints,
-        training: TrainingLoader,
-        total_steps: int,
-    ):
-        self.options, self.accelerator = options, accelerator
-        self.model, self.processor = model, processor
-        self.config = accelerator.unwrap_model(model).config
-        self.optimizer, self.scheduler = optimizer, scheduler
-        self.checkpoints, self.training, self.total_steps = checkpoints, training, total_steps
-        self.data = training.pairs.identity()
-        self.finite = FiniteSteps(optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
-        on_gpu = accelerator.device.type == "cuda"
-        self.throughput = Throughput(accelerator, accelerator.unwrap_model(model) if on_gpu else None)
+    options: PretrainingArguments
+    accelerator: Accelerator
+    model: torch.nn.Module
+    processor: Any
+    optimizer: Any
+    scheduler: Any
+    checkpoints: Checkpoints
+    training: TrainingLoader
+    total_steps: int
+
+    step: int = 0
+    place: tuple[int, int] = (0, 0)  # the epoch, and the number of its batches done
+    saved_step: int = 0
+    resumed_at: int = 0
+    last_validation: dict[str, float] = field(default_factory=dict)
+    progress: Any = None
+
+    def __post_init__(self) -> None:
+        accelerator, core = self.accelerator, self.accelerator.unwrap_model(self.model)
+        self.folder, self.config = Path(self.options.output_dir), core.config
+        self.data = self.training.pairs.identity()
+        self.finite = FiniteSteps(self.optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
+        self.throughput = Throughput(accelerator, core if accelerator.device.type == "cuda" else None)
         self.stop = StopRequest(accelerator)
-        self.step = 0
-        self.place = 0, 0  # the epoch, and the number of its batches done
-        self.saved_step = self.resumed_at = 0
-        self.last_validation: dict[str, float] = {}
-        self.folder = Path(options.output_dir)
-        self.progress: Any = None
-        self.watcher = Watcher(accelerator, self.config, processor, self.folder)
+        self.watcher = Watcher(accelerator, self.config, self.processor, self.folder)
 
     # Start
 
@@ -321,8 +319,13 @@ class _Training:
             if self.saved_step != self.step:
                 self.save_checkpoint(f"step_{self.step}", *self.place)
             self.progress.close()
-            held = f"{self.folder} holds a checkpoint of step {self.step}"
-            leave(number, f"{held}: resume with --resume_from_checkpoint latest.")
+            message = (
+                f"{self.folder} holds a checkpoint of step {self.step}: resume with --resume_from_checkpoint latest."
+            )
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt(message)
+            print(message, flush=True)
+            raise SystemExit(128 + number)
 
     # End
 

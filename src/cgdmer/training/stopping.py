@@ -66,16 +66,3 @@ class StopRequest:
             return 0
         mine = torch.tensor([self._number], device=self._accelerator.device)
         return int(self._accelerator.gather(mine).max())
-
-
-def leave(number: int, message: str) -> None:
-    """End the program as the signal would have.
-
-    Raises:
-        KeyboardInterrupt: after Ctrl-C, with the message.
-        SystemExit: after SIGTERM, with code 143.
-    """
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt(message)
-    print(message, flush=True)
-    raise SystemExit(128 + number)

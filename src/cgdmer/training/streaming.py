@@ -169,32 +169,29 @@ class StreamedPairs(IterableDataset):
         return order[self.rank * self.num_workers + worker :: self.world_size * self.num_workers].tolist()
 
 
+@dataclass(eq=False)
 class StreamingLoader:
     """Batches of a stream on a device, and the position in the stream.
 
     All processes give the same number of batches per nominal epoch, whatever their shards hold. Do not pass it to
     `accelerator.prepare`, as you would a `DataLoader`: it is divided among the processes already.
 
-    Args:
+    Attributes:
         pairs: the stream of this process.
         batches_per_epoch: batches of each process in a nominal epoch.
         num_workers: processes that read ahead; with 0, this process reads.
         device: where batches go.
+        consumed: batches given so far.
     """
 
-    def __init__(
-        self,
-        pairs: StreamedPairs,
-        batches_per_epoch: int,
-        num_workers: int = 0,
-        device: torch.device | str = "cpu",
-    ):
-        self.pairs = pairs
-        self.batches_per_epoch = batches_per_epoch
-        self.device = torch.device(device)
-        self.num_workers = num_workers
-        self.consumed = 0
-        self._positions = list(pairs.positions)
+    pairs: StreamedPairs
+    batches_per_epoch: int
+    num_workers: int = 0
+    device: torch.device | str = "cpu"
+    consumed: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._positions = list(self.pairs.positions)
         self._batches: Iterator[Any] | None = None
 
     def __len__(self) -> int:
@@ -219,7 +216,7 @@ class StreamingLoader:
             batch_size=None,  # the stream already yields batches
             num_workers=self.num_workers,
             worker_init_fn=outlive_signals,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=torch.device(self.device).type == "cuda",
             generator=torch.Generator(),  # else starting the workers would change the restored random state
         )
         return iter(loader)

@@ -23,11 +23,8 @@ _LENGTHS_COUNTED_ALIKE = 8  # tokens; three more are about 1 % of a step of cgdm
 class Throughput:
     """Counts samples, seconds, waiting time, and operations: since the last `metrics`, and in total.
 
-    Its clock runs between `start` and `stop`, so that validation and saving do not count.
-
-    Args:
-        accelerator: of the run.
-        counted_model: the unwrapped model whose operations to count; None: do not count them.
+    Its clock runs between `start` and `stop`, so that validation and saving do not count. Operations are counted for
+    `counted_model`, unwrapped, if there is one.
     """
 
     def __init__(self, accelerator: Accelerator, counted_model: ECGPreTrainedModel | None = None):

@@ -31,13 +31,8 @@ PICTURES = "reconstructions"
 class Watcher:
     """Sees every batch of a validation, then measures and draws.
 
-    Every process calls `see` for each batch, since the processes exchange what they hold.
-
-    Args:
-        accelerator: of the run.
-        config: of the model.
-        processor: of the model; a feature extractor if it takes no texts.
-        folder: of the run; it holds `metrics.jsonl`.
+    Every process calls `see` for each batch, since the processes exchange what they hold. `processor` is a feature
+    extractor if the model takes no texts; `folder` holds the run's `metrics.jsonl`.
     """
 
     def __init__(self, accelerator: Accelerator, config: PreTrainedConfig, processor, folder: Path):
