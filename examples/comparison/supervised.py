@@ -18,7 +18,7 @@ from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
 from cgdmer.inference.embeddings import classifier_logits
-from cgdmer.training.finetune import LabelledDataset
+from cgdmer.training.finetune import LabeledDataset
 from cgdmer.training.optimization import adamw
 
 SUPERVISED = "supervised"
@@ -53,7 +53,7 @@ def _classifier_class(folder: Path) -> type:
 def seconds_per_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
     """Time per step of training the classifier, over the second half of the steps."""
     extractor, labels = AutoFeatureExtractor.from_pretrained(start), labels_in_training(dataset)
-    rows = LabelledDataset(load_dataset_folder(dataset)["train"], extractor, labels)
+    rows = LabeledDataset(load_dataset_folder(dataset)["train"], extractor, labels)
     model = _classifier_class(start).from_pretrained(start, num_labels=len(labels)).to(PartialState().device)
     optimizer, began, done = adamw(model.train(), 1e-5, 0.0), 0.0, 0
     while True:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Pretrain a model of any family on a prepared dataset: of ECGs and reports, or of ECGs alone.
+r"""Pretrain a model of any family on a prepared dataset of ECGs with reports, or of ECGs alone.
 
     accelerate launch -m cgdmer.pretrain --config_name hub_configs/cgdmer-base \
         --dataset DATASET --output_dir RUN --text_model ncbi/MedCPT-Query-Encoder
     python -m cgdmer.pretrain --config_name cgdmer-tiny --dataset DATASET --output_dir RUN
     python -m cgdmer.pretrain --config_name coreecg-tiny --dataset DATASET --output_dir RUN
 
-`accelerate config` decides on processes, devices and precision. SIGTERM and Ctrl-C save a checkpoint at the end of a
-step (of several processes: at the next of --logging_steps) and end with code 143 or 130; the same command with
-`--resume_from_checkpoint latest` goes on from there, and starts anew where there is nothing to go on from.
+`accelerate config` sets processes, devices, and precision. On SIGTERM or Ctrl-C the run saves a checkpoint at the end
+of the step (with several processes, at the next multiple of --logging_steps) and exits with code 143 or 130. The same
+command with `--resume_from_checkpoint latest` continues from there, or starts over if there is no checkpoint.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from cgdmer.training.arguments import PretrainingArguments
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> PretrainingArguments:
-    """The options in a command line.
+    """Parse a command line.
 
     Raises:
-        ConfigurationError: a value is out of range, or two contradict each other.
+        ConfigurationError: a value is out of range, or two options contradict each other.
     """
     parser = argparse.ArgumentParser(
         prog="cgdmer.pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

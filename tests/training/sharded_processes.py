@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One of two CPU processes that share out a model's weights (FSDP2); started by test_sharding.py with torchrun.
+"""One of two CPU processes that shard a model's weights (FSDP2); started by test_sharding.py with torchrun.
 
 sharded_processes.py FOLDER
     trains on FOLDER/cases.pt, stops, resumes, and writes FOLDER/results.pt on the main process
@@ -22,7 +22,7 @@ from cgdmer.training.sharding import keep_word_embeddings_whole, whole_model
 
 
 def shard_on_cpu() -> None:
-    """Accelerate offers FSDP to processes on GPUs alone: it is told that these are such, and exchanges by gloo."""
+    """Accelerate offers FSDP only on GPUs: pretend that these processes are on GPUs, and use gloo."""
     PartialState(cpu=True)
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
@@ -34,7 +34,7 @@ class Run:
     """A model with the weights of a seed, and what trains it."""
 
     def __init__(self, case: dict, accelerator: Accelerator, folder: Path, seed: int):
-        accelerator.free_memory()  # it clips gradients of the last model alone
+        accelerator.free_memory()  # it clips the gradients of the last model only
         torch.manual_seed(seed)
         self.accelerator, self.case = accelerator, case
         model = CGDMERForPreTraining(CGDMERConfig.from_pretrained(case["preset"])).train()

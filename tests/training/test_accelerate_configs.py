@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files in examples/accelerate: every key known to Accelerate, and two processes on a CPU that train together."""
+"""The files in examples/accelerate: Accelerate knows every key, and two processes on CPUs train together."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from test_pretrain import losses_by_step, options
+from pretraining_runs import losses_by_step, on_cpus, options
 
 FOLDER = Path(__file__).parents[2] / "examples" / "accelerate"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -54,16 +52,9 @@ def test_the_command_in_each_file_names_it_and_says_whether_it_was_tested(path):
 @pytest.mark.slow
 def test_two_cpu_processes_pretrain_together(cohort_folder, small_preset, tmp_path):
     arguments = ("--max_train_steps", "2", "--per_device_train_batch_size", "8", "--report_to", "none")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(FOLDER / "cpu.yaml")]
-    command += ["--main_process_port", "0", "-m", "cgdmer.pretrain"]
-    command += options(cohort_folder, small_preset, tmp_path / "run", *arguments)
-    environment = {
-        **os.environ,
-        "ACCELERATE_USE_CPU": "true",  # as in the file's comment
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("batch: 16 (2 process(es))") == 1  # from the main process alone
+    printed = on_cpus(
+        *("-m", "accelerate.commands.launch", "--config_file", str(FOLDER / "cpu.yaml"), "--main_process_port", "0"),
+        *("-m", "cgdmer.pretrain", *options(cohort_folder, small_preset, tmp_path / "run", *arguments)),
+    )
+    assert printed.count("batch: 16 (2 process(es))") == 1  # only from the main process
     assert list(losses_by_step(tmp_path / "run")) == [1, 2]

@@ -4,10 +4,10 @@
 import pytest
 import torch
 from accelerate import Accelerator
+from pretraining_runs import in_two_processes, losses_by_step, options, pretrain, random_batch
 
 from cgdmer import CGDMERConfig, CGDMERForPreTraining
 from cgdmer.models.errors import ConfigurationError
-from cgdmer.pretrain import main
 from cgdmer.training.cached_gradients import backward_in_chunks
 
 BATCH = 7
@@ -20,29 +20,20 @@ def make_model(preset, dropout: float = 0.0, **options) -> CGDMERForPreTraining:
     config.ecg_config.hidden_dropout = config.ecg_config.attention_dropout = dropout
     config.text_config.hidden_dropout_prob = config.projection_dropout = dropout
     torch.manual_seed(0)
-    # Single precision sums in another order: 2e-5 where records' gradients cancel.
+    # In single precision the order of sums matters: 2e-5 where the gradients of records cancel.
     return CGDMERForPreTraining(config).double().train()
 
 
 def make_batch(config, texts: int = 1) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    leads, patches, length = 12, config.ecg_config.num_patches, 9
-    lead_mask = torch.ones(BATCH, leads, dtype=torch.long)
-    lead_mask[2, 3:] = 0  # the ECGs have different numbers of visible patches
-    attention_mask = torch.ones(BATCH * texts, length, dtype=torch.long)
-    attention_mask[4, 5:] = 0
-    statements = torch.tensor([[1], [2], [3], [4], [5], [2], [6]])
-    return {
-        "ecg_values": torch.randn(BATCH, leads, config.ecg_config.num_samples, generator=generator).double(),
-        "lead_mask": lead_mask,
-        "input_ids": torch.randint(5, 50, (BATCH * texts, length), generator=generator),
-        "attention_mask": attention_mask,
-        "noise": torch.rand(BATCH, leads, patches, generator=generator),
-        "text_noise": torch.rand(BATCH * texts, length, generator=generator),
-        # Records 1 and 5, in different chunks, satisfy each other's text.
-        "ecg_statement_ids": statements,
-        "text_statement_ids": statements.repeat_interleave(texts, dim=0),
-    }
+    batch = random_batch(config, BATCH, seed=1, texts=texts)
+    batch["ecg_values"] = batch["ecg_values"].double()
+    batch["lead_mask"] = torch.ones(BATCH, 12, dtype=torch.long)
+    batch["lead_mask"][2, 3:] = 0  # the ECGs have different numbers of visible patches
+    batch["attention_mask"][4, 5:] = 0
+    # Records 1 and 5, in different chunks, satisfy each other's text.
+    batch["ecg_statement_ids"] = torch.tensor([[1], [2], [3], [4], [5], [2], [6]])
+    batch["text_statement_ids"] = batch["ecg_statement_ids"].repeat_interleave(texts, dim=0)
+    return batch
 
 
 def gradients(model) -> dict[str, torch.Tensor]:
@@ -93,7 +84,7 @@ def test_equal_with_parts_switched_off(small_preset, unused):
 
 @pytest.mark.parametrize("view", ["masked", "masked_ecg", "full"])
 def test_the_second_pass_drops_what_the_first_one_dropped(small_preset, view):
-    """With one chunk even the plain step's own draws come out; a second draw would change every number."""
+    """With one chunk even the draws of the plain step are reproduced; a second draw would change every number."""
     model = make_model(small_preset, dropout=0.3, contrast_view=view)
     assert_equal_steps(model, BATCH)
     batch = make_batch(model.config)
@@ -106,49 +97,40 @@ def test_the_second_pass_drops_what_the_first_one_dropped(small_preset, view):
     assert not torch.equal(passes[0], model(**{name: rows[:3] for name, rows in batch.items()}).ecg_embeds)
 
 
-def test_training_in_chunks_goes_along_the_same_curve(cohort_folder, small_preset, tmp_path):
-    from test_pretrain import losses_by_step, options
-
-    curves = []
-    for name, more in (("plain", ()), ("chunks", ("--contrastive_chunk_size", "5"))):
-        steps = ("--max_train_steps", "4", "--per_device_train_batch_size", "16")
-        main(options(cohort_folder, small_preset, tmp_path / name, *steps, *more))
-        curves.append(losses_by_step(tmp_path / name))
-    plain, chunks = curves
-    # As below, rows in other groups round otherwise, on some processors by 3e-5 of the untrained orthogonality loss.
+def test_training_in_chunks_follows_the_same_curve(cohort_folder, small_preset, tmp_path):
+    run = (cohort_folder, small_preset)
+    steps = ("--max_train_steps", "4", "--per_device_train_batch_size", "16")
+    plain = losses_by_step(pretrain(*run, tmp_path / "plain", *steps))
+    chunks = losses_by_step(pretrain(*run, tmp_path / "chunks", *steps, "--contrastive_chunk_size", "5"))
+    # As below, rows in other groups round differently; on some processors by 3e-5 in the untrained orthogonality loss.
     assert chunks == {step: pytest.approx(plain[step], rel=2e-4, abs=2e-5) for step in plain}
 
 
 @pytest.mark.slow
 def test_two_processes_in_chunks_give_the_losses_of_one(cohort_folder, small_preset, tmp_path):
-    from test_pretrain import launch, losses_by_step, options
-
     steps = ("--max_train_steps", "4", "--per_device_train_batch_size")
-    main(options(cohort_folder, small_preset, tmp_path / "one", *steps, "16"))
-    launch(2, options(cohort_folder, small_preset, tmp_path / "two", *steps, "8", "--contrastive_chunk_size", "3"))
-    one, two = losses_by_step(tmp_path / "one"), losses_by_step(tmp_path / "two")
-    # Products of three rows round otherwise than those of sixteen, and the untrained embeddings, alike but for a
-    # common part that is taken out, show it: 4e-5 at the first step, 1e-5 in the orthogonality loss, about 0.03, at
-    # the fourth. Gradients that were wrong would show in the next.
+    one = losses_by_step(pretrain(cohort_folder, small_preset, tmp_path / "one", *steps, "16"))
+    more = (*steps, "8", "--contrastive_chunk_size", "3")
+    in_two_processes("-m", "cgdmer.pretrain", *options(cohort_folder, small_preset, tmp_path / "two", *more))
+    two = losses_by_step(tmp_path / "two")
+    # Products of three rows round differently from those of sixteen. The untrained embeddings, nearly equal once their
+    # common part is removed, amplify this: 4e-5 at the first step, and 1e-5 in the orthogonality loss, about 0.03, at
+    # the fourth. Wrong gradients would show at the next step.
     assert two == {step: pytest.approx(one[step], rel=2e-4, abs=2e-5) for step in one}
 
 
 def test_training_with_a_loss_switched_off(cohort_folder, make_preset, tmp_path):
-    from test_pretrain import losses_by_step, options
-
     preset = make_preset(siglip_loss_weight=0.0, ecg_reconstruction_loss_weight=0.0)
     steps = ("--max_train_steps", "2", "--per_device_train_batch_size", "16")
     for name, more in (("plain", ()), ("chunks", ("--contrastive_chunk_size", "5"))):
-        main(options(cohort_folder, preset, tmp_path / name, *steps, *more))
+        pretrain(cohort_folder, preset, tmp_path / name, *steps, *more)
         names = {"loss", "contrastive_loss", "text_reconstruction_loss", "orthogonality_loss"}
         assert all(set(line) == names for line in losses_by_step(tmp_path / name).values())
 
 
 def test_configurations_without_alignment_are_refused(cohort_folder, make_preset, tmp_path):
-    from test_pretrain import options
-
     preset = make_preset(contrastive_loss_weight=0.0, siglip_loss_weight=0.0)
     with pytest.raises(ConfigurationError, match="--gradient_accumulation_steps"):
-        main(options(cohort_folder, preset, tmp_path / "run", "--contrastive_chunk_size", "4"))
+        pretrain(cohort_folder, preset, tmp_path / "run", "--contrastive_chunk_size", "4")
     with pytest.raises(ConfigurationError, match="expected at least 1"):
-        main(options(cohort_folder, preset, tmp_path / "run", "--contrastive_chunk_size", "0"))
+        pretrain(cohort_folder, preset, tmp_path / "run", "--contrastive_chunk_size", "0")

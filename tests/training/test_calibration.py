@@ -12,7 +12,7 @@ ROWS = [
 ]
 
 
-def test_findings_and_reports_say_themselves():
+def test_findings_and_reports_state_themselves():
     held, says = findings_and_texts(ROWS, None)
     assert held == [{"IMI", "164889003"}, {"nothing"}, {"Odd P waves."}]
     assert says == {
@@ -41,12 +41,12 @@ def test_finds_the_curve_that_made_the_data():
     assert (scale, bias) == (pytest.approx(6, abs=0.2), pytest.approx(-2, abs=0.1))
 
 
-def test_weighing_alike_moves_the_bias_alone():
+def test_balancing_moves_only_the_bias():
     random = np.random.default_rng(1)
     cosines = random.uniform(-1, 1, size=(200, 200))
     matches = random.random(cosines.shape) < 1 / (1 + np.exp(-(6 * cosines - 5)))
     scale, bias = platt_scaling(cosines, matches)
-    weighed_scale, weighed_bias = platt_scaling(cosines, matches, weigh_alike=True)
+    balanced_scale, balanced_bias = platt_scaling(cosines, matches, balanced=True)
     share = matches.mean()
-    assert weighed_scale == pytest.approx(scale, rel=0.1)
-    assert weighed_bias - bias == pytest.approx(np.log((1 - share) / share), rel=0.15)
+    assert balanced_scale == pytest.approx(scale, rel=0.1)
+    assert balanced_bias - bias == pytest.approx(np.log((1 - share) / share), rel=0.15)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: whole or passed over, of the same run or refused, and never executed."""
+"""Checkpoints: intact or skipped, of the same run or refused, and never executed."""
 
 import json
 import os
@@ -22,7 +22,7 @@ FILES = ("model.safetensors", "optimizer.safetensors", "training_state.json", "r
 
 
 class Run:
-    """A model with dropout, and every source of random numbers drawn from at each step."""
+    """A model with dropout; each step draws from every source of random numbers."""
 
     def __init__(self, folder: Path, total_limit: int | None = None):
         torch.manual_seed(0)
@@ -67,7 +67,7 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(content[:-1] if how == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
 
 
-def test_a_loaded_run_goes_on_bit_for_bit(tmp_path):
+def test_a_loaded_run_continues_bit_for_bit(tmp_path):
     run = Run(tmp_path).go(3)
     path = run.save(extra={"shard": [2, 5]})
     assert names(path) == sorted([*FILES, MANIFEST])
@@ -80,7 +80,7 @@ def test_a_loaded_run_goes_on_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("how", ["truncated", "altered", "missing"])
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
-def test_latest_passes_over_a_broken_checkpoint_and_names_it(tmp_path, capsys, name, how):
+def test_latest_skips_a_broken_checkpoint_and_names_it(tmp_path, capsys, name, how):
     run = Run(tmp_path)
     whole, broken = run.go(1).save(), run.go(8).save()
     assert run.checkpoints.find("latest") == broken
@@ -102,7 +102,7 @@ def test_the_limit_keeps_the_last_by_step_and_leftovers_go(tmp_path):
     (tmp_path / "step_7.tmp").mkdir()
     (tmp_path / "notes.tmp").mkdir()
     for _ in range(4):
-        run.go(3).save()  # 3, 6, 9, 12: by name, 12 comes first
+        run.go(3).save()  # 3, 6, 9, 12: sorted by name, 12 comes first
     assert names(tmp_path) == ["notes.tmp", "step_12", "step_9"]
 
 
@@ -129,7 +129,7 @@ def test_a_save_that_dies_at_any_stage_leaves_the_earlier_checkpoint(tmp_path, m
 
 def test_an_output_folder_that_holds_a_run_is_not_overwritten(tmp_path, capsys):
     checkpoints = Run(tmp_path).checkpoints
-    assert checkpoints.find("latest") is None and "starting anew" in capsys.readouterr().out
+    assert checkpoints.find("latest") is None and "starting from the beginning" in capsys.readouterr().out
     elsewhere = Run(tmp_path / "elsewhere").go(1).save()
     (tmp_path / "training_arguments.json").write_text("{}")
     for asked in (None, str(elsewhere)):
@@ -165,7 +165,7 @@ def test_a_planted_pickle_is_not_executed(tmp_path, name, write):
         write(Planted(tmp_path / "executed"), file)
     (path / MANIFEST).unlink()
     write_manifest(path, RunPosition(1, 0, 1), CONFIGURATION)
-    assert run.checkpoints.find("latest") == path  # its manifest fits
+    assert run.checkpoints.find("latest") == path  # its manifest is valid
     with pytest.raises(ModelFolderError, match=name):
         run.load(path)
     assert not (tmp_path / "executed").exists()

@@ -21,11 +21,7 @@ from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError, TrainingError
 from cgdmer.simulation.cohort import simulate_record
 from cgdmer.training.arguments import FinetuningArguments
-from cgdmer.training.finetune import LabelledDataset, choose_labels, finetune_model
-
-
-def finetune(*places: str, **options) -> dict:
-    return finetune_model(FinetuningArguments(*places, **options))
+from cgdmer.training.finetune import LabeledDataset, choose_labels, finetune_model
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +33,25 @@ def model_folder(small_preset, tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def tune(model_folder, cohort_folder, tmp_path):
+    """Finetune the model on the cohort, in the test's own folder."""
+
+    def tune(**options) -> dict:
+        places = {"model": str(model_folder), "dataset": str(cohort_folder), "output_dir": str(tmp_path), **options}
+        return finetune_model(FinetuningArguments(**places))
+
+    return tune
+
+
 def encoders_equal(first, second) -> bool:
     one, two = (CGDMERECGModel.from_pretrained(folder).state_dict() for folder in (first, second))
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_frozen_encoder_stays_as_it_was_and_the_pipeline_gives_the_labels(model_folder, cohort_folder, tmp_path):
+def test_frozen_encoder_stays_as_it_was_and_the_pipeline_gives_the_labels(tune, model_folder, cohort_folder, tmp_path):
     labels = ["sinus_rhythm", "low_voltage"]
-    results = finetune(str(model_folder), str(cohort_folder), str(tmp_path), labels=labels, freeze_encoder=True)
+    results = tune(labels=labels, freeze_encoder=True)
     assert encoders_equal(model_folder, tmp_path)
     assert results["labels"] == labels and json.loads((tmp_path / "results.json").read_text())["labels"] == labels
     classify = pipeline("ecg-classification", model=str(tmp_path))
@@ -59,13 +66,13 @@ def test_frozen_encoder_stays_as_it_was_and_the_pipeline_gives_the_labels(model_
     }
 
 
-def test_a_finetuned_model_says_what_it_was_trained_on(model_folder, cohort_folder, tmp_path):
+def test_a_finetuned_model_says_what_it_was_trained_on(tune, model_folder, cohort_folder, tmp_path):
     splits = load_dataset_folder(cohort_folder)
-    seen = Fingerprints.of(splits["test"].select(range(2)))  # as though pretrained on two of the test records
+    seen = Fingerprints.of(splits["test"].select(range(2)))  # as if pretrained on two of the test records
     begun = shutil.copytree(model_folder, tmp_path / "begun")
     seen.save(begun)
     how = {"labels": ["low_voltage", "sinus_rhythm"], "num_train_epochs": 2, "per_device_train_batch_size": 16}
-    results = finetune(str(begun), str(cohort_folder), str(tmp_path / "tuned"), **how)
+    results = tune(model=str(begun), output_dir=str(tmp_path / "tuned"), **how)
     assert results["test"]["overlap"]["records"] == 2
     assert json.loads((tmp_path / "tuned" / "results.json").read_text())["test"]["overlap"]["records"] == 2
     trained_on = Fingerprints.of_model(str(tmp_path / "tuned"))
@@ -80,14 +87,9 @@ def test_a_finetuned_model_says_what_it_was_trained_on(model_folder, cohort_fold
     assert "--num_train_epochs 2" in card and "--freeze_encoder" not in card
 
 
-def test_the_whole_model_is_trained_and_learns_its_training_records(model_folder, cohort_folder, tmp_path):
-    results = finetune(
-        *(str(model_folder), str(cohort_folder), str(tmp_path)),
-        labels=["low_voltage", "sinus_rhythm"],
-        num_train_epochs=20,
-        learning_rate=5e-3,
-        per_device_train_batch_size=16,
-    )
+def test_the_whole_model_is_trained_and_learns_its_training_records(tune, model_folder, cohort_folder, tmp_path):
+    how = {"num_train_epochs": 20, "learning_rate": 5e-3, "per_device_train_batch_size": 16}
+    results = tune(labels=["low_voltage", "sinus_rhythm"], **how)
     assert not encoders_equal(model_folder, tmp_path)
     assert {"validation", "test"} & set(results)
     model = CGDMERForECGClassification.from_pretrained(tmp_path).eval()
@@ -99,18 +101,17 @@ def test_the_whole_model_is_trained_and_learns_its_training_records(model_folder
     assert roc_auc_score(["sinus_rhythm" in row["labels"] for row in rows], scores) > 0.8
 
 
-def test_a_classifier_is_replaced_when_the_labels_change(model_folder, cohort_folder, tmp_path):
-    finetune(
-        *(str(model_folder), str(cohort_folder), str(tmp_path / "first")), labels=["low_voltage"], freeze_encoder=True
-    )
-    results = finetune(str(tmp_path / "first"), str(cohort_folder), str(tmp_path / "second"), freeze_encoder=True)
-    model = CGDMERForECGClassification.from_pretrained(tmp_path / "second")
+def test_a_classifier_is_replaced_when_the_labels_change(tune, tmp_path):
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    tune(output_dir=first, labels=["low_voltage"], freeze_encoder=True)
+    results = tune(model=first, output_dir=second, freeze_encoder=True)
+    model = CGDMERForECGClassification.from_pretrained(second)
     assert [model.config.id2label[index] for index in range(len(results["labels"]))] == results["labels"]
     assert model.classifier.out_features == len(results["labels"]) > 1
 
 
-def test_labels_are_those_asked_for_or_the_frequent_ones(cohort_folder):
-    split = load_dataset_folder(cohort_folder)["train"]
+def test_labels_are_those_requested_or_the_frequent_ones(train_split):
+    split = train_split
     assert choose_labels(split, ["low_voltage", "sinus_rhythm"]) == ["low_voltage", "sinus_rhythm"]
     counts = {name: sum(name in row["labels"] for row in split) for row in split for name in row["labels"]}
     assert choose_labels(split, None) == sorted(name for name, count in counts.items() if count >= 10)
@@ -118,7 +119,7 @@ def test_labels_are_those_asked_for_or_the_frequent_ones(cohort_folder):
         choose_labels(split, ["flatline"])
 
 
-def test_a_patient_in_two_splits_is_refused_and_a_split_may_be_absent(model_folder, cohort_folder, tmp_path):
+def test_a_patient_in_two_splits_is_refused_and_a_split_may_be_absent(tune, cohort_folder, tmp_path):
     splits = load_dataset_folder(cohort_folder)
     parts = {"leaking": {"train": splits["train"], "test": splits["train"].select(range(20))}}
     parts["alone"] = {"train": splits["train"]}
@@ -126,16 +127,13 @@ def test_a_patient_in_two_splits_is_refused_and_a_split_may_be_absent(model_fold
         datasets.DatasetDict(part).save_to_disk(tmp_path / name)
         shutil.copy(Path(cohort_folder) / "summary.json", tmp_path / name)
     with pytest.raises(CorpusError, match="patients are in the split train and in the split test"):
-        finetune(str(model_folder), str(tmp_path / "leaking"), str(tmp_path / "out"), ["atrial_fibrillation"])
-    found = finetune(
-        *(str(model_folder), str(tmp_path / "alone"), str(tmp_path / "out"), ["atrial_fibrillation"]),
-        freeze_encoder=True,
-    )
+        tune(dataset=str(tmp_path / "leaking"), labels=["atrial_fibrillation"])
+    found = tune(dataset=str(tmp_path / "alone"), labels=["atrial_fibrillation"], freeze_encoder=True)
     assert found == {"labels": ["atrial_fibrillation"]}
 
 
 def of_two_rhythms(number: int) -> ECGRecord:
-    """27 s: ten of sinus rhythm, and then, of every second record, atrial fibrillation."""
+    """27 s: ten of sinus rhythm, followed in every second record by atrial fibrillation."""
     label = ("sinus_rhythm", "atrial_fibrillation")[number % 2]
     first, rest = (
         simulate_record([name], seed=number, sampling_rate=100, duration=duration)
@@ -154,11 +152,9 @@ def long_folder(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("freeze_encoder", [True, False])
-def test_what_is_measured_on_long_recordings_is_what_the_pipeline_answers(
-    model_folder, long_folder, tmp_path, freeze_encoder
-):
+def test_what_is_measured_on_long_recordings_is_what_the_pipeline_answers(tune, long_folder, tmp_path, freeze_encoder):
     how = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "learning_rate": 3e-3}
-    results = finetune(str(model_folder), str(long_folder), str(tmp_path), freeze_encoder=freeze_encoder, **how)
+    results = tune(dataset=str(long_folder), freeze_encoder=freeze_encoder, **how)
     classify = pipeline("ecg-classification", model=str(tmp_path))
     rows = list(load_dataset_folder(long_folder)["test"])
 
@@ -179,13 +175,13 @@ def test_what_is_measured_on_long_recordings_is_what_the_pipeline_answers(
         assert scores == pytest.approx(dict(zip(results["labels"], expected, strict=True)), abs=1e-6)
 
 
-def test_training_draws_a_window_of_a_long_recording_every_epoch(model_folder, long_folder, cohort_folder):
-    extractor = AutoProcessor.from_pretrained(model_folder).feature_extractor
+def test_training_draws_a_window_of_a_long_recording_every_epoch(processor, long_folder, train_split):
+    extractor = processor.feature_extractor
     split = load_dataset_folder(long_folder)["train"]
     windows = extractor(row_to_record(split[3]), windows=True)["ecg_values"]
 
     def drawn(seed: int, epochs: int, index: int = 3) -> list[int]:
-        part, found = LabelledDataset(split, extractor, ["sinus_rhythm"], seed), []
+        part, found = LabeledDataset(split, extractor, ["sinus_rhythm"], seed), []
         for epoch in range(epochs):
             part.set_epoch(epoch)
             (match,) = (row for row in range(3) if np.array_equal(windows[row], part[index]["ecg_values"]))
@@ -195,14 +191,14 @@ def test_training_draws_a_window_of_a_long_recording_every_epoch(model_folder, l
     counts = np.bincount(drawn(0, 600), minlength=3)
     np.testing.assert_allclose(counts / 600, [10 / 27, 10 / 27, 7 / 27], atol=0.06)
     assert drawn(0, 20) == drawn(0, 20) != drawn(1, 20)
-    short = load_dataset_folder(cohort_folder)["train"]
-    sample, whole = LabelledDataset(short, extractor, ["sinus_rhythm"])[5], extractor(row_to_record(short[5]))
+    sample = LabeledDataset(train_split, extractor, ["sinus_rhythm"])[5]
+    whole = extractor(row_to_record(train_split[5]))
     assert sample.keys() == {*whole.keys(), "labels"}
     assert all(np.array_equal(sample[name], value[0]) for name, value in whole.items())
 
 
-def test_training_that_diverges_ends(model_folder, cohort_folder, tmp_path):
+def test_training_that_diverges_ends(tune, tmp_path):
     how = {"learning_rate": 1e30, "per_device_train_batch_size": 4, "num_train_epochs": 4}
     with pytest.raises(TrainingError, match="lower --learning_rate"):
-        finetune(str(model_folder), str(cohort_folder), str(tmp_path), labels=["low_voltage"], **how)
+        tune(labels=["low_voltage"], **how)
     assert not (tmp_path / "model.safetensors").exists()

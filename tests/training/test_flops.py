@@ -9,17 +9,17 @@ from transformers import BertConfig, DebertaV2Config, DistilBertConfig, MPNetCon
 from cgdmer import CGDMERConfig, CGDMERForPreTraining, ECGResNetConfig, ECGViTConfig
 from cgdmer.families import Purpose, class_for, ecg_config_of
 from cgdmer.training.flops import peak_teraflops, step_flops
-from cgdmer.training.setup import freeze_text_layers
+from cgdmer.training.setup import checkpoint_activations, freeze_text_layers
 from small_families import FAMILIES, small_config
 
-LENGTH, MASKED, VISIBLE, PLACES = 50, 8, 12 * 7, 12 * 25  # tokens a report, of them masked; patches
+LENGTH, MASKED, VISIBLE, PATCHES = 50, 8, 12 * 7, 12 * 25  # tokens per report, of them masked; patches
 LOSSES = ("contrastive", "siglip", "ecg_reconstruction", "text_reconstruction", "orthogonality")
 RECONSTRUCTION_ALONE = {f"{name}_loss_weight": 0.0 for name in LOSSES if name != "ecg_reconstruction"}
 WHOLE_SIGNALS = {"contrast_view": "full", "ecg_reconstruction_loss_weight": 0.0}
 
 
 def configuration(**options) -> CGDMERConfig:
-    """Every size another number, so that none can stand for another one unnoticed."""
+    """All sizes differ, so that none can be mistaken for another unnoticed."""
     ecg_config = {
         "sampling_rate": 100,
         "num_samples": 1000,
@@ -59,29 +59,29 @@ def batch_of(config, records: int, texts: int = 0, length: int = LENGTH, distinc
 
 
 def layer(tokens: int, width: int, intermediate: int) -> int:
-    """Four projections, scores and their products with the values, two more maps; all in one forward pass."""
+    """One forward pass: four projections, the scores, their product with the values, and two more maps."""
     return 8 * tokens * width**2 + 4 * tokens**2 * width + 4 * tokens * width * intermediate
 
 
 TEXT_LAYER, POOLER = layer(LENGTH, 64, 96), 2 * 64**2
 
 
-def test_the_count_is_that_by_hand():
-    features = 16 * 10  # ten places a patch
+def test_the_count_equals_one_by_hand():
+    features = 16 * 10  # ten positions per patch
     convolution = 2 * 15 * features
     tokenizer = convolution + 2 * (2 * 3 * 16 * features) + 2 * (features + 40) * 48
     encoder = VISIBLE * tokenizer + 2 * layer(VISIBLE, 48, 80)
-    decoder = 2 * VISIBLE * 48 * 32 + 3 * layer(PLACES, 32, 112) + 2 * PLACES * 32 * 40
+    decoder = 2 * VISIBLE * 48 * 32 + 3 * layer(PATCHES, 32, 112) + 2 * PATCHES * 32 * 40
     across = 4 * (MASKED + LENGTH) * 64**2 + 4 * MASKED * LENGTH * 64
     text_decoder = 2 * (layer(MASKED, 64, 256) + across) + 2 * MASKED * 64 * (64 + 1000)
     heads = 2 * 2 * 40 * (48 + 24) + 2 * 2 * 40 * (64 + 24)
     forward = encoder + decoder + 3 * TEXT_LAYER + POOLER + text_decoder + heads
-    # A product costs the same again for the gradient of either factor; the signal needs none.
-    a_pair = 3 * forward - VISIBLE * convolution
+    # A product costs the same again for the gradient of each factor; the signal needs none.
+    per_pair = 3 * forward - VISIBLE * convolution
     config = configuration()
     model = CGDMERForPreTraining(config)
-    assert step_flops(model, batch_of(config, 3, 3)) == 3 * a_pair
-    assert step_flops(model, batch_of(config, 6, 6)) == 6 * a_pair
+    assert step_flops(model, batch_of(config, 3, 3)) == 3 * per_pair
+    assert step_flops(model, batch_of(config, 6, 6)) == 6 * per_pair
 
 
 @pytest.mark.parametrize("frozen", [1, 2])
@@ -90,7 +90,7 @@ def test_frozen_layers_need_no_gradients(frozen):
     model = CGDMERForPreTraining(config)
     whole = step_flops(model, batch_of(config, 2, 2))
     freeze_text_layers(model, frozen)
-    # Queries, keys and values of the lowest trained layer pass no gradient on; the words are the output's weights too.
+    # The lowest trained layer's queries, keys, and values pass no gradient on; the output shares the word embeddings.
     saved = 2 * frozen * TEXT_LAYER + 3 * 2 * LENGTH * 64**2 + 2 * MASKED * 64 * 1000
     assert whole - step_flops(model, batch_of(config, 2, 2)) == 2 * saved
 
@@ -126,9 +126,8 @@ def test_every_model_is_counted_as_a_real_step_of_it(config):
     with FlopCounterMode(display=False) as counter:
         model(**batch).loss.backward()
     compared = counter.get_total_flops() - step_flops(model, batch)
-    product = (
-        2 * 2 * 2 * config.projection_size
-    )  # two ECGs with two texts: of this, and its gradients, there are a few
+    # A few products of two ECGs with two texts, and their gradients.
+    product = 2 * 2 * 2 * config.projection_size
     assert compared % product == 0
     assert 0 <= compared // product <= 9
 
@@ -137,7 +136,7 @@ def test_what_is_computed_twice_counts_once_and_absent_leads_count_whole():
     config = configuration()
     model, batch = CGDMERForPreTraining(config), batch_of(config, 2, 2)
     count = step_flops(model, batch)
-    model.gradient_checkpointing_enable()
+    checkpoint_activations(model)
     assert step_flops(model, batch) == count
     lead_mask = torch.ones(2, 12)
     lead_mask[:, 3:] = 0
@@ -164,7 +163,7 @@ def test_counting_leaves_everything_as_it_was():
     step_flops(model, batch)
     torch.testing.assert_close(state()[0], tensors, rtol=0, atol=0)
     assert state()[1] == others
-    assert torch.nn.Linear(4, 4).weight.any()  # weights are drawn again
+    assert torch.nn.Linear(4, 4).weight.any()  # weights are initialized again
 
 
 @pytest.mark.parametrize(
@@ -184,5 +183,5 @@ def test_counting_leaves_everything_as_it_was():
         ("NVIDIA RTX A1000", None),
     ],
 )
-def test_peaks_go_by_the_whole_name(device, peak):
+def test_peaks_depend_on_the_whole_name(device, peak):
     assert peak_teraflops(device) == peak

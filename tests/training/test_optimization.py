@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pretraining_runs import metrics, pretrain
 
 from cgdmer.models.errors import TrainingError
-from cgdmer.pretrain import main
 from cgdmer.training.optimization import MOST_SKIPPED_IN_A_ROW, FiniteSteps, adamw, schedule
 
 
 def trained(bad_steps: dict[int, float], count: int, leave_out: bool = False) -> tuple[torch.nn.Module, FiniteSteps]:
-    """A linear layer after `count` steps, into whose gradients `bad_steps` plants a value; or without these steps."""
+    """A linear layer after `count` steps; `bad_steps` plants values in the gradients, or these steps are left out."""
     torch.manual_seed(0)
     layer = torch.nn.Linear(4, 3)
     inputs = torch.randn(count, 8, 4)
@@ -48,7 +48,7 @@ def test_too_many_in_a_row_end_the_training():
                 finite.skipped()
 
 
-def test_a_resumed_run_counts_on():
+def test_a_resumed_run_keeps_counting():
     _, finite = trained({step: torch.nan for step in range(3, 9)}, 9)
     assert finite.state_dict() == {"skipped": 6, "in_a_row": 6, "longest": 6}
     resumed = FiniteSteps(adamw(torch.nn.Linear(1, 1), 0.1, 0.0), torch.device("cpu"), has_scaler=False)
@@ -57,7 +57,7 @@ def test_a_resumed_run_counts_on():
         resumed.judge(torch.tensor(torch.nan))
     resumed.judge(torch.tensor(1.0))
     again = FiniteSteps(adamw(torch.nn.Linear(1, 1), 0.1, 0.0), torch.device("cpu"), has_scaler=False)
-    again.load_state_dict(resumed.state_dict())  # after the last of them, and before anybody asked
+    again.load_state_dict(resumed.state_dict())  # after the last of them, before anything checked
     with pytest.raises(TrainingError, match=r"^11 steps"):
         again.skipped()
 
@@ -88,12 +88,6 @@ def test_the_schedule_ends_with_the_last_step_however_many_processes_advance_it(
 
 def test_a_run_that_diverges_stops_and_says_so(cohort_folder, small_preset, tmp_path):
     with pytest.raises(TrainingError, match="lower --learning_rate"):
-        main(
-            [
-                *("--dataset", str(cohort_folder), "--config_name", str(small_preset)),
-                *("--output_dir", str(tmp_path / "run"), "--per_device_train_batch_size", "8"),
-                *("--learning_rate", "1e30", "--logging_steps", "1", "--max_train_steps", "40"),
-            ]
-        )
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert sum('"steps_left_out"' in line for line in lines) == 1 + MOST_SKIPPED_IN_A_ROW
+        more = ("--per_device_train_batch_size", "8", "--learning_rate", "1e30", "--max_train_steps", "40")
+        pretrain(cohort_folder, small_preset, tmp_path, *more)
+    assert sum("steps_left_out" in line for line in metrics(tmp_path)) == 1 + MOST_SKIPPED_IN_A_ROW

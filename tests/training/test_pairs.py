@@ -4,23 +4,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from transformers import AutoProcessor
 
-from cgdmer.data.storage import load_dataset_folder, row_to_record
+from cgdmer.data.storage import row_to_record
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.objectives import satisfied_pairs
 from cgdmer.training.augmentation import Augmentation
 from cgdmer.training.pairs import RARITY, EpochSampler, PairCollator, PairDataset, PairMaker, statement_id
-
-
-@pytest.fixture(scope="module")
-def processor(small_preset):
-    return AutoProcessor.from_pretrained(small_preset)
-
-
-@pytest.fixture(scope="module")
-def train_split(cohort_folder):
-    return load_dataset_folder(cohort_folder)["train"]
 
 
 def same(first: dict, second: dict) -> bool:
@@ -33,7 +22,7 @@ def test_draws_depend_on_seed_epoch_and_index_alone(train_split, processor):
     pairs.set_epoch(2)
     again.set_epoch(1)
     for index in range(6):
-        again[index]  # what was asked for before makes no difference
+        again[index]  # earlier requests make no difference
     again.set_epoch(2)
     assert all(same(pairs[index], again[index]) for index in (4, 0, 7))
     other_seed = PairDataset(train_split, processor.feature_extractor, "statements", seed=6)

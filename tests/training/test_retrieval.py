@@ -21,7 +21,7 @@ def distinct(count: int) -> torch.Tensor:
 
 
 def naive_metrics(ecg: np.ndarray, text: np.ndarray, held: list[list[int]], stated: list[list[int]]):
-    """One pair after the other, with sets of findings; each distinct text looks as it does where it comes first."""
+    """One pair after the other, with sets of findings; each distinct text has its first embedding."""
     first: dict[frozenset[int], int] = {}
     for number, findings in enumerate(stated):
         first.setdefault(frozenset(findings), number)
@@ -52,7 +52,7 @@ def test_agrees_with_one_pair_after_the_other(noise, most_findings):
     random = np.random.default_rng(int(100 * noise) + most_findings)
     held = [random.permutation(np.arange(1, 30))[: random.integers(1, most_findings + 1)].tolist() for _ in range(80)]
     stated = [random.permutation(own)[: random.integers(1, len(own) + 1)].tolist() for own in held]
-    # Few values: many are exactly as similar as the partner, and products are exact.
+    # With few distinct values, many are exactly as similar as the partner, and products are exact.
     text = random.integers(-2, 3, size=(80, 6)) / 4
     ecg = text + np.round(noise * random.normal(size=text.shape) * 4) / 4
     found = retrieval_metrics(torch.tensor(ecg), torch.tensor(text), ids(held), ids(stated))
@@ -62,7 +62,7 @@ def test_agrees_with_one_pair_after_the_other(noise, most_findings):
 def test_perfect_and_shuffled_embeddings():
     vectors = unit_vectors(200)
     perfect = retrieval_metrics(vectors, vectors, distinct(200), distinct(200))
-    # Everybody's text looks like the neighbour's ECG, so the own one is anywhere.
+    # Every text looks like the ECG of its neighbor, so the rank of its own ECG is random.
     shuffled = retrieval_metrics(vectors, vectors.roll(1, dims=0), distinct(200), distinct(200))
     for prefix in ("", "text_to_ecg_"):
         assert perfect[f"{prefix}median_rank"] == perfect[f"{prefix}recall_at_1"] == 1.0
@@ -71,7 +71,7 @@ def test_perfect_and_shuffled_embeddings():
         assert perfect[f"{prefix}candidates"] == pytest.approx(200)
 
 
-def test_a_collapsed_model_stands_where_chance_does():
+def test_a_collapsed_model_scores_at_chance():
     same = unit_vectors(1).expand(101, -1)
     found = retrieval_metrics(same, same, distinct(101), distinct(101))
     assert found["median_rank"] == found["text_to_ecg_median_rank"] == 51.0
@@ -84,22 +84,22 @@ def test_by_chance_recall_is_the_limit_among_the_candidates():
     found = retrieval_metrics(
         unit_vectors(1000, 64), unit_vectors(1000, 64, seed=1), ids(held), ids([h[:1] for h in held])
     )
-    assert found["candidates"] < 60  # one a distinct text, without those that the ECG satisfies
+    assert found["candidates"] < 60  # one per distinct text, without those that the ECG satisfies
     for prefix in ("", "text_to_ecg_"):
         assert found[f"{prefix}recall_at_10"] == pytest.approx(10 / found[f"{prefix}candidates"], rel=0.35)
 
 
 def test_a_text_that_records_share_is_found_by_each():
-    """Forty ECGs, two reports: the ECGs of one report all look the same, and so do the reports."""
+    """Forty ECGs, two reports: ECGs with the same report look the same, and so do the reports."""
     report = torch.arange(40) % 2
     vectors = torch.eye(2)[report]
     found = retrieval_metrics(vectors, vectors, (report + 1)[:, None], (report + 1)[:, None])
     assert found["recall_at_1"] == found["text_to_ecg_recall_at_1"] == 1.0
     assert found["candidates"] == 2.0
-    assert found["text_to_ecg_candidates"] == 21.0  # the own ECG and the twenty of the other report
+    assert found["text_to_ecg_candidates"] == 21.0  # its own ECG and the twenty of the other report
 
 
-def test_an_ecg_that_satisfies_anothers_text_makes_it_no_error():
+def test_another_text_that_an_ecg_satisfies_is_no_error():
     ecg, text = torch.eye(2), torch.eye(2)[[1, 0]]  # each ECG likes the other's text best
     strict = retrieval_metrics(ecg, text, ids([[1], [2]]), ids([[1], [2]]))
     lenient = retrieval_metrics(ecg, text, ids([[1, 2], [2, 1]]), ids([[1], [2]]))
@@ -108,7 +108,7 @@ def test_an_ecg_that_satisfies_anothers_text_makes_it_no_error():
         assert (lenient[f"{prefix}recall_at_1"], lenient[f"{prefix}median_rank"]) == (1.0, 1.0)
 
 
-def test_the_order_of_findings_makes_no_other_text():
+def test_the_order_of_findings_does_not_matter():
     vectors = unit_vectors(3)
     found = retrieval_metrics(vectors, vectors, ids([[1, 2], [2, 1], [3]]), ids([[1, 2], [2, 1], [3]]))
     assert found["candidates"] == 2.0

@@ -5,7 +5,6 @@ from torch._dynamo.testing import CompileCounter
 from transformers import AutoProcessor
 
 from cgdmer import CGDMERConfig, CGDMERForPreTraining
-from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.pretrain import parse_arguments
 from cgdmer.training.pairs import PairCollator, PairDataset
@@ -16,13 +15,11 @@ def mean_cosine(embeds: torch.Tensor) -> float:
     return float((embeds @ embeds.T).mean())
 
 
-def test_centred_heads_spread_the_records(small_preset, cohort_folder):
-    processor = AutoProcessor.from_pretrained(small_preset)
+def test_centered_heads_spread_the_records(small_preset, processor, train_split):
     torch.manual_seed(0)
     model = CGDMERForPreTraining(CGDMERConfig.from_pretrained(small_preset)).eval()
-    pairs = PairDataset(load_dataset_folder(cohort_folder)["train"], processor.feature_extractor)
-    collate = PairCollator(processor.tokenizer)
-    batch = collate([pairs[index] for index in range(len(pairs))])
+    pairs = PairDataset(train_split, processor.feature_extractor)
+    batch = PairCollator(processor.tokenizer)(pairs.first(len(pairs)))
 
     def embeddings():
         with torch.no_grad():
@@ -35,15 +32,15 @@ def test_centred_heads_spread_the_records(small_preset, cohort_folder):
     assert [mean_cosine(embeds) for embeds in embeddings()] == pytest.approx([0, 0], abs=0.1)
 
 
-def test_compiled_layers_are_compiled_once_a_shape(make_preset, cohort_folder):
-    """Not once a layer, nor once a step; texts of other lengths change nothing."""
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch, while it compiles
+def test_layers_are_compiled_once_per_shape(make_preset, processor, train_split):
+    """Not once per layer, nor once per step; texts of other lengths change nothing."""
     preset = make_preset(contrast_view="full")
     config = CGDMERConfig.from_pretrained(preset)
     config.ecg_config.num_hidden_layers, config.ecg_config.decoder_hidden_size = 3, 8
-    processor = AutoProcessor.from_pretrained(preset)
     torch.manual_seed(0)
     model = CGDMERForPreTraining(config)
-    pairs = PairDataset(load_dataset_folder(cohort_folder)["train"], processor.feature_extractor)
+    pairs = PairDataset(train_split, processor.feature_extractor)
     collate = PairCollator(processor.tokenizer)
     batches = [collate([pairs[index] for index in range(start, start + 4)]) for start in range(0, 24, 4)]
     assert len({batch["input_ids"].shape[1] for batch in batches}) > 1

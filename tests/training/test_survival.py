@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that are killed again and again, each time resumed with `latest`, end with the weights of an undisturbed run.
+"""Runs that are killed again and again, and resumed with `latest`, end with the weights of an undisturbed run.
 
-SIGKILL comes at a chosen event (a call that trains, logs or saves, of which every run makes the same ones in the same
-order) or at a moment of the clock. Seeds are fixed.
+SIGKILL comes at a chosen event (a call that trains, logs, or saves; every run makes the same calls in the same order)
+or after some time. Seeds are fixed.
 """
 
 import contextlib
 import functools
-import json
 import multiprocessing
 import os
 import random
@@ -20,10 +19,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from pretraining_runs import changed_weights, metrics
 
 SAVING = ("write_json", "save_model", "save_file", "sha256_of_file", "sync", "write_manifest")
-# Started once, with everything imported; each run is a fork of it that has not computed anything yet.
+# Started once, with everything imported; each run is a fork of it, before anything was computed.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["cgdmer.pretrain"])
 
@@ -31,15 +30,15 @@ processes.set_forkserver_preload(["cgdmer.pretrain"])
 def run(
     arguments: list[str], environment: dict[str, str], die_at: int | None, stop_at: int | None, diary: Path
 ) -> None:
-    """Pretrain in this process, which kills itself at event `die_at`, or stops itself at its `stop_at`-th losses.
+    """Pretrain in this process. Kills itself at event `die_at`, or stops itself at its `stop_at`-th losses.
 
-    The diary gets the names of events.
+    Writes the names of the events to the diary.
     """
     os.environ.update(environment)
-    # A shell's background job, from which the tests may have been started, ignores SIGINT.
+    # If the tests run as a shell's background job, SIGINT is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
-    multiprocessing.set_start_method("fork", force=True)  # of loaders' workers, as in a process started by hand
+    multiprocessing.set_start_method("fork", force=True)  # for loader workers, as in a process started by hand
     from cgdmer.pretrain import main
     from cgdmer.training import checkpoints, loop
 
@@ -75,7 +74,7 @@ def run(
 
 
 class Job:
-    """Several processes that pretrain together, as a launcher starts them."""
+    """Processes that pretrain together, as started by a launcher."""
 
     def __init__(
         self,
@@ -101,7 +100,7 @@ class Job:
             self.started.append(process)
 
     def wait_for(self, text: str) -> None:
-        """Until the main process has written that."""
+        """Wait until the main process has written this."""
         while not (self.diaries[0].exists() and text in self.diaries[0].read_text()):
             assert any(process.is_alive() for process in self.started), self.diary()
             time.sleep(0.005)
@@ -112,7 +111,7 @@ class Job:
                 os.kill(process.pid, number)
 
     def exit_codes(self) -> list[int | None]:
-        """After the end; like a launcher, one that has lost a process ends the others."""
+        """Wait for the end. As a launcher does, end the others when one process has failed."""
         deadline = time.monotonic() + 240
         while any(process.is_alive() for process in self.started):
             if any(process.exitcode not in (None, 0) for process in self.started):
@@ -136,7 +135,7 @@ class Job:
 
 @pytest.fixture(scope="module")
 def command(cohort_folder, make_preset):
-    """Arguments of a run of 12 steps in 2 epochs for an output folder; dropout makes it depend on random states."""
+    """Arguments for an output folder: 12 steps in 2 epochs, with dropout, so that random states matter."""
     preset = make_preset(projection_dropout=0.3)
 
     def arguments(output: Path, processes: int = 1) -> list[str]:
@@ -151,16 +150,13 @@ def command(cohort_folder, make_preset):
 
 
 def curve(folder: Path) -> list[dict]:
-    """Without the speed, which is no part of it."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    """Without the speed, which differs between runs."""
     speed = {"samples_per_second", "data_wait_share", "peak_memory_gb"}
-    return [{name: value for name, value in line.items() if name not in speed} for line in lines]
+    return [{name: value for name, value in line.items() if name not in speed} for line in metrics(folder)]
 
 
 def assert_same_end(folder: Path, undisturbed: Path) -> None:
-    first, second = (load_file(one / "model.safetensors") for one in (folder, undisturbed))
-    assert first.keys() == second.keys()
-    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert changed_weights(folder, undisturbed) == []
     assert curve(folder) == curve(undisturbed)
     assert not list(folder.glob("*.tmp"))
 
@@ -181,20 +177,20 @@ def stopped(job: Job, number: signal.Signals, ranks: Sequence[int] = (0, 1)) -> 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_signal_saves_a_checkpoint_and_the_run_goes_on_from_it(
+def test_a_signal_saves_a_checkpoint_and_the_run_resumes_from_it(
     command, undisturbed, tmp_path, number, code, workers
 ):
     folder = tmp_path / "stopped"
-    # Nothing else is saved midway.
+    # No other checkpoint is saved midway.
     arguments = [*command(folder), "--checkpointing_steps", "12", "--dataloader_num_workers", str(workers)]
     job = Job(arguments, tmp_path)
     if workers:
         job.wait_for("_losses")
-        for worker in children(job.started[0].pid):  # as schedulers do: to every process of the job
+        for worker in children(job.started[0].pid):  # as schedulers do, to every process of the job
             os.kill(worker, number)
     assert stopped(job, number) == [code], job.diary()
     (saved,) = folder.glob("step_*")
-    assert f"step {saved.name.removeprefix('step_')}: go on with --resume_from_checkpoint latest" in job.diary()
+    assert f"step {saved.name.removeprefix('step_')}: resume with --resume_from_checkpoint latest" in job.diary()
     assert not (folder / "model.safetensors").exists()
     Job(arguments, tmp_path).finish()
     assert_same_end(folder, undisturbed)
@@ -206,7 +202,7 @@ def children(pid: int) -> list[int]:
 
 def test_a_signal_while_validating_repeats_the_validation_alone(command, undisturbed, tmp_path):
     folder = tmp_path / "stopped"
-    # Every logged step computes losses once (four in an epoch of eight steps), and then validation does.
+    # Each logged step computes losses once (four in an epoch of eight steps), and then validation does.
     job = Job(command(folder), tmp_path, stop_at=5)
     assert job.exit_codes() == [143], job.diary()
     assert max(int(path.name.removeprefix("step_")) for path in folder.glob("step_*")) == 8
@@ -240,7 +236,7 @@ def test_a_run_killed_at_twenty_moments_ends_with_the_same_weights(command, undi
             time.sleep(choose.uniform(0, 1))
             job.send(signal.SIGKILL)
         codes = job.exit_codes()
-        if codes == [0]:  # it came to its end: kill the next one
+        if codes == [0]:  # it finished: kill the next one
             assert_same_end(folder, undisturbed)
             runs += 1
         else:
@@ -259,7 +255,7 @@ def test_two_processes_killed_together_or_one_alone_end_with_the_same_weights(co
     Job(command(undisturbed, 2), tmp_path, 2, [None, None]).finish()
     choose = random.Random(2)
     for attempt in range(8):
-        # Event by event the main process alone or the other alone; by the clock both at once.
+        # At an event, only the main process or only the other; after some time, both at once.
         moments = [[choose.randint(5, 45), None], [None, choose.randint(2, 9)], [None, None]][attempt % 3]
         job = Job(command(folder, 2), tmp_path, 2, moments)
         if attempt % 3 == 2:

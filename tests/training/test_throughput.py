@@ -35,7 +35,7 @@ def batch(records: int) -> dict[str, torch.Tensor]:
 def test_samples_and_waiting_are_those_between_start_and_stop(clock):
     def loader():
         for _ in range(4):
-            clock.now += 1.0  # is waited for
+            clock.now += 1.0  # waiting
             yield batch(6)
 
     meter = Throughput(Accelerator(cpu=True))
@@ -64,7 +64,7 @@ def pairs(records: int, length: int) -> dict[str, torch.Tensor]:
     return {"ecg_values": torch.zeros(records, 12, 1000), "input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def test_operations_are_those_of_each_batch_and_counted_once_for_texts_of_nearly_one_length(clock, monkeypatch):
+def test_operations_are_summed_over_batches_and_counted_once_for_texts_of_similar_length(clock, monkeypatch):
     counted = []
 
     def counting(model, batch) -> int:
@@ -83,12 +83,12 @@ def test_operations_are_those_of_each_batch_and_counted_once_for_texts_of_nearly
     short, long, few = (flops for *_, flops in counted)
     assert short < long and 2 * few == short
     assert metrics["teraflops_per_device"] == pytest.approx((3 * short + long + few) / 2 / 1e12)
-    assert "model_flop_utilization" not in metrics  # of a processor nobody states a peak
+    assert "model_flop_utilization" not in metrics  # CPUs are not in the table of peaks
     assert " GB on a device, 0.0 TFLOP/s" in in_words(metrics)
 
 
 def test_a_model_that_cannot_be_counted_is_trained_nevertheless(clock, caplog):
-    """A Longformer asks its input for how much to pad it."""
+    """A Longformer's padding depends on the values of its input."""
     config = small_config("cgdmer")
     config.text_config = LongformerConfig(
         vocab_size=1000, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
@@ -104,7 +104,7 @@ def test_a_model_that_cannot_be_counted_is_trained_nevertheless(clock, caplog):
     assert "cannot be counted" in caplog.text
 
 
-def test_nothing_is_said_of_memory_where_the_system_says_nothing(clock, monkeypatch):
+def test_memory_is_left_out_if_the_system_does_not_say(clock, monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     meter = Throughput(Accelerator(cpu=True))
     meter.start()

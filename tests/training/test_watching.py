@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 from matplotlib.image import imread
-from safetensors.torch import load_file
+from pretraining_runs import changed_weights, metrics, pretrain
 
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.models.errors import ConfigurationError, CorpusError
@@ -17,7 +18,7 @@ from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.objectives import reconstruction_loss
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining, CGDMERForPreTrainingOutput
 from cgdmer.models.processing_ecg import ECGProcessor
-from cgdmer.pretrain import main, parse_arguments
+from cgdmer.pretrain import parse_arguments
 from cgdmer.training.pairs import PairCollator, PairDataset
 from cgdmer.training.reconstruction_figure import Reconstruction, reconstruction_figure
 from cgdmer.training.setup import model_and_processor
@@ -63,7 +64,7 @@ def validated(
     return model, processor, batch, outputs
 
 
-def test_a_prediction_without_loss_is_drawn_on_the_trace_in_millivolts(validated):
+def test_a_perfect_prediction_is_drawn_on_the_trace_in_millivolts(validated):
     model, processor, batch, outputs = validated
     patches = batch["ecg_values"].unflatten(-1, (-1, 40))
     spread = torch.sqrt(patches.var(dim=-1, keepdim=True, unbiased=False) + 1e-6)
@@ -89,14 +90,14 @@ def test_where_amplitudes_are_kept_records_are_drawn_in_millivolts(validated, no
     np.testing.assert_allclose(record.true.reshape(12, -1), 0.2 * batch["ecg_values"][0], rtol=1e-6)
 
 
-def test_raw_patches_are_only_brought_to_millivolts(validated):
+def test_raw_patches_are_only_scaled_to_millivolts(validated):
     model, processor, batch, outputs = validated
     plain = type(model.config.ecg_config)(**{**model.config.ecg_config.to_dict(), "normalize_patches": False})
     record = reconstructions(batch, outputs, processor, plain)[0]
     np.testing.assert_allclose(record.predicted, 0.2 * outputs.reconstructed_patches[0], rtol=1e-6)
 
 
-def test_other_normalisations_keep_the_units_of_the_model(validated):
+def test_other_normalizations_keep_the_units_of_the_model(validated):
     model, processor, batch, outputs = validated
     extractor = type(processor.feature_extractor)(
         sampling_rate=100, num_samples=1000, patch_length=40, normalization="zscore_lead"
@@ -163,7 +164,7 @@ def write_metrics(path: Path, lines: list[dict], end: str = "") -> Path:
     return path
 
 
-def test_the_curve_of_a_resumed_run_is_that_of_the_run_that_went_on(tmp_path):
+def test_the_curve_of_a_resumed_run_leaves_out_what_was_repeated(tmp_path):
     """Killed at step 40, resumed from step 20: steps 30 and 40 were trained twice."""
     first = [{"step": step, "loss": 100.0 + step, "learning_rate": 0.1} for step in (10, 20, 30, 40)]
     first.insert(2, {"step": 20, "validation_loss": 7.0, "validation_recall_at_1": 0.1, "validation_candidates": 50.0})
@@ -171,7 +172,7 @@ def test_the_curve_of_a_resumed_run_is_that_of_the_run_that_went_on(tmp_path):
     second = [{"step": step, "loss": float(step), "learning_rate": 0.2} for step in (30, 45)]
     history = History.read(write_metrics(tmp_path / "metrics.jsonl", first + second))
     assert history["loss"] == ([10, 20, 30, 45], [110.0, 120.0, 30.0, 45.0])
-    assert history["validation_loss"] == ([20], [7.0])  # the one of step 40 belongs to the run that was given up
+    assert history["validation_loss"] == ([20], [7.0])  # that of step 40 belongs to the abandoned run
 
     figure = training_curve_figure(history)
     assert [axes.get_gid() for axes in figure.axes] == ["loss", "learning_rate", "recall"]
@@ -199,28 +200,24 @@ def test_no_loss_no_curve(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def arguments(cohort_folder, make_preset) -> list[str]:
-    """Two epochs, with dropout: a random number drawn by a validation would change the second."""
+def train(cohort_folder, make_preset) -> Callable[..., Path]:
+    """Two epochs with dropout: a random number drawn by a validation would change the second."""
     preset = make_preset(projection_dropout=0.2)
-    return [
-        *("--dataset", str(cohort_folder), "--config_name", str(preset), "--num_train_epochs", "2"),
-        *("--per_device_train_batch_size", "32", "--learning_rate", "1e-3", "--logging_steps", "1"),
-    ]
+    epochs = ("--num_train_epochs", "2", "--per_device_train_batch_size", "32")
+    return lambda folder, *more: pretrain(cohort_folder, preset, folder, *epochs, *more)
 
 
 @pytest.fixture(scope="module")
-def run(arguments, tmp_path_factory) -> Path:
+def run(train, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("watched") / "run"
     stale = folder / "reconstructions" / "step_000999.png"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of an earlier run")
-    main([*arguments, "--output_dir", str(folder)])
-    return folder
+    return train(folder)
 
 
 def test_every_validation_leaves_a_picture_ranks_and_the_curve(run):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    validations = [line for line in lines if "validation_loss" in line]
+    validations = [line for line in metrics(run) if "validation_loss" in line]
     pictures = sorted(path.name for path in (run / "reconstructions").iterdir())
     assert pictures == [f"step_{line['step']:06d}.png" for line in validations] and len(pictures) == 2
     for line in validations:
@@ -230,13 +227,12 @@ def test_every_validation_leaves_a_picture_ranks_and_the_curve(run):
     assert np.ptp(imread(run / "training_curve.png")) == 1.0
 
 
-def test_training_is_the_same_bit_by_bit_without_watching(run, arguments, tmp_path, monkeypatch):
+def test_training_is_bit_equal_without_watching(run, train, tmp_path, monkeypatch):
     for method in ("see", "after_validation"):
         monkeypatch.setattr(f"cgdmer.training.watching.Watcher.{method}", lambda *_: None)
-    main([*arguments, "--output_dir", str(tmp_path / "unwatched"), "--report_to", "none"])
-    assert not (tmp_path / "unwatched" / "training_curve.png").exists()
-    watched, unwatched = (load_file(folder / "model.safetensors") for folder in (run, tmp_path / "unwatched"))
-    assert all(torch.equal(watched[name], unwatched[name]) for name in watched)
+    train(tmp_path, "--report_to", "none")
+    assert not (tmp_path / "training_curve.png").exists()
+    assert not changed_weights(run, tmp_path)
 
 
 @pytest.mark.skipif(LoggerType.TENSORBOARD not in get_available_trackers(), reason="tensorboard is not installed")
@@ -244,7 +240,7 @@ def test_tensorboard_gets_the_metrics_and_the_pictures(run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run / "cgdmer_pretrain")).Reload()
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = metrics(run)
     for name in ("loss", "validation_loss", "validation_recall_at_5"):
         logged = [(event.step, event.value) for event in events.Scalars(name)]
         assert logged == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines if name in line]
@@ -256,23 +252,18 @@ def test_tensorboard_gets_the_metrics_and_the_pictures(run):
         np.testing.assert_array_equal(imread(folder / picture.name)[..., :3], imread(picture)[..., :3])
 
 
-def test_a_tracker_that_is_not_installed_is_refused_at_once(arguments, tmp_path):
+def test_a_tracker_that_is_not_installed_is_refused_at_once(train, tmp_path):
     missing = sorted({kind.value for kind in LoggerType} - {kind.value for kind in get_available_trackers()} - {"all"})
     if not missing:
         pytest.skip("every tracker is installed")
     with pytest.raises(ConfigurationError, match=f"{missing[0]}.*not installed"):
-        main([*arguments, "--output_dir", str(tmp_path / "run"), "--report_to", missing[0]])
+        train(tmp_path / "run", "--report_to", missing[0])
     assert not os.listdir(tmp_path)
 
 
 def test_signals_alone_leave_pictures_and_no_ranks(cohort_folder, make_preset, tmp_path):
     off = {f"{name}_loss_weight": 0 for name in ("contrastive", "siglip", "text_reconstruction", "orthogonality")}
-    main(
-        [
-            *("--dataset", str(cohort_folder), "--config_name", str(make_preset(**off)), "--max_train_steps", "1"),
-            *("--output_dir", str(tmp_path / "run"), "--report_to", "none"),
-        ]
-    )
-    assert (tmp_path / "run" / "reconstructions" / "step_000001.png").is_file()
-    assert "rank" not in (tmp_path / "run" / "metrics.jsonl").read_text()
-    assert not (tmp_path / "run" / "cgdmer_pretrain").exists()
+    pretrain(cohort_folder, make_preset(**off), tmp_path, "--max_train_steps", "1", "--report_to", "none")
+    assert (tmp_path / "reconstructions" / "step_000001.png").is_file()
+    assert "rank" not in (tmp_path / "metrics.jsonl").read_text()
+    assert not (tmp_path / "cgdmer_pretrain").exists()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texts in other words than the corpus's (`--wordings`), on simulated records that got labels of PTB-XL."""
+"""Texts in words other than the corpus's (`--wordings`), on simulated records with labels of PTB-XL."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from transformers import AutoProcessor
+from pretraining_runs import metrics, pretrain
 
 import cgdmer.data.wordings as wordings_module
 from cgdmer.data.shards import ShardedDataset
@@ -17,7 +17,6 @@ from cgdmer.data.storage import load_dataset_folder
 from cgdmer.data.wordings import load_wordings
 from cgdmer.models.errors import ConfigurationError, CorpusError, ModelFolderError
 from cgdmer.models.objectives import satisfied_pairs
-from cgdmer.pretrain import main
 from cgdmer.training.pairs import (
     GENERAL_TERMS,
     MOST_HELD,
@@ -31,7 +30,7 @@ from cgdmer.training.pairs import (
 )
 from cgdmer.training.streaming import StreamedPairs, WorkerPosition
 
-# An SNOMED CT code that says the same as AFIB, one that is a general term, and a label that nobody knows.
+# Including an SNOMED CT code with the meaning of AFIB, one for a general term, and an unknown label.
 LABELS = (
     *(["SR", "NORM"], ["SR", "ASMI", "LVH"], ["AFIB", "CLBBB", "INJIL"], ["164889003", "1AVB"], ["164865005"]),
     *(["unheard", "PVC"], ["unheard"], ["ILMI", "ISCAL", "LPR", "1AVB", "STACH", "PAC"]),
@@ -44,20 +43,20 @@ def in_corpus(label: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def labelled_folder(cohort_folder, tmp_path_factory) -> Path:
+def labeled_folder(cohort_folder, tmp_path_factory) -> Path:
     """The cohort's folder with other labels, and a summary that counts them."""
-    folder = tmp_path_factory.mktemp("labelled") / "dataset"
+    folder = tmp_path_factory.mktemp("labeled") / "dataset"
 
     def label(row, index):
         labels = LABELS[index % len(LABELS)]
         return {"labels": labels, "statements": [in_corpus(label) for label in labels]}
 
     splits = load_dataset_folder(cohort_folder)
-    labelled = datasets.DatasetDict(
+    labeled = datasets.DatasetDict(
         {name: split.map(label, with_indices=True, load_from_cache_file=False) for name, split in splits.items()}
     )
-    labelled.save_to_disk(str(folder))
-    counts = Counter(label for labels in labelled["train"]["labels"] for label in labels)
+    labeled.save_to_disk(str(folder))
+    counts = Counter(label for labels in labeled["train"]["labels"] for label in labels)
     summary = json.loads((cohort_folder / "summary.json").read_text())
     summary["labels"] = {label: {"train": count} for label, count in counts.items()}
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -65,13 +64,8 @@ def labelled_folder(cohort_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def train_split(labelled_folder):
-    return load_dataset_folder(labelled_folder)["train"]
-
-
-@pytest.fixture(scope="module")
-def processor(small_preset):
-    return AutoProcessor.from_pretrained(small_preset)
+def train_split(labeled_folder):
+    return load_dataset_folder(labeled_folder)["train"]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +88,7 @@ def same_as(label: str) -> str:
 
 
 def terms_of(labels: list[str]) -> set[str]:
-    """A naive reference: add each term one of whose codes is held, until nothing is added."""
+    """A naive reference: add every term with a code that is held, until nothing changes."""
     held, before = {same_as(label) for label in labels}, set()
     while held != before:
         before = set(held)
@@ -104,7 +98,7 @@ def terms_of(labels: list[str]) -> set[str]:
 
 
 def said_by(text: str) -> str:
-    """The finding of one sentence of a text; the wordings of the files belong to one finding each."""
+    """The finding of one sentence of a text; each wording of the files belongs to one finding."""
     if text.startswith("The corpus says "):
         return same_as(text.removeprefix("The corpus says "))
     owners = [finding for finding, wordings in load_wordings().of_finding.items() if text in wordings]
@@ -133,7 +127,7 @@ def test_a_text_says_what_its_ids_stand_for_and_its_ecg_satisfies_it(drawn):
 
 
 def test_no_text_is_a_negative_of_an_ecg_of_which_it_is_true(drawn):
-    """Against the sentences read back, whatever their wording: no id is used."""
+    """Against the sentences read back, whatever their wording, without ids."""
     some = drawn[: 3 * len(LABELS)]
     satisfied = satisfied_pairs(
         torch.tensor(np.stack([sample["ecg_statement_ids"] for _, sample in some])),
@@ -145,7 +139,7 @@ def test_no_text_is_a_negative_of_an_ecg_of_which_it_is_true(drawn):
 
 
 def test_shares_are_as_stated(drawn):
-    """A single finding of which there are wordings: in the corpus's words, another's, or a term in its place."""
+    """A single finding with wordings: in the corpus's words, in others, or replaced by a general term."""
     general, number = 0, 0
     for labels, sample in drawn:
         texts = sample["texts"][0].split(". ")
@@ -173,7 +167,7 @@ def test_all_wordings_are_drawn_and_unknown_labels_keep_their_statement(drawn):
 
 
 def test_the_rarer_a_term_the_likelier_it_is_stated(train_split, processor):
-    """AFIB is held by a record in a hundred that hold CLBBB, and so are the terms that are true of it alone."""
+    """AFIB is a hundred times rarer than CLBBB, and so are the terms that only AFIB implies."""
     row = next(row for row in train_split if row["labels"] == LABELS[2])
     of_fibrillation, of_block = terms_of(["AFIB"]), terms_of(["CLBBB"])
     counts = {"AFIB": 10, "CLBBB": 990, "INJIL": 10**9}
@@ -209,8 +203,8 @@ def test_draws_are_reproducible_and_signals_those_without_wordings(pairs, train_
     assert len(set(texts)) > 3
 
 
-def test_a_stream_makes_the_pairs_of_random_access(labelled_folder, pairs, train_split, processor):
-    dataset = ShardedDataset(str(labelled_folder))
+def test_a_stream_makes_the_pairs_of_random_access(labeled_folder, pairs, train_split, processor):
+    dataset = ShardedDataset(str(labeled_folder))
     make_pair = PairMaker(processor.feature_extractor, "statements", dataset.label_counts(), wordings=load_wordings())
     assert make_pair.counts == pairs.make_pair.counts
     stream = StreamedPairs(dataset, make_pair, PairCollator(processor.tokenizer), batch_size=4, seed=5)
@@ -224,26 +218,20 @@ def test_a_stream_makes_the_pairs_of_random_access(labelled_folder, pairs, train
 
 
 @pytest.mark.parametrize("streaming", [(), ("--streaming",)])
-def test_training_with_wordings(labelled_folder, small_preset, tmp_path, streaming):
-    command = [
-        *("--dataset", str(labelled_folder), "--config_name", str(small_preset), "--output_dir", str(tmp_path)),
-        *("--max_train_steps", "2", "--per_device_train_batch_size", "16", "--logging_steps", "1", *streaming),
-        *("--text_source", "statements", "--checkpointing_steps", "1", "--report_to", "none"),
-    ]
-    main([*command, "--wordings"])
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert all(np.isfinite(line["loss"]) for line in lines if "loss" in line)
+def test_training_with_wordings(labeled_folder, small_preset, tmp_path, streaming):
+    run = (labeled_folder, small_preset, tmp_path, "--max_train_steps", "2", "--per_device_train_batch_size", "16")
+    run += ("--text_source", "statements", "--checkpointing_steps", "1", "--report_to", "none", *streaming)
+    pretrain(*run, "--wordings")
+    assert all(np.isfinite(line["loss"]) for line in metrics(tmp_path) if "loss" in line)
     with pytest.raises(ModelFolderError, match="another wordings"):
-        main([*command, "--resume_from_checkpoint", str(tmp_path / "step_1")])
+        pretrain(*run, "--resume_from_checkpoint", str(tmp_path / "step_1"))
 
 
-def test_without_findings_there_is_nothing_to_word(cohort_folder, labelled_folder, small_preset, tmp_path):
-    start = ["--config_name", str(small_preset), "--output_dir", str(tmp_path), "--wordings"]
-    with pytest.raises(ConfigurationError, match="Pass --text_source statements"):
-        main([*start, "--dataset", str(labelled_folder)])
-    with pytest.raises(ConfigurationError, match="draws several texts of a record's findings"):
-        main([*start[:-1], "--dataset", str(labelled_folder), "--texts_per_record", "2"])
+def test_without_findings_there_is_nothing_to_word(cohort_folder, labeled_folder, small_preset, tmp_path):
+    for more in (["--wordings"], ["--texts_per_record", "2"]):
+        with pytest.raises(ConfigurationError, match=f"^{more[0]} needs .* Pass --text_source statements"):
+            pretrain(labeled_folder, small_preset, tmp_path, *more)
     own = load_dataset_folder(cohort_folder).map(lambda row: {"labels": [f"ours {label}" for label in row["labels"]]})
     own.save_to_disk(tmp_path / "own")
-    with pytest.raises(CorpusError, match="no label of which there are wordings"):
-        main([*start, "--dataset", str(tmp_path / "own"), "--text_source", "statements"])
+    with pytest.raises(CorpusError, match="no label with wordings"):
+        pretrain(tmp_path / "own", small_preset, tmp_path, "--text_source", "statements", "--wordings")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of pretraining and finetuning, named as in transformers' training scripts."""
+"""Options for pretraining and finetuning, named as in transformers' training scripts."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,6 +10,7 @@ from cgdmer.options import Group, Marker, option
 FIXED, ON_CARD, POSITIONAL = Marker.FIXED, Marker.ON_CARD, Marker.POSITIONAL
 
 TextSource = Literal["report", "statements"]
+_WEIGHT_DECAY = "of weight matrices; not of biases, norms, and embeddings"
 
 
 @dataclass
@@ -17,84 +18,87 @@ class PretrainingArguments:
     """Options of `pretrain_model` and of `accelerate launch -m cgdmer.pretrain`.
 
     Raises:
-        ConfigurationError: a value is out of range, or two contradict each other.
+        ConfigurationError: a value is out of range, or two options contradict each other.
     """
 
     dataset: Annotated[str, Group("data")] = option("folder written by `cgdmer prepare`")
-    output_dir: str = option("the trained model, metrics.jsonl and checkpoints go here")
+    output_dir: str = option("where to write the trained model, metrics.jsonl, and checkpoints")
     streaming: Annotated[bool, FIXED, ON_CARD] = option(
         "read training records shard by shard; --dataset may then be a folder of Parquet or Arrow shards, or a "
         "dataset repository on the Hub",
         False,
     )
     text_source: Annotated[TextSource | None, FIXED, ON_CARD] = option(
-        "what an ECG is paired with: its report, or a random part of its findings, drawn anew every epoch; a model of "
-        "signals alone reads neither",
+        "what each ECG is paired with: its report, or a random subset of its findings, redrawn every epoch; models "
+        "trained on signals alone read neither",
         "report",
     )
     wordings: Annotated[bool, FIXED, ON_CARD] = option(
-        "with --text_source statements: most findings in words other than the corpus's, and general terms", False
+        "with --text_source statements: put most findings in other words, and sometimes state a general term", False
     )
     texts_per_record: Annotated[int, FIXED, ON_CARD] = option(
-        "with --text_source statements: draw this many texts of an ECG's findings, for one pass of the ECG", 1
+        "with --text_source statements: draw this many texts per ECG, which is still encoded once", 1
     )
     max_train_samples: Annotated[int | None, ON_CARD] = option("use only the first N training records", None)
     dataloader_num_workers: int | None = option(
-        "worker processes of each training process (default: 4 beside a GPU, else 0)", None
+        "worker processes per training process (default: 4 with a GPU, else 0)", None
     )
 
     lead_dropout: Annotated[
-        float, Group("random changes to training records (beside where a trace begins)"), FIXED, ON_CARD
-    ] = option("probability that a record keeps lead I, I and II, or any others", 0.0)
-    noise: Annotated[float, FIXED, ON_CARD] = option("mV; largest standard deviation of noise and wander", 0.0)
-    gain: Annotated[float, FIXED, ON_CARD] = option("amplitudes are multiplied or divided by up to 1 + gain", 0.0)
+        float, Group("random changes to training records (besides where a trace begins)"), FIXED, ON_CARD
+    ] = option("probability of keeping only some leads: I, I and II, or a random subset", 0.0)
+    noise: Annotated[float, FIXED, ON_CARD] = option(
+        "largest standard deviation of white noise and of baseline wander, in mV", 0.0
+    )
+    gain: Annotated[float, FIXED, ON_CARD] = option("multiply or divide amplitudes by up to 1 + gain", 0.0)
 
     config_name: Annotated[str | None, Group("model"), ON_CARD] = option(
         "start from random weights: a preset's folder or name (cgdmer-tiny, coreecg-tiny, ...)", None
     )
     model: Annotated[str | None, ON_CARD] = option(
-        "go on from a pretrained model (a folder, a Hub id, or cgdmer-tiny-ptbxl), with a new schedule", None
+        "continue from a pretrained model (a folder, a Hub id, or cgdmer-tiny-ptbxl), with a new schedule", None
     )
-    text_model: Annotated[str | None, FIXED, ON_CARD] = option("load the text tower and its tokenizer from here", None)
+    text_model: Annotated[str | None, FIXED, ON_CARD] = option(
+        "load the text tower and its tokenizer from this model", None
+    )
     freeze_text_layers: Annotated[int | None, FIXED, ON_CARD] = option(
-        "keep the embeddings and the lowest N layers of the text tower as they are (default: half of the layers of a "
-        "pretrained text tower, else none)",
+        "freeze the embeddings and the lowest N layers of the text tower (default: half of its layers with "
+        "--text_model, else none)",
         None,
     )
-    gradient_checkpointing: bool = option("save memory: compute activations twice", False)
+    gradient_checkpointing: bool = option("save memory by computing activations twice", False)
 
     per_device_train_batch_size: Annotated[int, Group("optimization"), ON_CARD] = option(
-        "records in a batch of each process", 64
+        "records per batch and process", 64
     )
     contrastive_chunk_size: int | None = option(
-        "hold the graph of this many pairs at a time: the same step in less memory, each pair encoded twice", None
+        "keep the graph of this many pairs at a time: the same step in less memory, but each pair is encoded twice",
+        None,
     )
-    gradient_accumulation_steps: Annotated[int, FIXED, ON_CARD] = option("batches in a step", 1)
-    learning_rate: Annotated[float, FIXED, ON_CARD] = option("the highest of the schedule", 2e-4)
-    weight_decay: Annotated[float, FIXED, ON_CARD] = option(
-        "of matrices; not of biases, norms, and embeddings of places", 1e-5
-    )
+    gradient_accumulation_steps: Annotated[int, FIXED, ON_CARD] = option("batches per step", 1)
+    learning_rate: Annotated[float, FIXED, ON_CARD] = option("peak of the schedule", 2e-4)
+    weight_decay: Annotated[float, FIXED, ON_CARD] = option(_WEIGHT_DECAY, 1e-5)
     num_train_epochs: Annotated[int, ON_CARD] = option("passes over the training records", 50)
     max_train_steps: Annotated[int | None, ON_CARD] = option("overrides --num_train_epochs", None)
-    lr_scheduler_type: Annotated[str, FIXED, ON_CARD] = option("one of transformers'", "cosine")
-    num_warmup_steps: Annotated[int, FIXED, ON_CARD] = option("steps in which the learning rate rises", 0)
-    max_grad_norm: Annotated[float, FIXED, ON_CARD] = option("longer gradients are cut to this length", 1.0)
-    seed: Annotated[int, FIXED, ON_CARD] = option("of weights, order, masks, and all other draws", 0)
+    lr_scheduler_type: Annotated[str, FIXED, ON_CARD] = option("one of transformers' schedules", "cosine")
+    num_warmup_steps: Annotated[int, FIXED, ON_CARD] = option("steps over which the learning rate rises", 0)
+    max_grad_norm: Annotated[float, FIXED, ON_CARD] = option("clip gradients to this norm", 1.0)
+    seed: Annotated[int, FIXED, ON_CARD] = option("seed of weights, order, masks, and all other draws", 0)
     torch_compile: bool = option("compile the ECG layers: faster steps after a minute or two", False)
 
     checkpointing_steps: Annotated[str | None, Group("output")] = option(
-        'save everything every N steps, or "epoch"; without it, only when SIGTERM or Ctrl-C stops the run', None
+        'save a checkpoint every N steps or every "epoch" (default: only when SIGTERM or Ctrl-C stops the run)', None
     )
-    checkpoints_total_limit: int | None = option("keep only the last N checkpoints", None)
+    checkpoints_total_limit: int | None = option("keep only the latest N checkpoints", None)
     resume_from_checkpoint: str | None = option(
-        'a step_N or epoch_N folder of the same run, or "latest": the newest whole one in --output_dir, or a new '
-        "start where there is none yet",
+        'a step_N or epoch_N folder of the same run, or "latest": the newest intact one in --output_dir, or a fresh '
+        "start if there is none yet",
         None,
     )
-    logging_steps: int = option("write a line of metrics.jsonl every N steps", 10)
+    logging_steps: int = option("write a line to metrics.jsonl every N steps", 10)
     report_to: list[str] | None = option(
-        "trackers to log to, by the names that Accelerate has for them (tensorboard, wandb, ...); all that are "
-        "installed, or none (default: tensorboard if it is installed)",
+        "trackers to log to, by their names in Accelerate (tensorboard, wandb, ...), or 'all' that are installed, or "
+        "'none' (default: tensorboard if it is installed)",
         None,
         metavar="TRACKER",
     )
@@ -102,8 +106,8 @@ class PretrainingArguments:
     def __post_init__(self) -> None:
         if (self.config_name is None) == (self.model is None):
             raise ConfigurationError(
-                "name either --config_name, a preset to start from with random weights, or --model, a pretrained "
-                "model to go on from."
+                "pass either --config_name, a preset to start from with random weights, or --model, a pretrained "
+                "model to continue from."
             )
         every = self.checkpointing_steps
         if every not in (None, "epoch") and not (str(every).isdigit() and int(every) > 0):
@@ -120,18 +124,14 @@ class PretrainingArguments:
         if not self.max_grad_norm > 0:
             raise ConfigurationError(f"--max_grad_norm is {self.max_grad_norm}; expected more than 0.")
         if not 0 <= self.lead_dropout <= 1:
-            raise ConfigurationError(f"--lead_dropout is {self.lead_dropout}; expected a probability.")
-        if self.wordings and self.text_source != "statements":
-            raise ConfigurationError("--wordings are of findings. Pass --text_source statements, or leave it out.")
-        if self.texts_per_record > 1 and self.text_source != "statements":
-            raise ConfigurationError(
-                "--texts_per_record draws several texts of a record's findings. Pass --text_source statements, or "
-                "leave it out."
-            )
+            raise ConfigurationError(f"--lead_dropout is {self.lead_dropout}; expected a probability from 0 to 1.")
+        for name, is_used in (("wordings", self.wordings), ("texts_per_record", self.texts_per_record > 1)):
+            if is_used and self.text_source != "statements":
+                raise ConfigurationError(
+                    f"--{name} needs texts made of findings. Pass --text_source statements, or leave it out."
+                )
         if self.streaming and self.max_train_samples:
-            raise ConfigurationError(
-                "--max_train_samples chooses records of a folder; with --streaming, leave it out."
-            )
+            raise ConfigurationError("--max_train_samples cannot be used with --streaming. Leave it out.")
 
 
 @dataclass
@@ -142,20 +142,18 @@ class FinetuningArguments:
         ConfigurationError: a value is out of range.
     """
 
-    model: Annotated[str, POSITIONAL, ON_CARD] = option("a pretrained model's folder or Hub id, or cgdmer-tiny-ptbxl")
+    model: Annotated[str, POSITIONAL, ON_CARD] = option("folder or Hub id of a pretrained model, or cgdmer-tiny-ptbxl")
     dataset: str = option("folder written by `cgdmer prepare`")
-    output_dir: str = option("the trained model and its results go here")
+    output_dir: str = option("where to write the trained model and its results")
     labels: Annotated[list[str] | None, ON_CARD] = option(
-        "labels to train on (default: all with ten training records)", None
+        "labels to train on (default: all with at least ten training records)", None
     )
-    freeze_encoder: Annotated[bool, ON_CARD] = option("train the classifier alone: a linear probe", False)
+    freeze_encoder: Annotated[bool, ON_CARD] = option("train only the classifier: a linear probe", False)
     num_train_epochs: Annotated[int, ON_CARD] = option("passes over the training records", 10)
-    learning_rate: Annotated[float, ON_CARD] = option("the highest of the schedule", 3e-4)
-    per_device_train_batch_size: Annotated[int, ON_CARD] = option("records in a batch of each process", 64)
-    weight_decay: Annotated[float, ON_CARD] = option(
-        "of matrices; not of biases, norms, and embeddings of places", 0.01
-    )
-    seed: Annotated[int, ON_CARD] = option("of the classifier's first weights and of the order", 0)
+    learning_rate: Annotated[float, ON_CARD] = option("peak of the schedule", 3e-4)
+    per_device_train_batch_size: Annotated[int, ON_CARD] = option("records per batch and process", 64)
+    weight_decay: Annotated[float, ON_CARD] = option(_WEIGHT_DECAY, 0.01)
+    seed: Annotated[int, ON_CARD] = option("seed of the classifier's initial weights and of the order of records", 0)
 
     def __post_init__(self) -> None:
         _refuse_below(self, 1, "num_train_epochs", "per_device_train_batch_size")
@@ -163,7 +161,7 @@ class FinetuningArguments:
 
 
 def _refuse_below(arguments: Any, lowest: int, *names: str) -> None:
-    """NaN is refused too; None stands for what is decided later."""
+    """NaN is refused too. None means that the value is decided later."""
     for name in names:
         value = getattr(arguments, name)
         if value is not None and not value >= lowest:

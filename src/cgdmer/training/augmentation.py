@@ -7,9 +7,9 @@ import numpy as np
 
 from cgdmer.models.ecg_record import ECGRecord
 
-# What is most often recorded with fewer than twelve leads: watches, and limb electrodes alone.
+# The most common recordings with fewer than twelve leads: from watches, and from limb electrodes alone.
 _COMMON_SUBSETS = (("I",), ("I", "II"))
-_SLOWEST_WANDER, _FASTEST_WANDER = 0.05, 0.5  # Hz, as breathing and movement make it
+_SLOWEST_WANDER, _FASTEST_WANDER = 0.05, 0.5  # Hz, as from breathing and movement
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Augmentation:
     """Each change is drawn afresh for every record and epoch.
 
     Attributes:
-        lead_dropout: probability that a record keeps some of its leads only: lead I, I and II, or any.
-        noise: mV; white noise in each lead and a wandering baseline have standard deviations of up to so much.
-        gain: amplitudes of the whole record are multiplied by up to 1 + gain, or divided.
+        lead_dropout: probability that a record keeps only some of its leads: I, I and II, or a random subset.
+        noise: largest standard deviation, in mV, of the white noise in each lead and of the baseline wander.
+        gain: amplitudes of the whole record are multiplied or divided by up to 1 + gain.
     """
 
     lead_dropout: float = 0.0
@@ -27,31 +27,26 @@ class Augmentation:
     gain: float = 0.0
 
     def __call__(self, record: ECGRecord, random: np.random.Generator) -> ECGRecord:
+        signal, lead_names = record.signal, record.lead_names
         if self.gain:
-            factor = (1 + self.gain) ** random.uniform(-1, 1)
-            record = replace(record, signal=record.signal * np.float32(factor), gain=None, baseline=None)
+            signal = signal * np.float32((1 + self.gain) ** random.uniform(-1, 1))
         if self.noise:
-            record = replace(
-                record, signal=record.signal + self._disturbance(record, random), gain=None, baseline=None
-            )
+            signal = signal + self._disturbance(signal.shape, record.sampling_rate, random)
         if self.lead_dropout and random.random() < self.lead_dropout:
-            rows = _kept_rows(record.lead_names, random)
-            record = replace(
-                record,
-                signal=record.signal[rows],
-                lead_names=tuple(record.lead_names[row] for row in rows),
-                gain=None,
-                baseline=None,
-            )
-        return record
+            rows = _kept_rows(lead_names, random)
+            signal, lead_names = signal[rows], tuple(lead_names[row] for row in rows)
+        if signal is record.signal:
+            return record
+        return replace(record, signal=signal, lead_names=lead_names, gain=None, baseline=None)
 
-    def _disturbance(self, record: ECGRecord, random: np.random.Generator) -> np.ndarray:
+    def _disturbance(self, shape: tuple[int, ...], sampling_rate: float, random: np.random.Generator) -> np.ndarray:
         """(leads, time) mV."""
-        leads, length = record.signal.shape
+        leads, length = shape
         white_LT = random.uniform(0, self.noise) * random.standard_normal((leads, length), dtype=np.float32)
         frequency = random.uniform(_SLOWEST_WANDER, _FASTEST_WANDER)
-        angles_T = 2 * np.pi * frequency * np.arange(length) / record.sampling_rate
-        # Each lead sees the movement in its own size and moment; a sine's deviation is its height over root two.
+        angles_T = 2 * np.pi * frequency * np.arange(length) / sampling_rate
+        # Each lead sees the movement at its own amplitude and phase. A sine's standard deviation is its amplitude
+        # over the square root of two.
         heights_L1 = random.uniform(0, self.noise) * np.sqrt(2) * random.uniform(-1, 1, (leads, 1))
         wander_LT = heights_L1 * np.sin(angles_T + random.uniform(0, 2 * np.pi, (leads, 1)))
         return white_LT + wander_LT.astype(np.float32)

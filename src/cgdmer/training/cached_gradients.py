@@ -2,12 +2,11 @@
 """The gradient of a contrastive step on a large batch, in the memory of a small one (arXiv 2101.06983).
 
 The alignment losses need the embeddings of the whole batch at once, but not the graphs behind them. So the batch is
-embedded in chunks without graphs; the losses give the gradient at each embedding; then each chunk is passed again with
-its graph, its own losses are taken, and its embeddings are pulled along the gradients found. The result is that of the
-plain step; each chunk is encoded twice.
+embedded in chunks without graphs, and the losses give the gradient at each embedding. Then each chunk is encoded again
+with its graph, and backpropagates its own losses together with the gradients found at its embeddings. The result is
+that of the plain step; each chunk is encoded twice.
 """
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,20 +19,19 @@ from cgdmer.training.sharding import as_whole
 def backward_in_chunks(
     accelerator: Accelerator, model: torch.nn.Module, batch: dict[str, torch.Tensor], chunk_size: int
 ) -> Any:
-    """Add the gradients of one batch to the model's parameters; in place of a forward and a backward pass.
+    """Add the gradients of one batch to the model's parameters, instead of a forward and a backward pass.
 
     Args:
-        accelerator: divides by the accumulated steps, scales and averages over processes as for a plain step.
+        accelerator: accumulates, scales, and averages over processes as for a plain step.
         model: prepared; a `models.pretraining_base.PreTrainingMixin`.
-        batch: tensors with one row a record, or as many rows a record as it has texts. Each text is encoded by itself,
-            also one that comes several times.
+        batch: tensors with one row per record, or with one per text. Every text is encoded, repeated ones too.
         chunk_size: how many records have a graph at a time.
 
     Returns:
         The model's own output: the losses, without graph, and the embeddings.
     """
     core: Any = accelerator.unwrap_model(model)
-    chunks = list(_chunks(batch, chunk_size))
+    chunks = _chunks(batch, chunk_size)
     states = []
     embeds: dict[str, list[torch.Tensor]] = {name: [] for name in core.compared}
     with torch.no_grad():
@@ -55,19 +53,19 @@ def backward_in_chunks(
     for number, chunk in enumerate(chunks):
         is_last = number == len(chunks) - 1
         first, start = start, start + len(chunk["ecg_values"])
-        # Processes exchange gradients once, with the last chunk's.
+        # Processes exchange gradients once, with those of the last chunk.
         with nullcontext() if is_last else accelerator.no_sync(model):
             _set_random_state(states[number], accelerator.device)
             outputs = model(**chunk, align=False)
             loss: Any = 0
             for name, gradient in at_embeds.items():
-                a_record = len(gradient) // count  # of texts there may be several rows
-                loss = loss + (outputs[name] * gradient[first * a_record : start * a_record]).sum()
+                per_record = len(gradient) // count  # more than one where a record has several texts
+                loss = loss + (outputs[name] * gradient[first * per_record : start * per_record]).sum()
             share = len(chunk["ecg_values"]) / count
             if outputs.loss is not None:
                 loss = loss + share * outputs.loss
             if is_last:
-                # Under FSDP2 these are whole, and no longer parts, from the forward to the backward pass.
+                # Under FSDP2 the parameters are whole, not sharded, between the forward and the backward pass.
                 for name, gradient in zip(parameters, at_parameters, strict=True):
                     loss = loss + (getattr(core, name) * gradient).sum()
             accelerator.backward(loss)
@@ -78,20 +76,17 @@ def backward_in_chunks(
     return core.with_losses(output, losses, batch.get("ecg_statement_ids"))
 
 
-def _chunks(batch: dict[str, torch.Tensor], size: int) -> Iterator[dict[str, torch.Tensor]]:
-    by_record = {name: rows for name, rows in batch.items() if name not in ("distinct_texts", "text_index")}
-    count = len(batch["ecg_values"])
-    for start in range(0, count, size):
-        # Of texts there may be several rows a record.
-        rows_a_record = {name: len(rows) // count for name, rows in by_record.items()}
-        yield {
-            name: rows[start * rows_a_record[name] : (start + size) * rows_a_record[name]]
-            for name, rows in by_record.items()
-        }
+def _chunks(batch: dict[str, torch.Tensor], size: int) -> list[dict[str, torch.Tensor]]:
+    """Of `size` records and their texts each."""
+    parts = {}
+    for name, rows in batch.items():
+        if name not in ("distinct_texts", "text_index"):
+            parts[name] = rows.split(size * (len(rows) // len(batch["ecg_values"])))
+    return [dict(zip(parts, chunk, strict=True)) for chunk in zip(*parts.values(), strict=True)]
 
 
 def _random_state(device: torch.device) -> tuple[torch.Tensor, Any]:
-    """What dropout draws from: the second pass of a chunk must drop what the first one dropped."""
+    """The source of dropout: the second pass of a chunk must drop what the first one dropped."""
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a cosine to a probability: the two numbers of Platt scaling, fitted on validation records (ours)."""
+"""From cosine to probability: the two parameters of Platt scaling, fitted on validation records (ours)."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,12 @@ MOST_TEXTS = 500
 def fit_score(model: ECGTextModel, processor: ECGProcessor, validation: PairDataset, batch_size: int = 32) -> None:
     """Set `config.score_scale` and `config.score_bias`: score = sigmoid(scale * cosine + bias).
 
-    Every text (each distinct statement where the corpus has them, else each distinct report) against every validation
-    record; a pair is positive when the record has that finding or report. With findings, the score of a finding is
-    its probability among such records; with reports, where a text fits hardly any record but its own, both classes
-    are weighted alike. Where findings are stated in other words too, those words and the general terms are among the
-    texts: a group of findings is more frequent than a single one, and a curve through single ones calls it too rare.
+    Compares every text (each distinct statement if the corpus has them, else each distinct report) with every
+    validation record. A pair is positive when the record has that finding or report. With findings, a score is the
+    finding's probability among such records. With reports, few texts fit any record but their own, so both classes
+    get equal weight. If findings are also stated in other words, those wordings and the general terms are among the
+    texts: a general term is true more often than a single finding, and a curve fitted to single findings alone would
+    underestimate it.
     """
     model.eval()
     wordings = validation.make_pair.wordings
@@ -56,19 +57,19 @@ def fit_score(model: ECGTextModel, processor: ECGProcessor, validation: PairData
     matches = np.array([[says[text] in own for text in texts] for own in held])
     if matches.all() or not matches.any():
         warnings.warn(
-            "the validation split has one text or finding alone, so that scores cannot be calibrated on it: they "
-            "rank, but are no probabilities.",
+            "the validation split has only one text or finding, so scores cannot be calibrated on it: they rank "
+            "records, but are not probabilities.",
             stacklevel=2,
         )
         return
-    scale, bias = platt_scaling(torch.cat(cosines).numpy(), matches, weigh_alike=not has_findings)
+    scale, bias = platt_scaling(torch.cat(cosines).numpy(), matches, balanced=not has_findings)
     model.config.score_scale, model.config.score_bias = scale, bias
 
 
 def findings_and_texts(
     rows: Sequence[Mapping[str, Any]], wordings: Wordings | None
 ) -> tuple[list[set[str]], dict[str, str]]:
-    """What each row holds, and all texts with the finding that each states. A report is a finding of its own."""
+    """The findings that hold for each row, and the finding that each text states. A report is its own finding."""
     held: list[set[str]] = []
     says: dict[str, str] = {}
     for row in rows:
@@ -84,8 +85,8 @@ def findings_and_texts(
     return held, says
 
 
-def platt_scaling(cosines: np.ndarray, matches: np.ndarray, weigh_alike: bool = False) -> tuple[float, float]:
-    """Scale and bias of the logistic curve through (cosine, match) pairs; `weigh_alike`: both kinds count the same."""
-    regression = LogisticRegression(C=1e6, class_weight="balanced" if weigh_alike else None)
+def platt_scaling(cosines: np.ndarray, matches: np.ndarray, balanced: bool = False) -> tuple[float, float]:
+    """Scale and bias of the logistic curve through (cosine, match) pairs; `balanced`: both classes weigh the same."""
+    regression = LogisticRegression(C=1e6, class_weight="balanced" if balanced else None)
     regression.fit(cosines.reshape(-1, 1), matches.reshape(-1))
     return float(regression.coef_[0, 0]), float(regression.intercept_[0])

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of a training run: whole or not there at all, checked before use, and free of pickle.
+"""Checkpoints of a training run: intact or absent, verified before use, and free of pickle.
 
 A checkpoint is a folder in the run's output folder:
 
-    manifest.json            the position, the run's configuration, size and SHA-256 of every other file
+    manifest.json            the position, the run's configuration, and size and SHA-256 of every other file
     model.safetensors        weights and buffers
     optimizer.safetensors    the optimizer's tensors; its settings are in training_state.json
-    training_state.json      settings of the optimizer, schedule, scaler of mixed precision
-    rank_N.json              of every process: its random states, and what its loader wants to keep
+    training_state.json      settings of the optimizer, schedule, and mixed-precision scaler
+    rank_N.json              for each process: its random states, and the state of its loader
 
-The files are the same where FSDP2 divides the weights: they hold whole tensors. A checkpoint is written as NAME.tmp
-and renamed when every byte is on the disk. All processes must see the same output folder.
+The files are the same when FSDP2 shards the weights: they hold whole tensors. A checkpoint is written as NAME.tmp and
+renamed once every byte is on disk. All processes must see the same output folder.
 
-Accelerate's own `load_state` is not used: it goes on without a word where random states cannot be read, and most of
-what it writes is pickle. Tensors are safetensors here, everything else JSON.
+Accelerate's `load_state` is not used: it silently continues when it cannot read random states, and most of what it
+writes is pickle. Here tensors are safetensors, and everything else is JSON.
 """
 
 import contextlib
@@ -51,12 +51,12 @@ _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEG
 
 @dataclass(frozen=True, order=True)
 class RunPosition:
-    """Where a run stands.
+    """How far a run has come.
 
     Attributes:
         step: optimizer steps done.
-        epoch: the epoch to go on in.
-        batch: how many of its batches a process has done; 0 before it begins.
+        epoch: the epoch to continue in.
+        batch: batches of that epoch that each process has done.
     """
 
     step: int
@@ -65,37 +65,36 @@ class RunPosition:
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run. All processes call `find` and `save` together.
 
     Args:
-        accelerator: of the run. All processes call `find` and `save` together.
         folder: the run's output folder.
-        total_limit: keep this many, the last ones; None keeps all.
+        total_limit: how many of the latest to keep; None keeps all.
 
     Raises:
-        ConfigurationError: weights are divided among processes otherwise than by FSDP2.
+        ConfigurationError: weights are sharded by something other than FSDP2.
     """
 
     def __init__(self, accelerator: Accelerator, folder: Path, total_limit: int | None = None):
         if accelerator.distributed_type in _SHARDED and not accelerator.is_fsdp2:
             raise ConfigurationError(
-                f"{accelerator.distributed_type.value} divides weights among processes, which checkpoints support for "
-                "FSDP2 alone. Choose plain multi-GPU training or FSDP with fsdp_version 2 in `accelerate config`."
+                f"{accelerator.distributed_type.value} shards weights, which checkpoints support only for FSDP2. "
+                "Choose plain multi-GPU training or FSDP with fsdp_version 2 in `accelerate config`."
             )
         self.accelerator, self.folder, self.total_limit = accelerator, folder, total_limit
         self._random_states: dict[str, Any] | None = None
 
-    # Looking for one
+    # Finding
 
     def find(self, asked: str | None) -> Path | None:
-        """The checkpoint to go on from, verified; None to start anew.
+        """The verified checkpoint to continue from; None to start from the beginning.
 
         Args:
-            asked: a checkpoint's folder; `"latest"` for the newest whole one in the output folder; None for none.
+            asked: a checkpoint's folder; `"latest"` for the newest intact one in the output folder; None for none.
 
         Raises:
             ConfigurationError: the output folder holds a run that would be overwritten.
-            ModelFolderError: the checkpoint is broken, or `"latest"` finds broken ones alone.
+            ModelFolderError: the checkpoint is broken, or `"latest"` finds only broken ones.
         """
         return self._on_main(lambda: self._find(asked))
 
@@ -110,46 +109,46 @@ class Checkpoints:
         return path
 
     def _latest(self) -> Path | None:
-        passed_over = []
+        skipped = []
         for path in self._newest_first():
             try:
                 verify(path)
             except ModelFolderError as error:
-                print(f"passed over a broken checkpoint: {error}", flush=True)
-                passed_over.append(str(path))
+                print(f"skipped a broken checkpoint: {error}", flush=True)
+                skipped.append(str(path))
             else:
-                print(f"going on from {path}", flush=True)
+                print(f"continuing from {path}", flush=True)
                 return path
-        if passed_over:
+        if skipped:
             raise ModelFolderError(
-                f"no checkpoint in {self.folder} is whole ({', '.join(passed_over)}). Restore one, or remove them to "
-                "start anew."
+                f"no checkpoint in {self.folder} is intact ({', '.join(skipped)}). Restore one, or remove them to "
+                "start over."
             )
         self._refuse_overwriting((_FINISHED,))
-        print(f"no checkpoint in {self.folder}: starting anew", flush=True)
+        print(f"no checkpoint in {self.folder}: starting from the beginning", flush=True)
         return None
 
     def _refuse_overwriting(self, names: tuple[str, ...]) -> None:
         held = [name for name in names if (self.folder / name).exists()]
         if held:
             raise ConfigurationError(
-                f"--output_dir {self.folder} already holds a run ({', '.join(held)}). Go on from its checkpoints with "
-                "--resume_from_checkpoint latest, name another --output_dir, or remove this one."
+                f"--output_dir {self.folder} already holds a run ({', '.join(held)}). Continue it with "
+                "--resume_from_checkpoint latest, choose another --output_dir, or remove this one."
             )
 
     def _newest_first(self) -> list[Path]:
-        """Checkpoints by their position; those that do not tell it come first, so that they are named."""
-        placed = []
+        """Sorted by position; those with an unreadable manifest come first, so that they are reported."""
+        found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if path.is_dir() and _NAME.fullmatch(path.name):
                 try:
-                    placed.append((0, position_of(read_manifest(path)), path))
+                    found.append((0, position_of(read_manifest(path)), path))
                 except ModelFolderError:
-                    placed.append((1, RunPosition(0, 0, 0), path))
-        return [path for _, _, path in sorted(placed, reverse=True)]
+                    found.append((1, RunPosition(0, 0, 0), path))
+        return [path for _, _, path in sorted(found, reverse=True)]
 
     def _on_main(self, function: Callable[[], Any]) -> Any:
-        """What the function gives or raises on the main process, on all of them."""
+        """Call the function on the main process; all processes return its result or raise its error."""
         outcome: list[Any] = [None, None]
         if self.accelerator.is_main_process:
             try:
@@ -173,15 +172,14 @@ class Checkpoints:
         configuration: dict[str, Any],
         extra: dict[str, Any] | None = None,
     ) -> Path:
-        """Save everything under `name`, then remove what `total_limit` excludes and what killed saves left.
+        """Save everything under `name`, then remove checkpoints beyond `total_limit` and leftovers of killed saves.
 
         Args:
             name: `step_N` or `epoch_N`.
             model: unwrapped.
-            optimizer, scheduler: of torch, or as Accelerate prepared them.
-            position: where the run stands.
-            configuration: what must be the same for a run to go on from here; JSON.
-            extra: what this process wants back from `load`; JSON.
+            optimizer, scheduler: torch's, or as prepared by Accelerate.
+            configuration: what must be the same in a run that continues from here; JSON.
+            extra: what `load` returns to this process; JSON.
         """
         accelerator, target = self.accelerator, self.folder / name
         temporary = target.with_name(name + _TEMPORARY)
@@ -192,7 +190,7 @@ class Checkpoints:
         accelerator.wait_for_everyone()
         rank = {"random_states": _random_states(accelerator.device), "extra": extra or {}}
         write_json(temporary / _rank_file(accelerator.process_index), rank)
-        tensors, settings = _divided(optimizer.state_dict())
+        tensors, settings = _flattened(optimizer.state_dict())
         if accelerator.is_fsdp2:
             weights = whole_on_cpu(model.state_dict(), keep=accelerator.is_main_process)
             tensors = whole_on_cpu(tensors, keep=accelerator.is_main_process)
@@ -210,14 +208,14 @@ class Checkpoints:
             write_manifest(temporary, position, configuration)
             self._put_in_place(temporary, target)
             self._remove_old(target)
-        # A process that leaves before the checkpoint is in place may take the main process with it.
+        # A process that exits before the checkpoint is in place may take the main process down with it.
         accelerator.wait_for_everyone()
         return target
 
     def _put_in_place(self, temporary: Path, target: Path) -> None:
         sync(temporary)
         if target.exists():
-            # Broken, or from an earlier run that got further: this run went on from another one.
+            # Broken, or from an earlier run that got further; this run continued from another checkpoint.
             os.replace(target, target.with_name(f"{target.name}.replaced{_TEMPORARY}"))
         os.replace(temporary, target)
         sync(self.folder)
@@ -231,7 +229,7 @@ class Checkpoints:
         if self.total_limit is not None:
             others = [path for path in self._newest_first() if path != newest and (path / MANIFEST).is_file()]
             for path in others[self.total_limit - 1 :]:
-                # Under its own name a checkpoint is whole, also while it is being removed.
+                # A checkpoint under its own name is always intact, even while it is being removed.
                 os.replace(path, path.with_name(path.name + _TEMPORARY))
         self._remove_leftovers()
 
@@ -240,13 +238,13 @@ class Checkpoints:
     def load(
         self, path: Path, model: torch.nn.Module, optimizer, scheduler, configuration: dict[str, Any]
     ) -> tuple[RunPosition, dict[str, Any]]:
-        """Load a checkpoint that `find` gave; then call `restore_random_states` at the right moment.
+        """Load a checkpoint that `find` returned; then call `restore_random_states` at the right moment.
 
         Returns:
-            Where the run stands, and this process's `extra`.
+            The position, and this process's `extra`.
 
         Raises:
-            ModelFolderError: it is of another run, or a file is damaged. Nothing in a checkpoint is ever executed.
+            ModelFolderError: it is from another run, or a file is damaged. Nothing in a checkpoint is ever executed.
         """
         manifest = read_manifest(path)
         _refuse_another_run(path, manifest["configuration"], configuration)
@@ -254,30 +252,30 @@ class Checkpoints:
             if self.accelerator.is_fsdp2:
                 load_parts(model, load_file(path / WEIGHTS))
             else:
-                load_model(model, str(path / WEIGHTS))  # by way of the CPU, wherever the model is
+                load_model(model, str(path / WEIGHTS))  # via the CPU, wherever the model is
         with _naming(path / OPTIMIZER):
             tensors = load_file(path / OPTIMIZER)
         with _naming(path / STATE):
             state = read_json_object(path / STATE)
-            joined = _joined(tensors, state["optimizer"])
+            optimizer_state = _unflattened(tensors, state["optimizer"])
             if self.accelerator.is_fsdp2:
-                _divide_among_processes(joined["state"], optimizer)
-            optimizer.load_state_dict(joined)
+                _shard_like_weights(optimizer_state["state"], optimizer)
+            optimizer.load_state_dict(optimizer_state)
             scheduler.load_state_dict(state["scheduler"])
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         rank_file = path / _rank_file(self.accelerator.process_index)
         with _naming(rank_file):
             rank = read_json_object(rank_file)
-            _set_random_states(rank["random_states"], self.accelerator.device)  # now, for an error to name the file
+            _set_random_states(rank["random_states"], self.accelerator.device)  # now, so that an error names the file
             self._random_states = rank["random_states"]
             return position_of(manifest), rank["extra"]
 
     def restore_random_states(self) -> None:
-        """Set the random states that were loaded, once; later calls do nothing.
+        """Set the loaded random states, once; later calls do nothing.
 
-        To be called when the loader has begun: a torch loader draws a number when it does, and the run that wrote the
-        checkpoint had drawn it at the start of the epoch.
+        Call it after the loader has started: a torch loader draws a number when it starts, which the run that wrote
+        the checkpoint did at the beginning of the epoch.
         """
         if self._random_states is not None:
             _set_random_states(self._random_states, self.accelerator.device)
@@ -285,10 +283,10 @@ class Checkpoints:
 
 
 def drop_metrics_beyond(path: Path, position: RunPosition) -> None:
-    """Remove from metrics.jsonl what a run wrote after the checkpoint, and writes again when it goes on from there.
+    """Remove the lines of metrics.jsonl that a run wrote after the checkpoint, and writes again when it resumes.
 
-    A line cut off by a kill goes as well. Validation comes after an epoch's last step, so within an epoch its line of
-    the same step is one that comes again.
+    Lines cut short by a kill are removed too. Validation follows an epoch's last step; so if the checkpoint is within
+    an epoch, a validation line of the same step will be written again.
     """
     if not path.is_file():
         return
@@ -308,7 +306,7 @@ def drop_metrics_beyond(path: Path, position: RunPosition) -> None:
 
 
 def write_manifest(folder: Path, position: RunPosition, configuration: dict[str, Any]) -> None:
-    """Describe all files of a checkpoint, after making sure that they are on the disk."""
+    """Describe all files of a checkpoint, after making sure that they are on disk."""
     files = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST:
@@ -318,10 +316,10 @@ def write_manifest(folder: Path, position: RunPosition, configuration: dict[str,
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """A checkpoint's manifest.
+    """Read a checkpoint's manifest.
 
     Raises:
-        ModelFolderError: it is absent or damaged.
+        ModelFolderError: it is missing or damaged.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -338,7 +336,7 @@ def verify(folder: Path) -> None:
     """Compare every file of a checkpoint with its manifest.
 
     Raises:
-        ModelFolderError: one is absent or altered; names it.
+        ModelFolderError: a file is missing or altered; the message names it.
     """
     files = read_manifest(folder)["files"]
     for name in (WEIGHTS, OPTIMIZER, STATE, _rank_file(0)):
@@ -349,9 +347,9 @@ def verify(folder: Path) -> None:
         if not path.is_file():
             fault = "is missing"
         elif path.stat().st_size != expected["size"]:
-            fault = f"has {path.stat().st_size} bytes instead of {expected['size']}"
+            fault = f"has {path.stat().st_size} bytes, expected {expected['size']}"
         elif sha256_of_file(path) != expected["sha256"]:
-            fault = "was altered: its SHA-256 is not the manifest's"
+            fault = "was altered: its SHA-256 does not match the manifest"
         else:
             continue
         raise ModelFolderError(f"{path} {fault}. Choose another checkpoint.")
@@ -370,8 +368,8 @@ def _refuse_another_run(path: Path, theirs: dict[str, Any], ours: dict[str, Any]
     ]
     if differing:
         raise ModelFolderError(
-            f"{path} was written by a run with {', '.join(differing)}. Start it with the same options, or start anew "
-            "from a finished model with --model."
+            f"{path} was written by a run with {', '.join(differing)}. Resume it with the same options, or start a "
+            "new run from a finished model with --model."
         )
 
 
@@ -387,7 +385,7 @@ def _difference(theirs: Any, ours: Any) -> str:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Whatever is wrong with a file's content becomes a ModelFolderError that names it."""
+    """Turn any error in a file's content into a ModelFolderError that names the file."""
     try:
         yield
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as e:
@@ -398,11 +396,11 @@ def _rank_file(rank: int) -> str:
     return f"rank_{rank}.json"
 
 
-# States
+# State
 
 
-def _divided(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """An optimizer's state as named tensors, and the settings of its groups."""
+def _flattened(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """An optimizer's state as named tensors, and the settings of its parameter groups."""
     tensors = {
         f"{index}.{name}": tensor.contiguous()
         for index, values in state["state"].items()
@@ -411,18 +409,18 @@ def _divided(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], list[dict[
     return tensors, state["param_groups"]
 
 
-def _joined(tensors: dict[str, torch.Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
+def _unflattened(tensors: dict[str, torch.Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
-    # JSON has no tuples; torch's optimizers hold a pair of betas as one.
+    # JSON has no tuples, but torch's optimizers expect the pair of betas to be one.
     groups = [{name: tuple(value) if name == "betas" else value for name, value in group.items()} for group in groups]
     return {"state": state, "param_groups": groups}
 
 
-def _divide_among_processes(state: dict[int, dict[str, torch.Tensor]], optimizer) -> None:
-    """What an optimizer holds for each number of a weight goes where that number goes."""
+def _shard_like_weights(state: dict[int, dict[str, torch.Tensor]], optimizer) -> None:
+    """Give each process the part of the optimizer's state that belongs to its part of the weights."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for index, values in state.items():
         for name, tensor in values.items():

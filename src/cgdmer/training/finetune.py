@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a classifier on a user's own labels: the whole encoder, or a linear layer on the frozen one."""
+"""Train a classifier on a user's own labels: the whole encoder, or a linear layer on a frozen one."""
 
 import time
 from collections import Counter
@@ -18,7 +18,6 @@ from tqdm.auto import tqdm
 from transformers import AutoFeatureExtractor
 
 from cgdmer.data.fingerprints import Fingerprints
-from cgdmer.data.shards import dataset_summary
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder, row_to_record
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.report import without_nan, write_results_json
@@ -43,9 +42,9 @@ class FinetuningResults(TypedDict, total=False):
 
     Attributes:
         labels: in the order of the model's outputs.
-        validation, test: what `measure` returns, with `overlap`: how many of these records and of other records of
-            their patients the model was pretrained on (None: it does not say). Absent where the dataset has no such
-            split, or no label in it has both positive and negative records.
+        validation, test: what `measure` returns, with `overlap`: how many of these records, and of other records of
+            their patients, the model was pretrained on (None: unknown). Absent if the dataset has no such split, or
+            if no label in it has both positive and negative records.
     """
 
     labels: Required[list[str]]
@@ -53,11 +52,11 @@ class FinetuningResults(TypedDict, total=False):
     test: dict[str, Any]
 
 
-class LabelledDataset(Dataset):
-    """Rows of one split as model inputs with a row of zeros and ones for their labels.
+class LabeledDataset(Dataset):
+    """Rows of one split as model inputs, each with a vector of zeros and ones for its labels.
 
-    Of a recording longer than the model's window, one of the windows that pipelines cut is drawn from (seed, epoch,
-    index), the likelier the more of it is new.
+    For a recording longer than the model's window, one of the windows that pipelines use is drawn from (seed, epoch,
+    index), with a probability proportional to the part of the recording that it adds.
     """
 
     def __init__(
@@ -87,15 +86,11 @@ class LabelledDataset(Dataset):
         return {**sample, "labels": self.labels[index].astype(np.float32)}
 
 
-def _stack(samples: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
-
-
 def choose_labels(split: datasets.Dataset, wanted: Iterable[str] | None) -> list[str]:
-    """The labels to train on: those asked for, else all with at least ten training records.
+    """The labels to train on: those requested, else all with at least ten training records.
 
     Raises:
-        CorpusError: a label asked for is in no training record, or no label is frequent enough.
+        CorpusError: no training record has a requested label, or no label is frequent enough.
     """
     counts = Counter(label for row in split.select_columns(["labels"]) for label in row["labels"])
     if wanted:
@@ -103,25 +98,28 @@ def choose_labels(split: datasets.Dataset, wanted: Iterable[str] | None) -> list
         for label in wanted:
             if not counts[label]:
                 known = ", ".join(name for name, _ in counts.most_common(20))
-                raise CorpusError(f"no training record has the label {label!r}. The most frequent labels: {known}.")
+                raise CorpusError(
+                    f"no training record has the label {label!r}. The most frequent labels are: {known}."
+                )
         return wanted
     frequent = sorted(label for label, count in counts.items() if count >= FEWEST_TRAINING_RECORDS)
     if not frequent:
-        raise CorpusError(f"no label has {FEWEST_TRAINING_RECORDS} training records; name the labels with --labels.")
+        raise CorpusError(f"no label has {FEWEST_TRAINING_RECORDS} training records. Choose labels with --labels.")
     return frequent
 
 
 def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
     """Train, save a folder that the pipeline `ecg-classification` loads, and measure on validation and test.
 
-    Beside the weights stand `training_summary.json`, from which a card is filled in, and the fingerprints of all
-    records that they were ever trained on.
+    Next to the weights it writes `training_summary.json`, from which a card is filled in, and the fingerprints of all
+    records that the weights were ever trained on.
 
-    With `freeze_encoder` the classifier is the linear probe of the evaluation, its regularisation chosen on held-out
-    training patients; else everything is trained with AdamW on binary cross-entropy, one sigmoid for each label.
+    With `freeze_encoder` the classifier is the linear probe of the evaluation, with its regularization chosen on
+    held-out training patients. Otherwise everything is trained with AdamW on binary cross-entropy, one sigmoid per
+    label.
 
     Returns:
-        Also written to results.json: what is measured is what the pipeline answers, long recordings included.
+        Also written to results.json. Measured are the pipeline's answers, also for long recordings.
 
     Raises:
         CorpusError: a patient is in two splits, or see `choose_labels`.
@@ -134,7 +132,7 @@ def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
     pretrained_on = Fingerprints.of_model(arguments.model)
     label_names = choose_labels(splits["train"], arguments.labels)
     extractor = AutoFeatureExtractor.from_pretrained(arguments.model)
-    parts = {name: LabelledDataset(splits[name], extractor, label_names, arguments.seed) for name in splits}
+    parts = {name: LabeledDataset(splits[name], extractor, label_names, arguments.seed) for name in splits}
     refuse_shared_patients({f"the split {name}": part.patients for name, part in parts.items()})
     accelerator = Accelerator()
     model, steps = _classifier(arguments.model, label_names).to(accelerator.device), 0
@@ -150,15 +148,23 @@ def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
         extractor.save_pretrained(folder)
         trained_on = Fingerprints.of(splits["train"])
         (trained_on if pretrained_on is None else trained_on | pretrained_on).save(folder)
-        summary = _summary(accelerator, replace(arguments, labels=label_names), parts, steps)
-        run_summary.write(folder, summary | {"seconds": seconds})
+        run_summary.write(
+            folder,
+            accelerator,
+            replace(arguments, labels=label_names),
+            command=run_summary.FINETUNE,
+            records=(len(parts["train"]), len(parts.get("validation", ()))),
+            batch_size=min(arguments.per_device_train_batch_size, len(parts["train"])) * accelerator.num_processes,
+            steps=steps,
+            seconds=seconds,
+        )
         results = without_nan(_measured(model, parts, label_names, pretrained_on, arguments.seed))
         write_results_json(folder / "results.json", results)
     return results
 
 
 def _classifier(name: str, label_names: list[str]) -> LeadTimeClassifier:
-    """A pretrained encoder with a classifier; one for other labels is replaced."""
+    """A pretrained encoder with a classifier; an existing one for other labels is replaced."""
     return class_for(ecg_config_of(config_of(name)), Purpose.CLASSIFICATION).from_pretrained(
         name,
         id2label=dict(enumerate(label_names)),
@@ -170,7 +176,7 @@ def _classifier(name: str, label_names: list[str]) -> LeadTimeClassifier:
 
 def _measured(
     model: LeadTimeClassifier,
-    parts: Mapping[str, LabelledDataset],
+    parts: Mapping[str, LabeledDataset],
     label_names: list[str],
     pretrained_on: Fingerprints | None,
     seed: int,
@@ -187,29 +193,8 @@ def _measured(
     return results
 
 
-def _summary(
-    accelerator: Accelerator, arguments: FinetuningArguments, parts: Mapping[str, LabelledDataset], steps: int
-) -> dict[str, Any]:
-    """See `run_summary`; no step is taken where the encoder is frozen."""
-    batch = min(arguments.per_device_train_batch_size, len(parts["train"])) * accelerator.num_processes
-    records = len(parts["train"]), len(parts.get("validation", ()))
-    return {
-        "command": run_summary.FINETUNE,
-        "data": run_summary.of_dataset(arguments.dataset, dataset_summary(arguments.dataset), *records),
-        "options": run_summary.of_options(arguments),
-        "steps": steps,
-        "samples": steps * batch,
-        "resumed_at_step": 0,
-        "processes": accelerator.num_processes,
-        "device": run_summary.of_device(accelerator.device),
-        "mixed_precision": accelerator.mixed_precision,
-        "versions": run_summary.versions(),
-        "earlier": run_summary.of_model(arguments.model),
-    }
-
-
-def _fit_classifier(model: LeadTimeClassifier, train: LabelledDataset, seed: int) -> None:
-    """Write the linear probe's weights into the classifier."""
+def _fit_classifier(model: LeadTimeClassifier, train: LabeledDataset, seed: int) -> None:
+    """Fit the linear probe and copy its weights into the classifier."""
     records = DatasetRecords(train.split)
     features = embed_records(model, train.feature_extractor, records, description="training records").pooled
     probe = fit_linear_probe(features, train.labels, train.patients, seed=seed)
@@ -219,15 +204,17 @@ def _fit_classifier(model: LeadTimeClassifier, train: LabelledDataset, seed: int
 
 
 def _train(
-    accelerator: Accelerator, model: LeadTimeClassifier, train: LabelledDataset, arguments: FinetuningArguments
+    accelerator: Accelerator, model: LeadTimeClassifier, train: LabeledDataset, arguments: FinetuningArguments
 ) -> tuple[LeadTimeClassifier, int]:
-    """The trained model, and how many steps it took."""
+    """The trained model, and the number of steps."""
     batch_size = arguments.per_device_train_batch_size
     sampler = EpochSampler(len(train), arguments.seed)
-    loader = DataLoader(train, min(batch_size, len(train)), sampler=sampler, collate_fn=_stack, drop_last=True)
+    loader = DataLoader(train, min(batch_size, len(train)), sampler=sampler, drop_last=True)
     steps_per_epoch = len(loader) // accelerator.num_processes
     if not steps_per_epoch:
-        raise ConfigurationError(f"{len(train)} training records do not fill a batch of {batch_size} on each process.")
+        raise ConfigurationError(
+            f"{len(train)} training records do not fill a batch of {batch_size} on every process."
+        )
     steps = arguments.num_train_epochs * steps_per_epoch
     optimizer = adamw(model, arguments.learning_rate, arguments.weight_decay)
     scheduler = schedule(accelerator, optimizer, "cosine", steps, num_warmup_steps=steps // 20)

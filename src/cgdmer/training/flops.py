@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations of a training step, as torch's counter counts them, and how many a device can do.
+"""The operations of a training step, by torch's counter, and the peak rates of devices.
 
-Counted are matrix products and convolutions, a multiplication and an addition as two operations: not norms,
-activations, or the softmax of attention. Attention counts whole, masked places and a causal decoder's upper half
-included. What `--contrastive_chunk_size` or gradient checkpointing computes twice counts once, so that operations
-divided by seconds and by a device's peak rate are its model FLOP utilization.
+Only matrix products and convolutions count, with a multiplication and an addition as two operations; norms,
+activations, and the softmax of attention do not. Attention counts in full, including masked positions and the upper
+half of a causal decoder. What `--contrastive_chunk_size` or gradient checkpointing computes twice counts once. So
+operations per second divided by a device's peak rate are its model FLOP utilization.
 """
 
 import copy
@@ -19,8 +19,8 @@ from transformers.initialization import no_init_weights
 from cgdmer.families import Purpose, class_for
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 
-# Dense 16-bit matrix products with 32-bit sums, in 10^12 operations per second, as the makers' data sheets state them;
-# the first name that stands in a device's own counts.
+# Dense 16-bit matrix products with 32-bit sums, in 10^12 operations per second, from the makers' data sheets. The
+# first name found in a device's own name applies.
 PEAK_TERAFLOPS = {
     "B200": 2250.0,
     "H100 PCIe": 756.0,
@@ -46,24 +46,23 @@ PEAK_TERAFLOPS = {
 def step_flops(model: ECGPreTrainedModel, batch: dict[str, torch.Tensor]) -> int:
     """Operations of one forward and backward pass over a batch.
 
-    A copy of the model makes the step with fake tensors, which have shapes and no numbers. That takes about a second
-    of the processor, no memory and nothing of a GPU, and leaves the model as it is. Every patch counts as recorded.
-    The losses that compare the records of a batch are left out: they wait for other processes, and cost next to
-    nothing.
+    A copy of the model runs the step on fake tensors, which have shapes but no values. This takes about a second of
+    CPU time, no memory, and no GPU, and does not change the model. Every patch counts as recorded. The losses that
+    compare the records of a batch are left out: they wait for other processes, and cost next to nothing.
 
     Args:
-        model: for pretraining; its configuration counts, and which of its weights are trained.
-        batch: as `cgdmer.training.pairs` makes it, of which only the shapes matter.
+        model: for pretraining; only its configuration and which of its weights are trained matter.
+        batch: as made by `cgdmer.training.pairs`; only its shapes matter.
 
     Raises:
-        RuntimeError: what the model computes depends on numbers that a fake tensor does not have.
+        RuntimeError: the computation depends on values that a fake tensor does not have.
     """
     config = copy.deepcopy(model.config)
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    # A ShapeEnv lets a model select by a mask, although nobody knows how much that selects.
+    # A ShapeEnv lets a model select by a mask, although the size of the result is unknown.
     with FakeTensorMode(shape_env=ShapeEnv()):
         with no_init_weights():
-            # Attention written out: the counter does not know the processor's fused kernel.
+            # Eager attention, because the counter does not know the CPU's fused kernel.
             twin = class_for(config, Purpose.PRETRAINING)._from_config(config, attn_implementation="eager")
         for name, weight in twin.named_parameters():
             weight.requires_grad_(name in trained)
@@ -80,5 +79,5 @@ def step_flops(model: ECGPreTrainedModel, batch: dict[str, torch.Tensor]) -> int
 
 
 def peak_teraflops(device_name: str) -> float | None:
-    """The device's highest rate of 16-bit matrix products; None where it is not in the table."""
+    """The device's peak rate of 16-bit matrix products; None if it is not in the table."""
     return next((peak for name, peak in PEAK_TERAFLOPS.items() if re.search(rf"\b{name}\b", device_name)), None)

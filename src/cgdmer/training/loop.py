@@ -4,17 +4,17 @@
 import json
 import math
 import os
-from dataclasses import asdict, replace
+import signal
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DataLoaderConfiguration, set_seed
 from tqdm.auto import tqdm
 
 from cgdmer.data.fingerprints import Fingerprints
-from cgdmer.data.shards import dataset_summary
 from cgdmer.files.writing import write_json
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import Marker, options_marked
@@ -27,29 +27,29 @@ from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_b
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw, schedule
 from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
-from cgdmer.training.setup import compile_ecg_layers, installed_trackers, model_and_processor
+from cgdmer.training.setup import checkpoint_activations, compile_ecg_layers, installed_trackers, model_and_processor
 from cgdmer.training.sharding import as_whole, keep_word_embeddings_whole, whole_model
-from cgdmer.training.stopping import StopRequest, leave
+from cgdmer.training.stopping import StopRequest
 from cgdmer.training.throughput import Throughput, in_words
 from cgdmer.training.watching import Watcher
 
-LOGGED = ("_loss", "_bound")  # how the names of the outputs end that are logged
+LOGGED = ("_loss", "_bound")  # outputs whose names end so are logged
 _RECORDS_TO_CENTER = 256
 
 
 def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
-    """Pretrain a model of any family on a prepared dataset, in as many processes as were launched.
+    """Pretrain a model of any family on a prepared dataset, in all processes that were launched.
 
     Writes to `output_dir`: the model and its processor, the fingerprints of its training records, `metrics.jsonl`,
-    `training_arguments.json`, `training_summary.json`, checkpoints, and what `cgdmer.training.watching` draws.
+    `training_arguments.json`, `training_summary.json`, checkpoints, and the pictures of `cgdmer.training.watching`.
 
     Returns:
         The last validation metrics, the number of steps, and the summary of `Throughput`.
 
     Raises:
-        ConfigurationError: options that do not fit the model, the data, or the processes.
+        ConfigurationError: the options do not fit the model, the data, or the processes.
         CorpusError: the dataset cannot be used.
-        ModelFolderError: the model to go on from, or a checkpoint, cannot be used.
+        ModelFolderError: the model to continue from, or a checkpoint, cannot be used.
         TrainingError: training has diverged.
 
     Example:
@@ -68,14 +68,12 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
         log_with=options.report_to or None,
         project_dir=options.output_dir,
         dataloader_config=DataLoaderConfiguration(non_blocking=True),
-        # Parts that no loss reaches are frozen by the model: DDP need not search for them.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)],
     )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != accelerator.num_processes:
         raise ConfigurationError(
-            f"{started} processes were started, but this one trains with {accelerator.num_processes}: each would "
-            "write its own run to --output_dir. Without GPUs, set ACCELERATE_USE_CPU=true."
+            f"{started} processes were launched, but Accelerate sees {accelerator.num_processes}: each would write "
+            "its own run to --output_dir. Without GPUs, set ACCELERATE_USE_CPU=true."
         )
     checkpoints = Checkpoints(accelerator, Path(options.output_dir), options.checkpoints_total_limit)
     checkpoint = checkpoints.find(options.resume_from_checkpoint)
@@ -83,9 +81,7 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
     model, processor = model_and_processor(options)
     _check_batch(options, accelerator, model.config.contrasts)
     if options.gradient_checkpointing:
-        # The new name came after transformers 5.17; the old one is deprecated.
-        name = "activation_checkpointing_enable"
-        getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
+        checkpoint_activations(model)
     training, validation_loader, validation_pairs = training_and_validation(
         options, processor, accelerator, noise_shapes_of(model.config)
     )
@@ -115,50 +111,51 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
     return run.finish(validation_pairs)
 
 
+def _global_batch(options: PretrainingArguments, accelerator: Accelerator) -> int:
+    return options.per_device_train_batch_size * accelerator.num_processes
+
+
 def _check_batch(options: PretrainingArguments, accelerator: Accelerator, contrasts: bool) -> None:
     if options.contrastive_chunk_size and not contrasts:
         raise ConfigurationError(
-            "--contrastive_chunk_size is for losses that compare records, and this configuration has none. "
-            "Use --gradient_accumulation_steps."
+            "--contrastive_chunk_size is for losses that compare records, and this model has none. Use "
+            "--gradient_accumulation_steps instead."
         )
-    if contrasts and options.per_device_train_batch_size * accelerator.num_processes < 2:
+    if contrasts and _global_batch(options, accelerator) < 2:
         raise ConfigurationError(
-            "a batch of one record has nothing to be contrasted with. Raise --per_device_train_batch_size."
+            "a batch of one record has nothing to contrast it with. Raise --per_device_train_batch_size."
         )
 
 
+@dataclass(eq=False)
 class _Training:
-    """One training run: what it holds, and what it does at each point."""
+    """One training run: its state, and what happens at each point."""
 
-    def __init__(
-        self,
-        options: PretrainingArguments,
-        accelerator: Accelerator,
-        model: torch.nn.Module,
-        processor,
-        optimizer,
-        scheduler,
-        checkpoints: Checkpoints,
-        training: TrainingLoader,
-        total_steps: int,
-    ):
-        self.options, self.accelerator = options, accelerator
-        self.model, self.processor = model, processor
-        self.config = accelerator.unwrap_model(model).config
-        self.optimizer, self.scheduler = optimizer, scheduler
-        self.checkpoints, self.training, self.total_steps = checkpoints, training, total_steps
-        self.data = training.pairs.identity()
-        self.finite = FiniteSteps(optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
-        on_gpu = accelerator.device.type == "cuda"
-        self.throughput = Throughput(accelerator, accelerator.unwrap_model(model) if on_gpu else None)
+    options: PretrainingArguments
+    accelerator: Accelerator
+    model: torch.nn.Module
+    processor: Any
+    optimizer: Any
+    scheduler: Any
+    checkpoints: Checkpoints
+    training: TrainingLoader
+    total_steps: int
+
+    step: int = 0
+    place: tuple[int, int] = (0, 0)  # the epoch, and the number of its batches done
+    saved_step: int = 0
+    resumed_at: int = 0
+    last_validation: dict[str, float] = field(default_factory=dict)
+    progress: Any = None
+
+    def __post_init__(self) -> None:
+        accelerator, core = self.accelerator, self.accelerator.unwrap_model(self.model)
+        self.folder, self.config = Path(self.options.output_dir), core.config
+        self.data = self.training.pairs.identity()
+        self.finite = FiniteSteps(self.optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
+        self.throughput = Throughput(accelerator, core if accelerator.device.type == "cuda" else None)
         self.stop = StopRequest(accelerator)
-        self.step = 0
-        self.place = 0, 0  # the epoch, and how many of its batches are done
-        self.saved_step = self.resumed_at = 0
-        self.last_validation: dict[str, float] = {}
-        self.folder = Path(options.output_dir)
-        self.progress: Any = None
-        self.watcher = Watcher(accelerator, self.config, processor, self.folder)
+        self.watcher = Watcher(accelerator, self.config, self.processor, self.folder)
 
     # Start
 
@@ -171,21 +168,19 @@ class _Training:
                 (self.folder / "metrics.jsonl").unlink(missing_ok=True)
                 self.watcher.start_anew()
             trained = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
-            batch = options.per_device_train_batch_size * accelerator.num_processes
             print(
                 "***** Running training *****\n"
                 f"  records: {self.training.pairs.describe()}, {len(validation)} for validation\n"
                 f"  weights trained: {trained:,}\n"
-                f"  batch: {batch} ({accelerator.num_processes} process(es)),"
+                f"  batch: {_global_batch(options, accelerator)} ({accelerator.num_processes} process(es)),"
                 f" accumulated over {options.gradient_accumulation_steps}\n"
                 f"  steps: {self.total_steps} in {epochs} epoch(s), starting at {self.step}",
                 flush=True,
             )
         if options.report_to:
-            # Trackers take numbers and strings.
-            kept = {
-                k: v if isinstance(v, int | float) else str(v) for k, v in asdict(options).items() if v is not None
-            }
+            # Trackers accept only numbers and strings.
+            chosen = {name: value for name, value in asdict(options).items() if value is not None}
+            kept = {name: value if isinstance(value, int | float) else str(value) for name, value in chosen.items()}
             accelerator.init_trackers("cgdmer_pretrain", kept)
         self.progress = tqdm(
             total=self.total_steps,
@@ -195,9 +190,9 @@ class _Training:
         )
 
     def resume(self, checkpoint: Path | None) -> tuple[int, int]:
-        """Load the checkpoint, if any; the epoch to go on in, and how many of its batches are done."""
+        """Load the checkpoint, if any. Returns the epoch to continue in, and the number of its batches done."""
         if checkpoint is None:
-            return 0, 0
+            return self.place
         model = self.accelerator.unwrap_model(self.model)
         position, extra = self.checkpoints.load(checkpoint, model, self.optimizer, self.scheduler, self._identity())
         self.training.load_state_dict(extra["loader"])
@@ -210,16 +205,16 @@ class _Training:
             drop_metrics_beyond(self.folder / "metrics.jsonl", position)
         if position.batch == 0:
             self.checkpoints.restore_random_states()
-        return position.epoch, position.batch
+        return self.place
 
     def _identity(self) -> dict[str, Any]:
-        """What must be the same for a resumed run to go on along the same curve."""
+        """What must be the same for a resumed run to continue the same curve."""
         config = self.config.to_dict()
         for transient in ("_name_or_path", "transformers_version", "dtype", "architectures"):
             config.pop(transient, None)
         return {
             "model configuration": json.loads(json.dumps(config, default=str)),
-            "global batch": self.options.per_device_train_batch_size * self.accelerator.num_processes,
+            "global batch": _global_batch(self.options, self.accelerator),
             "data": self.data,
             "processes": self.accelerator.num_processes,
             "mixed precision": self.accelerator.mixed_precision,
@@ -238,10 +233,8 @@ class _Training:
             if self.step >= self.total_steps:
                 break
             with self.accelerator.accumulate(self.model):
-                if self.options.contrastive_chunk_size:
-                    outputs = backward_in_chunks(
-                        self.accelerator, self.model, batch, self.options.contrastive_chunk_size
-                    )
+                if chunk_size := self.options.contrastive_chunk_size:
+                    outputs = backward_in_chunks(self.accelerator, self.model, batch, chunk_size)
                 else:
                     outputs = self.model(**batch)
                     self.accelerator.backward(outputs.loss)
@@ -265,7 +258,7 @@ class _Training:
                 self.save_checkpoint(f"step_{self.step}", epoch, batches)
             self._stop_if_asked(all_wait=is_logged)
         self.throughput.stop()
-        self.checkpoints.restore_random_states()  # where no batch was left
+        self.checkpoints.restore_random_states()  # if no batch was left
 
     def _log_step(self, outputs, gradient_norm: torch.Tensor, epoch: int) -> None:
         metrics = self._losses(outputs)
@@ -279,7 +272,7 @@ class _Training:
         self._log({**metrics, "learning_rate": self.scheduler.get_last_lr()[0], "epoch": epoch})
 
     def _losses(self, outputs) -> dict[str, float]:
-        """The total loss, every branch and every bound, averaged over processes."""
+        """The total loss, each loss, and each bound, averaged over processes."""
         names = ["loss", *(name for name in outputs if name.endswith(LOGGED) and outputs[name] is not None)]
         values = torch.stack([outputs[name].detach().float() for name in names])
         return dict(zip(names, self.accelerator.reduce(values, "mean").tolist(), strict=True))
@@ -295,7 +288,7 @@ class _Training:
             for name, value in self._losses(outputs).items():
                 sums[name] = sums.get(name, 0.0) + value / len(loader)
             self.watcher.see(batch, outputs)
-            self._stop_if_asked(all_wait=True)  # a large validation split takes longer than a stopped run is given
+            self._stop_if_asked(all_wait=True)  # a large split takes longer than a stopped run is given
         metrics = {**sums, **self.watcher.retrieval()}
         self.last_validation = {f"validation_{name}": value for name, value in metrics.items()}
         self._log(self.last_validation)
@@ -308,11 +301,10 @@ class _Training:
                 file.write(json.dumps({"step": self.step, **metrics}) + "\n")
 
     def save_checkpoint(self, name: str, epoch: int, batch: int) -> None:
-        model = self.accelerator.unwrap_model(self.model)
         self.throughput.stop()
         self.checkpoints.save(
             name,
-            model,
+            self.accelerator.unwrap_model(self.model),
             self.optimizer,
             self.scheduler,
             RunPosition(self.step, epoch, batch),
@@ -323,23 +315,24 @@ class _Training:
         self.saved_step = self.step
 
     def _stop_if_asked(self, all_wait: bool) -> None:
-        number = self.stop.agreed(all_wait)
-        if not number:
-            return
-        if self.saved_step != self.step:
-            self.save_checkpoint(f"step_{self.step}", *self.place)
-        self.progress.close()
-        leave(
-            number,
-            f"{self.folder} keeps a checkpoint of step {self.step}: go on with --resume_from_checkpoint latest.",
-        )
+        if number := self.stop.agreed(all_wait):
+            if self.saved_step != self.step:
+                self.save_checkpoint(f"step_{self.step}", *self.place)
+            self.progress.close()
+            message = (
+                f"{self.folder} holds a checkpoint of step {self.step}: resume with --resume_from_checkpoint latest."
+            )
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt(message)
+            print(message, flush=True)
+            raise SystemExit(128 + number)
 
     # End
 
     def finish(self, validation: PairDataset) -> dict[str, Any]:
+        options, speed = self.options, self.throughput.summary()
         self.progress.close()
         self.accelerator.wait_for_everyone()
-        speed = self.throughput.summary()
         model = whole_model(self.accelerator, self.model)
         if model is not None and self.accelerator.is_main_process:
             if model.config.aligns:
@@ -347,33 +340,23 @@ class _Training:
             model.save_pretrained(self.folder, save_function=self.accelerator.save)
             self.processor.save_pretrained(self.folder)
             trained_on = self.training.pairs.fingerprints()
-            if self.options.model:
-                earlier = Fingerprints.of_model(self.options.model)
+            if options.model:
+                earlier = Fingerprints.of_model(options.model)
                 trained_on = trained_on if earlier is None else trained_on | earlier
-            run_summary.write(self.folder, self._summary(validation))
+            run_summary.write(
+                self.folder,
+                self.accelerator,
+                options,
+                command=run_summary.PRETRAIN,
+                records=(self.training.pairs.num_records, len(validation)),
+                batch_size=_global_batch(options, self.accelerator) * options.gradient_accumulation_steps,
+                steps=self.step,
+                seconds=self.throughput.seconds,
+                resumed_at_step=self.resumed_at,
+            )
             trained_on.save(self.folder)
             tqdm.write(f"{in_words(speed)}\nsaved to {self.folder}")
         self.accelerator.wait_for_everyone()
-        if self.options.report_to:
+        if options.report_to:
             self.accelerator.end_training()
         return {**self.last_validation, "steps": self.step, **speed}
-
-    def _summary(self, validation: PairDataset) -> run_summary.TrainingSummary:
-        options, accelerator = self.options, self.accelerator
-        batch = options.per_device_train_batch_size * accelerator.num_processes * options.gradient_accumulation_steps
-        summary = dataset_summary(options.dataset)
-        earlier = options.model
-        return {
-            "command": run_summary.PRETRAIN,
-            "data": run_summary.of_dataset(options.dataset, summary, self.training.pairs.num_records, len(validation)),
-            "options": run_summary.of_options(options),
-            "steps": self.step,
-            "samples": self.step * batch,
-            "seconds": self.throughput.seconds,
-            "resumed_at_step": self.resumed_at,
-            "processes": accelerator.num_processes,
-            "device": run_summary.of_device(accelerator.device),
-            "mixed_precision": accelerator.mixed_precision,
-            "versions": run_summary.versions(),
-            "earlier": run_summary.of_model(earlier) if earlier else None,
-        }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optimizer, its schedule, and steps left out because their gradients are no numbers."""
+"""The optimizer, its schedule, and skipping steps whose gradients are not finite."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ MOST_SKIPPED_IN_A_ROW = 10
 
 
 def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """Fused AdamW on what is trained.
+    """Fused AdamW on the trainable parameters.
 
-    Weight decay on matrices alone, as usual: not on biases, norms, embeddings of places, or the loss's scale.
+    As usual, only matrices decay: not biases, norms, embeddings, or the loss's scale.
     """
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -30,28 +30,28 @@ def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.
 def schedule(
     accelerator: Accelerator, optimizer: torch.optim.Optimizer, kind: str, num_steps: int, num_warmup_steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate by step, to be handed to `accelerator.prepare`.
+    """The learning-rate schedule, to be passed to `accelerator.prepare`.
 
     Args:
-        kind: one of transformers'.
-        num_steps: of the optimizer, which all processes take together.
-        num_warmup_steps: in which the learning rate rises.
+        kind: one of transformers' schedules.
+        num_steps: optimizer steps, which all processes take together.
+        num_warmup_steps: steps over which the learning rate rises.
     """
-    per_step = accelerator.num_processes  # Accelerate advances it so many times
+    per_step = accelerator.num_processes  # Accelerate advances it this many times
     return get_scheduler(
         kind, optimizer, num_warmup_steps=num_warmup_steps * per_step, num_training_steps=num_steps * per_step
     )
 
 
 class FiniteSteps:
-    """Leaves out the optimizer's steps whose gradients are not all finite, without waiting for the device.
+    """Skips optimizer steps whose gradients are not all finite, without waiting for the device.
 
-    The decision stays on the device: a fused optimizer leaves weights and moments alone where its `found_inf` is 1,
-    which is also how torch's gradient scaler tells it. With such a scaler (float16) this only counts.
+    The decision stays on the device: a fused optimizer leaves weights and moments alone when its `found_inf` is 1,
+    which torch's gradient scaler uses too. With such a scaler (float16), this class only counts.
 
     Args:
         optimizer: torch's own, fused.
-        device: where gradients are.
+        device: where the gradients are.
         has_scaler: a gradient scaler decides.
     """
 
@@ -60,10 +60,10 @@ class FiniteSteps:
         self._skipped, self._in_a_row, self._longest = (torch.zeros((), device=device) for _ in range(3))
 
     def judge(self, gradient_norm: torch.Tensor) -> None:
-        """To be called between the gradients and the optimizer's step.
+        """Call it between computing the gradients and the optimizer's step.
 
         Args:
-            gradient_norm: of all gradients together, after processes have averaged them: all judge alike.
+            gradient_norm: of all gradients together, after averaging over processes, so that all decide alike.
         """
         found = (~torch.isfinite(gradient_norm)).float()
         if not self._has_scaler:
@@ -74,16 +74,16 @@ class FiniteSteps:
         self._longest = torch.maximum(self._longest, self._in_a_row)
 
     def skipped(self) -> int:
-        """How many steps were left out so far; waits for the device.
+        """The number of steps skipped so far; waits for the device.
 
         Raises:
-            TrainingError: more than `MOST_SKIPPED_IN_A_ROW` one after the other.
+            TrainingError: more than `MOST_SKIPPED_IN_A_ROW` in a row.
         """
         if self._longest > MOST_SKIPPED_IN_A_ROW:
             raise TrainingError(
                 f"{int(self._longest)} steps in a row had gradients that are not finite: training has diverged. "
-                "Start anew, or from an earlier checkpoint with --model, with a lower --learning_rate (or, in "
-                "pretraining, more --num_warmup_steps or a lower --max_grad_norm); with mixed_precision fp16, try "
+                "Start over, or from an earlier checkpoint with --model, with a lower --learning_rate (or, in "
+                "pretraining, more --num_warmup_steps or a lower --max_grad_norm). With mixed_precision fp16, try "
                 "bf16."
             )
         return int(self._skipped)

@@ -2,14 +2,14 @@
 """Pairs of ECG and text for pretraining, or ECGs alone: from rows of a prepared dataset to batches.
 
 All randomness of a sample (where its trace begins, which findings its text states, which patches and tokens are
-masked) comes from (seed, epoch, index of the record): any number of processes, workers or restarts draws the same.
-In a stream (`cgdmer.training.streaming`) a number from the record's id stands for the index.
+masked) comes from (seed, epoch, index of the record), so it does not depend on the number of processes, workers, or
+restarts. A stream (`cgdmer.training.streaming`) uses a hash of the record's id instead of the index.
 """
 
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import datasets
@@ -27,20 +27,20 @@ from cgdmer.models.ecg_record import without_filled_ends
 from cgdmer.models.errors import CorpusError, ECGInputWarning
 from cgdmer.training.augmentation import Augmentation
 
-MOST_STATEMENTS = 16  # a fixed number, so that all processes hold tensors of the same shape
-_OF_TEXTS = ("texts", "text_seed", "text_statement_ids")  # parts of a sample that a batch holds otherwise
+MOST_STATEMENTS = 16  # fixed, so that all processes hold tensors of the same shape
+_OF_TEXTS = ("texts", "text_seed", "text_statement_ids")  # parts of a sample that a batch holds in another form
 # How a text is drawn from a record's findings (ours). Zero-shot prompts name one finding, so most texts do. Without a
-# preference for the rare, nearly every text states the rhythm, and the loss is spent on what is learnt first.
-SINGLE_FINDINGS = 0.7  # this share of texts states one finding, the others any number
-RARITY = 1.0  # a finding is chosen with a weight of its frequency to minus this power
+# preference for rare findings, nearly every text would state the rhythm, which is learned first anyway.
+SINGLE_FINDINGS = 0.7  # share of texts that state one finding; the others state any number
+RARITY = 1.0  # findings are weighted by their frequency to the power of minus this
 # With wordings (ours):
-OWN_STATEMENTS = 0.4  # this share of the findings stated is worded as the corpus does
-GENERAL_TERMS = 0.2  # this share of texts states a general term in place of one of the findings
-MOST_HELD = 64  # findings of a record and general terms that hold for it; of 4,072 of PTB-XL the fullest has 34
+OWN_STATEMENTS = 0.4  # share of findings that are worded as in the corpus
+GENERAL_TERMS = 0.2  # share of texts that state a general term in place of one of the findings
+MOST_HELD = 64  # findings and general terms that hold for a record; the most among 4,072 of PTB-XL is 34
 
 
 def statement_id(statement: str) -> int:
-    """A number for a text, the same on every machine; never 0, which stands for filling."""
+    """A number for a text, the same on every machine; never 0, which is padding."""
     return number_of(statement.strip().lower().encode())
 
 
@@ -51,12 +51,12 @@ def _padded_ids(findings: list[str], most: int = MOST_STATEMENTS) -> np.ndarray:
 
 
 def text_column(text_source: str | None) -> str | None:
-    """The column whose rows have, or lack, a text of that kind; None where no text is wanted."""
+    """The column that holds texts of that kind; None if no text is wanted."""
     return {"report": "text", "statements": "statements", None: None}[text_source]
 
 
 def noise_shapes_of(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
-    """The uniform numbers that a model wants with each record: names and shapes. By default those of its mask."""
+    """Names and shapes of the uniform numbers that a model needs per record. By default those of its mask."""
     ecg = ecg_config_of(config)
     return getattr(config, "noise_shapes", {"noise": (ecg.num_leads, ecg.num_patches)})
 
@@ -67,68 +67,65 @@ def tokenizer_of(processor: Any) -> Any:
 
 
 def findings_of(row: Mapping[str, Any]) -> list[str]:
-    """What each of a row's statements says, whatever its wording: its label, or without labels the statement."""
+    """The finding of each statement of a row, whatever its wording: its label, or the statement if there are none."""
     return list(row["labels"] or row["statements"])
 
 
+@dataclass
 class PairMaker:
-    """Makes a sample of a row: what random access and streaming have in common.
+    """Turns a row into a sample, for random access and streaming alike.
 
-    Args:
+    Attributes:
         feature_extractor: the model's own.
         text_source: see `PairDataset`.
-        counts: how many training records have each finding; one that is not in it counts as the rarest.
-        texts_per_record: how many texts are drawn from a record's findings, each by itself.
-        shifts_traces: begin each trace at a point that is drawn.
-        augmentation: what else is changed.
-        wordings: state findings in these words too, and general terms that hold. A text keeps the identity of its
-            finding whatever its words.
-        noise_shapes: see `noise_shapes_of`; None: the default, by the shapes of what the feature extractor returns.
+        counts: how many training records have each finding; findings without a count are treated as the rarest.
+        texts_per_record: texts that are drawn, independently, from a record's findings.
+        shifts_traces: begin each trace at a random point.
+        augmentation: further random changes.
+        wordings: also state findings in these words, and general terms that hold. However it is worded, a text keeps
+            the identity of its finding.
+        noise_shapes: see `noise_shapes_of`; None: as for the default mask of the extracted features.
 
     Raises:
-        CorpusError: there are no wordings of any label that is counted.
+        CorpusError: there are no wordings for any label in `counts`.
     """
 
-    def __init__(
-        self,
-        feature_extractor,
-        text_source: str | None,
-        counts: Mapping[str, int],
-        texts_per_record: int = 1,
-        shifts_traces: bool = True,
-        augmentation: Augmentation | None = None,
-        wordings: Wordings | None = None,
-        noise_shapes: Mapping[str, tuple[int, ...]] | None = None,
-    ):
-        if wordings is not None and not any(wordings.finding(label) in wordings.of_finding for label in counts):
+    feature_extractor: Any
+    text_source: str | None
+    counts: Mapping[str, int]
+    texts_per_record: int = 1
+    shifts_traces: bool = True
+    augmentation: Augmentation | None = None
+    wordings: Wordings | None = None
+    noise_shapes: Mapping[str, tuple[int, ...]] | None = None
+
+    def __post_init__(self) -> None:
+        wordings = self.wordings
+        if wordings is None:
+            return
+        if not any(wordings.finding(label) in wordings.of_finding for label in self.counts):
             raise CorpusError(
-                "the dataset has no label of which there are wordings: they are of SCP codes (PTB-XL), SNOMED CT "
-                "codes (CPSC 2018, CSN) and simulated conditions. Leave out --wordings."
+                "the dataset has no label with wordings. There are wordings for SCP codes (PTB-XL), SNOMED CT codes "
+                "(CPSC 2018, CSN), and simulated conditions. Leave out --wordings."
             )
-        self.feature_extractor = feature_extractor
-        self.augmentation = augmentation
-        self.text_source = text_source
-        self.texts_per_record = texts_per_record
-        self.wordings = wordings
-        self.counts = counts if wordings is None else wordings.counts(counts)
-        self.shifts_traces = shifts_traces
-        self.noise_shapes = noise_shapes
+        self.counts = wordings.counts(self.counts)
 
     def __call__(self, row: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
-        """The sample of a row that has a text of the kind asked for: arrays without a batch axis, and the texts."""
-        record = without_filled_ends(row_to_record(row))  # shifted or with noise they could no longer be told
+        """The sample of a row that has a text of this kind: arrays without a batch axis, and the texts."""
+        # First, since after a shift or with noise the filled ends could not be recognized.
+        record = without_filled_ends(row_to_record(row))
         if self.shifts_traces:
-            # A trace may begin anywhere: what runs out at the end comes in at the start (ours).
+            # The trace is rotated: what is cut off at the end comes in at the start (ours).
             shift = int(random.integers(record.signal.shape[1]))
             record = replace(record, signal=np.roll(record.signal, shift, axis=1))
         if self.augmentation is not None:
             record = self.augmentation(record, random)
         with warnings.catch_warnings():
-            # Noise is added to each lead by itself, and of a long recording a window is wanted.
+            # Independent noise makes leads contradict each other, and a long recording is cut to a window on purpose.
             warnings.simplefilter("ignore", ECGInputWarning)
             sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
-        of_mask = {"noise": (len(sample["lead_mask"]), len(sample["patch_mask"]))}
-        for name, shape in (self.noise_shapes or of_mask).items():
+        mask_shape = {"noise": (len(sample["lead_mask"]), len(sample["patch_mask"]))}
+        for name, shape in (self.noise_shapes or mask_shape).items():
             sample[name] = random.random(shape, dtype=np.float32)
         if self.text_source is None:
             return sample
@@ -174,18 +171,16 @@ class PairMaker:
         wordings: Wordings,
         random: np.random.Generator,
     ) -> tuple[list[str], list[str]]:
-        """The findings of a text, one perhaps a general term instead, and the words of each.
+        """The findings of a text, the first perhaps replaced by a general term, and the words of each.
 
         Args:
             stated: the findings that were chosen.
-            statements: what the corpus says of each.
-            general: the general terms that hold too.
-            wordings: of findings and terms.
-            random: where draws come from.
+            statements: how the corpus words each of them.
+            general: the general terms that also hold.
         """
         if general and random.random() < GENERAL_TERMS:
             term = general[random.choice(len(general), p=self._weights(general))]
-            stated, statements = [term, *stated[1:]], ["", *statements[1:]]  # the corpus does not state it
+            stated, statements = [term, *stated[1:]], ["", *statements[1:]]  # the corpus has no words for it
         texts = []
         for finding, statement in zip(stated, statements, strict=True):
             known = wordings.of_finding.get(finding, ())
@@ -199,18 +194,15 @@ class PairDataset(Dataset):
 
     Args:
         split: rows as `cgdmer.data.storage` writes them.
-        feature_extractor: the model's own.
-        text_source: `"report"`: the report as it stands. `"statements"`: one or several of the record's findings, the
-            rarer the likelier, afresh every epoch; an ECG then satisfies every text whose findings it has. None: no
-            texts; every record is used.
-        texts_per_record: see `PairMaker`.
+        text_source: `"report"`: the unchanged report. `"statements"`: one or more of the record's findings, preferably
+            rare ones, redrawn every epoch; an ECG then satisfies every text whose findings it has. None: no texts;
+            every record is used.
         seed: of all draws.
-        fixed_epoch: draw as in this epoch for ever, and leave traces as they are (for validation).
-        augmentation: of records that are not fixed.
-        wordings, noise_shapes: see `PairMaker`.
+        fixed_epoch: always use the draws of this epoch, and do not change the signals (for validation).
+        feature_extractor, texts_per_record, augmentation, wordings, noise_shapes: see `PairMaker`.
 
     Raises:
-        CorpusError: no row has a text of that kind, or there are no wordings of its labels.
+        CorpusError: no row has a text of that kind, or there are no wordings for its labels.
     """
 
     def __init__(
@@ -231,11 +223,11 @@ class PairDataset(Dataset):
         else:
             usable = [index for index, value in enumerate(split.select_columns([column])) if value[column]]
         if not len(split):
-            raise CorpusError("the split holds no record. Prepare a corpus in which each split has some.")
+            raise CorpusError("the split holds no records. Prepare a corpus with records in every split.")
         if not usable:
             raise CorpusError(
                 f"no record of the split has a {column!r}, which text_source={text_source!r} needs. "
-                f"Choose the other text source, or prepare a corpus that has it."
+                "Choose the other text source, or prepare a corpus that has it."
             )
         self.num_without_text = len(split) - len(usable)
         self.split = split if not self.num_without_text else split.select(usable)
@@ -264,13 +256,12 @@ class PairDataset(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """The samples of a batch: its rows are read together, which is faster for short records."""
+        """The samples of a batch; reading its rows together is faster for short records."""
         rows = self.split.__getitems__([int(index) for index in indices])
         draws = (np.random.default_rng((self.seed, self.epoch, index)) for index in indices)
         return [self.make_pair(row, random) for row, random in zip(rows, draws, strict=True)]
 
     def first(self, count: int) -> list[dict[str, Any]]:
-        """The first pairs."""
         return [self[index] for index in range(min(count, len(self)))]
 
     @property
@@ -279,27 +270,24 @@ class PairDataset(Dataset):
         return len(self)
 
     def describe(self) -> str:
-        """How many records there are, in words."""
         if self.make_pair.text_source is None:
             return f"{len(self)} for training (no texts)"
         return f"{len(self)} for training ({self.num_without_text} without text left out)"
 
     def identity(self) -> dict[str, Any]:
-        """By which a resumed run knows its data again: the records in their order."""
+        """What a resumed run recognizes its data by: the records in their order."""
         return fingerprint_of_split(self.split)
 
     def fingerprints(self) -> Fingerprints:
-        """Of all its records."""
         return Fingerprints.of(self.split)
 
 
 class PairCollator:
     """Stack samples, tokenize their texts, and draw the noise that decides which tokens are masked.
 
-    Rows of texts follow one another record by record: with several texts a record they are as many times as many.
-
-    `lead_mask` and `patch_mask` are left out where every record of the batch is complete. `distinct_texts` and
-    `text_index` say which texts are the same, see `ECGTextModel.pooled_texts`.
+    There is a row per text, in the order of the records; a record may have several. `lead_mask` and `patch_mask` are
+    left out if every record of the batch is complete. `distinct_texts` and `text_index` say which texts are the same,
+    see `ECGTextModel.pooled_texts`.
 
     Args:
         tokenizer: None for samples without texts.
@@ -330,7 +318,7 @@ class PairCollator:
         batch["distinct_texts"] = torch.tensor(list(first_rows.values()))
         batch["text_index"] = torch.tensor([places[text] for text in texts])
         length = batch["input_ids"].shape[1]
-        # A stream a text, so that none depends on how long the batch's texts are.
+        # Each text has its own stream, so that its noise does not depend on the length of the others.
         text_noise = np.stack(
             [
                 np.random.default_rng((sample["text_seed"], number)).random(length, dtype=np.float32)
@@ -346,7 +334,7 @@ class PairCollator:
 
 
 class EpochSampler(Sampler[int]):
-    """A new order every epoch, from (seed, epoch) alone; of `count` records the first `kept` in it."""
+    """The first `kept` of `count` records in an order that depends on (seed, epoch) alone."""
 
     def __init__(self, count: int, seed: int, kept: int | None = None):
         self.count, self.seed, self.epoch = count, seed, 0

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of masked reconstruction: a few leads of a few records, true and as the model restores them.
+"""The picture of masked reconstruction: a few leads of a few records, as recorded and as reconstructed.
 
 Lengths are inches. Shapes: L leads, N patches per lead, P samples per patch.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -29,16 +28,15 @@ from cgdmer.plotting.figure_page import (
     axes_in_inches,
     house_style,
     new_page,
-    save,
 )
 from cgdmer.plotting.page_text import TEXT_COLOR, wrap
 
 LEADS_SHOWN = 3
-_PREFERRED_LEADS = ("II", "V1", "V5")  # one that sees the atria, one from the right and one from the left
+_PREFERRED_LEADS = ("II", "V1", "V5")  # the atria, the right side, and the left side
 _ROW_HEIGHT, _ROW_GAP, _HEADING_HEIGHT = 0.68, 0.08, 0.34
-_LEFT, _RIGHT = 0.62, 0.72  # room for the scale, and for the error
+_LEFT, _RIGHT = 0.62, 0.72  # for the scale, and for the error
 _MASKED_COLOR = "#e8eef4"
-_SMALLEST_SWING = 0.2  # a flat lead is not blown up
+_SMALLEST_SWING = 0.2  # so that a flat lead is not blown up
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class Reconstruction:
     """One record.
 
     Args:
-        true: (L, N, P), what was recorded.
-        predicted: (L, N, P), in the same unit; it means something where `masked`.
+        true: (L, N, P), the recorded signal.
+        predicted: (L, N, P), in the same unit; only meaningful where `masked`.
         masked: (L, N) bool.
         present: (L, N) bool, the patches that were recorded.
         text: what the record is paired with.
@@ -60,39 +58,25 @@ class Reconstruction:
     text: str
 
     def leads(self) -> list[int]:
-        """The leads to show, in standard order: those with masked patches before others."""
+        """The leads to show, in standard order; those with masked patches are preferred."""
         preferred = [STANDARD_LEADS.index(name) for name in _PREFERRED_LEADS]
         order = preferred + [lead for lead in range(len(STANDARD_LEADS)) if lead not in preferred]
-        there = [lead for lead in order if self.present[lead].any()]
-        return sorted(sorted(there, key=lambda lead: not self.masked[lead].any())[:LEADS_SHOWN])
-
-
-def draw_reconstructions(
-    path: str | PathLike[str],
-    records: Sequence[Reconstruction],
-    sampling_rate: float,
-    title: str,
-    unit: str = "mV",
-    notes: Sequence[str] = (),
-) -> None:
-    """Write the picture to a file.
-
-    Each lead's scale follows from its true trace alone, so that pictures of one record compare from step to step.
-
-    Args:
-        path: the file to write.
-        records: at least one.
-        sampling_rate: in Hz.
-        title: wrapped if it is long.
-        unit: of the amplitudes; empty where there is none.
-        notes: to stand below.
-    """
-    save(reconstruction_figure(records, sampling_rate, title, unit, notes), path)
+        recorded = [lead for lead in order if self.present[lead].any()]
+        return sorted(sorted(recorded, key=lambda lead: not self.masked[lead].any())[:LEADS_SHOWN])
 
 
 def reconstruction_figure(
     records: Sequence[Reconstruction], sampling_rate: float, title: str, unit: str = "mV", notes: Sequence[str] = ()
 ) -> Figure:
+    """Each lead's scale depends only on its recorded trace, so pictures of a record are comparable between steps.
+
+    Args:
+        records: at least one.
+        sampling_rate: in Hz.
+        title: wrapped if it is long.
+        unit: of the amplitudes; empty if there is none.
+        notes: printed below.
+    """
     heights = [_HEADING_HEIGHT + len(record.leads()) * (_ROW_HEIGHT + _ROW_GAP) for record in records]
     handles: list[Artist] = [
         Line2D([], [], color=TEXT_COLOR, linewidth=0.9, label="recorded"),
@@ -100,7 +84,7 @@ def reconstruction_figure(
         Patch(facecolor=_MASKED_COLOR, edgecolor="#c5ced8", linewidth=0.5, label="masked: the model does not see it"),
     ]
     amplitudes = f"Amplitudes in {unit}. " if unit else ""
-    error_note = f"{amplitudes}On the right: root mean square error over the lead's masked patches."
+    error_note = f"{amplitudes}On the right: root-mean-square error over the lead's masked patches."
     with house_style():
         figure, bottom = new_page(2, sum(heights) + AXIS_HEIGHT, title, handles, [error_note, *notes])
         width = 2 * PAGE_WIDTH - _LEFT - _RIGHT
@@ -121,7 +105,7 @@ def reconstruction_figure(
 
 
 def _write_heading(figure: Figure, top: float, number: str, text: str) -> None:
-    """The record's text, as much of it as one line holds."""
+    """The record's text, cut to one line."""
     width, height = figure.get_size_inches()
     lines = wrap(text, width - _LEFT - _RIGHT - 0.2, TEXT_SIZE)
     at = (top - _HEADING_HEIGHT + 0.07) / height
@@ -166,7 +150,7 @@ def _draw_lead(axes: Axes, record: Reconstruction, lead: int, sampling_rate: flo
 
 
 def _runs(masked_N: np.ndarray) -> list[tuple[int, int]]:
-    """(first, count) of each row of neighbors that are all masked."""
+    """(first, count) of each run of masked patches."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], masked_N.astype(np.int8), [0]])))
     return [(int(first), int(end - first)) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 

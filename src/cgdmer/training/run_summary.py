@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model's card must say of its training, written beside the weights: `training_summary.json`.
+"""`training_summary.json`, next to the weights: what a model's card must say about its training.
 
-It travels with the weights, so it holds no path of the machine, and of the data counts and terms alone: no id of a
-record or a patient and no text of a report.
+It travels with the weights. So it holds no path of the machine and, about the data, only counts and terms: no record
+or patient ids, and no text of a report.
 """
 
 import os
 import platform
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import torch
 import transformers
+from accelerate import Accelerator
 from transformers.utils import cached_file
 
 from cgdmer.about import __version__
+from cgdmer.data.shards import dataset_summary
 from cgdmer.files.checking import check
 from cgdmer.files.reading import read_json
 from cgdmer.files.writing import write_json
@@ -24,7 +25,7 @@ from cgdmer.options import Marker, options_marked
 
 FILE_NAME = "training_summary.json"
 PRETRAIN, FINETUNE = "pretrain", "finetune"  # the commands that write it
-_PLACES = ("config_name", "model", "text_model")  # options that name a folder of this machine, or something on the Hub
+_PLACES = ("config_name", "model", "text_model")  # options that name a local folder or something on the Hub
 
 
 class DataSource(TypedDict, total=False):
@@ -39,7 +40,7 @@ class DataSource(TypedDict, total=False):
 
 
 class TrainingData(TypedDict):
-    """What a model was trained on; `train_records` is None where the number is not known."""
+    """What a model was trained on; `train_records` is None if the number is unknown."""
 
     name: str
     source: NotRequired[DataSource | None]
@@ -49,7 +50,7 @@ class TrainingData(TypedDict):
 
 
 class OptionsOnCard(TypedDict, total=False):
-    """Those of a run's options that a card says in words; there are more, which it repeats in the command."""
+    """The options that a card states in words. There may be more, which it repeats in the command."""
 
     model: str | None
     text_model: str | None
@@ -58,14 +59,14 @@ class OptionsOnCard(TypedDict, total=False):
 
 
 class FinetuningOptions(TypedDict):
-    """What a run of `cgdmer finetune` has in any case."""
+    """What every run of `cgdmer finetune` has."""
 
     model: str
     labels: list[str]
 
 
 class TrainingSummary(TypedDict):
-    """One run; `seconds` are those of training alone since the step `resumed_at_step`, `earlier` is the run before."""
+    """One run. `seconds` counts only training since step `resumed_at_step`; `earlier` is the previous run."""
 
     command: NotRequired[str | None]
     data: TrainingData
@@ -81,53 +82,41 @@ class TrainingSummary(TypedDict):
     earlier: NotRequired["TrainingSummary | None"]
 
 
-def origin(name: str) -> str:
-    """A preset's name or a Hub id as it is; of a folder its last part."""
+def _origin(name: str) -> str:
+    """A preset's name or Hub id unchanged; of a folder, the last part."""
     return Path(name).resolve().name if Path(name).exists() else name
 
 
-def of_dataset(name: str, summary: dict[str, Any], train: int | None, validation: int) -> TrainingData:
-    """Of the data: where it comes from and on what terms, and how many records there were.
-
-    Args:
-        name: the folder, or the id of a repository.
-        summary: what its `summary.json` says; empty where there is none.
-        train, validation: records; None: not known.
-    """
+def _data(dataset: str, train: int | None, validation: int) -> TrainingData:
+    summary = dataset_summary(dataset)
     source = cast(DataSource, {key: value for key, value in summary.get("source", {}).items() if value})
     return {
-        "name": origin(name),
+        "name": _origin(dataset),
         "source": source or None,
-        # Of a corpus with a source it says no more; of others it is all that is known.
+        # A source says all there is to say; without one, the description is all that is known.
         "description": None if source else summary.get("description"),
         "train_records": train,
         "validation_records": validation,
     }
 
 
-def of_options(options: Any) -> OptionsOnCard:
-    """Those of the options that a card names, without the folders."""
+def _options(options: Any) -> OptionsOnCard:
     chosen = {name: getattr(options, name) for name in options_marked(type(options), Marker.ON_CARD)}
-    named = {name: origin(value) if value and name in _PLACES else value for name, value in chosen.items()}
+    named = {name: _origin(value) if value and name in _PLACES else value for name, value in chosen.items()}
     return cast(OptionsOnCard, named)
 
 
-def of_device(device: torch.device) -> str:
-    """The device's name, as far as it is known."""
+def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def versions() -> dict[str, str]:
-    return {"cgdmer": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
-
-
 def of_model(model: str | os.PathLike[str]) -> TrainingSummary | None:
-    """What a model's folder or Hub repository says of its training; None if it says nothing.
+    """The summary in a model's folder or Hub repository; None if there is none.
 
     Raises:
-        ModelFolderError: what it says is damaged.
+        ModelFolderError: it is damaged.
     """
     path = cached_file(
         str(model),
@@ -139,7 +128,7 @@ def of_model(model: str | os.PathLike[str]) -> TrainingSummary | None:
 
 
 def read(path: Path) -> TrainingSummary:
-    """The file of a model.
+    """Read a model's summary from a file.
 
     Raises:
         ModelFolderError: it is damaged.
@@ -155,10 +144,43 @@ def read(path: Path) -> TrainingSummary:
         return summary
     except (OSError, ValueError) as error:
         raise ModelFolderError(
-            f"{path} is not as training writes it ({error}). Fetch the model again, or take the file away: then the "
-            "model's training is said to be unknown."
+            f"{path} is not as training writes it ({error}). Download the model again, or delete the "
+            "file: then the model's training counts as unknown."
         ) from error
 
 
-def write(folder: Path, summary: Mapping[str, Any]) -> None:
+def write(
+    folder: Path,
+    accelerator: Accelerator,
+    options: Any,
+    *,
+    command: str,
+    records: tuple[int | None, int],
+    batch_size: int,
+    steps: int,
+    seconds: float,
+    resumed_at_step: int = 0,
+) -> None:
+    """Describe a run in its folder.
+
+    Args:
+        options: of the run; those that are marked for the card are kept, without the paths of folders.
+        command: `PRETRAIN` or `FINETUNE`.
+        records: for training and validation; None if unknown.
+        batch_size: samples per step, over all processes.
+    """
+    summary: TrainingSummary = {
+        "command": command,
+        "data": _data(options.dataset, *records),
+        "options": _options(options),
+        "steps": steps,
+        "samples": steps * batch_size,
+        "seconds": seconds,
+        "resumed_at_step": resumed_at_step,
+        "processes": accelerator.num_processes,
+        "device": _device_name(accelerator.device),
+        "mixed_precision": accelerator.mixed_precision,
+        "versions": {"cgdmer": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "earlier": of_model(options.model) if options.model else None,
+    }
     write_json(folder / FILE_NAME, summary)

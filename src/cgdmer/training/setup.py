@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pretraining run starts from: the model with its text tower, and the processor."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,25 +16,18 @@ from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.models.safe_weights import safetensors_only
+from cgdmer.options import default_of
 from cgdmer.presets import preset_folder
 from cgdmer.training.arguments import PretrainingArguments
 
-logger = logging.getLogger(__name__)
-
-
-_OF_TEXTS = {
-    "wordings": False,
-    "texts_per_record": 1,
-    "text_model": None,
-    "freeze_text_layers": None,
-}
+_TEXT_OPTIONS = ("wordings", "texts_per_record", "text_model", "freeze_text_layers")
 
 
 def installed_trackers(names: list[str] | None) -> list[str]:
-    """The trackers to log to, of those that Accelerate knows.
+    """The trackers to log to.
 
     Raises:
-        ConfigurationError: one of them is not installed, or there is none of that name.
+        ConfigurationError: one of them is unknown to Accelerate, or not installed.
     """
     installed = [tracker.value for tracker in get_available_trackers()]
     if names is None:
@@ -52,7 +44,7 @@ def installed_trackers(names: list[str] | None) -> list[str]:
             )
         if name not in installed:
             raise ConfigurationError(
-                f"--report_to names {name!r}, which is not installed. Install it, or name one that is "
+                f"--report_to names {name!r}, which is not installed. Install it, or choose an installed one "
                 f"({', '.join(installed) or 'there is none'}), or 'none'."
             )
     return names
@@ -61,10 +53,9 @@ def installed_trackers(names: list[str] | None) -> list[str]:
 def model_and_processor(
     options: PretrainingArguments,
 ) -> tuple[ECGPreTrainedModel, ECGProcessor | ECGFeatureExtractor]:
-    """The model to train, and the processor that is saved beside it: for signals alone, a feature extractor.
+    """The model to train and its processor; for a model of signals alone, a feature extractor.
 
-    Settles what the options leave open: how many text layers are frozen, and, for signals alone, that no texts are
-    read (`text_source` None).
+    Fills in options that were left open: the number of frozen text layers and, for signals alone, `text_source=None`.
     """
     folder = options.model or preset_folder(options.config_name or "")
     config = config_of(folder)
@@ -73,7 +64,9 @@ def model_and_processor(
     if "text" in model_class.input_modalities:
         model, processor = _with_text_tower(options, folder, config, model_class)
     else:
-        _refuse_options_of_texts(options)
+        for name in _TEXT_OPTIONS:
+            if getattr(options, name) not in (default_of(PretrainingArguments, name), 0):
+                raise ConfigurationError(f"the model is trained on signals alone: leave out --{name}.")
         options.text_source, options.freeze_text_layers = None, 0
         processor = AutoFeatureExtractor.from_pretrained(folder)
         model = model_class.from_pretrained(folder) if options.model else model_class(config)
@@ -86,12 +79,6 @@ def model_and_processor(
                 "Change one of the two files of the preset."
             )
     return model, processor
-
-
-def _refuse_options_of_texts(options: PretrainingArguments) -> None:
-    for name, unused in _OF_TEXTS.items():
-        if getattr(options, name) not in (unused, 0):
-            raise ConfigurationError(f"the model is trained on signals alone: leave out --{name}.")
 
 
 def _with_text_tower(
@@ -128,7 +115,7 @@ def _processor(folder: str | Path, text_model: str | None, config: ECGTextConfig
 
 
 def load_text_tower(model: ECGPreTrainedModel, text_model: str) -> None:
-    """Replace the weights of the text tower by pretrained ones.
+    """Replace the weights of the text tower with pretrained ones.
 
     Raises:
         ModelFolderError: the weights are incomplete, or there are no safetensors.
@@ -140,16 +127,17 @@ def load_text_tower(model: ECGPreTrainedModel, text_model: str) -> None:
     missing = [key for key in info["missing_keys"] if key in wanted]
     if missing:
         raise ModelFolderError(
-            f"{text_model} lacks {len(missing)} weights of the text tower (the first: {sorted(missing)[0]})."
+            f"{text_model} lacks {len(missing)} weights of the text tower (the first: {sorted(missing)[0]}). "
+            "Choose a model of the same architecture with all weights."
         )
     model.text_model.load_state_dict({key: pretrained.state_dict()[key] for key in wanted})
 
 
 def freeze_text_layers(model: ECGPreTrainedModel, count: int) -> None:
-    """Keep the word embeddings and the lowest `count` layers of the text tower as they are; 0 freezes nothing.
+    """Freeze the embeddings and the lowest `count` layers of the text tower; 0 freezes nothing.
 
     Raises:
-        ConfigurationError: the text tower has no such layers.
+        ConfigurationError: the text tower has fewer layers.
     """
     if count == 0:
         return
@@ -162,11 +150,18 @@ def freeze_text_layers(model: ECGPreTrainedModel, count: int) -> None:
         module.requires_grad_(False)
 
 
-def compile_ecg_layers(model: ECGPreTrainedModel, backend: str | Callable = "inductor") -> None:
-    """Compile the layers of the ECG encoder and decoder, in place: names of weights stay as they are.
+def checkpoint_activations(model: ECGPreTrainedModel) -> None:
+    """Compute activations again in the backward pass instead of keeping them."""
+    # transformers 5.17 has only the old name, which later versions deprecate.
+    name = "activation_checkpointing_enable"
+    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
 
-    A layer is compiled once for each number of tokens and for training and validation; layers alike share the result.
-    The text tower is left alone: the length of its batches changes with every step.
+
+def compile_ecg_layers(model: ECGPreTrainedModel, backend: str | Callable = "inductor") -> None:
+    """Compile the layers of the ECG encoder and decoder in place, which keeps the names of the weights.
+
+    Layers of the same kind share one compilation for each number of tokens, and for training and validation. The text
+    tower is left out, because the length of its batches changes with every step.
     """
     decoder = getattr(model, "ecg_decoder", None)
     for layer in (*model.ecg_model.layers, *(decoder.layers if decoder is not None else ())):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of which every process holds a part (FSDP2): whole for files and for one process, parts again when read."""
+"""Sharded weights (FSDP2): gathered for files and for use by one process, and sharded again when loaded."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -14,10 +14,10 @@ from cgdmer.models.modeling_base import ECGPreTrainedModel
 
 
 def keep_word_embeddings_whole(model: torch.nn.Module) -> None:
-    """Have the word embeddings stay whole until the backward pass; call it on the prepared model.
+    """Keep the word embeddings gathered until the backward pass; call it on the prepared model.
 
-    Accelerate divides them as a unit of their own, which is made whole for looking up words and then divided again.
-    But the vocabulary head multiplies by them later. A model that is not divided stays as it is.
+    Accelerate shards them as a unit of their own, which is gathered to look up words and then sharded again. But the
+    vocabulary head needs them later. A model that is not sharded stays as it is.
     """
     if isinstance(model, FSDPModule):
         embeddings = cast(ECGPreTrainedModel, model).get_input_embeddings()
@@ -26,17 +26,17 @@ def keep_word_embeddings_whole(model: torch.nn.Module) -> None:
 
 
 def as_whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor as it would be without sharding, without graph. All processes call it together."""
+    """The full tensor, without graph. All processes call it together."""
     if not isinstance(tensor, DTensor):
         return tensor.detach()
-    # Parts that are kept in the CPU's memory are exchanged by way of the devices.
+    # Shards in the CPU's memory are exchanged via the devices.
     return cast(DTensor, tensor.detach().to(tensor.device_mesh.device_type)).full_tensor()
 
 
 def whole_on_cpu(tensors: Mapping[str, torch.Tensor], keep: bool) -> dict[str, torch.Tensor]:
-    """All tensors as they would be without sharding; all processes call it together, and those that `keep` get them.
+    """The full tensors, on the processes with `keep`. All processes call it together.
 
-    One tensor at a time is whole on the device.
+    Only one tensor at a time is gathered on the device.
     """
     gathered = {}
     for name, tensor in tensors.items():
@@ -47,7 +47,7 @@ def whole_on_cpu(tensors: Mapping[str, torch.Tensor], keep: bool) -> dict[str, t
 
 
 def part_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """This process's part of a tensor that all processes hold, divided as `like` is; itself if `like` is not."""
+    """This process's shard of a tensor that all processes hold, if `like` is sharded; else the tensor itself."""
     if not isinstance(like, DTensor):
         return tensor
     divided = distribute_tensor(
@@ -58,14 +58,14 @@ def part_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def load_parts(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Set a model's weights and buffers, each process its parts, from whole tensors that all of them hold.
+    """Set each process's shards of a model's weights and buffers from full tensors that all processes hold.
 
     Raises:
-        ValueError: the names or shapes are not the model's.
+        ValueError: names or shapes differ from the model's.
     """
     own = model.state_dict()
     if own.keys() != tensors.keys():
-        raise ValueError(f"expected other tensors; the first in question: {sorted(own.keys() ^ tensors.keys())[0]}")
+        raise ValueError(f"names differ from the model's; the first: {sorted(own.keys() ^ tensors.keys())[0]}")
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape:
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}")
@@ -73,10 +73,10 @@ def load_parts(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> N
 
 
 def whole_model(accelerator: Accelerator, model: torch.nn.Module) -> ECGPreTrainedModel | None:
-    """The trained model, for the main process to run and save by itself.
+    """The trained model, for the main process to run and save on its own.
 
-    All processes call it together. Where the weights are divided it is a copy, on the main process, and None on the
-    others; else it is the model itself, unwrapped.
+    All processes call it together. If the weights are sharded, the main process gets a copy and the others None; else
+    all get the unwrapped model.
     """
     core: ECGPreTrainedModel = accelerator.unwrap_model(model)
     if not isinstance(core, FSDPModule):

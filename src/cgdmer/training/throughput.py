@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a run is, what it waits for, and how much of the device it uses."""
+"""The speed of a run, the time it waits for data, and its share of the device's peak."""
 
 import logging
 import sys
@@ -17,17 +17,14 @@ logger = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
 
-_LENGTHS_COUNTED_ALIKE = 8  # tokens; three more are about one percent of a step of cgdmer-base, two of cgdmer-tiny
+_LENGTHS_COUNTED_ALIKE = 8  # tokens; three more are about 1 % of a step of cgdmer-base, two of cgdmer-tiny
 
 
 class Throughput:
-    """Counts samples, seconds, waiting and operations: since the last `metrics`, and in all.
+    """Counts samples, seconds, waiting time, and operations: since the last `metrics`, and in total.
 
-    Its clock runs between `start` and `stop`, so that validation and saving do not count.
-
-    Args:
-        accelerator: of the run.
-        counted_model: the unwrapped model, whose operations are to be counted; None: they are not.
+    Its clock runs between `start` and `stop`, so that validation and saving do not count. Operations are counted for
+    `counted_model`, unwrapped, if there is one.
     """
 
     def __init__(self, accelerator: Accelerator, counted_model: ECGPreTrainedModel | None = None):
@@ -44,7 +41,7 @@ class Throughput:
         self._started = None
 
     def waited_for(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, with a clock on how long each lets itself be waited for."""
+        """The batches; the time spent waiting for each is counted."""
         iterator = iter(batches)
         while True:
             asked = time.perf_counter()
@@ -56,26 +53,26 @@ class Throughput:
             yield batch
 
     def count(self, batch: dict[str, torch.Tensor]) -> None:
-        """One batch of every process was trained on."""
+        """Every process has trained on one batch."""
         self._recent.samples += len(batch["ecg_values"]) * self._accelerator.num_processes
         if self._counted_model is not None:
             self._recent.operations += self._operations(self._counted_model, batch)
 
     def _operations(self, model: ECGPreTrainedModel, batch: dict[str, torch.Tensor]) -> int:
-        """Of this process's batch, or of one with texts of nearly the same length: counting takes its time."""
+        """Of this process's batch, or of one with texts of nearly the same length, because counting is slow."""
         texts, length = batch["input_ids"].shape if "input_ids" in batch else (0, 0)
         shape = (len(batch["ecg_values"]), texts, length // _LENGTHS_COUNTED_ALIKE)
         if shape not in self._flops_by_shape:
             try:
                 self._flops_by_shape[shape] = step_flops(model, batch)
             except RuntimeError as error:
-                logger.warning("The operations of this model cannot be counted, and are not logged: %s", error)
+                logger.warning("The operations of this model cannot be counted and are not logged: %s", error)
                 self._counted_model = None
                 return 0
         return self._flops_by_shape[shape]
 
     def metrics(self) -> dict[str, float]:
-        """Since the last call; to be called when the device has done what was counted."""
+        """Since the last call. Call it once the device has finished what was counted."""
         self._read_clock()
         metrics = self._describe(self._recent)
         self._whole.add(self._recent)
@@ -83,12 +80,12 @@ class Throughput:
         return metrics
 
     def summary(self) -> dict[str, float]:
-        """Of the whole run (of a resumed one: since then)."""
+        """Of the whole run, or since it was resumed."""
         return self._describe(self._whole)
 
     @property
     def seconds(self) -> float:
-        """That the clock ran until the last `metrics` (of a resumed run: since then)."""
+        """The time that the clock ran up to the last `metrics`, since the start or since the run was resumed."""
         return self._whole.seconds
 
     def _read_clock(self) -> None:
@@ -117,7 +114,7 @@ class Throughput:
 
 
 def _peak_memory(device: torch.device) -> float | None:
-    """Bytes, of a GPU or else of this process; None where the system does not say."""
+    """Bytes, of the GPU or else of this process; None if the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

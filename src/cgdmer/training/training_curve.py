@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The course of a pretraining run on one page, from its metrics.jsonl."""
+"""A pretraining run on one page, from its metrics.jsonl."""
 
 import json
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -30,16 +31,17 @@ from cgdmer.training.retrieval import RECALL_AT
 _PANELS_PER_ROW = 3
 _PANEL_HEIGHT, _TITLE_HEIGHT, _BELOW_PANEL = 1.45, 0.3, 0.3
 _LEFT_OF_PANEL, _RIGHT_OF_PANEL = 0.5, 0.12
+_CURVE: dict[str, Any] = {"linewidth": 1.4, "marker": "o", "markersize": 2.5}
 _DIRECTIONS = {"": "the ECG's own text", "text_to_ecg_": "the text's own ECG"}
 
 
 @dataclass
 class History:
-    """What a metrics.jsonl says.
+    """The contents of a metrics.jsonl.
 
     Args:
-        metrics: for each name, its value by step, in the order of steps.
-        unreadable: how many lines are no JSON; a run that was killed leaves half a line behind.
+        metrics: for each name, its values by step, in order.
+        unreadable: the number of lines that are not JSON; a killed run may leave half a line behind.
     """
 
     metrics: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -47,7 +49,7 @@ class History:
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> "History":
-        """A run resumed from a step repeats what came after it: what was written later holds."""
+        """A resumed run repeats the steps after its checkpoint; the later lines replace the earlier ones."""
         history = cls()
         last = 0
         for line in Path(path).read_text().splitlines():
@@ -75,8 +77,8 @@ def draw_training_curve(path: str | PathLike[str], metrics_path: str | PathLike[
     """A panel for each loss, the learning rate, and the recall of true pairs, over steps.
 
     Args:
-        path: the file to write.
-        metrics_path: a run's metrics.jsonl; it may hold the lines of a run and of those resumed from it.
+        path: the picture to write.
+        metrics_path: a run's metrics.jsonl, including lines of runs that resumed it.
 
     Raises:
         CorpusError: it holds no loss.
@@ -88,7 +90,7 @@ def training_curve_figure(history: History) -> Figure:
     losses = [name for name in history.metrics if name == "loss" or name.endswith("_loss")]
     losses = list(dict.fromkeys(name.removeprefix("validation_") for name in losses))
     if not losses:
-        raise CorpusError("metrics.jsonl holds no loss: there is no curve to draw.")
+        raise CorpusError("metrics.jsonl holds no loss, so there is no curve to draw.")
     directions = [
         prefix for prefix in _DIRECTIONS if f"validation_{prefix}recall_at_{RECALL_AT[0]}" in history.metrics
     ]
@@ -127,13 +129,11 @@ def training_curve_figure(history: History) -> Figure:
 def _handles(with_recall: bool) -> list[Artist]:
     handles: list[Artist] = [
         Line2D([], [], color=COLORS[5], linewidth=1.0, label="training"),
-        Line2D([], [], color=COLORS[0], linewidth=1.4, marker="o", markersize=2.5, label="validation"),
+        Line2D([], [], color=COLORS[0], label="validation", **_CURVE),
     ]
-    for limit, color in zip(RECALL_AT, COLORS[1:], strict=False):
-        if with_recall:
-            handles.append(
-                Line2D([], [], color=color, linewidth=1.4, marker="o", markersize=2.5, label=f"recall at {limit}")
-            )
+    if with_recall:
+        for limit, color in zip(RECALL_AT, COLORS[1:], strict=False):
+            handles.append(Line2D([], [], color=color, label=f"recall at {limit}", **_CURVE))
     return handles
 
 
@@ -141,15 +141,14 @@ def _draw_metric(axes: Axes, history: History, name: str) -> None:
     title = name.replace("_", " ").replace("ecg", "ECG").replace("siglip", "SigLIP")
     axes.set_title(title, loc="left", size=8.5, weight="bold")
     axes.plot(*history[name], color=COLORS[5], linewidth=1.0, gid="training")
-    validation = history[f"validation_{name}"]
-    axes.plot(*validation, color=COLORS[0], linewidth=1.4, marker="o", markersize=2.5, gid="validation")
+    axes.plot(*history[f"validation_{name}"], color=COLORS[0], gid="validation", **_CURVE)
 
 
 def _draw_recall(axes: Axes, history: History, prefix: str) -> None:
     axes.set_title(f"recall of {_DIRECTIONS[prefix]}", loc="left", size=8.5, weight="bold")
     for limit, color in zip(RECALL_AT, COLORS[1:], strict=False):
         curve = history[f"validation_{prefix}recall_at_{limit}"]
-        axes.plot(*curve, color=color, linewidth=1.4, marker="o", markersize=2.5, gid=f"recall at {limit}")
+        axes.plot(*curve, color=color, gid=f"recall at {limit}", **_CURVE)
     steps, candidates = history[f"validation_{prefix}candidates"]
     by_chance = np.minimum(1.0, RECALL_AT[-1] / np.array(candidates))
     axes.plot(steps, by_chance, gid="chance", **REFERENCE_LINE)

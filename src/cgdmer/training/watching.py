@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What there is to watch while pretraining: pictures of reconstructions, the rank of the true report, the curve.
+"""What to watch during pretraining: pictures of reconstructions, the rank of the true report, the training curve.
 
-All of it uses what validation computes anyway, draws no random number, and leaves the training as it is.
+All of it uses what validation computes anyway, draws no random numbers, and does not affect training.
 """
 
 from collections.abc import Mapping
@@ -18,25 +18,21 @@ from transformers.utils import ModelOutput
 from cgdmer.families import ecg_config_of, extractor_of
 from cgdmer.models.feature_extraction_ecg import KEEP_AMPLITUDE
 from cgdmer.models.modeling_base import present_patches
-from cgdmer.training.reconstruction_figure import Reconstruction, draw_reconstructions
+from cgdmer.plotting.figure_page import save
+from cgdmer.training.reconstruction_figure import Reconstruction, reconstruction_figure
 from cgdmer.training.retrieval import retrieval_metrics
 from cgdmer.training.training_curve import draw_training_curve
 
-MOST_PAIRS = 1000  # of which retrieval is measured
-MOST_RECORDS = 3  # in a picture
+MOST_PAIRS = 1000  # for measuring retrieval
+MOST_RECORDS = 3  # per picture
 PICTURES = "reconstructions"
 
 
 class Watcher:
-    """Sees every batch of a validation, and then writes what there is to see.
+    """Sees every batch of a validation, then measures and draws.
 
-    Every process calls `see` for each batch and `retrieval` after the last one: they exchange what they hold.
-
-    Args:
-        accelerator: of the run.
-        config: of the model.
-        processor: of the model; a feature extractor where it takes no texts.
-        folder: of the run; `metrics.jsonl` is there.
+    Every process calls `see` for each batch, since the processes exchange what they hold. `processor` is a feature
+    extractor if the model takes no texts; `folder` holds the run's `metrics.jsonl`.
     """
 
     def __init__(self, accelerator: Accelerator, config: PreTrainedConfig, processor, folder: Path):
@@ -48,40 +44,34 @@ class Watcher:
         self.reconstructions: list[Reconstruction] = []
 
     def start_anew(self) -> None:
-        """Remove the pictures of an earlier run: beside those of this one they would mislead."""
+        """Remove the pictures of an earlier run, which would mislead next to those of this one."""
         for picture in (self.folder / PICTURES).glob("step_*.png"):
             picture.unlink()
 
     @torch.no_grad()
     def see(self, batch: Mapping[str, torch.Tensor], outputs: ModelOutput) -> None:
-        """Take from a batch of the validation, in evaluation mode, what is to be shown of it."""
+        """Keep what is needed of a validation batch."""
         shows = self.accelerator.is_main_process and outputs.get("reconstructed_patches") is not None
         if shows and not self.reconstructions:
             self.reconstructions = reconstructions(batch, outputs, self.processor, ecg_config_of(self.config))
-        # Gathered, so that all processes count alike and stop at the same batch.
+        # Gathered, so that all processes count the same and stop at the same batch.
         if self.config.aligns and sum(len(ecg) for ecg, *_ in self.pairs) < MOST_PAIRS:
-            gathered = self.accelerator.gather_for_metrics(
-                (
-                    outputs["ecg_embeds"],
-                    outputs["text_embeds"],
-                    batch["ecg_statement_ids"],
-                    batch["text_statement_ids"],
-                )
-            )
-            self.pairs.append(tuple(part.cpu() for part in gathered))
+            mine = [outputs[name] for name in ("ecg_embeds", "text_embeds")]
+            mine += [batch[name] for name in ("ecg_statement_ids", "text_statement_ids")]
+            self.pairs.append(tuple(part.cpu() for part in self.accelerator.gather_for_metrics(mine)))
 
     def retrieval(self) -> dict[str, float]:
-        """`retrieval_metrics` of the first `MOST_PAIRS` pairs seen; nothing for a model that aligns nothing.
+        """`retrieval_metrics` of the first `MOST_PAIRS` pairs seen; empty for a model that does not align.
 
-        The embeddings are those that the losses compare, which costs nothing: with a masked `contrast_view` they are
-        of masked signals (and reports).
+        Uses the embeddings that the losses compare: with a masked `contrast_view`, those of masked signals (and
+        reports).
         """
         if not self.pairs:
             return {}
         return retrieval_metrics(*(torch.cat(parts)[:MOST_PAIRS] for parts in zip(*self.pairs, strict=True)))
 
     def after_validation(self, step: int) -> None:
-        """Draw and log what was seen, once `metrics.jsonl` holds the validation; on the main process alone."""
+        """Draw and log what was seen, once `metrics.jsonl` holds the validation; only on the main process."""
         if self.accelerator.is_main_process:
             if self.reconstructions:
                 self._show_reconstructions(step)
@@ -95,20 +85,20 @@ class Watcher:
         notes = []
         if ecg_config.normalize_patches:
             notes.append(
-                "The model predicts patches without their mean and with a standard deviation of one: both were taken "
-                "from the true patch to draw the prediction."
+                "The model predicts patches with zero mean and unit standard deviation. To draw a prediction, both "
+                "were taken from the recorded patch."
             )
         if extractor.normalization not in KEEP_AMPLITUDE:
             notes.append(f"Amplitudes as the model sees them (normalization {extractor.normalization!r}), not in mV.")
         picture = pictures / f"step_{step:06d}.png"
-        draw_reconstructions(
-            picture,
+        figure = reconstruction_figure(
             self.reconstructions,
             sampling_rate=ecg_config.sampling_rate,
             title=f"Reconstruction of masked patches, step {step:,}",
             unit="mV" if extractor.normalization in KEEP_AMPLITUDE else "",
             notes=notes,
         )
+        save(figure, picture)
         for tracker in self.accelerator.trackers:
             image = np.round(255 * imread(picture)[..., :3]).astype(np.uint8)
             if tracker.name == "tensorboard":
@@ -120,16 +110,16 @@ class Watcher:
 def reconstructions(
     batch: Mapping[str, torch.Tensor], outputs: ModelOutput, processor, ecg_config: Any
 ) -> list[Reconstruction]:
-    """The first records of a batch as they are and as the model restores them, in millivolts where it can be told.
+    """The first records of a batch, as recorded and as reconstructed, in millivolts if the amplitude is known.
 
-    A prediction of normalised patches gets back the mean and the standard deviation of the true patch.
+    Predictions of normalized patches get back the mean and standard deviation of the recorded patch.
     """
     count = min(MOST_RECORDS, len(batch["ecg_values"]))
     true_RLNP = batch["ecg_values"][:count].float().cpu().unflatten(-1, (-1, ecg_config.patch_length))
     predicted_RLNP = outputs["reconstructed_patches"][:count].float().cpu()
     if ecg_config.normalize_patches:
         variance = true_RLNP.var(dim=-1, keepdim=True, unbiased=False)
-        # The small number is that of `objectives.reconstruction_loss`.
+        # With the epsilon of `objectives.reconstruction_loss`.
         predicted_RLNP = predicted_RLNP * torch.sqrt(variance + 1e-6) + true_RLNP.mean(dim=-1, keepdim=True)
     extractor = extractor_of(processor)
     scale = extractor.fixed_millivolts if extractor.normalization in KEEP_AMPLITUDE else 1.0
@@ -150,5 +140,5 @@ def reconstructions(
 
 def _text(tokenizer, input_ids: torch.Tensor) -> str:
     text = tokenizer.decode(input_ids, skip_special_tokens=True, clean_up_tokenization_spaces=True)
-    # Not every WordPiece tokenizer puts the pieces of a word together again.
+    # Not every WordPiece tokenizer joins the pieces of a word.
     return text.replace(" ##", "")
