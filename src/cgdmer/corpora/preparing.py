@@ -128,6 +128,10 @@ def prepare_corpus(
         CorpusError: the name or an option is unknown, the corpus or its tables cannot be used, `output_dir` or the
             partial folder holds something else, the disk is full, or no record could be used.
         KeyboardInterrupt: after Ctrl-C, with a message that says where the finished parts are.
+
+    Example:
+        >>> cgdmer.prepare_corpus("wfdb-folder", "recordings", "prepared", table="table.csv")["written"]
+        12
     """
     corpus, options = checked_options(name, options)
     if num_proc < 1:

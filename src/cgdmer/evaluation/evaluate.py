@@ -38,8 +38,10 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         ModelFolderError: the model is damaged or not of a family of this package.
 
     Example:
-        >>> results = evaluate_model(EvaluationArguments("cgdmer-tiny-ptbxl", dataset="ptbxl"))  # doctest: +SKIP
-        >>> results["ptbxl-super"]["measures"]["zero-shot"]["macro_auroc"]  # doctest: +SKIP
+        >>> arguments = cgdmer.EvaluationArguments("cgdmer-tiny-ptbxl", "ecgs", ["simulated"], skip_linear_probe=True)
+        >>> results = cgdmer.evaluate_model(arguments)
+        >>> results["simulated"]["measures"]["zero-shot"]["macro_auroc"] > 0.5
+        True
     """
     say = say or (lambda *_: None)
     tasks = [get_task(name) for name in arguments.tasks]

@@ -82,8 +82,8 @@ def measure(
             per_class[name][f"{metric}_interval"] = interval([draw[column] for draw in draws])
     frequent = positives[usable] >= FEWEST_POSITIVES
     if frequent.any():
-        whole, *draws = np.nanmean(np.mean(of_seeds["auroc"], axis=0)[:, frequent], axis=1)
-        result["frequent"] = {"classes": int(frequent.sum()), "macro_auroc": float(whole)}
+        whole, *draws = map(_mean, np.mean(of_seeds["auroc"], axis=0)[:, frequent])
+        result["frequent"] = {"classes": int(frequent.sum()), "macro_auroc": whole}
         result["frequent"]["macro_auroc_interval"] = interval(draws)
     left_out = [name for name, kept in zip(class_names, usable, strict=True) if not kept]
     return cast(Measured, {**result, "per_class": per_class, "left_out": left_out})

@@ -168,8 +168,8 @@ def explain_recording(
         ModelFolderError: the model takes no text, or is damaged.
 
     Example:
-        >>> explanation = explain_recording(cgdmer.simulate_record(["atrial_fibrillation"]), "atrial fibrillation")
-        >>> explanation.relevance.shape
+        >>> record = cgdmer.simulate_record(["atrial_fibrillation"])
+        >>> cgdmer.explain_recording(record, "atrial fibrillation").relevance.shape
         (12, 25)
     """
     if not isinstance(record, ECGRecord):

@@ -275,6 +275,10 @@ def simulate_record(
 
     Raises:
         ConfigurationError: a condition is unknown, or two conditions exclude each other.
+
+    Example:
+        >>> cgdmer.simulate_record(["atrial_fibrillation"]).signal.shape
+        (12, 5000)
     """
     _check_sampling(sampling_rate, duration)
     if isinstance(conditions, str):
@@ -362,6 +366,10 @@ def simulate_cohort(
         duration: seconds per record.
         noise: add baseline wander, mains hum, and muscle noise. Without it, the same records are clean.
         further: draw `FURTHER_CONDITIONS` too. This gives a different cohort, for pretraining.
+
+    Example:
+        >>> [record.patient_id for record in cgdmer.simulate_cohort(2, seed=1)]
+        ['1-000000', '1-000000', '1-000001', '1-000001']
     """
     for patient_index in range(num_patients):
         yield from simulate_patient(patient_index, seed, sampling_rate, duration, noise, further)

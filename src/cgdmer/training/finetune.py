@@ -124,6 +124,12 @@ def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
     Raises:
         CorpusError: a patient is in two splits, or see `choose_labels`.
         TrainingError: training has diverged.
+
+    Example:
+        >>> labels = ["sinus_rhythm", "atrial_fibrillation"]
+        >>> arguments = cgdmer.FinetuningArguments("cgdmer-tiny-ptbxl", "ecgs", "mine", labels, freeze_encoder=True)
+        >>> cgdmer.finetune_model(arguments)["labels"]
+        ['sinus_rhythm', 'atrial_fibrillation']
     """
     began = time.perf_counter()
     arguments = replace(arguments, model=model_source(arguments.model))

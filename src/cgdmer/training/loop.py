@@ -53,10 +53,12 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
         TrainingError: training has diverged.
 
     Example:
-        >>> arguments = PretrainingArguments(
-        ...     dataset="ptbxl", output_dir="run", config_name="cgdmer-tiny", text_source="statements"
-        ... )
-        >>> pretrain_model(arguments)["steps"]  # doctest: +SKIP
+        >>> arguments = cgdmer.PretrainingArguments("ecgs", "run", config_name="cgdmer-tiny", text_source="statements")
+        >>> arguments.max_train_steps, arguments.per_device_train_batch_size = 2, 8
+        >>> results = cgdmer.pretrain_model(arguments)
+        ***** Running training *****...
+        >>> results["steps"]
+        2
     """
     options = replace(
         arguments,
