@@ -137,8 +137,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         r"""Turn one recording, or several, into a batch.
 
         Args:
-            ecg: a signal of shape (leads, time), an `ECGRecord`, which has its own rate, leads, and unit, or a list of
-                either.
+            ecg: a signal, (leads, time); an `ECGRecord`, which has its own rate, leads, and unit; or a list of either.
             sampling_rate (`float`): in Hz. One for all, or a list with one per recording.
             lead_names (`list[str]`): one name per row. One list for all, or a list of lists.
             unit (`str`): `"mV"`, `"uV"`, `"V"`, or `"adu"` for the converter's integers, which needs `gain`.
@@ -182,9 +181,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             for start, weight in cut if windows else islice(cut, 1):
                 row = self._window(signal_LT[:, start : start + self.num_samples], present_L)
                 rows.append({**row, "record_index": number, "window_weights": weight})
-        batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        if not windows:
-            del batch["record_index"], batch["window_weights"]
+        outputs = rows[0] if windows else self.model_input_names
+        batch = {name: np.stack([row[name] for row in rows]) for name in outputs}
         return BatchFeature(batch, tensor_type=return_tensors)
 
     def twelve_leads(self, record: "ECGRecord") -> tuple[np.ndarray, np.ndarray]:
@@ -287,7 +285,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
     @staticmethod
     def _converted(array: np.ndarray, unit: str, gain) -> np.ndarray:
-        """The same in float64 millivolts."""
+        """The array in float64 millivolts."""
         if unit != "adu" and gain is not None:
             raise ECGInputError(f'gain is only for unit="adu", not for unit={unit!r}.')
         if np.isinf(array).any():

@@ -77,7 +77,7 @@ class HubFolderModel(PreTrainedModel):
         return {"auto_map": auto_map, "custom_pipelines": {task: PIPELINES[task] for task in sorted(cls.pipelines)}}
 
     def _get_files_timestamps(self, working_dir):
-        """Leaves out the code, which is there already: `push_to_hub=True` skips listed files that do not change."""
+        """For files that `push_to_hub=True` skips unless they change: not the code, which is there already."""
         code = {source.name for source in model_code(self.hub_entries())}
         timestamps = super()._get_files_timestamps(working_dir)
         return {name: changed for name, changed in timestamps.items() if name not in code}

@@ -47,7 +47,8 @@ class ECGPipeline(ChunkPipeline):
 
     def _sanitize_parameters(self, **kwargs) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         known = (*self._own_arguments, *_SIGNAL_ARGUMENTS)
-        if unknown := sorted(set(kwargs) - set(known)):
+        unknown = sorted(set(kwargs) - set(known))
+        if unknown:
             raise ECGInputError(f"the pipeline {self.task} has no argument {unknown[0]!r}; it has {', '.join(known)}.")
         return {name: kwargs[name] for name in _SIGNAL_ARGUMENTS if name in kwargs}, {}, {}
 
