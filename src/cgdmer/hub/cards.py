@@ -78,7 +78,7 @@ def fill_card(
     config, training = AutoConfig.from_pretrained(source), run_summary.of_model(source)
     model_class = getattr(cgdmer, (config.architectures or [""])[0], None)
     takes_texts = "text" in getattr(model_class, "input_modalities", ())
-    pipelines: set[str] = getattr(model_class, "pipelines", set())
+    classifies = "ecg-classification" in getattr(model_class, "pipelines", ())
     data = ModelCardData(
         language="en",
         library_name="transformers",
@@ -92,11 +92,11 @@ def fill_card(
         data,
         template_path=str(next(place for place in _PLACES if place.is_file())),
         name=name,
+        repo_id=repo_id,
         takes_texts=takes_texts,
-        model=_model(config, takes_texts, "ecg-classification" in pipelines),
+        task="zero-shot-ecg-classification" if takes_texts else "ecg-classification" if classifies else None,
+        model=_model(config, takes_texts, classifies),
         provenance=_provenance(config),
-        license=_license(license),
-        usage=_usage(repo_id, takes_texts, "ecg-classification" in pipelines),
         training_data=_training_data(training),
         preprocessing=_preprocessing(source),
         configuration=_configuration(source, config),
@@ -128,27 +128,6 @@ def _provenance(config: Any) -> str:
         if note.is_file():
             return note.read_text(encoding="utf-8").strip()
     return ""
-
-
-def _license(license: str | None) -> str:
-    return f"License of the weights: {license or 'not stated'}. License of the code beside them: Apache-2.0."
-
-
-def _usage(repo_id: str, takes_texts: bool, classifies: bool) -> str:
-    if takes_texts:
-        task, arguments = "zero-shot-ecg-classification", ', candidate_labels=["atrial fibrillation", "normal ECG"]'
-    elif classifies:
-        task, arguments = "ecg-classification", ""
-    else:
-        return (
-            f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{repo_id}", '
-            "trust_remote_code=True)"
-        )
-    return (
-        "from transformers import pipeline\n\n"
-        f'classify = pipeline("{task}", model="{repo_id}", trust_remote_code=True)\n'
-        f'classify("path/to/wfdb_record"{arguments})'
-    )
 
 
 def _stages(training: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
