@@ -267,7 +267,7 @@ def read_split_files(
     row_of = {row["record_id"]: number for number, row in enumerate(known)}
     if len(row_of) < len(known):
         raise CorpusError(
-            "the dataset has several records with the same id, which split files need. Prepare it again."
+            "several records of the dataset have the same id, so split files cannot tell them apart. Prepare it again."
         )
     parts = {}
     for split, file in files.items():
@@ -295,9 +295,7 @@ def read_split_files(
 
 def _layout(task: Task) -> _Layout:
     if task.name not in _LAYOUTS:
-        raise ConfigurationError(
-            f"the task {task.name} has no split files. Tasks with split files: {', '.join(_LAYOUTS)}."
-        )
+        raise ConfigurationError(f"the task {task.name} has no split files. Tasks with them: {', '.join(_LAYOUTS)}.")
     return _LAYOUTS[task.name]
 
 
