@@ -119,8 +119,8 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _RecordingE
 
     Args:
         model: the folder, Hub id, or name of any model of the package.
-        feature: "pooled", the mean of the encoder's tokens, for probes; or "embeds", for models with a text tower: unit
-            vectors in the space shared with text (for a long recording, the mean of its windows' unit vectors).
+        feature: "pooled", the mean of the encoder's tokens, for probes; or, for models with a text tower, "embeds",
+            unit vectors in the space shared with text (for a long recording, the mean of its windows' unit vectors).
         sampling_rate: of recordings passed as arrays, in Hz.
         lead_names: of recordings passed as arrays: one name per row of an array (leads, time).
         unit: of recordings passed as arrays: "mV", "uV" or "V".
