@@ -255,7 +255,7 @@ def test_what_is_published_is_what_was_trained_and_says_what_is_ours(runs, tmp_p
         card = fill_card(source, "lab/model")
         paper = load_model(source).config.paper
         assert paper in card.text
-        assert ("paper's and what is ours" in card.text) == (family != "cgdmer")
+        assert ("from the paper and what is ours" in card.text) == (family != "cgdmer")
 
 
 # Without the package.
