@@ -255,7 +255,7 @@ def test_the_trained_model_is_published_and_its_card_says_what_is_ours(runs, tmp
         card = fill_card(source, "lab/model")
         paper = load_model(source).config.paper
         assert paper in card.text
-        assert ("paper's and what is ours" in card.text) == (family != "cgdmer")
+        assert ("from the paper and what is ours" in card.text) == (family != "cgdmer")
 
 
 # Without the package.
