@@ -323,7 +323,7 @@ def test_the_command_offers_every_corpus(capsys):
 def test_every_source_states_its_license():
     for name, corpus in CORPORA.items():
         source = corpus.source
-        assert source.name == name and source.title and source.licence
+        assert source.name == name and source.title and source.license
         assert name == "wfdb-folder" or (source.version and source.citation and source.url.startswith("https://"))
 
 

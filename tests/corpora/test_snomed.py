@@ -103,7 +103,7 @@ def test_source_is_stored_in_the_dataset(tmp_path):
     assert info.license == "CC BY 4.0" and "Zheng" in info.citation and "physionet.org" in info.homepage
     assert "version 1.0.0" in info.description
     source = json.loads((tmp_path / "out" / "summary.json").read_text())["source"]
-    assert source["name"] == "csn" and source["licence"] == "CC BY 4.0"
+    assert source["name"] == "csn" and source["license"] == "CC BY 4.0"
 
 
 def test_statements_are_plain_sentences():

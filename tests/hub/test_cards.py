@@ -153,7 +153,7 @@ def test_data_cost_and_command(card, made):
     assert training["data"]["validation_records"] == len(splits["validation"])
     assert (training["steps"], training["samples"], training["processes"]) == (2, 16, 1)
     assert training["seconds"] > 0
-    for words in (PTBXL.source.title, PTBXL.source.licence, PTBXL.source.citation, PTBXL.source.url, "1.0.3"):
+    for words in (PTBXL.source.title, PTBXL.source.license, PTBXL.source.citation, PTBXL.source.url, "1.0.3"):
         assert words in card.text
     assert f"Training records: {len(splits['train'])}; validation records: {len(splits['validation'])}." in card.text
     assert "16 samples in 2 steps on 1 x cpu" in card.text
@@ -219,7 +219,7 @@ def test_a_resumed_run_and_earlier_weights(made, tmp_path):
     shutil.copytree(made["run"], tmp_path / "run", ignore=shutil.ignore_patterns("recon*"))
     summary = json.loads((tmp_path / "run" / "training_summary.json").read_text())
     earlier = json.loads(json.dumps(summary))
-    earlier["data"] |= {"source": {"title": "Another corpus", "licence": "ODbL"}, "train_records": None}
+    earlier["data"] |= {"source": {"title": "Another corpus", "license": "ODbL"}, "train_records": None}
     earlier["options"]["model"] = "lab/unheard-of"
     summary |= {"resumed_at_step": 1, "earlier": earlier}
     (tmp_path / "run" / "training_summary.json").write_text(json.dumps(summary))

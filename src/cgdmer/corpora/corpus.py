@@ -51,7 +51,7 @@ class Source:
     title: str
     version: str
     url: str
-    licence: str
+    license: str
     citation: str
 
 

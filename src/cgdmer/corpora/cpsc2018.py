@@ -16,7 +16,7 @@ CPSC2018 = Corpus(
         title="China Physiological Signal Challenge 2018, as in the PhysioNet/CinC Challenge 2021",
         version="1.0.3",
         url="https://physionet.org/content/challenge-2021/1.0.3/",
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         citation="Liu F, Liu C, Zhao L, Zhang X, Wu X, Xu X, Liu Y, Ma C, Wei S, He Z, Li J, Ng Kwee EY. An open "
         "access database for evaluating the algorithms of electrocardiogram rhythm and morphology abnormality "
         "detection. Journal of Medical Imaging and Health Informatics 8, 1368-1373 (2018). "

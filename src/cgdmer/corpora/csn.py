@@ -15,7 +15,7 @@ CSN = Corpus(
         title="A large scale 12-lead electrocardiogram database for arrhythmia study (Chapman-Shaoxing-Ningbo)",
         version="1.0.0",
         url="https://physionet.org/content/ecg-arrhythmia/1.0.0/",
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         citation="Zheng J, Guo H, Chu H. A large scale 12-lead electrocardiogram database for arrhythmia study. "
         "PhysioNet (2022). https://doi.org/10.13026/wgex-er52. Zheng J, Chu H, Struppa D, Zhang J, Yacoub SM, "
         "El-Askary H, Chang A, Ehwerhemuepha L, Abudayyeh I, Barrett A, Fu G, Yao H, Li D, Guo H, Rakovski C. Optimal "

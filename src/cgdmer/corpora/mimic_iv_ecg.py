@@ -123,7 +123,7 @@ MIMIC_IV_ECG = Corpus(
         title="MIMIC-IV-ECG: Diagnostic Electrocardiogram Matched Subset",
         version="1.0",
         url="https://physionet.org/content/mimic-iv-ecg/1.0/",
-        licence="ODbL 1.0 (Open Data Commons Open Database License)",
+        license="ODbL 1.0 (Open Data Commons Open Database License)",
         citation="Gow B, Pollard T, Nathanson LA, Johnson A, Moody B, Fernandes C, Greenbaum N, Waks JW, Eslami P, "
         "Carbonati T, Chaudhari A, Herbst E, Moukheiber D, Berkowitz S, Mark R, Horng S. MIMIC-IV-ECG: Diagnostic "
         "Electrocardiogram Matched Subset (version 1.0). PhysioNet (2023). https://doi.org/10.13026/4nqg-sb35",

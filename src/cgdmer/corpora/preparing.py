@@ -245,7 +245,7 @@ def _description(corpus: Corpus, options: dict[str, Any]) -> str:
     source = corpus.source
     rate = f" at {options['sampling_rate']:g} Hz" if options["sampling_rate"] else ""
     version = f", version {source.version}" if source.version else ""
-    return f"{source.title}{version}{rate}. {corpus.splits} Licence: {source.licence}. {source.url}".rstrip()
+    return f"{source.title}{version}{rate}. {corpus.splits} License: {source.license}. {source.url}".rstrip()
 
 
 def _parts(rows: Iterable[CorpusRow | SkippedRecord], skipped: list[SkippedRecord]) -> Iterator[_Part]:

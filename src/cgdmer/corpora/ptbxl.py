@@ -151,7 +151,7 @@ PTBXL = Corpus(
         title="PTB-XL, a large publicly available electrocardiography dataset",
         version="1.0.3",
         url="https://physionet.org/content/ptb-xl/1.0.3/",
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         citation="Wagner P, Strodthoff N, Bousseljot RD, Kreiseler D, Lunze FI, Samek W, Schaeffter T. PTB-XL, a "
         "large publicly available electrocardiography dataset. Scientific Data 7, 154 (2020). "
         "https://doi.org/10.1038/s41597-020-0495-6",

@@ -83,7 +83,7 @@ WFDB_FOLDER = Corpus(
         title="A folder of WFDB records",
         version="",
         url="",
-        licence="not stated",
+        license="not stated",
         citation="",
     ),
     splits="As the table says, else 70 % train, 10 % validation, 20 % test, by a hash of the patient's or record's "

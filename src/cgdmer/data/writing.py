@@ -186,7 +186,7 @@ def _write_library_files(
         description=description,
         citation=source.get("citation", ""),
         homepage=source.get("url", ""),
-        license=source.get("licence", ""),
+        license=source.get("license", ""),
         dataset_name=source.get("name"),
         features=FEATURES,
     )

@@ -167,7 +167,7 @@ def _data_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     lines = [
         f"- Corpus: {plain(corpus)}",
         f"- Address: {source.get('url') or 'unknown'}",
-        f"- License: {plain(source.get('licence') or 'unknown')}.",
+        f"- License: {plain(source.get('license') or 'unknown')}.",
         f"- Citation: {plain(source.get('citation') or 'unknown')}",
         f"- Training records: {train}; validation records: {data['validation_records']:,}.",
     ]

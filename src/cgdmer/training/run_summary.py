@@ -35,7 +35,7 @@ class DataSource(TypedDict, total=False):
     title: str | None
     version: str | None
     url: str | None
-    licence: str | None
+    license: str | None
     citation: str | None
 
 
