@@ -110,7 +110,7 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
 
 def _default_in_words(default: Any) -> str:
     """Empty if the help itself says what happens without the option."""
-    if default in (None, False, dataclasses.MISSING, []):
+    if default is None or default is False or default is dataclasses.MISSING or default == []:
         return ""
     return f" (default: {' '.join(default) if isinstance(default, list) else default})"
 

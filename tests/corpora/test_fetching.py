@@ -16,7 +16,7 @@ from cgdmer.commands import main
 from cgdmer.corpora import fetching
 from cgdmer.corpora.fetching import fetch_corpus
 from cgdmer.corpora.preparing import prepare_corpus
-from cgdmer.corpora.register import CORPORA
+from cgdmer.corpora.register import CORPORA, get_corpus
 from cgdmer.models.errors import CorpusError
 
 
@@ -87,7 +87,7 @@ def test_mimic_is_fetched_by_its_tables_and_gives_the_same(server, tmp_path, cap
     published = write_mimic(server.folder / "mimic-iv-ecg" / "1.0")
     (published / "waveform_note_links.csv").write_text("not needed\n")
     assert main(["prepare", "mimic-iv-ecg", str(tmp_path / "raw"), str(tmp_path / "fetched"), "--download"]) == 0
-    assert "24 files fetched, 0 were there, 0 not on the server" in capsys.readouterr().out
+    assert "24 files fetched, 0 already there, 0 not on the server" in capsys.readouterr().out
     prepare_corpus("mimic-iv-ecg", published, tmp_path / "direct")
     assert_same_dataset(tmp_path / "fetched", tmp_path / "direct")
     expected = written_files(published)
@@ -218,7 +218,7 @@ def test_records_that_appear_after_an_interruption_are_read(server, tmp_path, mo
 
 
 def test_every_corpus_is_fetched_in_the_version_it_states():
-    for corpus in CORPORA.values():
+    for corpus in map(get_corpus, CORPORA):
         if corpus.download is not None:
             assert corpus.source.url == f"https://physionet.org/content/{corpus.download.database}/"
             assert corpus.download.database.endswith(f"/{corpus.source.version}")

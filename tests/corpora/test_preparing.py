@@ -20,7 +20,7 @@ from wfdb_files import assert_same_dataset, write_csn, write_record, write_table
 from cgdmer.commands import build_parser, main
 from cgdmer.corpora import preparing
 from cgdmer.corpora.preparing import prepare_corpus
-from cgdmer.corpora.register import CORPORA
+from cgdmer.corpora.register import CORPORA, get_corpus
 from cgdmer.data import writing
 from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.models.errors import CorpusError
@@ -316,12 +316,12 @@ def test_the_command_offers_every_corpus(capsys):
         build_parser().parse_args(["prepare", "--help"])
     offered = capsys.readouterr().out
     assert f"{{{','.join(CORPORA)}}}" in offered
-    for option in {option for corpus in CORPORA.values() for option in corpus.options}:
+    for option in {option for corpus in map(get_corpus, CORPORA) for option in corpus.options}:
         assert f"--{option}" in offered
 
 
 def test_every_source_states_its_license():
-    for name, corpus in CORPORA.items():
+    for name, corpus in zip(CORPORA, map(get_corpus, CORPORA), strict=True):
         source = corpus.source
         assert source.name == name and source.title and source.license
         assert name == "wfdb-folder" or (source.version and source.citation and source.url.startswith("https://"))
@@ -359,7 +359,7 @@ def test_parquet_streams_back_every_sample(raw, whole, tmp_path):
 def test_memory_holds_few_parts(tmp_path, monkeypatch):
     """The list of records is consumed only as fast as they are read."""
     taken = done = most = 0
-    rows = CORPORA["csn"].rows
+    rows = get_corpus("csn").rows
     raw = write_csn(tmp_path / "raw", 50)
 
     def counted(raw_dir, options):
@@ -382,7 +382,7 @@ def test_memory_holds_few_parts(tmp_path, monkeypatch):
         return read(*arguments)
 
     monkeypatch.setattr(preparing, "_read", reading)
-    corpus = preparing.CORPORA["csn"]
-    monkeypatch.setitem(preparing.CORPORA, "csn", replace(corpus, rows=counted))
+    corpus = get_corpus("csn")
+    monkeypatch.setattr("cgdmer.corpora.register.get_corpus", lambda _: replace(corpus, rows=counted))
     prepare_corpus("csn", raw, tmp_path / "out")
     assert taken == done == 50 and most <= 3 * 5

@@ -22,7 +22,7 @@ from cgdmer.evaluation.statistics import auroc_by_column
 from cgdmer.evaluation.tasks import Task, get_task
 from cgdmer.inference import embedding_cache
 from cgdmer.inference.embedding_cache import EmbeddingCache
-from cgdmer.inference.embeddings import embed_prompts, embed_records
+from cgdmer.inference.embeddings import RecordFeatures, embed_prompts, embed_records
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.presets import preset_folder
 from cgdmer.simulation.cohort import simulate_cohort, simulate_record
@@ -221,11 +221,10 @@ def test_a_model_that_knows_the_labels_scores_one(model, processor, splits, monk
     def planted_prompts(*_):
         return np.eye(len(task.class_names))
 
-    class Planted:
-        embeds = labels.astype(float)
+    planted = RecordFeatures(pooled=labels.astype(float), embeds=labels.astype(float))
 
     monkeypatch.setattr("cgdmer.evaluation.evaluate_task.embed_prompts", planted_prompts)
-    monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: Planted)
+    monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
     results = evaluate_task(model, processor, alone, task, fractions=()).results
     assert results["measures"]["zero-shot"]["macro_auroc"] == 1.0
@@ -283,8 +282,7 @@ def test_a_model_that_knows_the_labels_fails_with_prompts_in_another_order(model
     task = get_task("simulated")
     labels = task.label_matrix(row["labels"] for row in splits["test"])
 
-    class Planted:
-        embeds = labels.astype(float)
+    planted = RecordFeatures(pooled=labels.astype(float), embeds=labels.astype(float))
 
     wordings = task.prompts()
     asked = []
@@ -294,7 +292,7 @@ def test_a_model_that_knows_the_labels_fails_with_prompts_in_another_order(model
         return np.array([[float(one == other) for other in wordings] for one in given])
 
     monkeypatch.setattr("cgdmer.evaluation.evaluate_task.embed_prompts", planted_prompts)
-    monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: Planted)
+    monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
 
     def zero_shot() -> float:

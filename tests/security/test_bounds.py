@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from cgdmer.corpora.register import CORPORA
+from cgdmer.corpora.register import get_corpus
 from cgdmer.evaluation.comparison import compare
 from cgdmer.files.reading import failing_as, read_json_object
 from cgdmer.files.tables import read_list, read_table, table_columns
@@ -69,7 +69,9 @@ def test_the_table_of_ptb_xl_has_a_lower_bound(tmp_path):
     path = tmp_path / "ptbxl_database.csv"
     path.write_text("ecg_id\n")
     os.truncate(path, 2**28)
-    refused(lambda _: CORPORA["ptb-xl"].rows(tmp_path, {"sampling_rate": 100}), path, f"larger than {2**27:,} bytes")
+    refused(
+        lambda _: get_corpus("ptb-xl").rows(tmp_path, {"sampling_rate": 100}), path, f"larger than {2**27:,} bytes"
+    )
 
 
 def test_lists_and_json_that_are_too_large(tmp_path):

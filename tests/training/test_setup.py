@@ -66,5 +66,5 @@ def test_a_tokenizer_of_another_model_is_refused(make_preset, tmp_path):
     CGDMERForPreTraining(CGDMERConfig.from_pretrained(preset)).save_pretrained(tmp_path)
     AutoProcessor.from_pretrained(preset).save_pretrained(tmp_path)
     options = parse_arguments(["--dataset", "d", "--model", str(tmp_path), "--output_dir", "o"])
-    with pytest.raises(ConfigurationError, match="mask token is 4, the model's configuration says 3"):
+    with pytest.raises(ConfigurationError, match="mask token is 4, but the model's configuration says 3"):
         model_and_processor(options)

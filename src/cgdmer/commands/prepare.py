@@ -3,10 +3,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from cgdmer.commands._arguments import Positional
-from cgdmer.options import Marker, option
+from cgdmer.corpora.register import CORPORA
+from cgdmer.options import option
 
 DESCRIPTION = """\
 Reads every record of a corpus, checks it, and writes a `datasets` folder with the splits train, validation
@@ -16,9 +17,7 @@ After Ctrl-C or a kill, the same command continues from the finished part, in OU
 
 @dataclass
 class Arguments:
-    corpus: Annotated[Literal["mimic-iv-ecg", "ptb-xl", "cpsc2018", "csn", "wfdb-folder"], Marker.POSITIONAL] = option(
-        "name of the corpus"
-    )
+    corpus: Positional = option("name of the corpus", choices=tuple(CORPORA))
     raw_dir: Positional = option("folder of the corpus as downloaded (ptb-xl: the one that holds ptbxl_database.csv)")
     output_dir: Positional = option("a new or empty folder")
     download: bool = option("first download what RAW_DIR lacks from PhysioNet", False)

@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 from cgdmer.about import __version__
 from cgdmer.corpora.corpus import Corpus, CorpusRow, resampled
-from cgdmer.corpora.register import CORPORA, checked_options
+from cgdmer.corpora.register import checked_options, get_corpus
 from cgdmer.data.storage import SPLITS, SkippedRecord, record_to_row
 from cgdmer.data.tally import Tally
 from cgdmer.data.writing import check_target, complete_folder, open_shard, shard_name
@@ -114,7 +114,7 @@ def prepare_corpus(
     continues.
 
     Args:
-        name: "ptb-xl" or another name in `CORPORA`.
+        name: "ptb-xl" or another name in `corpora.register.CORPORA`.
         raw_dir: the folder as downloaded.
         output_dir: must not exist or be empty. Unfinished work is kept beside it in `OUTPUT.partial`.
         num_proc: how many processes read and write.
@@ -322,7 +322,7 @@ def _exists(path: Path) -> bool:
 
 def _write_part(job: _Job, part: _Part) -> dict[str, Any]:
     """Read and write a part's records. The report gets its name last, so a part with a report is complete."""
-    corpus = CORPORA[job.corpus]
+    corpus = get_corpus(job.corpus)
     tally = Tally()
     skipped: list[SkippedRecord] = []
     with open_shard(part.shard_path(job.folder)) as shard:

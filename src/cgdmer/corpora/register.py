@@ -1,27 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The corpora by name."""
+"""The corpora by name. Each is imported when it is used, because the shell's help lists their names."""
 
-from typing import Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
-from cgdmer.corpora.corpus import Corpus
-from cgdmer.corpora.cpsc2018 import CPSC2018
-from cgdmer.corpora.csn import CSN
-from cgdmer.corpora.mimic_iv_ecg import MIMIC_IV_ECG
-from cgdmer.corpora.ptbxl import PTBXL
-from cgdmer.corpora.wfdb_folder import WFDB_FOLDER
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.units import HIGHEST_RATE, LOWEST_RATE
 
-CORPORA: dict[str, Corpus] = {
-    corpus.source.name: corpus for corpus in (MIMIC_IV_ECG, PTBXL, CPSC2018, CSN, WFDB_FOLDER)
+if TYPE_CHECKING:
+    from cgdmer.corpora.corpus import Corpus
+
+CORPORA = {
+    "mimic-iv-ecg": "cgdmer.corpora.mimic_iv_ecg:MIMIC_IV_ECG",
+    "ptb-xl": "cgdmer.corpora.ptbxl:PTBXL",
+    "cpsc2018": "cgdmer.corpora.cpsc2018:CPSC2018",
+    "csn": "cgdmer.corpora.csn:CSN",
+    "wfdb-folder": "cgdmer.corpora.wfdb_folder:WFDB_FOLDER",
 }
 
 
-def checked_options(name: str, options: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
-    """The corpus and all of its options, with defaults filled in. Raises a CorpusError if one does not exist."""
+def get_corpus(name: str) -> "Corpus":
+    """A corpus by its name. Raises a CorpusError if there is none."""
     if name not in CORPORA:
         raise CorpusError(f"there is no corpus {name!r}; known are {', '.join(CORPORA)}.")
-    corpus = CORPORA[name]
+    corpus: Corpus = resolve_name(CORPORA[name])
+    return corpus
+
+
+def checked_options(name: str, options: dict[str, Any]) -> tuple["Corpus", dict[str, Any]]:
+    """The corpus and all of its options, with defaults filled in. Raises a CorpusError if one does not exist."""
+    corpus = get_corpus(name)
     for option in options:
         if option not in corpus.options:
             raise CorpusError(f"{name} has no option {option}; it takes {', '.join(corpus.options)}.")

@@ -22,7 +22,7 @@ from cgdmer.evaluation.comparison import RESULTS
 from cgdmer.evaluation.evaluate_task import ZERO_SHOT
 from cgdmer.evaluation.results import Measured, Reliability, TaskResults
 from cgdmer.evaluation.statistics import METRIC_NAMES
-from cgdmer.files.checking import check
+from cgdmer.files.json_types import check
 from cgdmer.files.reading import read_json
 from cgdmer.models.errors import CorpusError, PublishingError
 

@@ -17,7 +17,7 @@ from transformers.utils import cached_file
 
 from cgdmer.about import __version__
 from cgdmer.data.shards import dataset_summary
-from cgdmer.files.checking import check
+from cgdmer.files.json_types import check
 from cgdmer.files.reading import read_json
 from cgdmer.files.writing import write_json
 from cgdmer.models.errors import ModelFolderError

@@ -5,7 +5,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 
-from cgdmer.files.checking import check
+from cgdmer.files.json_types import check
 
 
 class Leaf(TypedDict):
