@@ -32,8 +32,14 @@ def make_preset(tmp_path_factory) -> Callable[..., Path]:
     def make(**options) -> Path:
         folder = tmp_path_factory.mktemp("preset") / "small"
         shutil.copytree(preset_folder("cgdmer-tiny"), folder, ignore=shutil.ignore_patterns("config.json"))
-        sizes = {"text_config": text_config() | {"num_hidden_layers": 2}, "projection_size": 16}
-        CGDMERConfig(**{"ecg_config": ECG, "mask_token_id": 4, **sizes, **options}).save_pretrained(folder)
+        # Wider than the smallest: rounding shows more in narrow heads, and tests compare losses across processes.
+        wider = {"tokenizer_channels": 8, "decoder_hidden_size": 16, "decoder_intermediate_size": 32}
+        sizes = {
+            "ecg_config": ECG | wider,
+            "text_config": text_config() | {"num_hidden_layers": 2},
+            **{"projection_size": 16, "projection_hidden_size": 16},
+        }
+        CGDMERConfig(**{"mask_token_id": 4, **sizes, **options}).save_pretrained(folder)
         return folder
 
     return make
