@@ -30,13 +30,15 @@ print(classify(sys.argv[2], candidate_labels=sys.argv[3:]))
 """
 
 
-def cpu_seconds(command: list[str], repeats: int) -> float:
-    """The minimum of several runs, user plus system time."""
+def cpu_seconds(command: list[str], repeats: int, exit_status: int = 0) -> float:
+    """The minimum of several runs, user plus system time. A run that ends in another way is an error, not a figure."""
     found = []
     for _ in range(repeats):
         before = os.times()
-        subprocess.run(command, check=False, capture_output=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         after = os.times()
+        if done.returncode != exit_status:
+            sys.exit(f"{command} ended with {done.returncode}:\n{done.stderr}")
         found.append(
             after.children_user + after.children_system - before.children_user - before.children_system,
         )
@@ -62,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     for module in COMMANDS:
         name = module.__name__.rpartition(".")[2]
         helps[name] = cpu_seconds([*cgdmer, name, "--help"], repeats)
-    helps["a wrong option"] = cpu_seconds([*cgdmer, "classify", "--wrong"], repeats)
+    helps["a wrong option"] = cpu_seconds([*cgdmer, "classify", "--wrong"], repeats, exit_status=2)
     with tempfile.TemporaryDirectory() as place:
         folder, record = Path(place, "model"), str(write_record(Path(place)))
         AutoModelForZeroShotImageClassification.from_pretrained(SHIPPED_MODEL).save_pretrained(folder)

@@ -22,6 +22,7 @@ class Arguments:
     kind: Literal["first", "second"] = option("which", "first")
     names: Annotated[list[str], Marker.LIST_WITH_COMMAS] = option("who", ["a"])
     quick: bool = option("do not wait", False)
+    start: float = option("from where", 0.0)
 
 
 def parse(*words: str) -> Arguments:
@@ -49,7 +50,7 @@ def test_the_help_states_defaults_once():
     parser = argparse.ArgumentParser()
     add_options(parser, Arguments)
     text = " ".join(parser.format_help().split())
-    for said in ("how many (default: 3)", "which (default: first)", "who (default: a)", "numbers:"):
+    for said in ("how many (default: 3)", "which (default: first)", "who (default: a)", "from where (default: 0.0)", "numbers:"):
         assert said in text
     assert text.count("default: never") == 1 and "None" not in text
 

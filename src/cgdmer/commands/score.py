@@ -3,12 +3,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.commands._arguments import LABELS_HELP, Leads, Positional, leads_option, model_option
 from cgdmer.models.errors import ConfigurationError
-from cgdmer.options import Marker, option
+from cgdmer.options import option
 
 DESCRIPTION = f"""\
 Writes a Parquet file with one row per record: record_id, one column of scores per label, and the error if
@@ -19,7 +19,7 @@ OUT.parquet.partial. {RESEARCH_USE_ONLY}"""
 @dataclass
 class Arguments:
     source: Positional = option("a folder with recordings, or a dataset that `cgdmer prepare` wrote")
-    output: Annotated[str, Marker.POSITIONAL] = option("a new file", metavar="OUT.parquet")
+    output: Positional = option("a new file", metavar="OUT.parquet")
     labels: list[str] | None = option(LABELS_HELP, None)
     labels_file: str | None = option("instead of --labels: a text file with one label per line", None)
     model: str | None = model_option()
