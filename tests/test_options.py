@@ -50,7 +50,13 @@ def test_the_help_states_defaults_once():
     parser = argparse.ArgumentParser()
     add_options(parser, Arguments)
     text = " ".join(parser.format_help().split())
-    for said in ("how many (default: 3)", "which (default: first)", "who (default: a)", "from where (default: 0.0)", "numbers:"):
+    for said in (
+        "how many (default: 3)",
+        "which (default: first)",
+        "who (default: a)",
+        "from where (default: 0.0)",
+        "numbers:",
+    ):
         assert said in text
     assert text.count("default: never") == 1 and "None" not in text
 

@@ -27,13 +27,17 @@ class Arguments:
     )
     min_words: int | None = option("mimic-iv-ecg: leave out reports with fewer words (default: 4)", None)
     table: str | None = option("wfdb-folder: a CSV file with the texts and labels of the records", None)
+    label_separator: str | None = option(
+        "wfdb-folder: what separates labels in the table (default: ';', and names that look like several are refused)",
+        None,
+    )
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     from cgdmer.corpora.fetching import fetch_corpus
     from cgdmer.corpora.preparing import prepare_corpus
 
-    given = {name: getattr(arguments, name) for name in ("sampling_rate", "min_words", "table")}
+    given = {name: getattr(arguments, name) for name in ("sampling_rate", "min_words", "table", "label_separator")}
     given = {name: value for name, value in given.items() if value is not None}
     if arguments.download:
         fetched = fetch_corpus(arguments.corpus, arguments.raw_dir, **given)

@@ -6,7 +6,8 @@ The table may have these columns, in any order. Only the first is required, and 
 - record: the record's path in the folder, without suffix. It is also the record's id.
 - patient_id: keeps a patient's records in one split.
 - text: the report.
-- labels: names separated by ";".
+- labels: names separated by ";", or by what the option `label_separator` states. A name that looks like several
+  ("AFIB,LVH") is refused unless the separator is stated.
 - split (train, validation, or test) or fold (1 to 10: 1 to 8 train, 9 validation, 10 test), not both. Without them,
   70 % train, 10 % validation, and 20 % test, by a hash of patient_id, or of record if patient_id is blank.
 - age: years, 0 to 150.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cgdmer.corpora.corpus import Corpus, CorpusRow, Source, read_row, split_of_key
+from cgdmer.corpora.label_cells import check_label_cells, labels_of_cell
 from cgdmer.data.storage import SPLITS, split_of_fold_number
 from cgdmer.files.tables import number_field, read_table, table_columns
 from cgdmer.models.errors import CorpusError
@@ -37,11 +39,14 @@ def folder_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterato
     path = Path(options["table"])
     if not raw_dir.is_dir():
         raise CorpusError(f"{raw_dir} is not a folder. Name the one that holds the records.")
-    _check_columns(path)
-    return sum(1 for _ in _rows(path)), _rows(path)
+    columns, separator = _checked_columns(path), options["label_separator"]
+    if "labels" in columns:
+        cells = (fields["labels"] for fields in read_table(path, ("labels",), _HINT))
+        check_label_cells(cells, separator, where=f"{path}, column labels")
+    return sum(1 for _ in _rows(path, separator)), _rows(path, separator)
 
 
-def _rows(path: Path) -> Iterator[CorpusRow]:
+def _rows(path: Path, separator: str | None) -> Iterator[CorpusRow]:
     for fields in read_table(path, ("record",), _HINT, optional=_COLUMNS, filled=("record",)):
         record, patient_id = fields["record"], fields.get("patient_id") or None
         where = f"{path}, record {record!r}"
@@ -52,21 +57,20 @@ def _rows(path: Path) -> Iterator[CorpusRow]:
         sex = fields.get("sex", "").lower() or None
         if sex not in ("male", "female", None):
             raise CorpusError(f"{where}: column sex holds {fields['sex']!r}; male or female is expected.")
-        labels = (label.strip() for label in fields.get("labels", "").split(";"))
         yield CorpusRow(
             record_id=record,
             path=record,
             split=split,
             patient_id=patient_id,
             text=fields.get("text") or None,
-            labels=tuple(dict.fromkeys(label for label in labels if label)),
+            labels=labels_of_cell(fields.get("labels", ""), separator),
             fold=fold,
             age=number_field(fields, "age", where, 0, _OLDEST) if fields.get("age") else None,
             sex=sex,
         )
 
 
-def _check_columns(path: Path) -> None:
+def _checked_columns(path: Path) -> list[str]:
     columns = table_columns(path, _HINT)
     unknown = [column for column in columns if column not in _COLUMNS]
     if unknown:
@@ -75,6 +79,7 @@ def _check_columns(path: Path) -> None:
         )
     if "split" in columns and "fold" in columns:
         raise CorpusError(f"{path} has both split and fold. Keep one of the two.")
+    return columns
 
 
 WFDB_FOLDER = Corpus(
@@ -90,5 +95,5 @@ WFDB_FOLDER = Corpus(
     "id.",
     rows=folder_rows,
     read=partial(read_row, named_in="the table's column record"),
-    options={"sampling_rate": None, "table": None},
+    options={"sampling_rate": None, "table": None, "label_separator": None},
 )
