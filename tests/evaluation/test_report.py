@@ -220,6 +220,18 @@ def test_tables_of_the_report_are_whole_and_hold_the_numbers(tmp_path):
     assert "linear probe 1 %, untrained" not in heads
 
 
+@pytest.mark.parametrize(
+    ("overlap", "said"),
+    [
+        (None, "Whether the model was trained on some of these records is unknown."),
+        ({"records": 0, "patients": None}, "trained on 0 of these records. Patients were not checked"),
+        ({"records": 1234, "patients": 2000}, "trained on 1,234 of these records, and on patients of 2,000."),
+    ],
+)
+def test_what_is_not_known_about_training_patients_is_said(tmp_path, overlap, said):
+    assert said in markdown(tmp_path, make_results() | {"overlap": overlap})
+
+
 @pytest.mark.parametrize("in_domain", [True, False])
 def test_in_domain_is_said_only_if_it_is_true(tmp_path, in_domain):
     results = make_results(in_domain=in_domain)

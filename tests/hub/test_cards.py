@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoFeatureExtractor
 from cgdmer import CGDMERECGConfig, CGDMERForECGClassification, ECGFeatureExtractor
 from cgdmer.commands import main
 from cgdmer.corpora.ptbxl import PTBXL
+from cgdmer.data.fingerprints import PATIENTS_FILE, TrainingPatients
 from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.hub.cards import fill_card
@@ -172,6 +173,10 @@ def test_nothing_about_patients_or_this_machine_is_published(to_hub, made):
     files = to_hub.files(REPOSITORY)
     assert {"training_summary.json", "training_records.safetensors", ".eval_results/simulated.yaml"} <= files.keys()
     assert not files.keys() & {"training_arguments.json", "metrics.jsonl", "training_curve.png"}
+    patients = TrainingPatients.load(made["run"] / PATIENTS_FILE)
+    for content in files.values():
+        assert patients.key not in content and patients.key.hex().encode() not in content
+        assert not [one for one in patients.hashes.astype("<i8") if one.tobytes() in content]
     own = {name: content.decode() for name, content in files.items() if not name.endswith((".safetensors", ".py"))}
     texts = {name: text for name, text in own.items() if name not in ("tokenizer.json",)}
     rows = [
@@ -235,6 +240,9 @@ def test_a_resumed_run_and_earlier_weights(made, tmp_path):
     ("change", "said"),
     [
         ({"overlap": {"records": 7, "patients": 9}}, "was trained on 7 of these records, and on patients of 9."),
+        ({"overlap": {"records": 0, "patients": 0}}, "trained on 0 of these records, and on patients of 0."),
+        ({"overlap": {"records": 7, "patients": None}}, "7 of these records. Patients were not checked, so it may"),
+        ({"overlap": {"records": 0, "patients": None}}, "0 of these records. Patients were not checked, so it may"),
         ({"overlap": None}, "Whether the model was trained on some of these records is unknown."),
         ({"in_domain": True}, "In-domain: the model was pretrained on other records of the corpus"),
         ({"protocol": "as_published"}, "repeats known defects"),

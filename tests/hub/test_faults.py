@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from accounts import OTHER, READER
 from pointing import point_at
+from safetensors.numpy import save_file
 from stand_in import Fault, planted
 from tiny_hub_model import save_model
 
@@ -162,6 +164,14 @@ def test_torchs_archives_hold_pickles(to_hub, model_folder):
         pytest.param(lambda folder: (folder / "tokenizer.json").unlink(), id="no tokenizer"),
         pytest.param(lambda folder: (folder / "processor_config.json").unlink(), id="no processor"),
         pytest.param(lambda folder: (folder / "training_records.safetensors").write_bytes(b"?"), id="fingerprints"),
+        pytest.param(
+            lambda folder: save_file(
+                {name: np.arange(5) for name in ("records", "patients")},
+                folder / "training_records.safetensors",
+                {"corpora": "[]"},
+            ),
+            id="hashes of patients",
+        ),
         pytest.param(lambda folder: (folder / "training_summary.json").write_text("{"), id="summary"),
     ],
 )

@@ -138,6 +138,7 @@ def test_what_is_pushed_of_the_shipped_model(to_hub):
     push(SHIPPED_MODEL, REPOSITORY)
     files = to_hub.files(REPOSITORY)
     assert files["model.safetensors"] == (SHIPPED_MODEL / "model.safetensors").read_bytes()
+    assert "training_patients.private.safetensors" not in files
     assert files["training_records.safetensors"] == (SHIPPED_MODEL / "training_records.safetensors").read_bytes()
     config = json.loads(files["config.json"])
     for entry in (*config["auto_map"].values(), *(one["impl"] for one in config["custom_pipelines"].values())):

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fingerprints of the records and patients that a model was trained on, stored with its weights.
+"""What a model was trained on, so that nobody tests it on the same records or patients.
 
-A record's fingerprint is a hash of its stored samples, so it is the same under any name and in any corpus. A patient's
-is a hash of the corpus and the patient's id, because another record of a training patient is not a fair test either.
-Neither reveals the samples or the id, though anyone with a list of ids can check which of them are included.
+Two files are written beside the weights:
+
+- `training_records.safetensors` is published with them. It holds hashes of the stored samples, the same under any name
+  and in any corpus. Whoever has a recording can check whether the model was trained on it; nobody can go from a hash
+  to a recording or to a person. It says nothing about patients: their numbers are so few that any public hash of them
+  can be reversed by trying all.
+- `training_patients.private.safetensors` stays with whoever trained. It holds hashes of the patients' ids, because
+  another record of a training patient is not a fair test either, and the random key of these hashes. Without the key
+  they say nothing; with it, ids can be tried. `cgdmer push` never sends it. Anyone else cannot check patients, and
+  results then say that they were not checked.
 """
 
 import json
 import os
+import secrets
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -15,20 +24,83 @@ from typing import TypedDict
 import datasets
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from transformers.utils import cached_file
 
-from cgdmer.files.hashing import number_of, short_hash
+from cgdmer.files.hashing import keyed_number_of, number_of, short_hash
+from cgdmer.files.reading import check_size, parse_json
+from cgdmer.files.writing import replacing
 from cgdmer.models.errors import ModelFolderError
 
 FILE_NAME = "training_records.safetensors"
+PATIENTS_FILE = "training_patients.private.safetensors"
+_KEY_BYTES = 32
+_LARGEST = 2**30  # bytes; eight a record, so more than a hundred million records
 
 
 class Overlap(TypedDict):
-    """The number of records that were trained on, and of records whose patients were."""
+    """The number of records that were trained on, and of records whose patients were; None: patients not checked."""
 
     records: int
-    patients: int
+    patients: int | None
+
+
+@dataclass(frozen=True)
+class TrainingPatients:
+    """The patients of a model's training data, as hashes that say nothing without the key.
+
+    Attributes:
+        hashes: sorted int64, without repeats.
+        key: of the hashes; random, and kept by a run that continues another.
+        partial: the sorted names of corpora of which other, unknown patients were trained on too.
+    """
+
+    hashes: np.ndarray
+    key: bytes
+    partial: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, split: datasets.Dataset, earlier: "Fingerprints | None" = None) -> "TrainingPatients":
+        """The patients of a prepared split, with those that the weights were trained on before."""
+        before = None if earlier is None else earlier.patients
+        key = secrets.token_bytes(_KEY_BYTES) if before is None else before.key
+        found = _hashes_of_rows(split, key)
+        partial = set() if earlier is None else {*(earlier.corpora if before is None else before.partial)}
+        if (found == 0).any():
+            partial.add(corpus_of(split))
+        hashes = np.unique(found[found != 0])
+        return cls(hashes if before is None else np.union1d(hashes, before.hashes), key, tuple(sorted(partial)))
+
+    def count(self, split: datasets.Dataset) -> int | None:
+        """How many rows of a split are of these patients; None if that cannot be said."""
+        found = _hashes_of_rows(split, self.key)
+        count = int(np.isin(found, self.hashes).sum())
+        known = corpus_of(split) not in self.partial and bool((found != 0).all())
+        return count if count or known else None
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write them to the folder of a run, readable by its owner only."""
+        metadata = {"key": self.key.hex(), "partial": json.dumps(self.partial)}
+        with replacing(Path(folder) / PATIENTS_FILE) as temporary:
+            temporary.touch(0o600)
+            temporary.write_bytes(save({"patients": self.hashes}, metadata))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "TrainingPatients":
+        """Read the file that `save` wrote.
+
+        Raises:
+            ModelFolderError: it is damaged or not such a file.
+        """
+        hint = "Delete it: then patients count as not checked."
+        hashes, metadata, _ = _read(path, "patients", hint)
+        try:
+            key, partial = bytes.fromhex(metadata["key"]), _names_in(metadata["partial"])
+            if len(key) != _KEY_BYTES:
+                raise ValueError(f"its key has {len(key)} bytes instead of {_KEY_BYTES}")
+        except (KeyError, ValueError) as error:
+            raise _damaged(path, error, hint) from error
+        return cls(hashes, key, partial)
 
 
 @dataclass(frozen=True)
@@ -36,27 +108,33 @@ class Fingerprints:
     """The fingerprints of a model's training data.
 
     Attributes:
-        records, patients: sorted int64, without repeats.
+        records: sorted int64, without repeats.
         corpora: the sorted names of the corpora that the records come from.
+        patients: only known to whoever trained the model.
     """
 
     records: np.ndarray
-    patients: np.ndarray
     corpora: tuple[str, ...] = ()
+    patients: TrainingPatients | None = None
 
     @classmethod
-    def of(cls, split: datasets.Dataset) -> "Fingerprints":
-        """The fingerprints of a prepared split."""
-        records, patients = fingerprints_of_rows(split)
-        corpus = corpus_of(split)
-        return cls(np.unique(records), np.unique(patients[patients != 0]), (corpus,) if corpus else ())
+    def of(cls, split: datasets.Dataset, earlier: "Fingerprints | None" = None) -> "Fingerprints":
+        """The fingerprints of a prepared split.
+
+        Args:
+            earlier: of the model that training started from; they are included.
+        """
+        records, corpora = np.unique(_record_fingerprints(split)), {corpus_of(split)} - {""}
+        if earlier is not None:
+            records, corpora = np.union1d(records, earlier.records), corpora | {*earlier.corpora}
+        return cls(records, tuple(sorted(corpora)), TrainingPatients.of(split, earlier))
 
     @classmethod
     def of_model(cls, model: str) -> "Fingerprints | None":
         """The fingerprints stored with a model, given by its folder or Hub id; None if there are none.
 
         Raises:
-            ModelFolderError: the file is damaged.
+            ModelFolderError: a file is damaged.
         """
         path = cached_file(
             model,
@@ -64,46 +142,84 @@ class Fingerprints:
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-        return None if path is None else cls.load(path)
-
-    def __or__(self, other: "Fingerprints") -> "Fingerprints":
-        return Fingerprints(
-            np.union1d(self.records, other.records),
-            np.union1d(self.patients, other.patients),
-            tuple(sorted({*self.corpora, *other.corpora})),
-        )
+        if path is None:
+            return None
+        found, patients = cls.load(path), Path(model) / PATIENTS_FILE
+        return cls(found.records, found.corpora, TrainingPatients.load(patients)) if patients.is_file() else found
 
     def overlap(self, split: datasets.Dataset) -> Overlap:
         """How many rows of a split are in the training data."""
-        records, patients = fingerprints_of_rows(split)
         return {
-            "records": int(np.isin(records, self.records).sum()),
-            "patients": int(np.isin(patients, self.patients).sum()),
+            "records": int(np.isin(_record_fingerprints(split), self.records).sum()),
+            "patients": None if self.patients is None else self.patients.count(split),
         }
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the fingerprints to a model's folder."""
-        arrays = {"records": self.records, "patients": self.patients}
-        save_file(arrays, Path(folder) / FILE_NAME, metadata={"corpora": json.dumps(self.corpora)})
+        """Write the fingerprints to a model's folder: the records for everyone, the patients for its owner."""
+        with replacing(Path(folder) / FILE_NAME) as temporary:
+            temporary.write_bytes(save({"records": self.records}, {"corpora": json.dumps(self.corpora)}))
+        if self.patients is not None:
+            self.patients.save(folder)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Fingerprints":
-        """Read the file that `save` wrote.
+        """Read the records that `save` wrote. Patients in a file of an earlier version are ignored, with a warning.
 
         Raises:
             ModelFolderError: it is damaged or not such a file.
         """
+        hint = "Fetch the model again."
+        records, metadata, others = _read(path, "records", hint)
         try:
-            with safe_open(path, "numpy") as file:
-                arrays = {name: file.get_tensor(name) for name in ("records", "patients")}
-                corpora = json.loads(file.metadata()["corpora"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ModelFolderError(
-                f"{path} cannot be read as fingerprints of training records ({error}). Fetch the model again."
-            ) from error
-        if any(array.dtype != np.int64 for array in arrays.values()):
-            raise ModelFolderError(f"{path} does not hold fingerprints of training records. Fetch the model again.")
-        return cls(arrays["records"], arrays["patients"], tuple(corpora))
+            corpora = _names_in(metadata["corpora"])
+        except (KeyError, ValueError) as error:
+            raise _damaged(path, error, hint) from error
+        if "patients" in others:
+            warnings.warn(f"{path} {EARLIER_KIND} They are not used: patients count as not checked.", stacklevel=2)
+        return cls(records, corpora)
+
+
+EARLIER_KIND = (
+    "was written by an earlier version of cgdmer and holds hashes of patients, from which anyone can recover their "
+    "numbers within a second."
+)
+
+
+def holds_patients(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of training records is of the earlier kind, from which patient numbers can be recovered.
+
+    Raises:
+        ModelFolderError: it is damaged or not such a file.
+    """
+    return "patients" in _read(path, "records", "Fetch the model again.")[2]
+
+
+def _read(path: str | os.PathLike[str], name: str, hint: str) -> tuple[np.ndarray, dict[str, str], set[str]]:
+    """One array of a file of hashes, the file's metadata, and the names of its other arrays."""
+    try:
+        check_size(path, _LARGEST)
+        with safe_open(path, "numpy") as file:
+            names = set(file.keys())
+            if name not in names:
+                raise ValueError(f"it has no {name}")
+            found = file.get_slice(name)
+            if found.get_dtype() != "I64" or len(found.get_shape()) != 1:
+                raise ValueError(f"its {name} are not numbers in a row")
+            return file.get_tensor(name), file.metadata() or {}, names - {name}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _damaged(path, error, hint) from error
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception, hint: str) -> ModelFolderError:
+    return ModelFolderError(f"{path} cannot be read as fingerprints of training records ({error}). {hint}")
+
+
+def _names_in(text: str) -> tuple[str, ...]:
+    """The names in a JSON list. Raises a ValueError if it is none."""
+    names = parse_json(text.encode())
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{text[:80]!r} is not a list of names")
+    return tuple(names)
 
 
 def corpus_of(split: datasets.Dataset) -> str:
@@ -111,11 +227,18 @@ def corpus_of(split: datasets.Dataset) -> str:
     return split.info.dataset_name or ""
 
 
-def fingerprints_of_rows(split: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(rows,) int64 each: the fingerprint of each row's record, and of its patient (0 if the patient is unknown)."""
+def _record_fingerprints(split: datasets.Dataset) -> np.ndarray:
+    """(rows,) int64"""
+    return np.array(split["fingerprint"], dtype=np.int64)
+
+
+def _hashes_of_rows(split: datasets.Dataset, key: bytes) -> np.ndarray:
+    """(rows,) int64: the hash of each row's patient; 0 if the patient is unknown."""
     corpus = corpus_of(split)
-    patients = [0 if patient is None else number_of(f"{corpus}/{patient}".encode()) for patient in split["patient_id"]]
-    return np.array(split["fingerprint"], dtype=np.int64), np.array(patients, dtype=np.int64)
+    patients = [
+        keyed_number_of(f"{corpus}/{patient}".encode(), key) if patient else 0 for patient in split["patient_id"]
+    ]
+    return np.array(patients, dtype=np.int64)
 
 
 def fingerprint_of_split(split: datasets.Dataset) -> dict[str, int | str]:

@@ -121,7 +121,7 @@ class ShardedDataset:
             )
         return counts
 
-    def fingerprints(self) -> Fingerprints:
+    def fingerprints(self, earlier: Fingerprints | None = None) -> Fingerprints:
         """Of all training records. Reads two columns of every shard, but all columns of Arrow files."""
         columns = ["patient_id", "fingerprint"]
         reader = self._open(columns=columns) if self._builder.name == "parquet" else self._builder
@@ -133,7 +133,7 @@ class ShardedDataset:
             dataset_name=self.summary.get("source", {}).get("name"),  # the corpus, not the repository
             features=datasets.Features({column: FEATURES[column] for column in columns}),
         )
-        return Fingerprints.of(datasets.Dataset.from_dict(values, info=info))
+        return Fingerprints.of(datasets.Dataset.from_dict(values, info=info), earlier)
 
 
 def dataset_summary(name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from cgdmer.evaluation import report_retrieval
 from cgdmer.evaluation.arguments import EvaluationArguments
 from cgdmer.evaluation.evaluate_task import FRACTIONS, evaluate_task
 from cgdmer.evaluation.outputs import write_evaluation
-from cgdmer.evaluation.report import terminal_table, without_nan, write_results_json
+from cgdmer.evaluation.report import overlap_in_words, terminal_table, without_nan, write_results_json
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import load_model, load_processor
 from cgdmer.inference.embedding_cache import EmbeddingCache
@@ -83,7 +83,7 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         results[task.name] = without_nan(evaluation.results)
         say(terminal_table(evaluation.results))
         if (overlap := evaluation.results["overlap"]) is not None:
-            say(f"Test records pretrained on: {overlap['records']}; by their patient: {overlap['patients']}")
+            say(overlap_in_words(overlap))
         say()
         if arguments.output_dir:
             for path in write_evaluation(Path(arguments.output_dir) / task.name, evaluation, task, arguments.seed):

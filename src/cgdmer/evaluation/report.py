@@ -20,6 +20,10 @@ from cgdmer.evaluation.statistics import FEWEST_POSITIVES, METRIC_NAMES
 from cgdmer.files.writing import write_text
 
 IN_DOMAIN = "In-domain: the model was pretrained on other records of the corpus it is tested on."
+PATIENTS_NOT_CHECKED = (
+    "Patients were not checked, so it may have been trained on other records of the same people: only whoever trained "
+    "a model knows its patients, and only where all records name theirs."
+)
 INTERVALS = (
     "In brackets: 95 % intervals, bootstrapped over patients. Untrained: a model of the same configuration with "
     "random weights, measured in the same way."
@@ -114,7 +118,8 @@ def write_markdown(
         ["records without a class of the task", f"{results['records_without_label']:,}"],
         ["in-domain", "yes" if results["in_domain"] else "no"],
     ]
-    parts += [markdown_table(["", ""], facts, numbers_from=2), "## Over all classes"]
+    parts.append(markdown_table(["", ""], facts, numbers_from=2))
+    parts += [overlap_in_words(results.get("overlap")), "## Over all classes"]
 
     parts += [overall_table(results), INTERVALS]
     links = {
@@ -145,6 +150,16 @@ def write_markdown(
         parts += ["## Calibration", calibration_in_words(results["calibration"])]
     parts += ["## How to reproduce", f"```\n{results['command']}\n```"]
     Path(path).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def overlap_in_words(overlap: Mapping[str, Any] | None) -> str:
+    """What is known about test records that the model was trained on, in a few sentences; None: nothing."""
+    if overlap is None:
+        return "Whether the model was trained on some of these records is unknown."
+    found = f"The model was trained on {overlap['records']:,} of these records"
+    if overlap["patients"] is None:
+        return f"{found}. {PATIENTS_NOT_CHECKED}"
+    return f"{found}, and on patients of {overlap['patients']:,}."
 
 
 def overall_table(results: Mapping[str, Any]) -> str:

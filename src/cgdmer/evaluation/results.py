@@ -83,7 +83,7 @@ class TaskResults(TypedDict):
         records_without_label: the number of test records without a class of the task.
         absent_records: the number of records that a split file lists and the dataset lacks.
         in_domain: whether the model was pretrained on other records of the test corpus.
-        overlap: of the test records with the training records; None if those are unknown.
+        overlap: of the test records with the training records, see `Overlap`; None if those are unknown.
         measures: by name ("zero-shot", "linear probe 1 %", ...), in the order to show, all on the same records.
         untrained: by the same names, the measures of a model with random weights. A name may be absent.
         groups, robustness: for each kind of group ("sex", "age") or disturbance ("leads", ...), a list of dicts with

@@ -356,9 +356,11 @@ def overlap_with_training(
     """
     overlap = None if trained_on is None else trained_on.overlap(test_rows)
     if overlap and any(overlap.values()) and not allowed:
+        patients = overlap["patients"]
+        others = "whether on their patients is not known" if patients is None else f"and on the patients of {patients}"
         raise CorpusError(
-            f"the model was pretrained on {overlap['records']} of the {len(test_rows)} test records, and on the "
-            f"patients of {overlap['patients']}. Test on others, or allow the overlap (--allow_overlap) and say so."
+            f"the model was pretrained on {overlap['records']} of the {len(test_rows)} test records, {others}. "
+            "Test on others, or allow the overlap (--allow_overlap) and say so."
         )
     return overlap
 

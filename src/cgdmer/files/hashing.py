@@ -24,3 +24,8 @@ def seed_of(content: bytes) -> int:
 def number_of(content: bytes) -> int:
     """A number that fits in int64; never 0, which stands for "none"."""
     return int.from_bytes(short_hash(content), "little", signed=True) or 1
+
+
+def keyed_number_of(content: bytes, key: bytes) -> int:
+    """As `number_of`, but says nothing about the content to anyone without the key, which has 1 to 64 bytes."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8, key=key).digest(), "little", signed=True) or 1

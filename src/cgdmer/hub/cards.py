@@ -21,6 +21,7 @@ from cgdmer.evaluation.report import (
     conditions_table,
     markdown_table,
     overall_table,
+    overlap_in_words,
     plain,
     with_interval,
 )
@@ -150,8 +151,9 @@ def _training_data(training: Mapping[str, Any] | None) -> str:
     text_tower = [stage["options"].get("text_model") for stage in stages]
     parts += [f"The text encoder started from the weights of {plain(one)}." for one in text_tower if one]
     parts.append(
-        "`training_records.safetensors`, if present, holds fingerprints of the records and patients, with which "
-        "`cgdmer evaluate` refuses test records that were trained on."
+        "`training_records.safetensors`, if present, holds fingerprints of the recordings, with which `cgdmer "
+        "evaluate` refuses test records that were trained on. It says nothing about patients: other records of the "
+        "same people are not found."
     )
     return "\n\n".join(parts)
 
@@ -272,13 +274,8 @@ def _results_of(results: Mapping[str, Any]) -> list[str]:
 def _warnings(results: Mapping[str, Any]) -> list[str]:
     found = [f"**{IN_DOMAIN}**"] if results["in_domain"] else []
     overlap = results.get("overlap")
-    if overlap is None:
-        found.append("Whether the model was trained on some of these records is unknown.")
-    elif any(overlap.values()):
-        found.append(
-            f"**The model was trained on {overlap['records']:,} of these records, and on patients of "
-            f"{overlap['patients']:,}.**"
-        )
+    said = overlap_in_words(overlap)
+    found.append(f"**{said}**" if overlap and any(overlap.values()) else said)
     if results["protocol"] == "as_published":
         found.append(
             "**The protocol repeats known defects of published evaluations: compare these figures only with theirs.**"

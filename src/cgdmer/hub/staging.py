@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError
 
 import cgdmer
+from cgdmer.data.fingerprints import EARLIER_KIND, holds_patients
 from cgdmer.data.fingerprints import FILE_NAME as FINGERPRINTS
-from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.files.reading import read_json_object
 from cgdmer.files.writing import write_json
 from cgdmer.models.errors import CGDMERError, ModelFolderError
@@ -65,7 +65,7 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
             write_json(path, _without_names_of_origin(read_json_object(path)))
         copy_model_code(target, entries)
         if (source / FINGERPRINTS).is_file():
-            Fingerprints.load(source / FINGERPRINTS)
+            _refuse_patients(source / FINGERPRINTS)
             shutil.copyfile(source / FINGERPRINTS, target / FINGERPRINTS)
         if (source / RUN_SUMMARY).is_file():
             write_json(target / RUN_SUMMARY, run_summary.read(source / RUN_SUMMARY))
@@ -103,6 +103,16 @@ def _refuse_pickles(folder: Path) -> None:
                 f"{path.relative_to(folder)} in {folder} is a pickle, or may hold one, which runs code when it is "
                 "loaded. Save weights as safetensors (save_pretrained does) and remove it."
             )
+
+
+def _refuse_patients(path: Path) -> None:
+    if holds_patients(path):
+        raise ModelFolderError(
+            f'{path} {EARLIER_KIND} Write it again without them, and push then: python -c "from '
+            f"cgdmer.data.fingerprints import Fingerprints; Fingerprints.load({str(path)!r}).save("
+            f'{str(path.parent)!r})". A repository that already has the file keeps it in its history: see the guide '
+            "on publishing."
+        )
 
 
 def _refuse_two_extractors(folder: Path) -> None:

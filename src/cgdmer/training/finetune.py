@@ -43,8 +43,8 @@ class FinetuningResults(TypedDict, total=False):
     Attributes:
         labels: in the order of the model's outputs.
         validation, test: what `measure` returns, with `overlap`: how many of these records, and of other records of
-            their patients, the model was pretrained on (None: unknown). Absent if the dataset has no such split, or
-            if no label in it has both positive and negative records.
+            their patients, the model was pretrained on (None: unknown or not checked). Absent if the dataset has no
+            such split, or if no label in it has both positive and negative records.
     """
 
     labels: Required[list[str]]
@@ -152,8 +152,7 @@ def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
         folder = Path(arguments.output_dir)
         model.save_pretrained(folder)
         extractor.save_pretrained(folder)
-        trained_on = Fingerprints.of(splits["train"])
-        (trained_on if pretrained_on is None else trained_on | pretrained_on).save(folder)
+        Fingerprints.of(splits["train"], pretrained_on).save(folder)
         run_summary.write(
             folder,
             accelerator,

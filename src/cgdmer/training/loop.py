@@ -341,10 +341,8 @@ class _Training:
                 fit_score(model, self.processor, validation)
             model.save_pretrained(self.folder, save_function=self.accelerator.save)
             self.processor.save_pretrained(self.folder)
-            trained_on = self.training.pairs.fingerprints()
-            if options.model:
-                earlier = Fingerprints.of_model(options.model)
-                trained_on = trained_on if earlier is None else trained_on | earlier
+            earlier = Fingerprints.of_model(options.model) if options.model else None
+            trained_on = self.training.pairs.fingerprints(earlier)
             run_summary.write(
                 self.folder,
                 self.accelerator,

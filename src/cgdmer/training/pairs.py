@@ -278,8 +278,8 @@ class PairDataset(Dataset):
         """What a resumed run recognizes its data by: the records in their order."""
         return fingerprint_of_split(self.split)
 
-    def fingerprints(self) -> Fingerprints:
-        return Fingerprints.of(self.split)
+    def fingerprints(self, earlier: Fingerprints | None = None) -> Fingerprints:
+        return Fingerprints.of(self.split, earlier)
 
 
 class PairCollator:

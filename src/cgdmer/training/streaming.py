@@ -128,9 +128,9 @@ class StreamedPairs(IterableDataset):
             "first records": [row["fingerprint"] for row in first],
         }
 
-    def fingerprints(self) -> Fingerprints:
+    def fingerprints(self, earlier: Fingerprints | None = None) -> Fingerprints:
         """Of all records of the split, with or without a text."""
-        return self.dataset.fingerprints()
+        return self.dataset.fingerprints(earlier)
 
     def _batches(self, worker: int, start: WorkerPosition) -> Iterator[tuple[dict[str, torch.Tensor], WorkerPosition]]:
         """The full batches of the rest of an epoch."""
