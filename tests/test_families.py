@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from transformers import (
     AutoFeatureExtractor,
@@ -26,9 +27,10 @@ import cgdmer
 from cgdmer.commands import main
 from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
-from cgdmer.families import ecg_config_of, load_model, load_text_model
+from cgdmer.families import Purpose, class_for, ecg_config_of, load_model, load_text_model
 from cgdmer.hub.staging import stage_model
 from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
+from cgdmer.models.pretraining_base import PreTrainingMixin
 from cgdmer.presets import preset_folder
 from cgdmer.pretrain import parse_arguments
 from cgdmer.simulation.cohort import simulate_cohort
@@ -306,6 +308,44 @@ def test_a_folder_holds_only_its_own_familys_code(remote, runs, family):
     assert own == {path.name for path in (remote["home"] / "again" / family).glob("*.py")}
     assert f"modeling_{family}.py" in own
     assert not {name for name in own for other in FAMILIES if other != family and name.endswith(f"_{other}.py")}
+
+
+@everywhere
+def test_every_auto_class_serves_every_folder(tmp_path, family):
+    """Whatever class saved it: a classifier on the encoder, the encoder, and what else the class has."""
+    config = small_config(family)
+    ecg_config = ecg_config_of(config)
+    savers = [class_for(config, purpose) for purpose in (Purpose.ENCODING, Purpose.PRETRAINING)]
+    savers += [class_for(ecg_config, Purpose.ENCODING), class_for(ecg_config, Purpose.CLASSIFICATION)]
+    for saver in savers:
+        folder = tmp_path / saver.__name__
+        saved = saver(ecg_config if saver.config_class is type(ecg_config) else config)
+        saved.save_pretrained(folder)
+        options = {"num_labels": 5, "problem_type": "regression", "hidden_dropout": 0.25}
+        found = AutoModelForAudioClassification.from_pretrained(folder, ignore_mismatched_sizes=True, **options)
+        assert type(found) is class_for(ecg_config, Purpose.CLASSIFICATION)
+        assert (found.config.num_labels, found.config.problem_type) == (5, "regression")
+        assert found.config.hidden_dropout == 0.25 and found.classifier.out_features == 5
+        labels = {"id2label": {0: "no", 1: "yes", 2: "maybe"}, "label2id": {"no": 0, "yes": 1, "maybe": 2}}
+        named = AutoModelForAudioClassification.from_pretrained(folder, ignore_mismatched_sizes=True, **labels)
+        assert named.config.id2label == labels["id2label"] and named.classifier.out_features == 3
+        wanted = saved.base_model.state_dict()
+        for loaded in (found, named, AutoModel.from_pretrained(folder)):
+            assert all(torch.equal(value, wanted[name]) for name, value in loaded.base_model.state_dict().items())
+        if saver.config_class is type(config):
+            purposes = ["AutoModelForPreTraining"] if issubclass(saver, PreTrainingMixin) else []
+            purposes += ["AutoModelForZeroShotImageClassification"] if config.sub_configs else []
+            for purpose in purposes:
+                assert getattr(transformers, purpose).from_pretrained(folder).config.model_type == config.model_type
+
+
+def test_no_classifier_on_an_encoder_of_another_type(tmp_path):
+    options = {"contrast_view": "full", "ecg_reconstruction_loss_weight": 0.0}
+    encoder = cgdmer.ECGViTConfig(sampling_rate=100, num_samples=1000, hidden_size=12, num_hidden_layers=1)
+    whole = small_config("cgdmer").to_dict() | {"ecg_config": encoder.to_dict()} | options
+    cgdmer.CGDMERModel(cgdmer.CGDMERConfig(**whole)).save_pretrained(tmp_path)
+    with pytest.raises(ConfigurationError, match="ECG encoder of type 'ecg_vit'"):
+        AutoModelForAudioClassification.from_pretrained(tmp_path, num_labels=5)
 
 
 # Presets.

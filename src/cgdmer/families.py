@@ -86,6 +86,12 @@ def _register_models() -> None:
         for auto_class, served in model.auto_classes.items():
             if served.split(".")[1] == model.__name__:
                 getattr(transformers, auto_class).register(model.config_class, model)
+    # A classifier of a model with texts is one on its ECG encoder. `register` would refuse the other configuration.
+    classifiers = getattr(transformers, Purpose.CLASSIFICATION)._model_mapping
+    for config in _classes("configuration_"):
+        for ecg_config in getattr(config, "ecg_configs", {}).values():
+            if ecg_config in classifiers:
+                classifiers.register(config, classifiers[ecg_config])
 
 
 def _register_feature_extractor() -> None:

@@ -1,27 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all configurations check and leave out."""
 
-import difflib
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from transformers import PreTrainedConfig
 
 from .errors import ConfigurationError
-
-# What transformers itself passes to a configuration besides the declared fields.
-_KEYS_OF_TRANSFORMERS = {
-    "attn_implementation",
-    "auto_map",
-    "custom_pipelines",
-    "experts_implementation",
-    "name_or_path",
-    "num_labels",
-    "output_attentions",
-    "tie_word_embeddings",
-    "torch_dtype",
-}
+from .foreign_keys import refuse_unknown_options
 
 
 def refuse_unknown_keys(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
@@ -32,12 +20,8 @@ def refuse_unknown_keys(config: PreTrainedConfig, kwargs: dict[str, Any]) -> Non
             f"the configuration is of a model of type {stated!r}, which {type(config).__name__} "
             f"({config.model_type!r}) does not describe. Load it with AutoModel, or name the folder that you mean."
         )
-    for key in kwargs:
-        if key in _KEYS_OF_TRANSFORMERS or key.startswith("_") or hasattr(type(config), key):
-            continue
-        close = difflib.get_close_matches(key, list(type(config).__dataclass_fields__), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(f"{type(config).__name__} has no option {key!r}.{hint}")
+    given = [key for key in kwargs if key != "model_type"]
+    refuse_unknown_options(type(config), given, [field.name for field in fields(config)])
 
 
 def _refuse_unless(config: PreTrainedConfig, names: tuple[str, ...], holds: Callable, expected: str) -> None:
