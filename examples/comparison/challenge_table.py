@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the table for `cgdmer prepare wfdb-folder` from the headers of a PhysioNet Challenge set such as Georgia.
+"""Make the table for `cgdmer prepare folder` from the headers of a PhysioNet Challenge set such as Georgia.
 
     python examples/comparison/challenge_table.py GEORGIA georgia.csv
-    cgdmer prepare wfdb-folder GEORGIA georgia --table georgia.csv
+    cgdmer prepare folder GEORGIA georgia --table georgia.csv
 
 The labels are the diagnoses in the headers (`#Dx`, SNOMED CT codes). All records go to the test split.
 """

@@ -166,7 +166,7 @@ def test_files_the_server_lacks_are_counted_and_named_by_prepare(server, tmp_pat
 
 def test_what_cannot_be_fetched_is_reported(server, tmp_path):
     with pytest.raises(CorpusError, match="cannot be fetched"):
-        fetch_corpus("wfdb-folder", tmp_path / "raw")
+        fetch_corpus("folder", tmp_path / "raw")
     with pytest.raises(CorpusError, match=r"no mimic-iv-ecg/1\.0/record_list\.csv"):
         fetch_corpus("mimic-iv-ecg", tmp_path / "raw")
     server.faults = {"RECORDS": ["403"]}

@@ -76,8 +76,8 @@ def test_of_a_table(tmp_path):
     table = str(write_table(tmp_path / "table.csv", rows))
     out = tmp_path / "out"
     with pytest.raises(CorpusError, match=r"table\.csv, column labels: 'AFIB,LVH' looks like several labels"):
-        prepare_corpus("wfdb-folder", tmp_path / "raw", out, table=table)
+        prepare_corpus("folder", tmp_path / "raw", out, table=table)
     assert not out.exists()
-    prepare_corpus("wfdb-folder", tmp_path / "raw", out, table=table, label_separator=",")
+    prepare_corpus("folder", tmp_path / "raw", out, table=table, label_separator=",")
     labels = load_dataset_folder(out)["train"]["labels"]
     assert list(labels) == [["AFIB"], ["AFIB", "LVH"], ["NORM", "SR"], []]

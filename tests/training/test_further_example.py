@@ -124,6 +124,6 @@ def test_headers_of_the_challenge_become_a_table(real_data, tmp_path):
     header = (real_data / "georgia-sample" / f"{lines[0]['record']}.hea").read_text()
     assert f"Dx: {lines[0]['labels'].replace(';', ',')}" in header
     table = {"table": str(tmp_path / "table.csv")}
-    prepare_corpus("wfdb-folder", real_data / "georgia-sample", tmp_path / "georgia", **table)
+    prepare_corpus("folder", real_data / "georgia-sample", tmp_path / "georgia", **table)
     rows = load_dataset_folder(tmp_path / "georgia")
     assert sum(map(len, rows.values())) == len(rows["test"]) >= 38

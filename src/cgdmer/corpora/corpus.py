@@ -41,6 +41,14 @@ class CorpusRow:
     fold: int | None = None
     age: float | None = None
     sex: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence on what was made of a corpus's tables, for whoever prepares it. It stands among the entries."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -79,18 +87,21 @@ class Corpus:
     Attributes:
         splits: a sentence on how records are split.
         rows: `(raw_dir, options) -> (number of entries, iterator)`. The order of entries is the same on every
-            machine; an entry that is not used is a `SkippedRecord`. Tables are checked before it returns.
+            machine; an entry that is not used is a `SkippedRecord`. `Note`s, which are not counted, may stand among
+            them. Tables are checked before it returns.
         read: `(raw_dir, row, options, unknown_codes) -> record`, called in any process. For a record that cannot be
             used it returns a `SkippedRecord`; diagnosis codes missing from the tables are counted in `unknown_codes`.
         options: the names and defaults of its options. Every corpus has `sampling_rate`, in Hz.
+        resamples: whether that is the rate to which records are resampled.
         download: where to fetch it from; None if it cannot be fetched.
     """
 
     source: Source
     splits: str
-    rows: Callable[[Path, Mapping[str, Any]], tuple[int, Iterator[CorpusRow | SkippedRecord]]]
+    rows: Callable[[Path, Mapping[str, Any]], tuple[int, Iterator[CorpusRow | SkippedRecord | Note]]]
     read: Callable[[Path, CorpusRow, Mapping[str, Any], Counter[str]], ECGRecord | SkippedRecord]
     options: Mapping[str, Any] = field(default_factory=lambda: {"sampling_rate": None})
+    resamples: bool = True
     download: Download | None = None
 
 
@@ -112,6 +123,11 @@ def read_row(
     except CGDMERError as error:
         absent = isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError))
         return SkippedRecord(row.record_id, str(error), "absent" if absent else "unreadable")
+    return described_by(row, record)
+
+
+def described_by(row: CorpusRow, record: ECGRecord) -> ECGRecord:
+    """The record with what the row says about it."""
     return replace(
         record,
         record_id=row.record_id,
@@ -122,7 +138,23 @@ def read_row(
         fold=row.fold,
         age=row.age,
         sex=row.sex,
+        source=row.source,
     )
+
+
+def stored_gains(signal: np.ndarray) -> tuple[float, ...]:
+    """For millivolts that are not integers, a gain per lead at which they fit in 16 bits: 1 uV, or coarser if needed.
+
+    Args:
+        signal: (leads, time), NaN where samples are missing.
+    """
+    gains = []
+    for highest in np.fmax.reduce(np.abs(signal), axis=1, initial=0.0):
+        finest = _FINEST_GAIN
+        while highest * finest >= _LARGEST_COUNT:
+            finest /= 2
+        gains.append(finest)
+    return tuple(gains)
 
 
 def path_inside(path: str, named_in: str) -> PurePosixPath:
@@ -165,16 +197,10 @@ def resampled(record: ECGRecord, sampling_rate: float) -> ECGRecord:
     signal = resample(signal, record.sampling_rate, sampling_rate)
     nearest = np.rint(np.arange(signal.shape[1]) / float(ratio)).astype(int).clip(max=len(times) - 1)
     signal[missing[:, nearest]] = np.nan
-    gain = []
-    for highest in np.fmax.reduce(np.abs(signal), axis=1, initial=0.0):
-        finest = _FINEST_GAIN
-        while highest * finest >= _LARGEST_COUNT:
-            finest /= 2
-        gain.append(finest)
     return replace(
         record,
         signal=signal.astype(np.float32),
         sampling_rate=float(sampling_rate),
-        gain=tuple(gain),
-        baseline=(0,) * len(gain),
+        gain=stored_gains(signal),
+        baseline=(0,) * len(signal),
     )

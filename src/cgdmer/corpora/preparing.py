@@ -10,6 +10,7 @@ since appeared. So the result depends neither on the number of processes nor on 
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -30,7 +31,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from cgdmer.about import __version__
-from cgdmer.corpora.corpus import Corpus, CorpusRow, resampled
+from cgdmer.corpora.corpus import Corpus, CorpusRow, Note, resampled
 from cgdmer.corpora.register import checked_options, get_corpus
 from cgdmer.data.storage import SPLITS, SkippedRecord, record_to_row
 from cgdmer.data.tally import Tally
@@ -49,6 +50,7 @@ _WAITING_PARTS_PER_WORKER = 2  # only their rows are held in memory
 _START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 _FORMAT = 1  # of the partial folder and of its parts: increase it when either changes
 
+logger = logging.getLogger(__name__)
 _row_fields = attrgetter(*(field.name for field in fields(CorpusRow)))
 
 
@@ -96,7 +98,11 @@ def corpus_records(name: str, raw_dir: str | os.PathLike[str], **options: Any) -
     corpus, options = checked_options(name, options)
     folder = Path(raw_dir)
     _, rows = corpus.rows(folder, options)
-    return (row if isinstance(row, SkippedRecord) else _read(corpus, folder, row, options, Counter()) for row in rows)
+    return (
+        row if isinstance(row, SkippedRecord) else _read(corpus, folder, row, options, Counter())
+        for row in rows
+        if not isinstance(row, Note)
+    )
 
 
 def prepare_corpus(
@@ -130,7 +136,7 @@ def prepare_corpus(
         KeyboardInterrupt: after Ctrl-C, with a message that says where the finished parts are.
 
     Example:
-        >>> cgdmer.prepare_corpus("wfdb-folder", "recordings", "prepared", table="table.csv")["written"]
+        >>> cgdmer.prepare_corpus("folder", "recordings", "prepared", table="table.csv")["written"]
         12
     """
     corpus, options = checked_options(name, options)
@@ -192,18 +198,19 @@ def _run(
     corpus: Corpus,
     job: _Job,
     target: Path,
-    rows: Iterable[CorpusRow | SkippedRecord],
+    rows: Iterable[CorpusRow | SkippedRecord | Note],
     total: int,
     pool: ProcessPoolExecutor | None,
     num_proc: int,
 ) -> dict[str, int]:
     """Write the parts that are still missing, then the files that turn all of them into a dataset."""
     skipped_rows: list[SkippedRecord] = []
+    notes: list[str] = []
     skipped_of_part: dict[tuple[str, int], list[SkippedRecord]] = {}
     num_shards = dict.fromkeys(SPLITS, 0)
     tallies = {split: Tally() for split in SPLITS}
     with tqdm(total=total, desc=f"preparing {target.name}", unit=" records", smoothing=0.05) as progress:
-        for part, report, kept in _reports(job, _parts(rows, skipped_rows), pool, num_proc):
+        for part, report, kept in _reports(job, _parts(rows, skipped_rows, notes), pool, num_proc):
             if kept and not progress.disable:  # took no time: do not count it in the rate and the remaining time
                 progress.initial += len(part.rows)
             skipped_of_part[part.split, part.number] = [SkippedRecord(*record) for record in report["skipped"]]
@@ -216,11 +223,13 @@ def _run(
             skipped_rows += skipped_of_part[split, number]
     description, source = _description(corpus, job.options), asdict(corpus.source)
     try:
-        counts = complete_folder(job.folder, target, num_shards, tallies, skipped_rows, description, source)
+        counts = complete_folder(job.folder, target, num_shards, tallies, skipped_rows, description, source, notes)
     except CorpusError:  # no record at all: there is nothing to continue from
         shutil.rmtree(job.folder, ignore_errors=True)
         raise
     _put_in_place(job.folder, target, num_shards)
+    for note in notes:
+        logger.warning("%s", note)
     return counts
 
 
@@ -243,13 +252,18 @@ def _put_in_place(folder: Path, target: Path, num_shards: dict[str, int]) -> Non
 
 def _description(corpus: Corpus, options: dict[str, Any]) -> str:
     source = corpus.source
-    rate = f" at {options['sampling_rate']:g} Hz" if options["sampling_rate"] else ""
+    rate = f" at {options['sampling_rate']:g} Hz" if corpus.resamples and options["sampling_rate"] else ""
     version = f", version {source.version}" if source.version else ""
     return f"{source.title}{version}{rate}. {corpus.splits} License: {source.license}. {source.url}".rstrip()
 
 
-def _parts(rows: Iterable[CorpusRow | SkippedRecord], skipped: list[SkippedRecord]) -> Iterator[_Part]:
-    """Cut a list into parts within each split. Entries that are skipped or repeated go to `skipped`."""
+def _parts(
+    rows: Iterable[CorpusRow | SkippedRecord | Note], skipped: list[SkippedRecord], notes: list[str]
+) -> Iterator[_Part]:
+    """Cut a list into parts within each split.
+
+    Entries that are skipped or repeated go to `skipped`, notes to `notes`.
+    """
     waiting: dict[str, list[CorpusRow]] = {split: [] for split in SPLITS}
     numbers = dict.fromkeys(SPLITS, 0)
     seen: set[str] = set()
@@ -261,7 +275,9 @@ def _parts(rows: Iterable[CorpusRow | SkippedRecord], skipped: list[SkippedRecor
         return _Part(split, numbers[split] - 1, part_rows, hashlib.sha256(listed.encode()).hexdigest())
 
     for row in rows:
-        if isinstance(row, SkippedRecord):
+        if isinstance(row, Note):
+            notes.append(row.text)
+        elif isinstance(row, SkippedRecord):
             skipped.append(row)
         elif row.record_id in seen:
             reason = f"{row.path}: a record of this name was already listed; the first one is kept."
@@ -315,7 +331,9 @@ def _report_of_finished_part(job: _Job, part: _Part) -> dict[str, Any] | None:
 
 
 def _exists(path: Path) -> bool:
-    """Whether a record has a header and a signal file."""
+    """Whether there is such a file, or a WFDB record with a header and a signal file."""
+    if path.is_file():
+        return True
     header, *signals = (path.with_name(path.name + suffix) for suffix in (".hea", ".dat", ".mat"))
     return header.exists() and any(file.exists() for file in signals)
 
@@ -362,7 +380,9 @@ def _read(
         seconds = (last - first) / record.sampling_rate
         reason = f"{raw_dir / row.path}: {seconds:.2f} s are recorded, the rest is padding."
         return SkippedRecord(row.record_id, reason, "empty")
-    return record if options["sampling_rate"] is None else resampled(record, options["sampling_rate"])
+    if not corpus.resamples or options["sampling_rate"] is None:
+        return record
+    return resampled(record, options["sampling_rate"])
 
 
 # ---- worker processes

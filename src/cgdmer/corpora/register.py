@@ -15,7 +15,8 @@ CORPORA = {
     "ptb-xl": "cgdmer.corpora.ptbxl:PTBXL",
     "cpsc2018": "cgdmer.corpora.cpsc2018:CPSC2018",
     "csn": "cgdmer.corpora.csn:CSN",
-    "wfdb-folder": "cgdmer.corpora.wfdb_folder:WFDB_FOLDER",
+    "folder": "cgdmer.corpora.folder:FOLDER",
+    "wfdb-folder": "cgdmer.corpora.folder:FOLDER",  # its former name
 }
 
 

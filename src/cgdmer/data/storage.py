@@ -39,9 +39,11 @@ FEATURES = datasets.Features(
         "fold": datasets.Value("int32"),
         "age": datasets.Value("float64"),
         "sex": datasets.Value("string"),
+        "source": datasets.Value("string"),
         "fingerprint": datasets.Value("int64"),  # of the samples: see `cgdmer.data.fingerprints`
     }
 )
+_ADDED = {"source"}  # columns that datasets of earlier versions lack
 
 _MISSING_SAMPLE = -32768  # stands for NaN in the stored signal
 
@@ -119,6 +121,7 @@ def record_to_row(record: ECGRecord) -> dict[str, Any]:
         "fold": None if record.fold is None else int(record.fold),
         "age": None if record.age is None else float(record.age),
         "sex": record.sex,
+        "source": record.source,
         "fingerprint": record_fingerprint(counts),
     }
 
@@ -129,7 +132,7 @@ def row_to_record(row: Mapping[str, Any]) -> ECGRecord:
     Raises:
         CorpusError: the row lacks a column, or its signal does not have the size that the row states.
     """
-    missing = [column for column in FEATURES if column not in row]
+    missing = [column for column in FEATURES if column not in row and column not in _ADDED]
     if missing:
         raise CorpusError(f"the row lacks {', '.join(missing)}. Prepare the dataset again with this version.")
     num_leads, num_samples = row["num_leads"], row["num_samples"]
@@ -151,6 +154,7 @@ def row_to_record(row: Mapping[str, Any]) -> ECGRecord:
         fold=row["fold"],
         age=row["age"],
         sex=row["sex"],
+        source=row.get("source"),
         gain=tuple(row["gain"]),
         baseline=tuple(row["baseline"]),
     )
@@ -221,13 +225,13 @@ def check_columns(features: datasets.Features, where: str) -> None:
     Raises:
         CorpusError: a column is missing or has another type.
     """
-    missing = [column for column in FEATURES if column not in features]
+    missing = [column for column in FEATURES if column not in features and column not in _ADDED]
     if missing:
         raise CorpusError(
             f"{where} lacks {', '.join(missing)}, so it was not written by this version of the package. "
             "Prepare it again."
         )
-    wrong = [column for column in FEATURES if features[column] != FEATURES[column]]
+    wrong = [column for column in FEATURES if features.get(column, FEATURES[column]) != FEATURES[column]]
     if wrong:
         raise CorpusError(
             f"{where} holds {wrong[0]} as {features[wrong[0]]}, not as {FEATURES[wrong[0]]}. Prepare it again."

@@ -11,7 +11,18 @@ import numpy as np
 from cgdmer.files.hashing import short_hash
 from cgdmer.models.ecg_record import ECGRecord
 
-_COUNTED = ("records", "seconds", "sampling_rates", "gains", "leads", "labels", "texts", "patients", "unknown_codes")
+_COUNTED = (
+    "records",
+    "seconds",
+    "sampling_rates",
+    "gains",
+    "leads",
+    "labels",
+    "texts",
+    "patients",
+    "unknown_codes",
+    "sources",
+)
 _MOST_LISTED = 20  # of the gains and sets of leads; a corpus has one or two
 
 
@@ -44,6 +55,8 @@ class Tally:
         self.counts["gains"].update({f"{gain:g}" for gain in record.gain or ()})
         self.counts["leads"][" ".join(record.lead_names)] += 1
         self.counts["labels"].update(set(record.labels))
+        if record.source is not None:
+            self.counts["sources"][record.source] += 1
         if record.text is not None:
             self.counts["texts"][_hash(record.text)] += 1
         if record.patient_id is not None:
@@ -63,8 +76,8 @@ def summarize(tallies: Mapping[str, Tally]) -> dict[str, Any]:
         records per `sampling_rates` (Hz), `gains` (stored integers per mV), and `leads`; the number of records
         `with_missing_samples`, `with_text`, and `with_labels`; `texts_distinct`, and how many of these are
         `texts_repeated` (in more than one record); `patients`, and how many of them are `patients_in_several_splits`;
-        `labels`, the number of records per label and split; `unknown_codes`, the number of records per diagnosis code
-        that is in no table.
+        the number of records per `sources`; `labels`, the number of records per label and split; `unknown_codes`, the
+        number of records per diagnosis code that is in no table.
     """
     whole = Tally()
     for tally in tallies.values():
@@ -90,6 +103,7 @@ def summarize(tallies: Mapping[str, Tally]) -> dict[str, Any]:
         "texts_repeated": sum(number > 1 for number in counts["texts"].values()),
         "patients": len(splits_of_patient),
         "patients_in_several_splits": sum(number > 1 for number in splits_of_patient.values()),
+        "sources": dict(sorted(counts["sources"].items())),
         "with_labels": counts["records"]["with_labels"],
         "labels": {
             label: {split: tally.counts["labels"][label] for split, tally in tallies.items()} for label in labels

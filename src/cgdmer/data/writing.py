@@ -136,6 +136,7 @@ def complete_folder(
     skipped: Sequence[SkippedRecord],
     description: str,
     source: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, int]:
     """Turn a folder of Arrow files, in one subfolder per split, into a `datasets` folder.
 
@@ -146,6 +147,7 @@ def complete_folder(
         skipped: the records that are not in the dataset.
         description: see `write_dataset`.
         source: the corpus's `cgdmer.corpora.corpus.Source` as a dict, stored in each split's info and in the summary.
+        notes: what else there is to know about the records, for the summary.
 
     Returns:
         As in `write_dataset`.
@@ -171,6 +173,7 @@ def complete_folder(
         "written": written,
         "skipped": len(skipped),
         "skipped_by_kind": dict(sorted(Counter(record.kind for record in skipped).items())),
+        "notes": list(notes),
         "splits": counts,
         **summarize(tallies),
     }

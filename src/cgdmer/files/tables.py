@@ -5,6 +5,7 @@ Tables are read row by row, so reading one takes the memory of its longest row, 
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
@@ -27,8 +28,9 @@ def read_table(
     optional: Collection[str] = (),
     filled: Collection[str] = (),
     largest: int = _LARGEST_TABLE,
+    delimiters: str = ",",
 ) -> Iterator[dict[str, str]]:
-    """Read a CSV table row by row. Fields are stripped; the header is checked at once.
+    """Read a CSV table row by row. Fields are stripped; the header is checked at once. Blank rows are not rows.
 
     Args:
         columns: the columns to read.
@@ -36,12 +38,13 @@ def read_table(
         optional: columns to read if the table has them.
         filled: columns that must not be blank in any row.
         largest: bytes. Set it lower for a table whose rows are all held in memory.
+        delimiters: see `csv_lines`.
 
     Raises:
         CorpusError: at once or while reading: the table is missing, unreadable, or too large, lacks a column, has no
             rows, or has a row with a blank field in `filled` or with more or fewer fields than the header.
     """
-    lines = csv_lines(path, hint, largest)
+    lines = csv_lines(path, hint, largest, delimiters)
     names = _column_names(path, hint, next(lines, (0, []))[1])
     missing = [column for column in columns if column not in names]
     if missing:
@@ -91,23 +94,29 @@ def number_field(
     )
 
 
-def table_columns(path: Path, hint: str) -> list[str]:
+def table_columns(path: Path, hint: str, delimiters: str = ",") -> list[str]:
     """The column names of a CSV table. Raises a CorpusError if it cannot be read or repeats a name."""
-    return _column_names(path, hint, next(csv_lines(path, hint), (0, []))[1])
+    return _column_names(path, hint, next(csv_lines(path, hint, delimiters=delimiters), (0, []))[1])
 
 
 def _column_names(path: Path, hint: str, fields: list[str]) -> list[str]:
     if not fields:
         raise CorpusError(f"{path} cannot be read as a CSV table: it is empty. {hint}")
     names = [name.strip() for name in fields]
-    repeated = [name for name, number in Counter(names).items() if number > 1]
+    repeated = [name for name, number in Counter(names).items() if number > 1 and name]
     if repeated:
         raise CorpusError(f"{path} has the column {repeated[0]!r} more than once. {hint}")
     return names
 
 
-def csv_lines(path: Path, hint: str, largest: int = _LARGEST_TABLE) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(
+    path: Path, hint: str, largest: int = _LARGEST_TABLE, delimiters: str = ","
+) -> Iterator[tuple[int, list[str]]]:
     """(line number, fields) of each line that is not blank, including the header.
+
+    Args:
+        delimiters: characters that may separate fields. The one that the header has most often does, or the one that a
+            first line such as `sep=;` states, as Excel writes it.
 
     Raises:
         CorpusError: while reading: the table is missing, unreadable, or too large.
@@ -116,16 +125,28 @@ def csv_lines(path: Path, hint: str, largest: int = _LARGEST_TABLE) -> Iterator[
         check_size(path, largest)
         with open(path, encoding="utf-8-sig", newline="") as file:
             lines = _Lines(file)
-            table = csv.reader(lines, strict=True)
+            table = csv.reader(lines, delimiter=_delimiter(file, delimiters), strict=True)
             try:
                 for fields in table:
                     if len(fields) > _MOST_COLUMNS:
                         raise csv.Error(f"line {table.line_num} has {len(fields)} fields, more than {_MOST_COLUMNS}")
-                    if fields:
+                    if any(field.strip() for field in fields):
                         yield table.line_num, fields
                     lines.length = 0
             except csv.Error as error:
                 raise CorpusError(f"{path} cannot be read as a CSV table: {error}. {hint}") from error
+
+
+def _delimiter(file: TextIO, delimiters: str) -> str:
+    """What separates the fields of a table; the file is then at its header."""
+    if len(delimiters) == 1:
+        return delimiters
+    first = file.readline(_LONGEST_ROW)
+    if stated := re.fullmatch(r'"?sep=(.)"?\s*', first):
+        return stated[1]
+    file.seek(0)
+    outside_quotes = re.sub(r'"[^"]*"', "", first)
+    return max(delimiters, key=outside_quotes.count)
 
 
 def read_list(path: Path) -> list[str]:

@@ -27,6 +27,7 @@ class ECGRecord:
         fold: the corpus's own cross-validation fold; None if there is none.
         age: in years; None if unknown.
         sex: "female", "male", or None.
+        source: where it comes from, such as the hospital or the device; None if that is not known.
         gain: analog-to-digital units per millivolt, one per lead, if `signal` came from integers.
         baseline: the integer that stands for 0 mV, one per lead. With `gain` it gives back the exact integers.
     """
@@ -42,6 +43,7 @@ class ECGRecord:
     fold: int | None = None
     age: float | None = None
     sex: str | None = None
+    source: str | None = None
     gain: tuple[float, ...] | None = field(default=None, repr=False)
     baseline: tuple[int, ...] | None = field(default=None, repr=False)
 
