@@ -51,6 +51,6 @@ def test_prepared_at_another_rate(tmp_path):
     prepare_corpus("csn", raw, tmp_path / "out", sampling_rate=250)
     for split in load_dataset_folder(tmp_path / "out").values():
         for row in split:
-            assert (row["sampling_rate"], row["num_samples"]) == (250, 30)
+            assert (row["sampling_rate"], row["num_samples"]) == (250, 500)
     with pytest.raises(CorpusError, match="sampling_rate is 3;"):
         prepare_corpus("csn", raw, tmp_path / "other", sampling_rate=3)

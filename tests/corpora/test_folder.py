@@ -77,7 +77,7 @@ def test_records_that_are_mostly_padding_are_skipped(tmp_path):
     )
     assert prepare_corpus("folder", tmp_path / "raw", tmp_path / "out", table=str(table))["skipped"] == 1
     (line,) = csv.DictReader((tmp_path / "out" / "skipped.csv").read_text().splitlines())
-    assert line["record"] == "most" and "1.50 s are recorded" in line["reason"]
+    assert line["record"] == "most" and "only 1.50 s of the recording" in line["reason"]
 
 
 def test_split_of_key_is_the_same_everywhere():

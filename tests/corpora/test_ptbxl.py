@@ -45,7 +45,7 @@ def write_corpus(folder: Path, rows: list[dict[str, object]], rate: int = 100) -
     leads = tuple(lead.upper() for lead in STANDARD_LEADS)
     for row in rows:
         path = folder / str(row["filename_lr" if rate == 100 else "filename_hr"])
-        write_record(path, num_samples=rate, rate=rate, leads=leads)
+        write_record(path, num_samples=2 * rate, rate=rate, leads=leads)
     pd.DataFrame(rows).to_csv(folder / "ptbxl_database.csv", index=False)
     (folder / "scp_statements.csv").write_text(STATEMENTS)
     return folder
@@ -70,7 +70,7 @@ def test_record_of_a_row(corpus):
     assert record.labels == ("NORM", "SR")
     assert record.statements == ("Normal ECG.", "Sinus rhythm.")
     assert (record.fold, record.age, record.sex) == (1, 56.0, "female")
-    assert record.sampling_rate == 100 and record.signal.shape == (12, 100) and record.gain == (1000.0,) * 12
+    assert record.sampling_rate == 100 and record.signal.shape == (12, 200) and record.gain == (1000.0,) * 12
 
 
 def test_rows_with_other_values(tmp_path):
@@ -106,8 +106,8 @@ def test_bad_records_are_skipped(corpus, tmp_path):
     folder = corpus / "records100" / "00000"
     (folder / "00002_lr.dat").unlink()
     (folder / "00003_lr.hea").unlink()
-    edit(folder / "00004_lr.hea", "12 100 100", "12 nan 100")
-    edit(folder / "00005_lr.hea", "12 100 100", "12 500 100")
+    edit(folder / "00004_lr.hea", "12 100 200", "12 nan 100")
+    edit(folder / "00005_lr.hea", "12 100 200", "12 500 200")
     content = bytearray((folder / "00006_lr.dat").read_bytes())
     content[0] ^= 1
     (folder / "00006_lr.dat").write_bytes(content)

@@ -64,7 +64,7 @@ def test_bad_records_are_named_and_counted(tmp_path):
     (folder / "JS00002.hea").unlink()
     (folder / "JS00003.mat").write_bytes((folder / "JS00003.mat").read_bytes()[:-2])
     header = folder / "JS00004.hea"
-    header.write_text(header.read_text().replace("12 500 60", "12 500 61"))
+    header.write_text(header.read_text().replace("12 500 1000", "12 500 1001"))
     (folder / "RECORDS").write_text("JS00005\nJS00010\n../../../outside/JS00011\n")
     (raw / "RECORDS").write_text("WFDBRecords/01/000/\nWFDBRecords\n")
     write_record(raw / "elsewhere" / "JS00006", 6, mat=True)
@@ -82,7 +82,7 @@ def test_bad_records_are_named_and_counted(tmp_path):
         "JS00011": "unreadable",
         "E00001": "of another corpus",
     }
-    assert "61 samples" in skipped["JS00004"]["reason"] and "truncated" in skipped["JS00003"]["reason"]
+    assert "1001 samples" in skipped["JS00004"]["reason"] and "truncated" in skipped["JS00003"]["reason"]
     assert "outside" in skipped["JS00011"]["reason"] and "not a file inside" in skipped["JS00011"]["reason"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["skipped_by_kind"] == {"absent": 3, "of another corpus": 1, "repeated": 1, "unreadable": 3}

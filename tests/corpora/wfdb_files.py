@@ -25,7 +25,7 @@ def write_record(
     *,
     counts: np.ndarray | None = None,
     comments: Iterable[str] = (),
-    num_samples: int = 60,
+    num_samples: int = 1000,
     rate: int = 500,
     gain: int = 1000,
     leads: tuple[str, ...] = STANDARD_LEADS,
@@ -39,7 +39,7 @@ def write_record(
     path.parent.mkdir(parents=True, exist_ok=True)
     if counts is None:
         counts = np.random.default_rng(seed).integers(-900, 900, (num_samples, len(leads)))
-    counts = counts.astype("<i2")
+    counts, num_samples = counts.astype("<i2"), len(counts)
     name, suffix, form, head = (path.name, ".mat", "16+24", b"\0" * 24) if mat else (path.name, ".dat", "16", b"")
     lines = [f"{name} {len(leads)} {rate} {num_samples}"]
     for lead, checksum in zip(leads, counts.sum(axis=0, dtype=np.int64) % 65536, strict=True):

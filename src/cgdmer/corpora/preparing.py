@@ -27,7 +27,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from cgdmer.about import __version__
@@ -39,12 +38,11 @@ from cgdmer.data.writing import check_target, complete_folder, open_shard, shard
 from cgdmer.files.reading import read_json_object
 from cgdmer.files.writing import TEMPORARY_SUFFIX, write_json
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import CGDMERError, CorpusError
-from cgdmer.models.leads import recorded_span
+from cgdmer.models.errors import CGDMERError, CorpusError, ECGInputError
+from cgdmer.models.signal_checks import check_usable
 
 # Small enough to keep all workers busy to the end, large enough that 800,000 records make few files.
 _ROWS_PER_PART = 500
-_FEWEST_SECONDS = 2.0  # that feature extractors need between padded ends of a record
 _WAITING_PARTS_PER_WORKER = 2  # only their rows are held in memory
 # A forked worker shares memory and has everything imported already. On other systems forking is not safe.
 _START_METHOD = "fork" if sys.platform == "linux" else "spawn"
@@ -372,14 +370,10 @@ def _read(
     record = corpus.read(raw_dir, row, options, unknown_codes)
     if isinstance(record, SkippedRecord):
         return record
-    # fmax and fmin ignore NaN; for a lead of NaN alone the comparison is false.
-    if not (np.fmax.reduce(record.signal, axis=1) > np.fmin.reduce(record.signal, axis=1)).any():
-        return SkippedRecord(row.record_id, f"{raw_dir / row.path}: every lead is flat or missing.", "empty")
-    first, last = recorded_span(record.signal, record.sampling_rate)
-    if last - first < min(record.signal.shape[1], _FEWEST_SECONDS * record.sampling_rate):
-        seconds = (last - first) / record.sampling_rate
-        reason = f"{raw_dir / row.path}: {seconds:.2f} s are recorded, the rest is padding."
-        return SkippedRecord(row.record_id, reason, "empty")
+    try:
+        check_usable(record)
+    except ECGInputError as error:
+        return SkippedRecord(row.record_id, f"{raw_dir / row.path}: {error}", "unusable")
     if not corpus.resamples or options["sampling_rate"] is None:
         return record
     return resampled(record, options["sampling_rate"])

@@ -56,8 +56,8 @@ class SkippedRecord:
         record_id: as in the corpus.
         reason: what is wrong with it, in words.
         kind: the kind of reason, by which summaries count: "absent" (a listed file does not exist), "repeated" (listed
-            before), "empty" (every lead is flat or missing, apart from less than two seconds), "unreadable" (any other
-            fault of its files), or a corpus's own, such as "short report".
+            before), "unusable" (the feature extractor refuses the signal: see `cgdmer.models.signal_checks`),
+            "unreadable" (any other fault of its files), or a corpus's own, such as "short report".
     """
 
     record_id: str

@@ -5,7 +5,6 @@ It travels with the weights, so nobody has to guess a model's preprocessing.
 """
 
 import inspect
-import statistics
 import warnings
 from collections.abc import Sequence
 from itertools import islice
@@ -18,15 +17,23 @@ from transformers import BatchFeature, FeatureExtractionMixin
 from .ecg_record import ECGRecord, is_record
 from .errors import ConfigurationError, ECGInputError, ECGInputWarning, shown
 from .foreign_keys import refuse_unknown_options
-from .leads import STANDARD_LEADS, contradiction, derive_limb_leads, recorded_span, standard_lead_names
+from .leads import STANDARD_LEADS, contradiction, derive_limb_leads, standard_lead_names
 from .resampling import resample
+from .signal_checks import (
+    LONGEST_GAP_SECONDS,
+    SHORTEST_SECONDS,
+    check_amplitude,
+    check_duration,
+    check_shape,
+    check_values,
+    checked_rate,
+    usable_leads,
+)
 from .units import (
     HIGHEST_RATE,
     LONGEST_SECONDS,
     LONGEST_WINDOW,
-    LOWEST_RATE,
     MILLIVOLTS_PER_UNIT,
-    MOST_SAMPLES,
     UNITS_OF_ARRAYS,
 )
 from .windows import cut_windows
@@ -35,11 +42,7 @@ NORMALIZATIONS = ("fixed", "centered", "minmax_record", "zscore_lead", "zscore_r
 KEEP_AMPLITUDE = ("fixed", "centered")  # a difference of 1.0 stands for `fixed_millivolts`
 FILTERS = ("none", "lowpass_40hz", "bandpass_0.67_40hz")
 
-# Median over leads of the peak-to-peak amplitude: 0.17 to 11.3 mV in 4,700 real recordings from six corpora.
-LOWEST_PEAK_TO_PEAK_MV, HIGHEST_PEAK_TO_PEAK_MV = 0.005, 50.0
 LARGEST_CONTRADICTION = 0.2  # the largest `leads.contradiction` without a warning
-# A single broken lead may have any value that 32 bits at a low gain can hold; beyond that, float32 would overflow.
-HIGHEST_VALUE_MV = 1e9
 
 
 class ECGFeatureExtractor(FeatureExtractionMixin):
@@ -77,8 +80,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         fixed_millivolts: float = 0.2,
         filter: str = "none",
         derive_limb_leads: bool = True,
-        longest_gap_seconds: float = 1.0,
-        shortest_seconds: float = 2.0,
+        longest_gap_seconds: float = LONGEST_GAP_SECONDS,
+        shortest_seconds: float = SHORTEST_SECONDS,
         **kwargs: Any,
     ):
         # transformers silently keeps any unknown key, so a misspelled option would have no effect.
@@ -233,15 +236,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         array = _numbers(recording)
         if rate is None:
             raise ECGInputError("sampling_rate is missing. Pass the recording's rate in Hz, e.g. sampling_rate=500.")
-        try:
-            rate = float(rate)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ECGInputError(f"sampling_rate is {shown(rate)}; expected a number in Hz.") from error
-        if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # refuses NaN too
-            raise ECGInputError(
-                f"sampling_rate is {rate} Hz; expected {LOWEST_RATE:.0f} to {HIGHEST_RATE:.0f}. "
-                "It is the number of samples per second in each lead."
-            )
+        rate = checked_rate(rate)
         if names is None:
             raise ECGInputError(
                 'lead_names is missing. Name every row of the signal, e.g. lead_names=["I", "II", "V1"].'
@@ -254,24 +249,10 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             names = standard_lead_names(list(names))
         except TypeError as error:
             raise ECGInputError(f"lead_names is {shown(names)}; expected a list with one name per row.") from error
-        if array.ndim != 2:
-            raise ECGInputError(f"ecg has shape {array.shape}; expected (leads, time).")
-        if array.shape[0] != len(names):
-            turned = " It looks like (time, leads): pass ecg.T." if array.shape[1] == len(names) else ""
-            raise ECGInputError(f"ecg has {array.shape[0]} rows but {len(names)} lead names were given.{turned}")
-        if array.shape[1] < max(self.shortest_seconds * rate, 1):
-            raise ECGInputError(
-                f"the recording lasts {array.shape[1] / rate:.2f} s ({array.shape[1]} samples at {rate:g} Hz); "
-                f"at least {self.shortest_seconds:g} s are needed."
-            )
-        if array.shape[1] > min(LONGEST_SECONDS * rate, MOST_SAMPLES):
-            raise ECGInputError(
-                f"the recording lasts {array.shape[1] / rate / 3600:.4g} h ({array.shape[1]} samples per lead); at "
-                f"most {LONGEST_SECONDS / 3600:g} h and {MOST_SAMPLES} samples are taken at once. Pass it in parts, "
-                "such as one hour each: read_wfdb(path, seconds=(0, 3600))."
-            )
+        check_shape(array, names)
+        check_duration(array.shape[1], rate, self.shortest_seconds)
         signal_mv = self._converted(array, unit, gain)
-        self._check_amplitude(signal_mv, unit)
+        check_amplitude(signal_mv, unit)
         return signal_mv, rate, names
 
     @staticmethod
@@ -287,53 +268,14 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 signal_mv /= _gains(gain, len(array))
             else:
                 signal_mv *= MILLIVOLTS_PER_UNIT[unit]
-        highest = float(np.fmax.reduce(np.abs(signal_mv), axis=None, initial=0.0))
-        if highest > HIGHEST_VALUE_MV:
-            raise ECGInputError(
-                f"ecg contains values of {highest:.4g} mV, above {HIGHEST_VALUE_MV:g}, which no recorder writes. "
-                "Mark missing samples with NaN."
-            )
+        check_values(signal_mv)
         return signal_mv
-
-    @staticmethod
-    def _check_amplitude(signal_mv: np.ndarray, unit: str) -> None:
-        # fmax and fmin skip NaN. A lead that is all NaN has a height of NaN, which is not above 0.
-        heights = np.fmax.reduce(signal_mv, axis=1, initial=np.nan) - np.fmin.reduce(signal_mv, axis=1, initial=np.nan)
-        moving = heights[heights > 0].tolist()
-        if not moving:
-            raise ECGInputError("every lead is flat or missing, so nothing is left of the recording.")
-        median = statistics.median(moving)
-        if median > HIGHEST_PEAK_TO_PEAK_MV:
-            raise ECGInputError(
-                f"half of the leads swing by more than {median:.4g} mV, which no heart does. Are the values, "
-                f'given as "{unit}", in a smaller unit (microvolts, or converter units: unit="adu" with a gain)?'
-            )
-        if median < LOWEST_PEAK_TO_PEAK_MV:
-            raise ECGInputError(
-                f"half of the leads swing by less than {median:.4g} mV, which is noise, not a heart. Are the "
-                f'values, given as "{unit}", in a larger unit (volts or millivolts)?'
-            )
 
     def _twelve_leads(self, signal_mv: np.ndarray, rate: float, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """(12, time) in standard order without NaN, zero where a lead is absent; and which leads are present."""
-        first, last = recorded_span(signal_mv, rate)
-        if last - first < self.shortest_seconds * rate:
-            raise ECGInputError(
-                f"only {(last - first) / rate:.2f} s of the recording are not missing; at least "
-                f"{self.shortest_seconds:g} s are needed. Ends where every lead is NaN or constant count as missing."
-            )
-        signal_LT = np.zeros((len(STANDARD_LEADS), last - first))
-        present_L = np.zeros(len(STANDARD_LEADS), dtype=bool)
-        interpolated_T = np.zeros(last - first, dtype=bool)
-        for name, lead_T in zip(names, signal_mv[:, first:last], strict=True):
-            missing_T = np.isnan(lead_T)
-            whole_T = _without_gaps(lead_T, missing_T, round(self.longest_gap_seconds * rate))
-            if whole_T is not None and np.ptp(whole_T) >= LOWEST_PEAK_TO_PEAK_MV:
-                row = STANDARD_LEADS.index(name)
-                signal_LT[row], present_L[row] = whole_T, True
-                interpolated_T |= missing_T
-        if not present_L.any():
-            raise ECGInputError("every lead is flat or has long gaps, so nothing is left of the recording.")
+        signal_LT, present_L, interpolated_T = usable_leads(
+            signal_mv, rate, names, self.longest_gap_seconds, self.shortest_seconds
+        )
         share = contradiction(signal_LT[:, ~interpolated_T] if interpolated_T.any() else signal_LT, present_L)
         if share > LARGEST_CONTRADICTION:
             warnings.warn(
@@ -397,19 +339,6 @@ def _gains(gain, num_leads: int) -> np.ndarray:
     if not (np.isfinite(gains) & (gains > 0)).all():
         raise ECGInputError(f"gain is {shown(gain)}; expected positive numbers.")
     return gains
-
-
-def _without_gaps(lead_T: np.ndarray, missing_T: np.ndarray, longest_gap: int) -> np.ndarray | None:
-    """The lead with gaps interpolated; None if a gap is too long or most of the lead is missing."""
-    if not missing_T.any():
-        return lead_T
-    if missing_T.mean() > 0.5:
-        return None
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], missing_T.astype(np.int8), [0]])))
-    if (edges[1::2] - edges[::2]).max() > longest_gap:
-        return None
-    times = np.arange(len(lead_T))
-    return np.interp(times, times[~missing_T], lead_T[~missing_T])
 
 
 def _numbers(values) -> np.ndarray:
