@@ -90,7 +90,7 @@ def test_npy_in_any_unit_either_way_round(three, tmp_path, unit, factor, turned)
 @pytest.mark.parametrize("missing", list(STATED))
 def test_what_a_file_does_not_state_is_never_guessed(three, tmp_path, missing):
     np.save(tmp_path / "a.npy", three)
-    with pytest.raises(ECGInputError, match="does not state its rate, leads and unit"):
+    with pytest.raises(ECGInputError, match=r"^a\.npy does not state its .*Fill in rate, leads and unit"):
         read_uploads([tmp_path / "a.npy"], **{**STATED, missing: None if missing == "unit" else ""})
 
 
@@ -102,20 +102,20 @@ def test_a_rate_that_is_not_a_number_is_refused(three, tmp_path):
 
 def test_names_that_contradict_each_other_are_refused(three, tmp_path):
     path = write_csv(tmp_path / "a.csv", three.T, "I,II,V2")
-    with pytest.raises(ECGInputError, match=r"names its leads I, II, V2, not I, II, V1"):
+    with pytest.raises(ECGInputError, match=r"^a\.csv has no lead V1; it has I, II, V2.*under Leads \(ECG=II\)"):
         read_uploads([path], **STATED)
 
 
 def test_a_shape_larger_than_the_file_is_refused(tmp_path):
     with open(tmp_path / "a.npy", "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (12, 10**12)})
-    with pytest.raises(RecordFileError, match=r"a\.npy is not an NPY file"):
+    with pytest.raises(RecordFileError, match=r"^a\.npy holds 12000000000000 values"):
         read_uploads([tmp_path / "a.npy"], **STATED)
 
 
 def test_a_pickle_is_not_opened(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[print]], dtype=object), allow_pickle=True)
-    with pytest.raises(RecordFileError, match="not an NPY file of numbers"):
+    with pytest.raises(RecordFileError, match="expected integers or floats"):
         read_uploads([tmp_path / "a.npy"], **STATED)
 
 
@@ -132,7 +132,6 @@ def test_a_pickle_is_not_opened(tmp_path):
         ("a.pdf", b"%PDF"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:loadtxt")
 def test_damaged_files_are_refused_by_name(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CGDMERError, match=r"a\.|a:"):

@@ -241,7 +241,7 @@ def test_rates_within_bounds(extract, rate):
     assert patches(extract(**described(twelve_leads(3, float(rate)), rate))) == 30
 
 
-@pytest.mark.parametrize("unit", ["mv", "MV", "millivolt", "", "ADU", 1])
+@pytest.mark.parametrize("unit", ["MV", "kV", "milli", "", "ADU", 1])
 def test_unknown_units(extract, unit):
     with pytest.raises(ECGInputError, match="unit is"):
         extract(**described(twelve_leads(), unit=unit))

@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from cgdmer.models.channels import rows_of_leads
 from cgdmer.models.ecg_record import ECGRecord, keep_leads
 from cgdmer.models.errors import ECGInputError
 from cgdmer.models.leads import (
@@ -75,11 +76,26 @@ def test_inverted_leads_and_differences_are_not_standard_leads(name):
         standard_lead_names([name])
 
 
-def test_c3_is_a_chest_lead_only_with_limb_leads():
-    assert standard_lead_names(["DI", "C3", "c 4"]) == ["I", "V3", "V4"]
-    for names in (["C3"], ["C3", "C4"], ["V1", "ECG C_2"]):
+def test_c1_to_c6_are_chest_leads_only_as_a_whole_set_with_limb_leads():
+    chest = ["C1", "C2", "c 3", "C-4", "C5", "ECG C6"]
+    assert standard_lead_names(["DI", *chest]) == ["I", *STANDARD_LEADS[6:]]
+    assert standard_lead_names(["C3", "I"], asked_for=True) == [
+        "V3",
+        "I",
+    ]  # which channel that is, is another question
+    scalp = (["C3"], ["C3", "C4"], ["V1", "ECG C_2"], ["ECG I", "C3", "C4"], chest, ["I", *chest[:5]])
+    for names in scalp:
         with pytest.raises(ECGInputError, match="scalp"):
             standard_lead_names(names)
+
+
+@pytest.mark.parametrize("other", ["Cz", "EEG Fpz", "F3", "O1", "T3-M2", "EOG left", "FC1", "P4"])
+def test_c1_to_c6_beside_other_electrodes_of_an_eeg_are_refused_if_they_are_used(other):
+    names = ["ECG I", *(f"C{number}" for number in range(1, 7)), other]
+    assert rows_of_leads([*names[:7], "resp"], ["V3", "I"], "the record") == [0, 3]
+    assert rows_of_leads(names, ["I"], "the record") == [0]
+    with pytest.raises(ECGInputError, match="scalp: there is"):
+        rows_of_leads(names, ["V3"], "the record")
 
 
 def test_names_keep_their_order():

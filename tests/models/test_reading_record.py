@@ -437,7 +437,8 @@ def test_edf_leads_among_channels_of_other_kinds_and_rates(tmp_path):
 def test_names_of_eeg_electrodes(tmp_path):
     assert_refused(edf_by_hand(tmp_path, some_counts(), {"label": ["C3", "C4", "C1"]}), "scalp")
     path = edf_by_hand(tmp_path, some_counts(), {"label": ["ECG I", "C3", "C4"]})
-    assert read_record(path).lead_names == ("I", "V3", "V4")
+    assert_refused(path, "'C3' may be lead V3 or an electrode on the scalp", "lead_names")
+    assert read_record(path, ["I"]).lead_names == ("I",)  # what is not asked for is not judged
 
 
 def test_edf_plus_with_annotations(tmp_path):

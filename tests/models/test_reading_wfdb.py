@@ -285,8 +285,8 @@ def test_signal_file_of_another_size(tmp_path, size):
     [
         ("16", ["gain and unit are missing"]),
         ("16 I", ["gain", "'I'"]),
-        ("16 200", ["unit", "200"]),
-        ("16 200(0) 0 0 1 2 0 I", ["unit", "200(0)"]),
+        ("16 200", ["lead name"]),
+        ("16 200(0)/ 0 0 1 2 0 I", ["gain", "200(0)/"]),
         ("16 /mV 0 0 1 2 0 I", ["gain", "/mV"]),
         ("16 nan/mV 0 0 1 2 0 I", ["gain", "nan/mV"]),
         ("16 0/mV 0 0 1 2 0 I", ["gain", "0/mV", "above zero"]),
@@ -311,6 +311,17 @@ def test_signal_line_faults(tmp_path, line_end, words):
     record = write_record(tmp_path)
     edit_header(record, r"^rec.dat .* I$", f"rec.dat {line_end}")
     assert_refused(record, HEADER, *words)
+
+
+@pytest.mark.parametrize("gain", ["200", "200(10)", "4.88"])
+def test_a_unit_that_is_left_out_is_millivolts(tmp_path, gain):
+    """As the format's own documentation says, and as in the PTB Diagnostic ECG Database."""
+    record = write_record(tmp_path)
+    checksum = read_wfdb_header(record).leads[0].checksum
+    for suffix in ("/mV", ""):
+        edit_header(record, r"^rec.dat .* I$", f"rec.dat 16 {gain}{suffix} 16 0 0 {checksum} 0 I")
+        np.testing.assert_allclose(read_wfdb(record).signal[0], wfdb.rdsamp(str(record))[0][:, 0], rtol=1e-6)
+    assert read_wfdb_header(record).leads[0].unit == "mV"
 
 
 def test_baseline_defaults_to_the_converters_zero(tmp_path):

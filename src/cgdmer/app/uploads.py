@@ -5,21 +5,26 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
+from cgdmer.models.advice import CHOOSE_LEADS, NAME_CHANNELS, STATE_ARRAY
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ECGInputError, RecordFileError
-from cgdmer.models.leads import standard_lead_names
+from cgdmer.models.leads import known_spelling
+from cgdmer.models.reading_array_file import column_names, is_array_file, read_array_file
 from cgdmer.models.reading_record import read_record
-from cgdmer.models.units import MILLIVOLTS_PER_UNIT
 
 UNITS = ("mV", "uV", "V")
 LARGEST_MEGABYTES = 50
 LONGEST_SECONDS = 3600.0  # 360 windows of 10 s: about a minute on a small machine
-_TABLES = (".csv", ".npy")
+_ADVICE = {
+    CHOOSE_LEADS: "type the leads to use under Leads (I, II, V1)",
+    NAME_CHANNELS: "type which lead it is under Leads (ECG=II), if you know",
+    STATE_ARRAY: (
+        "Fill in rate, leads and unit (samples per second; lead names separated by commas, in the file's order; "
+        f"{', '.join(UNITS)}), then press Score."
+    ),
+}
 _EXPECTED = "Drop a WFDB pair (.hea and .dat), or one file: DICOM, HL7 aECG, GE MUSE XML, EDF, CSV or NPY."
 
 
@@ -33,9 +38,9 @@ def read_uploads(
 
     Args:
         paths: the files of one WFDB record, in any folders; or one DICOM, HL7 aECG, GE MUSE XML, EDF, CSV or NPY file.
-        sampling_rate: in Hz, as typed; for CSV and NPY, which do not state it.
-        lead_names: separated by commas. For CSV and NPY, in the file's order; the first line of a CSV file may name
-            them instead. For other files, the leads to use if there are other channels.
+        sampling_rate: in Hz, as typed; for CSV and NPY, if they do not state it.
+        lead_names: separated by commas. For NPY, and for CSV without a line of names, in the file's order. For other
+            files, the leads to use if there are other channels; "ECG=II" says which lead a channel is.
         unit: "mV", "uV" or "V"; for CSV and NPY.
 
     Raises:
@@ -67,16 +72,37 @@ def _read(paths: Sequence[str | os.PathLike[str]], sampling_rate: str, lead_name
     if len(files) != 1:
         dropped = ", ".join(file.name for file in files) or "nothing"
         raise RecordFileError(f"a recording cannot be read from {dropped}. {_EXPECTED}")
-    if files[0].suffix.lower() not in _TABLES:
+    if not is_array_file(files[0]):
         return _read_as_files(files, files[0].name, names)
-    if files[0].suffix.lower() == ".npy":
-        values = _read_npy(files[0])
-    else:
-        values, header = _read_csv(files[0])
-        if header and names and standard_lead_names(header) != standard_lead_names(names):
-            raise ECGInputError(f"{files[0].name} names its leads {', '.join(header)}, not {', '.join(names)}.")
-        names = names or header
-    return _record_of(values, files[0], sampling_rate, names, unit)
+    try:
+        return _read_array(files[0], sampling_rate.strip(), names, unit)
+    except (RecordFileError, ECGInputError) as error:
+        raise type(error)(_as_on_page(str(error), files[0].parent)) from error
+
+
+def _read_array(file: Path, sampling_rate: str, names: list[str], unit: str | None) -> ECGRecord:
+    rate = None
+    if sampling_rate:
+        try:
+            rate = float(sampling_rate)
+        except ValueError as error:
+            raise ECGInputError(
+                f"the rate {sampling_rate!r} is not a number of samples per second. Type it as 500 or 257.5."
+            ) from error
+    if any("=" in name for name in names):
+        stated = dict(name.split("=", 1) for name in names if "=" in name)
+        leads = [name.rpartition("=")[2] for name in names]
+        return read_array_file(file, rate, unit, lead_names=stated, leads=leads)
+    if any(known_spelling(name) for name in column_names(file)):  # so what was typed says which of them to use
+        return read_array_file(file, rate, unit, leads=names or None)
+    return read_array_file(file, rate, unit, lead_names=names or None)
+
+
+def _as_on_page(message: str, folder: Path | str) -> str:
+    """A message with advice for the page, and without the folder, which a visitor does not know."""
+    for advice, here in _ADVICE.items():
+        message = message.replace(advice, here)
+    return message.replace(f"{folder}{os.sep}", "")
 
 
 def _read_as_files(files: list[Path], name: str, leads: list[str]) -> ECGRecord:
@@ -87,71 +113,4 @@ def _read_as_files(files: list[Path], name: str, leads: list[str]) -> ECGRecord:
         try:
             return read_record(Path(folder, name), leads or None)
         except (RecordFileError, ECGInputError) as error:
-            raise type(error)(str(error).replace(f"{folder}{os.sep}", "")) from error
-
-
-def _read_npy(file: Path) -> np.ndarray:
-    try:
-        values = np.load(file, allow_pickle=False, mmap_mode="r")  # refuses a shape larger than the file
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
-        raise RecordFileError(f"{file.name} is not an NPY file of numbers. Write it with numpy.save.") from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "iuf":
-        shape = getattr(values, "shape", None)
-        raise RecordFileError(f"{file.name} holds an array of shape {shape}; expected numbers of shape (leads, time).")
-    return values
-
-
-def _read_csv(file: Path) -> tuple[np.ndarray, list[str]]:
-    """The numbers of a CSV file, and the names in its first line, if there are any."""
-    try:
-        with open(file, encoding="utf-8-sig") as lines:
-            first = lines.readline()
-            delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")
-            cells = [cell.strip().strip('"') for cell in first.rstrip("\r\n").split(delimiter)]
-            header = [] if all(_is_number(cell) for cell in cells) else cells
-            values = np.loadtxt(chain([] if header else [first], lines), delimiter=delimiter, ndmin=2)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise RecordFileError(f"{file.name} is not a table of numbers with one column per lead: {error}") from error
-    if len(cells) > 1 and _counts_columns(cells):
-        raise ECGInputError(
-            f"{file.name} begins with the line {first.strip()[:60]}, which counts the columns and is not a sample. "
-            "Write the lead names there, or leave it out (pandas: to_csv(header=False))."
-        )
-    if not values.size:
-        raise RecordFileError(f"{file.name} is empty. Export the recording again.")
-    return values, header
-
-
-def _counts_columns(cells: list[str]) -> bool:
-    """0, 1, 2, ... or 1, 2, 3, ..., the header of a table without column names."""
-    return any(cells == [str(number + start) for number in range(len(cells))] for start in (0, 1))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _record_of(values: np.ndarray, file: Path, sampling_rate: str, names: list[str], unit: str | None) -> ECGRecord:
-    if not sampling_rate.strip() or not names or unit not in UNITS:
-        raise ECGInputError(
-            f"{file.name} does not state its rate, leads and unit. Fill in all three (samples per second; lead names "
-            f"separated by commas, in the file's order; {', '.join(UNITS)}), then press Score."
-        )
-    if not _is_number(sampling_rate):
-        raise ECGInputError(
-            f"the rate {sampling_rate!r} is not a number of samples per second. Type it as 500 or 257.5."
-        )
-    names = standard_lead_names(names)
-    if values.shape[0] != len(names):
-        if values.shape[1] != len(names):
-            rows, columns = values.shape
-            raise ECGInputError(
-                f"{file.name} has {rows} rows and {columns} columns, but {len(names)} leads are named."
-            )
-        values = values.T
-    signal = (values * MILLIVOLTS_PER_UNIT[unit]).astype(np.float32)
-    return ECGRecord(signal, float(sampling_rate), tuple(names), record_id=file.stem)
+            raise type(error)(_as_on_page(str(error), folder)) from error

@@ -13,8 +13,8 @@ from cgdmer.data.storage import DatasetRecords, check_columns, row_to_record
 from cgdmer.inference.embeddings import Records
 from cgdmer.models.ecg_record import ECGRecord, is_record
 from cgdmer.models.errors import ECGInputError
-from cgdmer.models.feature_extraction_ecg import MILLIVOLTS_PER_UNIT
 from cgdmer.models.reading_record import read_record
+from cgdmer.models.units import EXPECTED_UNITS, millivolts_per
 from cgdmer.models.wfdb_header import header_path_of
 
 _EXPECTED = (
@@ -48,9 +48,9 @@ class ArrayDescription:
                 f"X holds arrays, but the constructor was not given {' and '.join(self.missing)}, which is not "
                 'guessed. Pass, for example, sampling_rate=500, lead_names=["I", "II"], unit="mV".'
             )
-        if self.unit not in MILLIVOLTS_PER_UNIT:
+        if not isinstance(self.unit, str) or millivolts_per(self.unit) is None:
             raise ECGInputError(
-                f'unit is {self.unit!r}; expected "mV", "uV" or "V". Divide ADC integers by their gain (units per mV) '
+                f"unit is {self.unit!r}; expected {EXPECTED_UNITS}. Divide ADC integers by their gain (units per mV) "
                 'and pass unit="mV".'
             )
         if isinstance(self.lead_names, str):
@@ -61,7 +61,7 @@ class ArrayDescription:
     def record(self, array: Any) -> ECGRecord:
         """The record of an array of shape (leads, time)."""
         assert self.sampling_rate is not None and self.lead_names is not None and self.unit is not None
-        signal_mv = np.asarray(array, dtype=np.float64) * MILLIVOLTS_PER_UNIT[self.unit]
+        signal_mv = np.asarray(array, dtype=np.float64) * (millivolts_per(self.unit) or 1.0)
         return ECGRecord(signal_mv, self.sampling_rate, tuple(self.lead_names))
 
 

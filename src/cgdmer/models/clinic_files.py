@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from .advice import CHOOSE_LEADS
 from .ecg_record import ECGRecord
 from .errors import ECGInputError, RecordFileError, shown
 from .leads import known_spelling, refuse_scalp_electrodes
 from .units import (
+    EXPECTED_UNITS,
     HIGHEST_RATE,
     LONGEST_FILE_SECONDS,
     LOWEST_RATE,
-    MILLIVOLTS_PER_UNIT,
     MOST_LEADS,
     MOST_VALUES,
-    UNITS_OF_CLINIC_FILES,
+    millivolts_per,
 )
 from .wfdb_header import open_record_file
 
@@ -70,12 +71,12 @@ def in_millivolts(where: str, what: str, value: float, unit: str | None) -> floa
         raise RecordFileError(
             f"{where}: the unit of the {what} is missing. It is not guessed: export the recording with it."
         )
-    if unit.strip() not in UNITS_OF_CLINIC_FILES:
+    if (scale := millivolts_per(unit)) is None:
         raise RecordFileError(
-            f"{where}: the unit of the {what} is {shown(unit)}; expected V, mV, uV, or nV. If other channels are not "
-            "ECG, name the leads to use (read_record(path, leads=[...]), --leads)."
+            f"{where}: the unit of the {what} is {shown(unit)}; expected {EXPECTED_UNITS}. If it is no ECG channel, "
+            f"{CHOOSE_LEADS}."
         )
-    return value * MILLIVOLTS_PER_UNIT[unit.strip()]
+    return value * scale
 
 
 def scaled(where: str, counts: np.ndarray, scale: float, offset: float) -> np.ndarray:

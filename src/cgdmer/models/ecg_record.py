@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .errors import ECGInputError
-from .leads import known_spelling, recorded_span, standard_lead_names
+from .channels import rows_of_leads, wanted_leads
+from .leads import STANDARD_LEADS, derive_limb_leads, known_spelling, recorded_span
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,40 +59,42 @@ def is_record(value: object) -> bool:
 def keep_leads(record: ECGRecord, leads: Sequence[str]) -> ECGRecord:
     """The record with only these of the twelve standard leads, in this order.
 
+    A limb lead that the record lacks is computed from two others; the record then has no `gain` and `baseline`.
+
     Raises:
         ECGInputError: `leads` is empty, or names a lead that is not standard or comes twice; or the record has no
-            such lead, or has it twice.
+            such lead and it is not determined, or has it twice.
     """
     who = f"record {record.record_id!r}" if record.record_id else "the record"
-    rows = rows_of_leads(record.lead_names, leads, who)
-    return replace(
-        record,
-        signal=record.signal[rows],
-        lead_names=tuple(known_spelling(record.lead_names[row]) or "" for row in rows),
-        gain=None if record.gain is None else tuple(record.gain[row] for row in rows),
-        baseline=None if record.baseline is None else tuple(record.baseline[row] for row in rows),
-    )
+    wanted = wanted_leads(leads)
+    needed = rows_of_leads(record.lead_names, wanted, who)
+    names = [known_spelling(str(record.lead_names[row])) or "" for row in needed]
+    if set(wanted) <= set(names):
+        rows = [needed[names.index(lead)] for lead in wanted]
+        return replace(
+            record,
+            signal=record.signal[rows],
+            lead_names=tuple(wanted),
+            gain=None if record.gain is None else tuple(record.gain[row] for row in rows),
+            baseline=None if record.baseline is None else tuple(record.baseline[row] for row in rows),
+        )
+    signal, _ = derive_limb_leads(*in_standard_order(record.signal[needed], names))
+    rows = [STANDARD_LEADS.index(lead) for lead in wanted]
+    return replace(record, signal=signal[rows], lead_names=tuple(wanted), gain=None, baseline=None)
 
 
-def rows_of_leads(names: Sequence[str], leads: Sequence[str], who: str) -> list[int]:
-    """The rows of these of the twelve standard leads, in the order of `leads`.
+def in_standard_order(signal: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Some of the twelve leads in their places: (12, time), zero where there is none; and (12,) bool, which are there.
 
     Args:
-        names: the channels of a recording, as its file names them.
-        who: the recording, for messages.
-
-    Raises:
-        ECGInputError: as in `keep_leads`.
+        signal: (leads, time).
+        names: standard spellings, one per row.
     """
-    wanted = [] if isinstance(leads, str) else standard_lead_names(list(leads))
-    if not wanted:
-        raise ECGInputError(f'leads is {leads!r}; expected a list with at least one name, e.g. ["I", "II", "V1"].')
-    standard = [known_spelling(str(name)) for name in names]
-    for lead in wanted:
-        if standard.count(lead) != 1:
-            found = f"has {standard.count(lead)} leads {lead}" if lead in standard else f"has no lead {lead}"
-            raise ECGInputError(f"{who} {found}; it has {', '.join(map(str, names))}.")
-    return [standard.index(lead) for lead in wanted]
+    rows = [STANDARD_LEADS.index(name) for name in names]
+    placed = np.zeros((len(STANDARD_LEADS), signal.shape[1]), dtype=signal.dtype)
+    present = np.zeros(len(STANDARD_LEADS), dtype=bool)
+    placed[rows], present[rows] = signal, True
+    return placed, present
 
 
 def without_filled_ends(record: ECGRecord) -> ECGRecord:

@@ -30,11 +30,11 @@ from .signal_checks import (
     usable_leads,
 )
 from .units import (
+    EXPECTED_UNITS,
     HIGHEST_RATE,
     LONGEST_SECONDS,
     LONGEST_WINDOW,
-    MILLIVOLTS_PER_UNIT,
-    UNITS_OF_ARRAYS,
+    millivolts_per,
 )
 from .windows import cut_windows
 
@@ -243,8 +243,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             )
         if unit is None:
             raise ECGInputError('unit is missing. Pass "mV", "uV", "V", or "adu" together with gain.')
-        if not isinstance(unit, str) or unit not in ("adu", *UNITS_OF_ARRAYS):
-            raise ECGInputError(f'unit is {shown(unit)}; expected "mV", "uV", "V", or "adu".')
+        if not isinstance(unit, str) or (unit != "adu" and millivolts_per(unit) is None):
+            raise ECGInputError(f'unit is {shown(unit)}; expected {EXPECTED_UNITS}, or "adu".')
         try:
             names = standard_lead_names(list(names))
         except TypeError as error:
@@ -267,7 +267,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             if unit == "adu":
                 signal_mv /= _gains(gain, len(array))
             else:
-                signal_mv *= MILLIVOLTS_PER_UNIT[unit]
+                signal_mv *= millivolts_per(unit) or np.nan
         check_values(signal_mv)
         return signal_mv
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .advice import CHOOSE_LEADS, NAME_CHANNELS
 from .errors import ECGInputError
 
 STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -16,7 +17,7 @@ STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4",
 # - modified leads such as "MLII", whose electrodes are elsewhere;
 # - bare numbers ("1", "ECG 2"): Holter files count channels that way, wherever the electrodes are;
 # - names with a sign: "-aVR" is inverted (the Cabrera order), and "I-II" is a difference.
-# "C3" is a chest lead next to limb leads, and a scalp electrode next to other channels of an EEG.
+# "C3" is a chest lead in a set of six, and an electrode on the scalp next to others of an EEG.
 _PREFIXES = ("LEAD", "ECGLEAD", "EKGLEAD", "ECG", "EKG")
 _ALIASES = {
     **{name.upper(): name for name in STANDARD_LEADS},
@@ -31,11 +32,15 @@ _SHORTEST_STILL_SECONDS = 1.0
 _SAMPLES_AT_ONCE = 200  # most recordings move right away, so only their ends need a look
 
 _CHEST_OR_SCALP = re.compile(r"[Cc][ ._-]*[1-6][ ._-]*$")
+# Electrodes of the 10-20 system and its refinements, references, and channels of a sleep laboratory.
+_SCALP = re.compile(
+    r"\bEEG|\bEOG|\b(?:FP|AF|F|FC|FT|T|TP|CP|P|PO|O|A|M)[ ._-]?(?:Z|[1-9]|10)\b|\b(?:C|FC|CP)Z\b", re.IGNORECASE
+)
 _SIGN = re.compile(r"\s*[-\u2212]|.*[-\u2212]\s*$", re.DOTALL)
 
 # Einthoven: I + III = II. Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. Any two limb leads determine
 # all six. Each lead here is a combination a*I + b*II.
-_LIMB_LEADS = {
+LIMB_LEADS = {
     "I": (1.0, 0.0),
     "II": (0.0, 1.0),
     "III": (-1.0, 1.0),
@@ -56,8 +61,17 @@ def known_spelling(name: str) -> str | None:
     return next((_ALIASES[candidate] for candidate in candidates if candidate in _ALIASES), None)
 
 
-def standard_lead_names(names: Sequence[str]) -> list[str]:
+def inverted(name: str) -> bool:
+    """Whether a name has a sign in front or behind: "-aVR" is inverted, and EDF+ writes "ECG -aVR"."""
+    return bool(_SIGN.match(name) or re.search(r"\s[-\u2212](?=\S)", name))
+
+
+def standard_lead_names(names: Sequence[str], *, asked_for: bool = False) -> list[str]:
     """Standard spellings of several lead names, in the given order.
+
+    Args:
+        names: of the channels of a recording; with `asked_for`, of the leads that a user wants, among which "C3" is V3
+            whatever else is wanted.
 
     Raises:
         ECGInputError: a name is unknown, two names mean the same lead, or `refuse_scalp_electrodes` finds one.
@@ -66,13 +80,16 @@ def standard_lead_names(names: Sequence[str]) -> list[str]:
     for name in names:
         lead = known_spelling(str(name))
         if lead is None:
+            what = f"{str(name)!r} is not one of the twelve standard leads ({', '.join(STANDARD_LEADS)})"
+            if asked_for:
+                raise ECGInputError(f"leads has a name that is none: {what}.")
             raise ECGInputError(
-                f"lead name {name!r} is not one of the twelve standard leads ({', '.join(STANDARD_LEADS)}). Rename it "
-                "(an inverted lead only after you invert its signal), or leave that channel out by naming the leads "
-                "to use (for a file: read_record(path, leads=[...]), --leads)."
+                f"lead name {what}. Rename it: {NAME_CHANNELS}; an inverted lead only after you invert its signal. Or "
+                f"leave that channel out: {CHOOSE_LEADS}."
             )
         standard.append(lead)
-    refuse_scalp_electrodes(names)
+    if not asked_for:
+        refuse_scalp_electrodes(names)
     for name in standard:
         if standard.count(name) > 1:
             spellings = [given for given, meant in zip(names, standard, strict=True) if meant == name]
@@ -80,21 +97,30 @@ def standard_lead_names(names: Sequence[str]) -> list[str]:
     return standard
 
 
-def refuse_scalp_electrodes(names: Sequence[str]) -> None:
-    """C1 to C6 are chest leads if there is a limb lead too; otherwise they may be electrodes of an EEG.
+def refuse_scalp_electrodes(names: Sequence[str], rows: Sequence[int] | None = None) -> None:
+    """C1 to C6 are chest leads if all six are there, a limb lead too, and no other electrode of an EEG.
+
+    Args:
+        names: of all channels of a recording.
+        rows: the channels that are used; None: all of them.
 
     Raises:
-        ECGInputError: there is one of them, and no limb lead.
+        ECGInputError: one of C1 to C6 is used, and may be on the scalp.
     """
-    standard = [known_spelling(str(name)) for name in names]
-    if _LIMB_LEADS.keys() & set(standard):
+    names = [str(name) for name in names]
+    chest = [row for row, name in enumerate(names) if _CHEST_OR_SCALP.search(name) and known_spelling(name)]
+    if not (used := [row for row in chest if rows is None or row in rows]):
         return
-    for name, lead in zip(names, standard, strict=True):
-        if lead is not None and _CHEST_OR_SCALP.search(str(name)):
-            raise ECGInputError(
-                f"{name!r} may be lead {lead} or an electrode on the scalp: there is no limb lead. If it is the lead, "
-                f"rename it to {lead}."
-            )
+    leads = {known_spelling(name) for name in names}
+    scalp = [name for name in names if _SCALP.search(name)]
+    if len(chest) == 6 and LIMB_LEADS.keys() & leads and not scalp:
+        return
+    name, lead = names[used[0]], known_spelling(names[used[0]])
+    reason = f"there is {scalp[0]!r}" if scalp else "C1 to C6 and a limb lead are not all there"
+    raise ECGInputError(
+        f"{name!r} may be lead {lead} or an electrode on the scalp: {reason}. If it is lead {lead}, call it {lead}: "
+        f"{NAME_CHANNELS}. Otherwise leave it out: {CHOOSE_LEADS}."
+    )
 
 
 def recorded_span(signal: np.ndarray, sampling_rate: float) -> tuple[int, int]:
@@ -157,15 +183,15 @@ def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarr
         leads, or with all six, they are plain copies.
     """
     signal, present = signal.copy(), present.copy()
-    recorded = [row for row, name in enumerate(STANDARD_LEADS) if name in _LIMB_LEADS and present[row]]
-    if len(recorded) < 2 or len(recorded) == len(_LIMB_LEADS):
+    recorded = [row for row, name in enumerate(STANDARD_LEADS) if name in LIMB_LEADS and present[row]]
+    if len(recorded) < 2 or len(recorded) == len(LIMB_LEADS):
         return signal, present
     first, second = recorded[:2]
-    mixing = np.array([_LIMB_LEADS[STANDARD_LEADS[first]], _LIMB_LEADS[STANDARD_LEADS[second]]])
+    mixing = np.array([LIMB_LEADS[STANDARD_LEADS[first]], LIMB_LEADS[STANDARD_LEADS[second]]])
     lead_i_and_ii = np.linalg.solve(mixing, signal[[first, second]].astype(np.float64))
     for row, name in enumerate(STANDARD_LEADS):
-        if name in _LIMB_LEADS and not present[row]:
-            signal[row] = np.asarray(_LIMB_LEADS[name]) @ lead_i_and_ii
+        if name in LIMB_LEADS and not present[row]:
+            signal[row] = np.asarray(LIMB_LEADS[name]) @ lead_i_and_ii
             present[row] = True
     return signal, present
 
@@ -181,9 +207,9 @@ def contradiction(signal: np.ndarray, present: np.ndarray) -> float:
         the standard deviation of the largest limb lead. 0 without I, II, and a third limb lead. At most 0.06 in 4,200
         real recordings from five corpora.
     """
-    limb = [row for row, name in enumerate(STANDARD_LEADS) if name in _LIMB_LEADS and present[row]]
+    limb = [row for row, name in enumerate(STANDARD_LEADS) if name in LIMB_LEADS and present[row]]
     if not present[[0, 1]].all() or len(limb) < 3 or not signal.shape[1]:
         return 0.0
     centered = signal[limb] - signal[limb].mean(axis=1, keepdims=True)
-    expected = np.array([_LIMB_LEADS[STANDARD_LEADS[row]] for row in limb]) @ centered[:2]
+    expected = np.array([LIMB_LEADS[STANDARD_LEADS[row]] for row in limb]) @ centered[:2]
     return float((centered - expected).std(axis=1).max() / max(centered.std(axis=1).max(), 1e-9))

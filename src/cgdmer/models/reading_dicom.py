@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from .channels import rows_of_leads
 from .clinic_files import check_size, in_millivolts, make_record, number, read_bytes, scaled, whole_number
-from .ecg_record import ECGRecord, rows_of_leads
+from .ecg_record import ECGRecord
 from .errors import RecordFileError, shown
 
 _MOST_BYTES = 2**30 + 2**20

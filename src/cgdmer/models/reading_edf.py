@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .channels import rows_of_leads
 from .clinic_files import check_size, in_millivolts, make_record, number, read_bytes, scaled, whole_number
-from .ecg_record import ECGRecord, rows_of_leads
+from .ecg_record import ECGRecord
 from .errors import RecordFileError
 
 _FIXED_BYTES = 256  # of the header, and again for each signal

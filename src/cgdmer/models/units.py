@@ -1,14 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units of voltage and limits on size: one table for arrays and every kind of file."""
 
-# "MV" is left out on purpose: it would be a megavolt. The micro sign and the Greek letter look alike.
-MILLIVOLTS_PER_UNIT = {
-    **{"V": 1e3, "mV": 1.0, "mv": 1.0, "nV": 1e-6},
-    **{"uV": 1e-3, "uv": 1e-3, "\u00b5V": 1e-3, "\u03bcV": 1e-3},
-}
-UNITS_OF_ARRAYS = ("mV", "uV", "\u00b5V", "\u03bcV", "V")
-UNITS_OF_WFDB = (*UNITS_OF_ARRAYS, "mv", "uv")
-UNITS_OF_CLINIC_FILES = (*UNITS_OF_ARRAYS, "nV")
+import re
+
+# How units are written in messages.
+EXPECTED_UNITS = "mV, uV, \u00b5V, nV, or V, also spelled out"
+
+_MILLIVOLTS = {"": 1e3, "m": 1.0, "milli": 1.0, "n": 1e-6, "nano": 1e-6}
+_MILLIVOLTS |= dict.fromkeys(
+    ("u", "\u00b5", "\u03bc", "micro"), 1e-3
+)  # the micro sign and the Greek letter look alike
+_UNIT = re.compile(rf"({'|'.join(_MILLIVOLTS)})[ -]?v(?:olts?)?", re.IGNORECASE)
+# "MV" is a megavolt, or a millivolt of a writer that knows only capitals. A capital Greek my looks the same.
+_MEGA = re.compile("[M\u039c][ -]?[vV]")
+
+
+def millivolts_per(unit: str) -> float | None:
+    """How many millivolts one unit of voltage is; None for anything else, and for a unit that is uncertain ("MV")."""
+    unit = unit.strip()
+    match = _UNIT.fullmatch(unit)
+    if not match or (_MEGA.match(unit) and not unit.lower().startswith("milli")):
+        return None
+    return _MILLIVOLTS[match[1].lower()]
+
 
 LOWEST_RATE, HIGHEST_RATE = 50.0, 10_000.0  # Hz
 

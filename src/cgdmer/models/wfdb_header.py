@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import RecordFileError
+from .advice import CHOOSE_LEADS
+from .errors import CGDMERError, RecordFileError
 from .units import (
+    EXPECTED_UNITS,
     HIGHEST_RATE,
     LONGEST_FILE_SECONDS,
     LOWEST_RATE,
-    MILLIVOLTS_PER_UNIT,
     MOST_LEADS,
-    UNITS_OF_WFDB,
+    millivolts_per,
 )
 
 # A gain beyond these bounds (units per mV) makes values that float32 cannot hold.
@@ -173,6 +174,8 @@ def open_record_file(path: Path, folder: Path, named_in: str = "") -> Iterator[t
             raise RecordFileError(f"{what} is not a regular file.")
         with open(path, "rb") as file:
             yield file, status.st_size
+    except CGDMERError:
+        raise
     except (FileNotFoundError, NotADirectoryError) as error:
         hint = "Check the path, or download the file again."
         if path.name.endswith((".dat.hea", ".mat.hea")):
@@ -311,12 +314,13 @@ def _parse_gain(where: str, field: str) -> tuple[float, int | None, str]:
         )
     unit = match["unit"]
     if unit is None:
-        raise RecordFileError(f"{where}: the unit of the gain {field!r} is missing. It is not guessed: add it.")
-    if unit not in UNITS_OF_WFDB:
+        unit = "mV"  # by the format's own rule (WFDB Applications Guide, header(5))
+    if (scale := millivolts_per(unit)) is None:
         raise RecordFileError(
-            f"{where}: the unit is {unit!r}; expected mV, uV, \u00b5V, or V. Correct it, or convert the record."
+            f"{where}: the unit is {unit!r}; expected {EXPECTED_UNITS}. If it is no ECG channel, {CHOOSE_LEADS}; "
+            "otherwise correct it."
         )
-    gain = float(match["gain"]) * (1 / MILLIVOLTS_PER_UNIT[unit])
+    gain = float(match["gain"]) * (1 / scale)
     if not _LOWEST_GAIN <= gain <= _HIGHEST_GAIN:  # in WFDB, zero means "unknown" and a negative gain "inverted"
         raise RecordFileError(
             f"{where}: the gain is {field!r}; it must be above zero, from {_LOWEST_GAIN:g} to {_HIGHEST_GAIN:g} units "
