@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cgdmer.evaluation.arguments import EvaluationArguments
 from cgdmer.evaluation.label_tables import CPSC2018_CLASS_OF, CSN_ACRONYMS_OF
 from cgdmer.evaluation.prompt_sets import PROMPT_SETS, load_prompts
 from cgdmer.evaluation.splits import repaired_splits
-from cgdmer.evaluation.tasks import TASKS, get_task
-from cgdmer.models.errors import ConfigurationError
+from cgdmer.evaluation.tasks import TASKS, get_task, task_of_labels
+from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.simulation.conditions import CONDITIONS
 
 # Positives in train/validation/test of the released files, classes in the order of their test files.
@@ -269,3 +270,45 @@ def test_a_file_of_prompts_serves_a_task_with_its_own(tmp_path):
     path.write_text('{"sinus_rhythm": "x"}', encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"prompts\.json.*has no prompt"):
         get_task("simulated").prompts(path)
+
+
+@pytest.fixture
+def hospital(make_dataset):
+    """Two labels of a hospital, one of them rare; every third record has neither."""
+    rows = [
+        (f"r{number}", f"p{number}", [["AF"], ["Ärger_x", "AF"] if number < 12 else ["rare"], []][number % 3], split)
+        for number, split in enumerate(["train"] * 30 + ["validation"] * 6 + ["test"] * 9)
+    ]
+    return make_dataset(rows)
+
+
+def test_a_task_of_the_datasets_own_labels(hospital):
+    """Records without a label are negative, so a single label of 0 and 1 can be measured."""
+    task = task_of_labels(hospital, ["AF"])
+    assert (task.name, task.class_names, task.prompts()) == ("labels", ("AF",), [("AF",)])
+    parts = repaired_splits(hospital, task)
+    assert {name: (part.labels.sum(), len(part), part.unlabeled) for name, part in parts.items()} == {
+        "train": (14, 30, 0),
+        "validation": (2, 6, 0),
+        "test": (3, 9, 0),
+    }
+    np.testing.assert_array_equal(parts["test"].labels[:, 0], [True, False, False] * 3)
+    assert task_of_labels(hospital).class_names == ("AF", "rare")
+    assert task_of_labels(hospital, ["Ärger_x", "AF"]).prompts() == [("Ärger x",), ("AF",)]
+    with pytest.raises(CorpusError, match=r"no record has the label 'af'\. The most frequent labels are: AF, rare"):
+        task_of_labels(hospital, ["af"])
+
+
+def test_without_frequent_labels(make_dataset):
+    with pytest.raises(CorpusError, match=r"no label has 10 records; the most frequent is 'AF', with 1. Choose"):
+        task_of_labels(make_dataset([("r", "p", ["AF"], "test")]))
+    with pytest.raises(CorpusError, match="There are no labels at all"):
+        task_of_labels(make_dataset([("r", "p", [], "test")]), ["AF"])
+    with pytest.raises(CorpusError, match=r"no label has 10 records. Choose"):
+        task_of_labels(make_dataset([("r", "p", [], "test")]))
+
+
+def test_labels_choose_the_task():
+    assert EvaluationArguments("m", "d").tasks == ["ptbxl-super"]
+    assert EvaluationArguments("m", "d", labels=["AF"]).tasks == ["labels"]
+    assert EvaluationArguments("m", "d", ["csn"], labels=["AF"]).tasks == ["csn", "labels"]

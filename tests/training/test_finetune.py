@@ -15,13 +15,14 @@ from cgdmer import CGDMERConfig, CGDMERECGModel, CGDMERForECGClassification, CGD
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold
 from cgdmer.data.writing import write_dataset
+from cgdmer.evaluation.tasks import choose_labels
 from cgdmer.hub.cards import fill_card
 from cgdmer.inference.embeddings import classifier_logits
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError, TrainingError
 from cgdmer.simulation.cohort import simulate_record
 from cgdmer.training.arguments import FinetuningArguments
-from cgdmer.training.finetune import LabeledDataset, choose_labels, finetune_model
+from cgdmer.training.finetune import LabeledDataset, finetune_model
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +112,12 @@ def test_a_classifier_is_replaced_when_the_labels_change(tune, tmp_path):
 
 
 def test_labels_are_those_requested_or_the_frequent_ones(train_split):
-    split = train_split
-    assert choose_labels(split, ["low_voltage", "sinus_rhythm"]) == ["low_voltage", "sinus_rhythm"]
+    split, counted = train_split, "training record"
+    assert choose_labels([split], ["low_voltage", "sinus_rhythm"], counted) == ["low_voltage", "sinus_rhythm"]
     counts = {name: sum(name in row["labels"] for row in split) for row in split for name in row["labels"]}
-    assert choose_labels(split, None) == sorted(name for name, count in counts.items() if count >= 10)
+    assert choose_labels([split], None, counted) == sorted(name for name, count in counts.items() if count >= 10)
     with pytest.raises(CorpusError, match="'flatline'"):
-        choose_labels(split, ["flatline"])
+        choose_labels([split], ["flatline"], counted)
 
 
 def test_a_patient_in_two_splits_is_refused_and_a_split_may_be_absent(tune, cohort_folder, tmp_path):

@@ -139,11 +139,12 @@ def _recordings(raw_dir: Path, table: Path) -> _Recordings:
     table, hidden files, and prepared datasets. Which of them are recordings, their content decides."""
     spelled: list[tuple[str, str]] = []  # (id, path of the file)
     signal_files: list[tuple[str, str]] = []
-    for folder, subfolders, names in os.walk(raw_dir):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+    for folder, subfolders, names in os.walk(raw_dir, onerror=_refuse):
         if _PREPARED.intersection(names):
             subfolders.clear()
             continue
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        names += [name for name in subfolders if os.path.islink(os.path.join(folder, name))]  # not followed
         headers = {name.removesuffix(".hea") for name in names if name.endswith(".hea") and name != ".hea"}
         for name in sorted(names):
             path = Path(folder, name)
@@ -171,6 +172,10 @@ def _recordings(raw_dir: Path, table: Path) -> _Recordings:
         for names_of, name in ((by_name[0], file), (by_name[2], PurePosixPath(file).name)):
             names_of.setdefault(_key(name), []).append((position_of[record_id], _composed(name)))
     return _Recordings([record_id for record_id, _ in spelled], by_name, by_number)
+
+
+def _refuse(error: OSError) -> None:
+    raise CorpusError(f"{error.filename} cannot be listed: {error.strerror}. Give permission, or move it.") from error
 
 
 def _is_same(path: Path, table: Path) -> bool:

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from cgdmer.options import Marker, option
+from cgdmer.options import Marker, default_of, option
 
 Protocol = Literal["repaired", "as_published"]
 ProbedFeature = Literal["pooled", "embeds"]
@@ -16,7 +16,12 @@ class EvaluationArguments:
 
     model: Annotated[str, Marker.POSITIONAL] = option("folder or Hub id of a pretrained model, or cgdmer-tiny-ptbxl")
     dataset: str = option("folder written by `cgdmer prepare`")
-    tasks: list[str] = option("ptbxl-{super,sub,form,rhythm,all}, cpsc2018, csn, simulated", ["ptbxl-super"])
+    tasks: list[str] = option(
+        "ptbxl-{super,sub,form,rhythm,all}, cpsc2018, csn, simulated, or labels: the dataset's own", ["ptbxl-super"]
+    )
+    labels: list[str] | None = option(
+        "which labels of the dataset the task labels asks for (default: all with at least ten records)", None
+    )
     splits: list[str] = option("splits to test on, pooled", ["test"])
     prompts: str = option("name, description, ensemble, or a JSON file", "ensemble")
     protocol: Protocol = option("as_published repeats known defects, to compare with published figures", "repaired")
@@ -36,3 +41,8 @@ class EvaluationArguments:
     cache_dir: str | None = option("folder in which embeddings are kept and looked up", None)
     output_dir: str | None = option("folder for results, a report, and figures, in a subfolder per task", None)
     seed: int = option("seed of random weights, draws, and the bootstrap", 0)
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and "labels" not in self.tasks:
+            is_default = self.tasks == default_of(type(self), "tasks")
+            self.tasks = ["labels"] if is_default else [*self.tasks, "labels"]

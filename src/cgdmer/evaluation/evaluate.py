@@ -14,7 +14,7 @@ from cgdmer.evaluation.arguments import EvaluationArguments
 from cgdmer.evaluation.evaluate_task import FRACTIONS, evaluate_task
 from cgdmer.evaluation.outputs import write_evaluation
 from cgdmer.evaluation.report import overlap_in_words, terminal_table, without_nan, write_results_json
-from cgdmer.evaluation.tasks import get_task
+from cgdmer.evaluation.tasks import OWN_LABELS, get_task, task_of_labels
 from cgdmer.families import load_model, load_processor
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.options import words_of
@@ -44,8 +44,9 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         True
     """
     say = say or (lambda *_: None)
-    tasks = [get_task(name) for name in arguments.tasks]
+    named = {name: get_task(name) for name in arguments.tasks if name != OWN_LABELS}
     dataset = load_dataset_folder(arguments.dataset)
+    tasks = [named.get(name) or task_of_labels(dataset, arguments.labels) for name in arguments.tasks]
     model = load_model(arguments.model)
     processor = load_processor(arguments.model, model)
     if arguments.report_retrieval:

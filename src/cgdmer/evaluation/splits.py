@@ -146,7 +146,11 @@ def repaired_splits(
     if split_files is not None:
         return read_split_files(split_files, splits, task)
     return {
-        name: labeled_rows(rows, task.label_matrix(row["labels"] for row in rows.select_columns("labels")))
+        name: labeled_rows(
+            rows,
+            task.label_matrix(row["labels"] for row in rows.select_columns("labels")),
+            keep_unlabeled=task.keeps_unlabeled,
+        )
         for name, rows in splits.items()
     }
 
@@ -178,7 +182,8 @@ def pooled(parts: Mapping[str, LabeledRows], names: Sequence[str], task: Task) -
     labels = np.concatenate([part.labels for part in chosen])
     if not labels.any():
         raise CorpusError(
-            f"no record of {', '.join(names)} has a label of the task {task.name}. Does it belong to this corpus?"
+            f"no record of {', '.join(names)} has a label of the task {task.name}. Does it belong to this corpus? "
+            "For the dataset's own labels: --tasks labels."
         )
     return LabeledRows(
         datasets.concatenate_datasets([part.rows for part in chosen]),

@@ -2,9 +2,11 @@
 """The tasks that models are evaluated on: their classes, the labels that belong to each class, and their prompts."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import datasets
 import numpy as np
 
 from cgdmer.evaluation.label_tables import (
@@ -16,8 +18,11 @@ from cgdmer.evaluation.label_tables import (
     PTBXL_SUPERCLASS_OF,
 )
 from cgdmer.evaluation.prompt_sets import PROMPT_SETS, load_prompts
-from cgdmer.models.errors import ConfigurationError
+from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.simulation.conditions import CONDITIONS
+
+OWN_LABELS = "labels"  # the name of the task that is made from a dataset's own labels
+FEWEST_RECORDS = 10  # of a label that is not asked for by name
 
 
 @dataclass(frozen=True)
@@ -30,15 +35,17 @@ class Task:
             the corpus's table).
         classes_of: the classes for a record's labels; labels without a class are ignored.
         own_prompts: the wordings, for a task that is not in the packaged sets of prompts.
+        keeps_unlabeled: whether a record without a class is negative for all of them, instead of having no part.
     """
 
     name: str
     class_names: tuple[str, ...]
     classes_of: Callable[[Iterable[str]], Iterable[str]]
     own_prompts: Mapping[str, tuple[str, ...]] | None = None
+    keeps_unlabeled: bool = False
 
     def label_matrix(self, labels_of_records: Iterable[Iterable[str]]) -> np.ndarray:
-        """(records, classes) bool; a record whose row is all False has no part in this task."""
+        """(records, classes) bool. Unless `keeps_unlabeled`, a record whose row is all False has no part."""
         return self.matrix_of_classes(self.classes_of(labels) for labels in labels_of_records)
 
     def matrix_of_classes(self, classes_of_records: Iterable[Iterable[str]]) -> np.ndarray:
@@ -131,5 +138,55 @@ def get_task(name: str) -> Task:
         ConfigurationError: there is no task of that name.
     """
     if name not in TASKS:
-        raise ConfigurationError(f"there is no task {name!r}. Tasks: {', '.join(TASKS)}.")
+        raise ConfigurationError(
+            f"there is no task {name!r}. Tasks: {', '.join(TASKS)}; and {OWN_LABELS}, made from the dataset's labels."
+        )
     return TASKS[name]
+
+
+def task_of_labels(dataset: datasets.DatasetDict, wanted: Sequence[str] | None = None) -> Task:
+    """The task `labels`, which asks for a dataset's own labels, as `finetune` does.
+
+    A record without any of them is negative for all. The prompt of a label is its name.
+
+    Args:
+        dataset: a prepared dataset.
+        wanted: the labels; None: all with at least ten records.
+
+    Raises:
+        CorpusError: no record has a label, or no label is frequent enough.
+    """
+    labels = choose_labels(dataset.values(), wanted, "record")
+    return Task(
+        OWN_LABELS,
+        tuple(labels),
+        lambda labels: labels,
+        own_prompts={label: (label.replace("_", " "),) for label in labels},
+        keeps_unlabeled=True,
+    )
+
+
+def choose_labels(splits: Iterable[datasets.Dataset], wanted: Iterable[str] | None, counted: str) -> list[str]:
+    """The labels requested, else all that are frequent enough, sorted.
+
+    Args:
+        splits: the records that are counted.
+        counted: what each of them is, for messages.
+
+    Raises:
+        CorpusError: no record has a requested label, or no label has at least ten records.
+    """
+    counts = Counter(label for rows in splits for row in rows.select_columns(["labels"]) for label in row["labels"])
+    known = [label for label, _ in counts.most_common(20)]
+    listed = f"The most frequent labels are: {', '.join(known)}." if known else "There are no labels at all."
+    if wanted:
+        wanted = list(dict.fromkeys(wanted))
+        for label in wanted:
+            if not counts[label]:
+                raise CorpusError(f"no {counted} has the label {label!r}. {listed}")
+        return wanted
+    frequent = sorted(label for label, count in counts.items() if count >= FEWEST_RECORDS)
+    if not frequent:
+        found = f"; the most frequent is {known[0]!r}, with {counts[known[0]]}" if known else ""
+        raise CorpusError(f"no label has {FEWEST_RECORDS} {counted}s{found}. Choose labels with --labels.")
+    return frequent

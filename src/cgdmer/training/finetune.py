@@ -2,8 +2,7 @@
 """Train a classifier on a user's own labels: the whole encoder, or a linear layer on a frozen one."""
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Required, TypedDict
@@ -23,9 +22,10 @@ from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.report import without_nan, write_results_json
 from cgdmer.evaluation.splits import refuse_shared_patients
 from cgdmer.evaluation.statistics import measure
+from cgdmer.evaluation.tasks import choose_labels
 from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
 from cgdmer.inference.embeddings import classifier_logits, embed_records
-from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeClassifier
 from cgdmer.presets import model_source
@@ -33,8 +33,6 @@ from cgdmer.training import run_summary
 from cgdmer.training.arguments import FinetuningArguments
 from cgdmer.training.optimization import FiniteSteps, adamw, schedule
 from cgdmer.training.pairs import EpochSampler
-
-FEWEST_TRAINING_RECORDS = 10
 
 
 class FinetuningResults(TypedDict, total=False):
@@ -86,28 +84,6 @@ class LabeledDataset(Dataset):
         return {**sample, "labels": self.labels[index].astype(np.float32)}
 
 
-def choose_labels(split: datasets.Dataset, wanted: Iterable[str] | None) -> list[str]:
-    """The labels to train on: those requested, else all with at least ten training records.
-
-    Raises:
-        CorpusError: no training record has a requested label, or no label is frequent enough.
-    """
-    counts = Counter(label for row in split.select_columns(["labels"]) for label in row["labels"])
-    if wanted:
-        wanted = list(wanted)
-        for label in wanted:
-            if not counts[label]:
-                known = ", ".join(name for name, _ in counts.most_common(20))
-                raise CorpusError(
-                    f"no training record has the label {label!r}. The most frequent labels are: {known}."
-                )
-        return wanted
-    frequent = sorted(label for label, count in counts.items() if count >= FEWEST_TRAINING_RECORDS)
-    if not frequent:
-        raise CorpusError(f"no label has {FEWEST_TRAINING_RECORDS} training records. Choose labels with --labels.")
-    return frequent
-
-
 def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
     """Train, save a folder that the pipeline `ecg-classification` loads, and measure on validation and test.
 
@@ -136,7 +112,7 @@ def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
     set_seed(arguments.seed)
     splits = load_dataset_folder(arguments.dataset)
     pretrained_on = Fingerprints.of_model(arguments.model)
-    label_names = choose_labels(splits["train"], arguments.labels)
+    label_names = choose_labels([splits["train"]], arguments.labels, "training record")
     extractor = AutoFeatureExtractor.from_pretrained(arguments.model)
     parts = {name: LabeledDataset(splits[name], extractor, label_names, arguments.seed) for name in splits}
     refuse_shared_patients({f"the split {name}": part.patients for name, part in parts.items()})

@@ -39,6 +39,15 @@ GENERAL_TERMS = 0.2  # share of texts that state a general term in place of one 
 MOST_HELD = 64  # findings and general terms that hold for a record; the most among 4,072 of PTB-XL is 34
 
 
+# What to do if a dataset lacks a kind of text.
+_NEEDED = {
+    "statements": "They are the findings of a record in sentences, as PTB-XL, CPSC 2018, CSN, and simulated patients "
+    "have them. A folder of your own has reports, if its table has a column of texts: use --text_source report.",
+    "text": "Name the column of reports when you prepare the dataset, or use --text_source statements if its records "
+    "have findings in sentences.",
+}
+
+
 def statement_id(statement: str) -> int:
     """A number for a text, the same on every machine; never 0, which is padding."""
     return number_of(statement.strip().lower().encode())
@@ -227,7 +236,7 @@ class PairDataset(Dataset):
         if not usable:
             raise CorpusError(
                 f"no record of the split has a {column!r}, which text_source={text_source!r} needs. "
-                "Choose the other text source, or prepare a corpus that has it."
+                + _NEEDED[str(column)]
             )
         self.num_without_text = len(split) - len(usable)
         self.split = split if not self.num_without_text else split.select(usable)
