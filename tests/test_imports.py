@@ -27,12 +27,14 @@ from cgdmer.commands import COMMANDS, main
 from cgdmer.pretrain import parse_arguments
 names = [module.__name__.rpartition(".")[2] for module in COMMANDS]
 assert len(names) > 10
-for words in (["--help"], *([name, "--help"] for name in names), ["classify", "--wrong"], ["nothing"]):
+fine = (["--help"], ["--version"], *([name, "--help"] for name in names), ["pretrain", "--help"])
+for words in (*fine, ["classify", "--wrong"], ["nothing"], ["pretrain", "--dataset", "d"]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
-            main(words)
+            status = main(words)
         except SystemExit as stopped:
-            assert (stopped.code == 0) == ("--help" in words), words
+            status = stopped.code
+    assert (status == 0) == (words in fine), words
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     parse_arguments(["--help"])
 print([name for name in {HEAVY} if name in sys.modules])

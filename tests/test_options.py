@@ -61,6 +61,16 @@ def test_the_help_states_defaults_once():
     assert text.count("default: never") == 1 and "None" not in text
 
 
+def test_the_help_of_pretraining_says_what_happens_without_each_option():
+    given_elsewhere = {"config_name", "model"}  # one of the two is needed
+    silent = [
+        field.name
+        for field in dataclasses.fields(PretrainingArguments)
+        if default_of(PretrainingArguments, field.name) is None and "(default: " not in field.metadata["help"]
+    ]
+    assert set(silent) == given_elsewhere
+
+
 def test_a_command_line_gives_the_same_options_again():
     given = Arguments("here", 5, None, "second", ["b", "c"], True)
     assert parse(*words_of(Arguments, dataclasses.asdict(given))) == given

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from cgdmer.models.errors import CGDMERError, ModelFolderError
+from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
 from cgdmer.presets import SHIPPED_MODEL, model_source
 
 if TYPE_CHECKING:
@@ -274,10 +274,13 @@ def load_classifier(
 
     Raises:
         ModelFolderError: it is not of a family of this package, takes no texts, or is damaged.
+        ConfigurationError: there is no such device.
     """
     import torch
     from transformers import pipeline
 
+    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(f"device is {device!r}, but torch finds no GPU. Leave it out, or pass 'cpu'.")
     name = model_source(model or SHIPPED_MODEL)
     loaded = _text_class(name, Purpose.ZERO_SHOT).from_pretrained(name)
     return pipeline(

@@ -8,7 +8,8 @@ argparse's.
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -106,6 +107,31 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
         else:
             arguments["type"] = hint
         into.add_argument(name, default=None if is_required else default, **arguments)
+
+
+def option_names(kind: type) -> list[str]:
+    """How the options of a dataclass are typed: `--name`."""
+    return [f"--{field.name}" for field, _, markers in _fields(kind) if Marker.POSITIONAL not in markers]
+
+
+def refuse_unknown_options(parser: argparse.ArgumentParser, words: Iterable[str], known: Sequence[str]) -> None:
+    """End the program if a word is none of these options, nor the beginning of one; name the one that is closest.
+
+    argparse would complain about a missing required option first, which a misspelt option looks like to it.
+    """
+    for word in words:
+        if word == "--":
+            return
+        name = word.partition("=")[0]
+        if name.startswith("--") and not any(one.startswith(name) for one in known):
+            parser.error(f"there is no option {name}{did_you_mean(name, known)}")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The end of a message about a wrong word; only a period if nothing is close to it."""
+    by_letters = {one.lstrip("-"): one for one in known}
+    close = difflib.get_close_matches(word.lstrip("-"), by_letters, n=1)
+    return f". Did you mean {by_letters[close[0]]}?" if close else "."
 
 
 def _default_in_words(default: Any) -> str:

@@ -12,11 +12,16 @@ command with `--resume_from_checkpoint latest` continues from there, or starts o
 """
 
 import argparse
+import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from cgdmer.options import add_options, options_from
+from cgdmer.about import __version__
+from cgdmer.models.errors import CGDMERError
+from cgdmer.options import add_options, option_names, options_from, refuse_unknown_options
+from cgdmer.presets import preset_in_words, presets
 from cgdmer.training.arguments import PretrainingArguments
 
 
@@ -26,15 +31,31 @@ def parse_arguments(words: Sequence[str] | None = None) -> PretrainingArguments:
     Raises:
         ConfigurationError: a value is out of range, or two options contradict each other.
     """
+    words = list(sys.argv[1:] if words is None else words)
     parser = argparse.ArgumentParser(
-        prog="cgdmer.pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="cgdmer.pretrain",
+        description=__doc__,
+        epilog=_presets_in_words(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"cgdmer {__version__}")
     add_options(parser, PretrainingArguments)
+    refuse_unknown_options(parser, words, ["--help", "--version", *option_names(PretrainingArguments)])
     return options_from(PretrainingArguments, parser.parse_args(words))
+
+
+def _presets_in_words() -> str:
+    lines = ["presets, and what each decides:"]
+    for name, folder in presets().items():
+        lines += textwrap.wrap(
+            preset_in_words(folder), 110, initial_indent=f"  {name:<14}", subsequent_indent=" " * 16
+        )
+    return "\n".join(lines)
 
 
 def main(words: Sequence[str] | None = None) -> dict[str, Any]:
     arguments = parse_arguments(words)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the cores to others
     from cgdmer.training.loop import pretrain_model
 
     try:
@@ -45,4 +66,7 @@ def main(words: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (CGDMERError, OSError) as error:
+        sys.exit(f"cgdmer.pretrain: {error}")

@@ -14,7 +14,7 @@ from scipy import stats
 from cgdmer import CGDMERECGModel, CGDMERModel
 from cgdmer.explanation.explaining import explain_record, load_classifier
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import ECGInputError, ModelFolderError
+from cgdmer.models.errors import ConfigurationError, ECGInputError, ModelFolderError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.presets import SHIPPED_MODEL
 from cgdmer.simulation.cohort import simulate_record
@@ -152,6 +152,12 @@ def test_what_cannot_be_explained_is_refused_by_name(classify, premature, tmp_pa
     CGDMERECGModel(CGDMERModel.from_pretrained(SHIPPED_MODEL).config.ecg_config).save_pretrained(tmp_path)
     with pytest.raises(ModelFolderError, match="takes no texts"):
         load_classifier(str(tmp_path))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ConfigurationError, match="device is 'cuda', but torch finds no GPU"):
+        load_classifier(device="cuda")
 
 
 def test_relevance_lies_on_premature_beats(classify):

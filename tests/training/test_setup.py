@@ -7,8 +7,10 @@ from transformers import AutoProcessor
 from cgdmer import CGDMERConfig, CGDMERForPreTraining
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.pretrain import parse_arguments
+from cgdmer.training.arguments import PretrainingArguments
+from cgdmer.training.loop import pretrain_model
 from cgdmer.training.pairs import PairCollator, PairDataset
-from cgdmer.training.setup import compile_ecg_layers, model_and_processor
+from cgdmer.training.setup import compile_ecg_layers, model_and_processor, refuse_mixed_precision_without_gpu
 
 
 def mean_cosine(embeds: torch.Tensor) -> float:
@@ -68,3 +70,19 @@ def test_a_tokenizer_of_another_model_is_refused(make_preset, tmp_path):
     options = parse_arguments(["--dataset", "d", "--model", str(tmp_path), "--output_dir", "o"])
     with pytest.raises(ConfigurationError, match="mask token is 4, but the model's configuration says 3"):
         model_and_processor(options)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_configuration_for_gpus_is_refused_without_one(precision, monkeypatch, tmp_path):
+    """What `accelerate launch --config_file examples/accelerate/one_gpu.yaml` sets."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "False")
+    arguments = PretrainingArguments("nowhere", str(tmp_path / "run"), config_name="cgdmer-tiny", report_to=["none"])
+    with pytest.raises(ConfigurationError, match=f"mixed_precision {precision}, which is for GPUs, but .*torch"):
+        pretrain_model(arguments)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")  # asked for in so many words
+    refuse_mixed_precision_without_gpu()
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "False")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    refuse_mixed_precision_without_gpu()

@@ -8,10 +8,13 @@ there is one, is printed last. Slow imports belong in `run`.
 
 import argparse
 import json
+import os
+import shlex
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
-from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.commands import (
     app,
     classify,
@@ -28,7 +31,7 @@ from cgdmer.commands import (
     search,
 )
 from cgdmer.models.errors import CGDMERError
-from cgdmer.options import add_options, options_from
+from cgdmer.options import add_options, did_you_mean, option_names, options_from, refuse_unknown_options
 
 COMMANDS = (demo, prepare, finetune, evaluate, push, compare, classify, explain, app, score, search, plot, export)
 
@@ -48,6 +51,19 @@ pretraining is started with accelerate:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run
 """
 
+# `cgdmer pretrain`, with the user's own options if there are any.
+PRETRAINING = """\
+Pretraining is started with accelerate, in as many processes as there are devices:
+
+  accelerate launch -m cgdmer.pretrain {options}
+
+In one process, without accelerate's configuration:
+
+  python -m cgdmer.pretrain {options}
+
+`python -m cgdmer.pretrain --help` lists the options."""
+_PRETRAINING_OPTIONS = "--config_name cgdmer-tiny --dataset DATASET --output_dir RUN"
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -56,10 +72,11 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"cgdmer {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
         subparser = subparsers.add_parser(
-            module.__name__.rpartition(".")[2],
+            _name(module),
             help=module.__doc__,
             description=module.DESCRIPTION,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -70,9 +87,42 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def _refuse_wrong_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """End the program at a command or an option that does not exist; the message names the one that is closest."""
+    place = next((place for place, word in enumerate(words) if not word.startswith("-")), len(words))
+    refuse_unknown_options(parser, words[:place], ["--help", "--version"])
+    if place == len(words):
+        return
+    modules = {_name(module): module for module in COMMANDS}
+    if words[place] not in modules:
+        hint = did_you_mean(words[place], [*modules, "pretrain"])
+        parser.error(f"there is no command {words[place]!r}{hint} Commands: {', '.join(modules)}.")
+    known = ["--help", "--json", *option_names(modules[words[place]].Arguments)]
+    refuse_unknown_options(parser, words[place + 1 :], known)
+
+
+def _how_to_pretrain(words: Sequence[str]) -> int:
+    """Print what to type instead of `cgdmer pretrain`; returns 2, or 0 if only help was asked for."""
+    asks_for_help = "-h" in words or "--help" in words
+    options = shlex.join(words) if words and not asks_for_help else _PRETRAINING_OPTIONS
+    print(PRETRAINING.format(options=options), file=sys.stdout if asks_for_help else sys.stderr)
+    return 0 if asks_for_help else 2
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, or 1 after an error, whose message goes to stderr."""
-    parsed = build_parser().parse_args(words)
+    words = list(sys.argv[1:] if words is None else words)
+    if words[:1] == ["pretrain"]:
+        return _how_to_pretrain(words[1:])
+    # Threads that wait for work would otherwise keep the cores busy which other threads and processes need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    parser = build_parser()
+    _refuse_wrong_words(parser, words)
+    parsed = parser.parse_args(words)
 
     def say(*lines: str, end: str = "\n") -> None:
         if not parsed.json:

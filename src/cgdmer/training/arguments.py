@@ -39,7 +39,9 @@ class PretrainingArguments:
     texts_per_record: Annotated[int, FIXED, ON_CARD] = option(
         "with --text_source statements: draw this many texts per ECG, which is still encoded once", 1
     )
-    max_train_samples: Annotated[int | None, ON_CARD] = option("use only the first N training records", None)
+    max_train_samples: Annotated[int | None, ON_CARD] = option(
+        "use only the first N training records (default: all)", None
+    )
     dataloader_num_workers: int | None = option(
         "worker processes per training process (default: 4 with a GPU, else 0)", None
     )
@@ -59,7 +61,9 @@ class PretrainingArguments:
         "continue from a pretrained model (a folder, a Hub id, or cgdmer-tiny-ptbxl), with a new schedule", None
     )
     text_model: Annotated[str | None, FIXED, ON_CARD] = option(
-        "load the text tower and its tokenizer from this model", None
+        "load the text tower and its tokenizer from this model (default: random weights and the preset's tokenizer, "
+        "or those of --model)",
+        None,
     )
     freeze_text_layers: Annotated[int | None, FIXED, ON_CARD] = option(
         "freeze the embeddings and the lowest N layers of the text tower (default: half of its layers with "
@@ -72,14 +76,17 @@ class PretrainingArguments:
         "records per batch and process", 64
     )
     contrastive_chunk_size: int | None = option(
-        "keep the graph of this many pairs at a time: the same step in less memory, but each pair is encoded twice",
+        "keep the graph of this many pairs at a time: the same step in less memory, but each pair is encoded twice "
+        "(default: of the whole batch)",
         None,
     )
     gradient_accumulation_steps: Annotated[int, FIXED, ON_CARD] = option("batches per step", 1)
     learning_rate: Annotated[float, FIXED, ON_CARD] = option("peak of the schedule", 2e-4)
     weight_decay: Annotated[float, FIXED, ON_CARD] = option(_WEIGHT_DECAY, 1e-5)
     num_train_epochs: Annotated[int, ON_CARD] = option("passes over the training records", 50)
-    max_train_steps: Annotated[int | None, ON_CARD] = option("overrides --num_train_epochs", None)
+    max_train_steps: Annotated[int | None, ON_CARD] = option(
+        "end after N steps (default: after --num_train_epochs)", None
+    )
     lr_scheduler_type: Annotated[str, FIXED, ON_CARD] = option("one of transformers' schedules", "cosine")
     num_warmup_steps: Annotated[int, FIXED, ON_CARD] = option("steps over which the learning rate rises", 0)
     max_grad_norm: Annotated[float, FIXED, ON_CARD] = option("clip gradients to this norm", 1.0)
@@ -89,10 +96,10 @@ class PretrainingArguments:
     checkpointing_steps: Annotated[str | None, Group("output")] = option(
         'save a checkpoint every N steps or every "epoch" (default: only when SIGTERM or Ctrl-C stops the run)', None
     )
-    checkpoints_total_limit: int | None = option("keep only the latest N checkpoints", None)
+    checkpoints_total_limit: int | None = option("keep only the latest N checkpoints (default: all)", None)
     resume_from_checkpoint: str | None = option(
         'a step_N or epoch_N folder of the same run, or "latest": the newest intact one in --output_dir, or a fresh '
-        "start if there is none yet",
+        "start if there is none yet (default: a fresh start, which refuses a folder that holds a run)",
         None,
     )
     logging_steps: int = option("write a line to metrics.jsonl every N steps", 10)

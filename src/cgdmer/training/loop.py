@@ -27,7 +27,13 @@ from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_b
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw, schedule
 from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
-from cgdmer.training.setup import checkpoint_activations, compile_ecg_layers, installed_trackers, model_and_processor
+from cgdmer.training.setup import (
+    checkpoint_activations,
+    compile_ecg_layers,
+    installed_trackers,
+    model_and_processor,
+    refuse_mixed_precision_without_gpu,
+)
 from cgdmer.training.sharding import as_whole, keep_word_embeddings_whole, whole_model
 from cgdmer.training.stopping import StopRequest
 from cgdmer.training.throughput import Throughput, in_words
@@ -65,6 +71,7 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
         model=None if arguments.model is None else model_source(arguments.model),
         report_to=installed_trackers(arguments.report_to),
     )
+    refuse_mixed_precision_without_gpu()
     accelerator = Accelerator(
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         log_with=options.report_to or None,

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pretraining run starts from: the model with its text tower, and the processor."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
+from accelerate.utils.environment import parse_flag_from_env
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokenizer
 
@@ -21,6 +24,25 @@ from cgdmer.presets import preset_folder
 from cgdmer.training.arguments import PretrainingArguments
 
 _TEXT_OPTIONS = ("wordings", "texts_per_record", "text_model", "freeze_text_layers")
+
+
+def refuse_mixed_precision_without_gpu() -> None:
+    """Call it before Accelerate is set up.
+
+    Otherwise a file of `examples/accelerate` that is meant for GPUs would train on the CPU without a word.
+
+    Raises:
+        ConfigurationError: Accelerate's configuration asks for 16 bits, and there is no GPU to compute in them.
+    """
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision == "no" or parse_flag_from_env("ACCELERATE_USE_CPU") or torch.accelerator.is_available():
+        return
+    reason = "torch finds no GPU" if torch.version.cuda else "this build of torch is for CPUs only"
+    raise ConfigurationError(
+        f"Accelerate's configuration asks for mixed_precision {precision}, which is for GPUs, but {reason}. On a "
+        "machine with a GPU, install a build of torch for it. To train on the CPU, leave out --config_file or pass "
+        "--mixed_precision no to accelerate launch."
+    )
 
 
 def installed_trackers(names: list[str] | None) -> list[str]:
