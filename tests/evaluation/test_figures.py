@@ -90,11 +90,11 @@ def all_figures() -> dict[str, Figure]:
         "ROC 12": figures.roc_figure(labels[:, :12], scores[:, :12], names[:12], "twelve"),
         "ROC 30": figures.roc_figure(labels, scores, names, "thirty"),
         "t-SNE": figures.tsne_figure(embeddings, labels[:, :9], names[:9], 0, "t-SNE"),
-        "robustness": figures.robustness_figure(CURVES, 0.912, "robustness"),
+        "robustness": figures.conditions_figure(CURVES, 0.912, "robustness", notes=["A note."]),
     }
 
 
-@pytest.mark.parametrize("metric", ["auroc", "auprc", "f1"])
+@pytest.mark.parametrize("metric", ["auroc", "auprc", "f1", "sensitivity", "specificity"])
 @pytest.mark.parametrize("classes", [5, 71])
 def test_each_row_shows_its_own_class(metric, classes):
     cuts = np.full(classes, 0.5)
@@ -288,7 +288,7 @@ def test_tsne_of_many_classes_colors_the_frequent_ones():
 
 
 def test_robustness_shows_each_condition_with_its_interval_and_the_reference():
-    figure = figures.robustness_figure(CURVES, 0.912, "title")
+    figure = figures.conditions_figure(CURVES, 0.912, "title")
     assert [text.get_text() for text in artists(figure, "family")] == list(CURVES)
     limits = {axes.get_xlim() for axes in figure.axes}
     assert len(limits) == 1 and next(iter(limits))[0] < 0.6
@@ -306,6 +306,15 @@ def test_robustness_shows_each_condition_with_its_interval_and_the_reference():
                 assert list(segment[:, 0]) == [low, high]
     assert [text.get_text() for text in artists(figure, "number sampling rate")] == ["0.912", "-"]
     assert legend_texts(figure) == ["full record 0.912"]
+    assert all(line.get_gid() == "reference" for axes in figure.axes for line in axes.lines)  # points are not joined
+
+
+def test_a_group_of_few_records_does_not_stretch_the_scale():
+    groups = {"sex": [("female (310)", 0.9, 0.88, 0.92), ("unknown (4)", 0.8, 0.0, 1.0)]}
+    figure = figures.conditions_figure(groups, 0.9, "groups", "all records", ["In brackets: records."])
+    (axes,) = figure.axes
+    assert 0.6 < axes.get_xlim()[0] < 0.65 and legend_texts(figure) == ["all records 0.900"]
+    assert notes(figure) == "In brackets: records. An interval at the left edge reaches further."
 
 
 @pytest.mark.parametrize("name", ["5 classes", "70 classes", "ROC 12", "ROC 30", "t-SNE", "robustness"])
@@ -345,7 +354,7 @@ def test_nothing_to_draw_is_refused():
     with pytest.raises(CorpusError, match="3 records"):
         figures.tsne_figure(np.ones((3, 4)), np.eye(3, dtype=bool), names[:3], 0, "title")
     with pytest.raises(CorpusError, match="nothing to draw"):
-        figures.robustness_figure({"leads": [("II", float("nan"), 0.1, 0.2)], "noise": []}, 0.9, "title")
+        figures.conditions_figure({"leads": [("II", float("nan"), 0.1, 0.2)], "noise": []}, 0.9, "title")
 
 
 def test_files_are_what_their_suffix_says_and_matplotlib_is_left_alone(tmp_path):
@@ -357,7 +366,7 @@ def test_files_are_what_their_suffix_says_and_matplotlib_is_left_alone(tmp_path)
         save(figures.per_class_figure({"a": measured()}), tmp_path / "dots.png")
         save(figures.roc_figure(labels, scores, names), tmp_path / "roc.svg")
         save(figures.tsne_figure(embeddings, tsne_labels, tsne_names), str(tmp_path / "tsne.pdf"))
-        save(figures.robustness_figure(CURVES, 0.912), tmp_path / "robustness.png")
+        save(figures.conditions_figure(CURVES, 0.912), tmp_path / "robustness.png")
         assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []
     with Image.open(tmp_path / "dots.png") as picture:

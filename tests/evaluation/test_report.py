@@ -73,6 +73,8 @@ def test_terminal_table_has_a_row_per_measure_and_a_row_per_class():
             f"{untrained['macro_auroc']:.3f}" if untrained else "-",
             f"{result['macro_auprc']:.3f}",
             f"{result['macro_f1']:.3f}",
+            f"{result['macro_sensitivity']:.3f}",
+            f"{result['macro_specificity']:.3f}",
         ]
     for label, row in results["measures"]["zero-shot"]["per_class"].items():
         values = [f"{result['per_class'][label]['auroc']:.3f}" for result in results["measures"].values()]
@@ -108,8 +110,9 @@ def test_columns_of_the_terminal_table_are_aligned():
 def test_what_could_not_be_measured_is_a_dash():
     results = make_results()
     for group in ("measures", "untrained"):
-        for result in results[group].values():
-            del result["macro_f1"]
+        for name, result in results[group].items():
+            if name == "zero-shot":
+                del result["macro_specificity"]
     row = results["measures"]["linear probe 1 %"]
     row["per_class"]["HYP"]["auroc"] = float("nan")
     row["macro_auroc"], row["macro_auroc_interval"] = float("nan"), [float("nan")] * 2
@@ -118,6 +121,16 @@ def test_what_could_not_be_measured_is_a_dash():
     assert line_of(table, "zero-shot")[-1] == "-"
     assert line_of(table, "HYP")[3] == "-"
     assert "nan" not in table
+
+
+def test_without_thresholds_there_are_no_columns_that_need_them():
+    results = make_results()
+    for group in ("measures", "untrained"):
+        for result in results[group].values():
+            for metric in ("f1", "sensitivity", "specificity"):
+                del result[f"macro_{metric}"]
+    table = terminal_table(results)
+    assert "macro AUPRC" in table and "F1" not in table and "specificity" not in table
 
 
 def test_json_read_back_gives_the_same_table(tmp_path):
@@ -164,7 +177,7 @@ def test_csv_read_back_is_the_results(tmp_path):
             continue
         assert int(row["positives"]) == known["positives"] and int(row["records"]) == 200
         assert row["few_positives"] == ("true" if known["few_positives"] else "false")
-        for metric in ("auroc", "auprc", "f1"):
+        for metric in ("auroc", "auprc", "f1", "sensitivity", "specificity"):
             numbers = [float(row[metric + end] or "nan") for end in ("", "_low", "_high")]
             np.testing.assert_array_equal(numbers, [known[metric], *known[f"{metric}_interval"]])
 
@@ -195,7 +208,7 @@ def test_markdown_says_what_was_done_and_shows_every_class_and_figure(tmp_path):
     for key, value in (("task", "ptbxl-super"), ("records", "200"), ("patients", "100"), ("in-domain", "no")):
         assert f"| {key} | {value} |" in text
     for label in ("NORM", r"NST_\*", r"left \| right", "HYP"):
-        assert len(re.findall(rf"^\| {re.escape(label)} \|", text, re.MULTILINE)) == 3, label
+        assert len(re.findall(rf"^\| {re.escape(label)} \|", text, re.MULTILINE)) == 5, label
     assert "Left out, without positive or negative records: none of it." in text
     assert "nan" not in text
 

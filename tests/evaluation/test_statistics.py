@@ -5,11 +5,11 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from cgdmer.evaluation import statistics
 from cgdmer.evaluation.statistics import (
+    at_thresholds,
     auroc_by_column,
     average_precision_by_column,
     best_thresholds,
     draws_of_patients,
-    f1_by_column,
     measure,
     paired_difference,
 )
@@ -52,9 +52,29 @@ def test_f1_agrees_with_scikit_learn_at_the_best_threshold_there_is():
     thresholds = best_thresholds(labels, scores)
     for column in range(3):
         wanted = [f1_score(labels[:, column], scores[:, column] >= cut) for cut in np.unique(scores[:, column])]
-        found = f1_by_column(labels, scores, thresholds)[column]
+        found = at_thresholds(labels, scores, thresholds)["f1"][column]
         assert found == pytest.approx(max(wanted))
         assert found == pytest.approx(f1_score(labels[:, column], scores[:, column] >= thresholds[column]))
+
+
+def test_sensitivity_and_specificity_agree_with_counting():
+    labels, scores, *_ = sample(200)
+    thresholds = np.array([0.5, np.nan, -0.2])
+    found = at_thresholds(labels, scores, thresholds)
+    for column in (0, 2):
+        called = scores[:, column] >= thresholds[column]
+        positive = labels[:, column]
+        assert found["sensitivity"][column] == called[positive].mean()
+        assert found["specificity"][column] == (~called)[~positive].mean()
+    assert all(np.isnan(values[1]) for values in found.values())
+
+
+def f1(labels, scores, thresholds, weights=None):
+    return at_thresholds(labels, scores, thresholds, weights)["f1"]
+
+
+def specificity(labels, scores, thresholds, weights=None):
+    return at_thresholds(labels, scores, thresholds, weights)["specificity"]
 
 
 def test_a_record_that_counts_twice_is_there_twice():
@@ -64,7 +84,8 @@ def test_a_record_that_counts_twice_is_there_twice():
     weights = draws_of_patients(patients, 20, seed=3)
     weights[5] *= ~labels[:, 1]  # a draw without a positive record of a class
     assert (weights[0] == 1).all() and (weights[1:].sum(axis=1) > 0).all()
-    for metric, more in ((auroc_by_column, ()), (average_precision_by_column, ()), (f1_by_column, (thresholds,))):
+    at_cuts = [(f1, (thresholds,)), (specificity, (thresholds,))]
+    for metric, more in ((auroc_by_column, ()), (average_precision_by_column, ()), *at_cuts):
         together = metric(labels, scores, *more, weights)
         for weight, found in zip(weights, together, strict=True):
             rows = np.repeat(np.arange(200), weight)

@@ -64,7 +64,7 @@ def per_class_figure(
     Args:
         measures: what `statistics.measure` returned, by name ("zero-shot", "linear probe", "untrained", ...). Names
             with "untrained" in them are drawn hollow and gray.
-        metric: "auroc", "auprc", or "f1". A class that a measure lacks, or whose value is NaN, gets no dot.
+        metric: one of `METRIC_NAMES`. A class that a measure lacks, or whose value is NaN, gets no dot.
         title: wrapped if it is long.
 
     Raises:
@@ -333,42 +333,52 @@ def tsne_figure(
     return figure
 
 
-def robustness_figure(
-    curves: Mapping[str, Sequence[tuple[str, float, float, float]]], reference: float, title: str = "Robustness"
+def conditions_figure(
+    conditions: Mapping[str, Sequence[tuple[str, float, float, float]]],
+    reference: float,
+    title: str = "Robustness",
+    reference_name: str = "full record",
+    notes: Sequence[str] = (),
 ) -> Figure:
-    """Macro AUROC under several conditions: a panel per family of conditions, all on one scale.
+    """Macro AUROC under several conditions, or in several groups: a panel per family, all on one scale.
+
+    Points are not joined: most conditions have no order. The scale ends a little below the lowest value; wider
+    intervals are cut off there, and a note says so.
 
     Args:
-        curves: the conditions of each family ("leads", "sampling rate", "noise", ...) in the order to draw, each as
-            (label, value, low, high), where the last two are the ends of the 95 % interval.
-        reference: the value on full records, a dashed line through all panels.
+        conditions: those of each family ("leads", "sex", ...) in the order to draw, each as (label, value, low, high),
+            where the last two are the ends of the 95 % interval.
+        reference: the value on full records, or on all records, a dashed line through all panels.
         title: wrapped if it is long.
+        reference_name: what the reference is, for the legend.
+        notes: sentences for the bottom of the figure.
 
     Raises:
         CorpusError: no condition has a value.
     """
-    curves = {family: rows for family, rows in curves.items() if rows}
-    numbers = {family: np.array([row[1:] for row in rows], dtype=float) for family, rows in curves.items()}
+    conditions = {family: rows for family, rows in conditions.items() if rows}
+    numbers = {family: np.array([row[1:] for row in rows], dtype=float) for family, rows in conditions.items()}
     if not any(np.isfinite(of_family[:, 0]).any() for of_family in numbers.values()):
         raise CorpusError("no condition has a value: there is nothing to draw.")
-    labels = {family: [wrap(row[0], 1.4, TEXT_SIZE) for row in rows] for family, rows in curves.items()}
+    labels = {family: [wrap(row[0], 1.4, TEXT_SIZE) for row in rows] for family, rows in conditions.items()}
     heights = {family: [row_height(lines) for lines in of_family] for family, of_family in labels.items()}
     widest = max(text_width(line, TEXT_SIZE) for rows in labels.values() for lines in rows for line in lines)
     heading_height = 0.3
     body_height = sum(heading_height + sum(of_family) for of_family in heights.values()) + AXIS_HEIGHT
-    ends = np.append(np.concatenate(list(numbers.values())), reference)
-    padding = max(0.01, 0.04 * (np.nanmax(ends) - np.nanmin(ends)))
+    lowest, highest = _limits(np.concatenate(list(numbers.values())), reference)
+    if any(np.nanmin(of_family[:, 1], initial=1.0) < lowest for of_family in numbers.values()):
+        notes = [*notes, "An interval at the left edge reaches further."]
     left = MARGIN + widest + 0.1
     width = PAGE_WIDTH - left - MARGIN - 0.45  # the numbers are on the right
     with house_style():
-        text = f"full record {_three_decimals(reference)}"
-        figure, y = new_page(1, body_height, title, [Line2D([], [], label=text, **REFERENCE_LINE)], [])
+        text = f"{reference_name} {_three_decimals(reference)}"
+        figure, y = new_page(1, body_height, title, [Line2D([], [], label=text, **REFERENCE_LINE)], notes)
         y += body_height
         for family, rows in numbers.items():
             height = sum(heights[family])
             y -= heading_height + height
             axes = axes_in_inches(figure, left, y, width, height)
-            axes.set_xlim(max(0.0, np.nanmin(ends) - padding), min(1.01, np.nanmax(ends) + padding))
+            axes.set_xlim(lowest, highest)
             axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             axes.tick_params(axis="x", labelbottom=False)
             middles = draw_rows(axes, labels[family], heights[family])
@@ -377,7 +387,6 @@ def robustness_figure(
             axes.axvline(reference, gid="reference", **REFERENCE_LINE)
             values, lows, highs = rows.T
             axes.hlines(middles, lows, highs, colors=COLORS[0], linewidths=1.2, zorder=2.0, gid=f"interval {family}")
-            axes.plot(values, middles, color=_paler(COLORS[0]), linewidth=0.8, zorder=1.8)
             axes.scatter(values, middles, color=COLORS[0], s=17.0, linewidths=0.0, zorder=3.0, gid=f"value {family}")
             for value, middle in zip(values, middles, strict=True):
                 axes.annotate(
@@ -392,6 +401,14 @@ def robustness_figure(
         axes.tick_params(axis="x", labelbottom=True)
         axes.set_xlabel("macro AUROC, 95 % interval")
     return figure
+
+
+def _limits(rows: np.ndarray, reference: float) -> tuple[float, float]:
+    """The ends of the scale for rows of (value, low, high): all values, and intervals down to 0.15 below them."""
+    lowest = max(np.nanmin(rows), np.nanmin([*rows[:, 0], reference]) - 0.15)
+    highest = np.nanmax([np.nanmax(rows), reference])
+    padding = max(0.01, 0.04 * (highest - lowest))
+    return max(0.0, float(lowest - padding)), min(1.01, float(highest + padding))
 
 
 def _three_decimals(value: float) -> str:

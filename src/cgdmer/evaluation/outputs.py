@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
 from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, Evaluation, main_measure
-from cgdmer.evaluation.figures import per_class_figure, robustness_figure, roc_figure, tsne_figure
+from cgdmer.evaluation.figures import conditions_figure, per_class_figure, roc_figure, tsne_figure
+from cgdmer.evaluation.reliability_figure import reliability_figure
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
 from cgdmer.evaluation.tasks import Task
 from cgdmer.models.errors import CorpusError
@@ -51,14 +52,34 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
         add_figure("t-SNE of record embeddings", "tsne.png", points)
     except CorpusError:  # fewer than four records with exactly one class
         (target / "tsne.png").unlink(missing_ok=True)
+    if results["calibration"]:
+        figure = reliability_figure(results["calibration"], f"{task.name}: calibration of zero-shot scores")
+        add_figure("Calibration of zero-shot scores", "calibration.png", figure)
     for caption, name in (("By sex and age", "groups"), ("Robustness", "robustness")):
         if any(main in row for rows in results[name].values() for row in rows):
-            curves = {
-                family: [(row["name"], row[main]["macro_auroc"], *row[main]["macro_auroc_interval"]) for row in rows]
-                for family, rows in results[name].items()
-            }
-            reference = results["measures"][main]["macro_auroc"]
-            figure = robustness_figure(curves, reference, f"{task.name}: {main}")
-            add_figure(f"{caption}, {main}", f"{name}.png", figure)
+            add_figure(f"{caption}, {main}", f"{name}.png", _conditions_figure(results, name, main))
     write_markdown(target / "report.md", results, figures)
     return [*(target / name for name in (RESULTS, "per_class.csv", SCORES, "report.md")), *figures.values()]
+
+
+def _conditions_figure(results: Mapping[str, Any], name: str, main: str) -> Figure:
+    """The figure of `groups`, which says how many records each has, or of `robustness`, where all have the same."""
+    grouped = name == "groups"
+    conditions = {
+        family: [
+            (
+                f"{row['name']} ({row[main]['records']:,})" if grouped else row["name"],
+                row[main]["macro_auroc"],
+                *row[main]["macro_auroc_interval"],
+            )
+            for row in rows
+        ]
+        for family, rows in results[name].items()
+    }
+    return conditions_figure(
+        conditions,
+        results["measures"][main]["macro_auroc"],
+        f"{results['task']}: {main}",
+        "all records" if grouped else "full record",
+        ["In brackets: records."] if grouped else [],
+    )

@@ -35,7 +35,9 @@ def terminal_table(results: Mapping[str, Any]) -> str:
 
     Classes with few positives are marked with a star. Classes that were left out are named in the last line.
     """
-    rows = [["", "macro AUROC", "95 % interval", "untrained AUROC", "macro AUPRC", "macro F1"]]
+    further = [metric for metric in _metrics(results) if metric != "auroc"]
+    heads = [f"macro {METRIC_NAMES[metric]}" for metric in further]
+    rows = [["", "macro AUROC", "95 % interval", "untrained AUROC", *heads]]
     for name, result in results["measures"].items():
         low, high = result["macro_auroc_interval"]
         untrained = results["untrained"].get(name, {}).get("macro_auroc")
@@ -45,8 +47,7 @@ def terminal_table(results: Mapping[str, Any]) -> str:
                 _number(result["macro_auroc"]),
                 "-" if _absent(low) else f"{_number(low)} to {_number(high)}",
                 _number(untrained),
-                _number(result.get("macro_auprc")),
-                _number(result.get("macro_f1")),
+                *(_number(result.get(f"macro_{metric}")) for metric in further),
             ]
         )
     by_class = [["AUROC by class", "positives", *results["measures"]]]
@@ -65,7 +66,7 @@ def terminal_table(results: Mapping[str, Any]) -> str:
 
 
 def write_per_class_csv(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
-    """Write a line per model, measure, and class, with AUROC, AUPRC, and F1 and the ends of their 95 % intervals.
+    """Write a line per model, measure, and class, with every metric and the ends of its 95 % interval.
 
     Numbers have all their digits. Cells are empty for what could not be measured, and for classes that were left out.
     """
@@ -130,7 +131,7 @@ def write_markdown(
     parts += [f"[{plain(caption)}]({link})" for caption, link in links.items() if link.endswith(".pdf")]
 
     for metric in _metrics(results):
-        parts.append(f"## {METRIC_NAMES[metric]} by class")
+        parts.append(f"## {METRIC_NAMES[metric][0].upper()}{METRIC_NAMES[metric][1:]} by class")
         columns = {}
         for name, result in results["measures"].items():
             columns[name] = {label: with_interval(row, metric) for label, row in result["per_class"].items()}

@@ -11,7 +11,7 @@ from cgdmer.data.fingerprints import Overlap
 
 
 class ClassRow(TypedDict):
-    """One class by itself; `f1` is there if thresholds were chosen."""
+    """One class by itself; `f1`, `sensitivity`, and `specificity` are there if thresholds were chosen."""
 
     positives: int
     few_positives: bool
@@ -21,6 +21,10 @@ class ClassRow(TypedDict):
     auprc_interval: NotRequired[list[float | None]]
     f1: NotRequired[float | None]
     f1_interval: NotRequired[list[float | None]]
+    sensitivity: NotRequired[float | None]
+    sensitivity_interval: NotRequired[list[float | None]]
+    specificity: NotRequired[float | None]
+    specificity_interval: NotRequired[list[float | None]]
 
 
 class FrequentClasses(TypedDict):
@@ -47,6 +51,10 @@ class Measured(TypedDict):
     macro_auprc_interval: NotRequired[list[float | None]]
     macro_f1: NotRequired[float | None]
     macro_f1_interval: NotRequired[list[float | None]]
+    macro_sensitivity: NotRequired[float | None]
+    macro_sensitivity_interval: NotRequired[list[float | None]]
+    macro_specificity: NotRequired[float | None]
+    macro_specificity_interval: NotRequired[list[float | None]]
     macro_auroc_by_seed: NotRequired[list[float | None]]
     frequent: NotRequired[FrequentClasses]
     per_class: dict[str, ClassRow]

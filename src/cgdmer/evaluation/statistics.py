@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AUROC, AUPRC and F1 by class and over classes, with bootstrap intervals over patients; two models compared.
+"""Metrics by class and over classes, with bootstrap intervals over patients; two models compared.
 
 Shapes: R records, C classes, S seeds, D draws of the bootstrap, G groups of records with the same score.
 """
@@ -12,7 +12,13 @@ import numpy as np
 from cgdmer.evaluation.results import Measured, PairedDifference
 from cgdmer.models.errors import CorpusError
 
-METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}
+METRIC_NAMES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "f1": "F1",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+}
 FEWEST_POSITIVES = 10  # classes with fewer are marked: their own values say little
 BOOTSTRAP_SAMPLES = 1000
 _MOST_CELLS = 2**22  # draws times records processed at a time: some 100 MB
@@ -38,15 +44,16 @@ def measure(
         class_names: one per column.
         patients: one per record.
         thresholds: (C,) or (S, C), the scores from which a record is called positive, chosen on other records
-            (`best_thresholds`). Without them there is no F1; a class whose threshold is NaN has none.
+            (`best_thresholds`). Without them there is no F1, sensitivity, or specificity; a class whose threshold is
+            NaN has none.
 
     Returns:
-        `macro_auroc`, `macro_auprc`, and (with thresholds) `macro_f1`, each with `<name>_interval` (low, high);
-        `records`, `patients`; `per_class`, a dict per class: `auroc`, `auprc`, `f1`, their intervals, `positives`,
-        `few_positives`; `frequent` (if any), the number of `classes` with at least ten positive records, and their
-        `macro_auroc` with its interval (a class with a few positives hardly varies between draws, or drops out, so
-        intervals over all classes are narrower than they should be); `left_out`, the classes without both positive and
-        negative records; and for several fits `macro_auroc_by_seed`.
+        `macro_auroc`, `macro_auprc`, and (with thresholds) `macro_f1`, `macro_sensitivity`, and `macro_specificity`,
+        each with `<name>_interval` (low, high); `records`, `patients`; `per_class`, a dict per class: the same metrics
+        of the class, its `positives`, and `few_positives`; `frequent` (if any), the number of `classes` with at least
+        ten positive records, and their `macro_auroc` with its interval (a class with a few positives hardly varies
+        between draws, or drops out, so intervals over all classes are narrower than they should be); `left_out`, the
+        classes without both positive and negative records; and for several fits `macro_auroc_by_seed`.
 
     Raises:
         CorpusError: no class has both, or a score is not finite.
@@ -92,13 +99,14 @@ def measure(
 def _of_seeds(
     labels: np.ndarray, by_seed: np.ndarray, cuts: np.ndarray | None, weights: np.ndarray
 ) -> dict[str, list[np.ndarray]]:
-    """For each metric and seed, (1 + D, C) values, one row per draw. F1 only with cuts (S, C)."""
+    """For each metric and seed, (1 + D, C) values, one row per draw; with cuts (S, C), also those at them."""
     found = {
         "auroc": [auroc_by_column(labels, one, weights) for one in by_seed],
         "auprc": [average_precision_by_column(labels, one, weights) for one in by_seed],
     }
     if cuts is not None:
-        found["f1"] = [f1_by_column(labels, one, cut, weights) for one, cut in zip(by_seed, cuts, strict=True)]
+        at_cuts = [at_thresholds(labels, one, cut, weights) for one, cut in zip(by_seed, cuts, strict=True)]
+        found |= {metric: [one[metric] for one in at_cuts] for metric in at_cuts[0]}
     return found
 
 
@@ -218,24 +226,33 @@ def average_precision_by_column(
     return _by_column(area, labels, scores, weights)
 
 
-def f1_by_column(
+def at_thresholds(
     labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """(C,) the F1 of each column at its threshold; NaN without a threshold, and as in `auroc_by_column`.
+) -> dict[str, np.ndarray]:
+    """(C,) each: `f1`, `sensitivity`, and `specificity` of calling records positive from a threshold on.
 
-    `weights` are those of `auroc_by_column`.
+    They are NaN without a threshold, and as in `auroc_by_column`, where `weights` are explained.
     """
     called = scores >= thresholds
     weights_DR = np.ones((1, len(labels))) if weights is None else weights
-    at_a_time, parts = max(1, _MOST_CELLS // max(1, len(labels))), []
+    at_a_time = max(1, _MOST_CELLS // max(1, len(labels)))
+    parts: dict[str, list[np.ndarray]] = {"f1": [], "sensitivity": [], "specificity": []}
     for begin in range(0, len(weights_DR), at_a_time):
         drawn_DR = weights_DR[begin : begin + at_a_time].astype(float)
-        positives, total = drawn_DR @ labels, drawn_DR.sum(axis=1, keepdims=True)
+        total, positives, positive_calls = drawn_DR.sum(axis=1, keepdims=True), drawn_DR @ labels, drawn_DR @ called
+        hits = drawn_DR @ (labels & called)
+        negatives = total - positives
         with np.errstate(invalid="ignore", divide="ignore"):
-            f1 = 2 * (drawn_DR @ (labels & called)) / (positives + drawn_DR @ called)
-        parts.append(np.where(np.isnan(thresholds) | (positives == 0) | (positives == total), np.nan, f1))
-    f1 = np.concatenate(parts)
-    return f1[0] if weights is None else f1
+            found = {
+                "f1": 2 * hits / (positives + positive_calls),
+                "sensitivity": hits / positives,
+                "specificity": (negatives - (positive_calls - hits)) / negatives,
+            }
+        unknown = np.isnan(thresholds) | (positives == 0) | (negatives == 0)
+        for metric, values in found.items():
+            parts[metric].append(np.where(unknown, np.nan, values))
+    whole = {metric: np.concatenate(values) for metric, values in parts.items()}
+    return {metric: values[0] for metric, values in whole.items()} if weights is None else whole
 
 
 def _by_column(
