@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -77,6 +78,12 @@ class TrainingPatients:
         count = int(np.isin(found, self.hashes).sum())
         known = corpus_of(split) not in self.partial and bool((found != 0).all())
         return count if count or known else None
+
+    def among(self, words: Iterable[str], corpus: str) -> list[str]:
+        """Those of some words that are ids of these patients in a corpus."""
+        words = sorted(words)
+        hashes = np.array([_hash(corpus, word, self.key) for word in words], dtype=np.int64)
+        return [words[row] for row in np.flatnonzero(np.isin(hashes, self.hashes))]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write them to the folder of a run, readable by its owner only."""
@@ -235,10 +242,12 @@ def _record_fingerprints(split: datasets.Dataset) -> np.ndarray:
 def _hashes_of_rows(split: datasets.Dataset, key: bytes) -> np.ndarray:
     """(rows,) int64: the hash of each row's patient; 0 if the patient is unknown."""
     corpus = corpus_of(split)
-    patients = [
-        keyed_number_of(f"{corpus}/{patient}".encode(), key) if patient else 0 for patient in split["patient_id"]
-    ]
+    patients = [_hash(corpus, patient, key) if patient else 0 for patient in split["patient_id"]]
     return np.array(patients, dtype=np.int64)
+
+
+def _hash(corpus: str, patient: str, key: bytes) -> int:
+    return keyed_number_of(f"{corpus}/{patient}".encode(errors="surrogatepass"), key)
 
 
 def fingerprint_of_split(split: datasets.Dataset) -> dict[str, int | str]:

@@ -19,8 +19,9 @@ from huggingface_hub.errors import (
 )
 
 from cgdmer.hub.cards import fill_card
+from cgdmer.hub.contents import CARD, left_out, paths_of_training, pushed_files, refuse_patients, refuse_places
 from cgdmer.hub.results import read_results, write_benchmark_results
-from cgdmer.hub.staging import refuse_local_paths, stage_model
+from cgdmer.hub.staging import stage_model
 from cgdmer.models.errors import PublishingError
 
 # Files of an earlier push that would be wrong beside the new weights; the commit deletes those it does not write.
@@ -46,10 +47,12 @@ def push(
     private: bool = False,
     revision: str | None = None,
     commit_message: str = "Upload model",
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Publish a model's folder, with a card filled in from its training and evaluation.
 
-    Only what belongs on the Hub is copied, and the copy is loaded before anything is sent.
+    Only what belongs on the Hub is copied, and the copy is loaded before anything is sent. Nothing that is copied may
+    name a folder or the host of this machine, or a patient that the model was trained on, as far as that is known.
 
     Args:
         model: the folder.
@@ -60,12 +63,16 @@ def push(
         private: whether a new repository is private; an existing one keeps its visibility.
         revision: a branch, created from main if it does not exist; None: main.
         commit_message: the commit's first line.
+        dry_run: do everything but send: the Hub is not asked, and no token is needed.
 
     Returns:
-        `repository` (its address), `commit` (its hash), `commit_url`, `revision`, and `files`, the paths pushed.
+        `repository` (its address), `commit` (its hash), `commit_url`, `revision`, and `files`, the paths pushed. With
+        `dry_run` there is no commit, and `repository` is its id. Also `contents`, a `PushedFile` for each file, and
+        `left_out`, the files and folders beside the model that stay, each with the reason.
 
     Raises:
-        ModelFolderError: the folder holds pickles or does not load, or a file names a path of this machine.
+        ModelFolderError: the folder holds pickles, patients as earlier versions recorded them, or files of an unknown
+            kind; it does not load; or a file names a place or a patient.
         CorpusError: the results cannot be read.
         PublishingError: the Hub cannot be reached, or refuses.
     """
@@ -73,11 +80,19 @@ def push(
         staged = Path(temporary)
         stage_model(model, staged)
         found = read_results(results)
-        fill_card(model, repo_id, found, license).save(staged / "README.md")
+        fill_card(model, repo_id, found, license).save(staged / CARD)
         if benchmark is not None:
             write_benchmark_results(staged, benchmark, found)
-        refuse_local_paths(staged, model, *results)
-        return commit_folder(staged, repo_id, private=private, revision=revision, commit_message=commit_message)
+        source = Path(model)
+        refuse_places(staged, source, *results, *paths_of_training(source))
+        refuse_patients(staged, source)
+        contents = pushed_files(staged, own_card=(source / CARD).is_file())
+        described = {"contents": contents, "left_out": left_out(source, staged)}
+        if dry_run:
+            files = [file["path"] for file in contents]
+            return {"repository": repo_id, "revision": revision or "main", "files": files, **described}
+        pushed = commit_folder(staged, repo_id, private=private, revision=revision, commit_message=commit_message)
+        return pushed | described
 
 
 def commit_folder(

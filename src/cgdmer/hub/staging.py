@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies the files of a model's folder that belong on the Hub, and checks the copy by loading it.
 
-Only what a model needs is copied. Checkpoints, metrics, and arguments with local paths therefore stay behind without
-being named anywhere.
+Only what a model needs is copied. Checkpoints, metrics, arguments with local paths, and the record of patients stay
+behind.
 """
 
 import os
@@ -27,7 +27,6 @@ from cgdmer.training import run_summary
 CONFIG, RUN_SUMMARY = "config.json", run_summary.FILE_NAME
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
 _PICKLE_SUFFIXES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
-_READABLE_SUFFIXES = {".json", ".jinja", ".md", ".txt", ".yaml"}
 
 
 def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
@@ -77,23 +76,6 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
             f"{source} does not load as a model with its processor ({error}). Save both again with save_pretrained, "
             "and check with AutoModel.from_pretrained."
         ) from error
-
-
-def refuse_local_paths(folder: Path, *origins: str | os.PathLike[str]) -> None:
-    """Raise a ModelFolderError if a text file names the home, the working folder, or one of `origins`."""
-    paths = {str(Path(origin).resolve()) for origin in origins} | {str(Path.home()), str(Path.cwd())}
-    # A path as short as "/" or "/root" would match other words.
-    patterns = [re.compile(rf"{re.escape(path)}(?![\w-])") for path in paths if len(Path(path).parts) > 2]
-    for file in sorted(folder.rglob("*")):
-        if file.suffix not in _READABLE_SUFFIXES:
-            continue
-        text = file.read_text(encoding="utf-8")
-        for pattern in patterns:
-            if found := pattern.search(text):
-                raise ModelFolderError(
-                    f"{file.relative_to(folder)} would publish the path {found[0]!r} of this machine. Remove it from "
-                    "the model's folder, or from the results."
-                )
 
 
 def _refuse_pickles(folder: Path) -> None:

@@ -83,8 +83,9 @@ class TrainingSummary(TypedDict):
 
 
 def _origin(name: str) -> str:
-    """A preset's name or Hub id unchanged; of a folder, the last part."""
-    return Path(name).resolve().name if Path(name).exists() else name
+    """A preset's name or Hub id unchanged; of a folder, which may be gone by now, the last part."""
+    path = Path(name)
+    return path.resolve().name if path.exists() or path.is_absolute() or name.startswith((".", "~")) else name
 
 
 def _data(dataset: str, train: int | None, validation: int) -> TrainingData:
