@@ -7,7 +7,13 @@ project = "cgdmer"
 author = "the cgdmer authors"
 copyright = "the cgdmer authors, Apache-2.0"
 version = release = version_of("cgdmer")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_argparse_cli",  # commands.md, from the parsers
+]
 myst_heading_anchors = 3
 exclude_patterns = ["journal.md"]
 html_theme = "furo"

@@ -15,6 +15,7 @@ from cgdmer import commands, pretrain
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 GUIDES = sorted(DOCS.glob("guides/*.md"))
+PAGES = [*GUIDES, DOCS / "index.md", DOCS / "reference.md", DOCS.parent / "README.md"]
 LANGUAGES = {"python", "text", "console", "bash"}
 # First words of commands of other programs, which are not run.
 OTHERS = {"pip", "python", "hf"}
@@ -120,10 +121,10 @@ def test_commands_of_the_readme_the_card_and_the_configurations_have_options_tha
             check_options(command)
 
 
-@pytest.mark.parametrize("page", [*GUIDES, DOCS / "index.md", DOCS / "reference.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     text = page.read_text()
-    for name in re.findall(r"\{doc\}`([^`]+)`", text):
+    for name in re.findall(r"\{doc\}`(?:[^`<]+<)?([^`>]+)>?`", text):
         assert (page.parent / f"{name}.md").is_file(), name
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert link.startswith("https://") or (page.parent / link.split("#")[0]).exists(), link

@@ -25,13 +25,7 @@ from cgdmer.presets import preset_in_words, presets
 from cgdmer.training.arguments import PretrainingArguments
 
 
-def parse_arguments(words: Sequence[str] | None = None) -> PretrainingArguments:
-    """Parse a command line.
-
-    Raises:
-        ConfigurationError: a value is out of range, or two options contradict each other.
-    """
-    words = list(sys.argv[1:] if words is None else words)
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cgdmer.pretrain",
         description=__doc__,
@@ -40,6 +34,17 @@ def parse_arguments(words: Sequence[str] | None = None) -> PretrainingArguments:
     )
     parser.add_argument("--version", action="version", version=f"cgdmer {__version__}")
     add_options(parser, PretrainingArguments)
+    return parser
+
+
+def parse_arguments(words: Sequence[str] | None = None) -> PretrainingArguments:
+    """Parse a command line.
+
+    Raises:
+        ConfigurationError: a value is out of range, or two options contradict each other.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    parser = build_parser()
     refuse_unknown_options(parser, words, ["--help", "--version", *option_names(PretrainingArguments)])
     return options_from(PretrainingArguments, parser.parse_args(words))
 
