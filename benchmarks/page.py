@@ -20,7 +20,7 @@ from machine import best_seconds, print_figures
 from playwright.sync_api import sync_playwright
 
 from cgdmer.app.page import build_page, launch_page
-from cgdmer.families import load_classifier
+from cgdmer.inference.scorers import load_scorer
 from cgdmer.simulation.cohort import simulate_record
 
 
@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    record, classify = simulate_record(["atrial_fibrillation"], seed=1), load_classifier()
-    page = build_page(classify)
+    record, scorer = simulate_record(["atrial_fibrillation"], seed=1), load_scorer()
+    page = build_page(scorer)
     _, address, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         wfdb.wrsamp(
@@ -48,9 +48,7 @@ def main() -> None:
         browser.close()
     page.close(verbose=False)
     labels = ["atrial fibrillation", "normal ECG"]
-    alone = best_seconds(
-        {"scores": lambda: classify(record, candidate_labels=labels)}, options.rounds, time.perf_counter
-    )["scores"]
+    alone = best_seconds({"scores": lambda: scorer(record, labels)}, options.rounds, time.perf_counter)["scores"]
     print_figures(
         {
             "seconds_from_drop_to_scores": {"first": seconds[0], "median": statistics.median(seconds)},

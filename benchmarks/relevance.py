@@ -22,8 +22,8 @@ import torch
 from machine import print_figures
 from sklearn.metrics import roc_auc_score
 
-from cgdmer.explanation.explaining import load_classifier
-from cgdmer.explanation.relevance import gradient_relevance, integrated_gradients, occlusion_relevance, prompt_logits
+from cgdmer.explanation.relevance import LabelLogit, gradient_relevance, integrated_gradients, occlusion_relevance
+from cgdmer.inference.scorers import load_scorer
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.simulation import cohort
@@ -72,31 +72,31 @@ def share_of_top_tenth(relevance: np.ndarray, place: np.ndarray) -> float:
     return float(place.ravel()[top].mean())
 
 
-def records_with_place(classify, condition: str, num_records: int) -> Iterator[tuple[dict, np.ndarray]]:
-    extractor = classify.processor.feature_extractor
+def records_with_place(scorer, condition: str, num_records: int) -> Iterator[tuple[dict, np.ndarray]]:
+    extractor = scorer.feature_extractor
     patches, seconds = (
         extractor.num_samples // extractor.patch_length,
         extractor.patch_length / extractor.sampling_rate,
     )
     for seed in range(num_records):
         record, place = with_place(condition, seed, patches, seconds)
-        yield dict(extractor(record, return_tensors="pt").to(classify.device)), place
+        yield dict(extractor(record, return_tensors="pt").to(scorer.device)), place
 
 
-def measure(classify, condition: str, num_records: int, methods: Sequence[str]) -> dict:
-    embed = classify.embed_prompts([cohort.ALL_CONDITIONS[condition].name])[0]
+def measure(scorer, condition: str, num_records: int, methods: Sequence[str]) -> dict:
+    logit_of = LabelLogit(scorer.model, scorer.head([cohort.ALL_CONDITIONS[condition].name]))
     shares: dict[str, list[float]] = {name: [] for name in methods}
     chances, scores, others = [], [], []
-    for inputs, place in records_with_place(classify, condition, num_records):
+    for inputs, place in records_with_place(scorer, condition, num_records):
         chances.append(place.mean())
         for name in methods:
-            relevance = METHODS[name](classify.model, inputs, embed).cpu().numpy()
+            relevance = METHODS[name](logit_of, inputs).cpu().numpy()
             shares[name].append(share_of_top_tenth(relevance, place))
         with torch.no_grad():
-            scores.append(float(prompt_logits(classify.model, inputs, embed)))
-    for inputs, _ in records_with_place(classify, OTHER[condition], num_records):
+            scores.append(float(logit_of(inputs)))
+    for inputs, _ in records_with_place(scorer, OTHER[condition], num_records):
         with torch.no_grad():
-            others.append(float(prompt_logits(classify.model, inputs, embed)))
+            others.append(float(logit_of(inputs)))
     return {
         "chance": float(np.mean(chances)),
         "knows": roc_auc_score([1] * len(scores) + [0] * len(others), scores + others),
@@ -114,8 +114,8 @@ def main() -> None:
     parser.add_argument("--num_records", type=int, default=40, help="records per condition (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="default: all")
     options = parser.parse_args()
-    classify = load_classifier(options.model)
-    figures = {condition: measure(classify, condition, options.num_records, options.methods) for condition in OTHER}
+    scorer = load_scorer(options.model)
+    figures = {condition: measure(scorer, condition, options.num_records, options.methods) for condition in OTHER}
     for method in options.methods:
         right = float(np.mean([figures[condition][method]["more_than_half"] for condition in TERRITORIES]))
         figures[method] = {"st_elevation_in_the_right_leads": right, "within_bar": right >= 0.8}

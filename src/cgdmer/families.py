@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
     from cgdmer.models.modeling_base import ECGPreTrainedModel
     from cgdmer.models.modeling_ecg_text import ECGTextModel
-    from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
+    from cgdmer.models.pipeline_ecg_classification import ECGPipeline
     from cgdmer.models.processing_ecg import ECGProcessor
 
 # A family is an entry here: its files in models/ with their public classes, which name the Auto classes they serve.
@@ -246,49 +246,74 @@ def load_text_model(model: str | os.PathLike[str]) -> "ECGTextModel":
     Raises:
         ModelFolderError: also if the model takes no texts.
     """
-    return _text_class(model, Purpose.ENCODING).from_pretrained(model_source(model))
+    from cgdmer.models.modeling_ecg_text import ECGTextModel
+
+    found = class_for(config_of(model), Purpose.ENCODING)
+    if not issubclass(found, ECGTextModel):
+        raise ModelFolderError(
+            f"{model} has no text tower (it is a {found.__name__}), so it takes no texts. Name a model with one; "
+            "`cgdmer score` and `cgdmer classify` serve a fine-tuned classifier."
+        )
+    return found.from_pretrained(model_source(model))
 
 
-def _text_class(model: str | os.PathLike[str], purpose: Purpose) -> "type[ECGTextModel]":
+def load_classifier(model: str | os.PathLike[str]) -> "ECGPreTrainedModel | None":
+    """The encoder of a folder or Hub id with its classifier; None if the folder holds no trained one.
+
+    Raises:
+        ModelFolderError: it is not of a family of this package, or damaged.
+    """
+    from cgdmer.models.modeling_base import ECGPreTrainedModel
     from cgdmer.models.modeling_ecg_text import ECGTextModel
 
     config = config_of(model)
-    encoding = class_for(config, Purpose.ENCODING)
-    if not issubclass(encoding, ECGTextModel):
-        raise ModelFolderError(
-            f"{model} is a {encoding.__name__}, which takes no texts. Name a model with a text tower."
-        )
-    found = class_for(config, purpose)
-    assert issubclass(found, ECGTextModel)
-    return found
+    found = _class_for(config, Purpose.CLASSIFICATION)
+    if issubclass(class_for(config, Purpose.ENCODING), ECGTextModel) or not issubclass(found, ECGPreTrainedModel):
+        return None
+    if config.architectures and found.__name__ not in config.architectures:  # an encoder's folder
+        return None
+    loaded = found.from_pretrained(model_source(model))
+    return None if loaded.is_untrained_in_part else loaded
 
 
-def load_classifier(
-    model: str | os.PathLike[str] | None = None, device: str | None = None
-) -> "ZeroShotECGClassificationPipeline":
-    """The pipeline `zero-shot-ecg-classification`; load it once for many recordings.
+def load_scoring_pipeline(model: str | os.PathLike[str] | None = None, device: str | None = None) -> "ECGPipeline":
+    """The pipeline that scores labels with a model; load it once for many recordings.
+
+    This is the one place that decides what a model's folder can score: `zero-shot-ecg-classification` for a model that
+    takes texts, `ecg-classification` for one with a classifier.
 
     Args:
-        model: a pretrained model's folder or Hub id; None: the one that comes with the package.
+        model: its folder or Hub id; None: the one that comes with the package.
         device: None: a GPU if there is one.
 
     Raises:
-        ModelFolderError: it is not of a family of this package, takes no texts, or is damaged.
+        ModelFolderError: it is not of a family of this package, has neither a text tower nor a trained classifier, or
+            is damaged.
         ConfigurationError: there is no such device.
     """
     import torch
     from transformers import pipeline
 
+    from cgdmer.models.modeling_ecg_text import ECGTextModel
+
     if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(f"device is {device!r}, but torch finds no GPU. Leave it out, or pass 'cpu'.")
     name = model_source(model or SHIPPED_MODEL)
-    loaded = _text_class(name, Purpose.ZERO_SHOT).from_pretrained(name)
-    return pipeline(
-        "zero-shot-ecg-classification",
-        model=loaded,
-        processor=load_processor(name, loaded),
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-    )
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    config = config_of(name)
+    if issubclass(encoding := class_for(config, Purpose.ENCODING), ECGTextModel):
+        loaded = class_for(config, Purpose.ZERO_SHOT).from_pretrained(name)
+        processor = load_processor(name, loaded)
+        return pipeline("zero-shot-ecg-classification", model=loaded, processor=processor, device=device)
+    classifier = load_classifier(name)
+    if classifier is None:
+        raise ModelFolderError(
+            f"{name} is a {encoding.__name__} with neither a text tower nor a trained classifier, so it cannot score "
+            f"labels. Name a model that takes texts, or train a classifier: cgdmer finetune {name} --dataset DATASET "
+            "--output_dir FOLDER."
+        )
+    extractor = load_processor(name, classifier)
+    return pipeline("ecg-classification", model=classifier, feature_extractor=extractor, device=device)
 
 
 def load_processor(name: str | os.PathLike[str], model: "ECGPreTrainedModel") -> "ECGProcessor | ECGFeatureExtractor":

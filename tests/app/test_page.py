@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cgdmer.explanation.explaining import load_classifier
+from cgdmer.inference.scorers import load_scorer
 from cgdmer.simulation.cohort import simulate_record
 from recordings import write_wfdb
 
@@ -38,7 +38,7 @@ def wfdb_pair(record, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classify():
-    return load_classifier()
+    return load_scorer()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_from_drop_to_relevance(browser_page, wfdb_pair, record, classify):
     drop(browser_page, *wfdb_pair)
     browser_page.wait_for_selector("#bars .bars")
     shown = browser_page.inner_text("#bars")
-    for row in classify(record, candidate_labels=["normal ECG", "premature ventricular beats"]):
+    for row in classify(record, ["normal ECG", "premature ventricular beats"]):
         assert f"{row['label']}\n{100 * row['score']:.1f} %" in shown
     assert "Not a medical device" in shown and "not probabilities" in shown
     browser_page.wait_for_selector("#paper img")

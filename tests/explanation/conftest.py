@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cgdmer.explanation.explaining import load_classifier
+from cgdmer.inference.scorers import load_scorer
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "models"))  # tiny.py
@@ -13,4 +13,4 @@ sys.path.insert(0, str(TESTS.parent / "benchmarks"))
 
 @pytest.fixture(scope="session")
 def classify():
-    return load_classifier()
+    return load_scorer()

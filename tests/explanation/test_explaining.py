@@ -12,7 +12,8 @@ import torch
 from scipy import stats
 
 from cgdmer import CGDMERECGModel, CGDMERModel
-from cgdmer.explanation.explaining import explain_record, load_classifier
+from cgdmer.explanation.explaining import explain_record
+from cgdmer.inference.scorers import load_scorer
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, ECGInputError, ModelFolderError
 from cgdmer.models.leads import STANDARD_LEADS
@@ -42,7 +43,7 @@ def explanation(classify, premature):
 
 
 def test_explains_the_score_that_the_pipeline_gives(classify, premature, explanation):
-    (row,) = classify(premature, candidate_labels=[LABEL])
+    (row,) = classify(premature, [LABEL])
     assert explanation.score == pytest.approx(row["score"], rel=1e-5)
     assert explanation.window_score == explanation.score
     assert (explanation.num_windows, explanation.start_seconds, explanation.patch_seconds) == (1, 0.0, 0.4)
@@ -65,7 +66,7 @@ def test_a_long_recording_is_explained_where_its_score_is_highest(classify, calm
     assert (found.num_windows, found.start_seconds) == (3, 10.0)
     np.testing.assert_array_equal(found.window.signal, premature.signal)
     np.testing.assert_allclose(found.relevance, explanation.relevance, rtol=1e-3, atol=1e-4)
-    (row,) = classify(long, candidate_labels=[LABEL])
+    (row,) = classify(long, [LABEL])
     assert found.score == pytest.approx(row["score"], rel=1e-5)
     assert found.score < found.window_score == pytest.approx(explanation.score, rel=1e-4)
 
@@ -78,7 +79,7 @@ def test_the_last_window_ends_with_the_recording_and_a_silent_beginning_is_left_
     found = explain_record(classify, replace(calm, signal=signal), LABEL)
     assert (found.num_windows, found.start_seconds) == (3, pytest.approx(1.5 + 15.0))
     np.testing.assert_array_equal(found.window.signal, premature.signal)
-    (row,) = classify(replace(calm, signal=signal), candidate_labels=[LABEL])
+    (row,) = classify(replace(calm, signal=signal), [LABEL])
     assert found.score == pytest.approx(row["score"], rel=1e-5)
 
 
@@ -129,15 +130,15 @@ def test_many_windows_go_through_the_model_a_few_at_a_time(classify, calm, prema
         hook.remove()
     assert max(sizes) <= 20 and sizes[:3] == [20, 20, 6]
     assert (found.num_windows, found.start_seconds) == (46, 440.0)
-    (row,) = classify(joined(*[calm] * 44, premature, calm), candidate_labels=[LABEL])
+    (row,) = classify(joined(*[calm] * 44, premature, calm), [LABEL])
     assert found.score == pytest.approx(row["score"], rel=1e-5)
 
 
 def test_a_model_in_half_precision_is_explained_in_single(classify, premature, explanation, tmp_path):
     model = copy.deepcopy(classify.model).half()
     model.save_pretrained(tmp_path)
-    classify.processor.save_pretrained(tmp_path)
-    half = load_classifier(str(tmp_path))
+    classify.pipeline.processor.save_pretrained(tmp_path)
+    half = load_scorer(str(tmp_path))
     assert half.model.dtype == torch.float16
     found = explain_record(half, premature, LABEL)
     assert len(np.unique(found.occlusion)) > 0.9 * found.present.sum()  # in half precision: about 15 of 300
@@ -150,8 +151,8 @@ def test_what_cannot_be_explained_is_refused_by_name(classify, premature, tmp_pa
     with pytest.raises(ECGInputError, match="empty or not a text"):
         explain_record(classify, premature, "  ")
     CGDMERECGModel(CGDMERModel.from_pretrained(SHIPPED_MODEL).config.ecg_config).save_pretrained(tmp_path)
-    with pytest.raises(ModelFolderError, match="takes no texts"):
-        load_classifier(str(tmp_path))
+    with pytest.raises(ModelFolderError, match="neither a text tower nor a trained classifier"):
+        load_scorer(str(tmp_path))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -187,7 +188,7 @@ def test_the_window_is_what_the_model_had_where_a_lead_is_dead_or_has_a_gap(clas
 def test_relevance_lies_in_the_leads_with_st_elevation(trained_demo):
     """With a model trained only on simulated patients; `benchmarks/relevance.py` measures the shipped one."""
     folder, _ = trained_demo
-    classify = load_classifier(str(folder / "model"))
+    classify = load_scorer(str(folder / "model"))
     right = []
     for condition in benchmark.TERRITORIES:
         figures = benchmark.measure(classify, condition, 25, ("integrated gradients",))

@@ -7,7 +7,8 @@ import torch
 
 from cgdmer import CGDMERForZeroShot
 from cgdmer.explanation import relevance as module
-from cgdmer.explanation.relevance import gradient_relevance, integrated_gradients, occlusion_relevance, prompt_logits
+from cgdmer.explanation.relevance import LabelLogit, gradient_relevance, integrated_gradients, occlusion_relevance
+from cgdmer.inference.scorers import TextHead
 
 ENCODERS = ("cgdmer_ecg", "ecg_vit", "ecg_resnet")
 
@@ -40,9 +41,13 @@ def embed():
     return torch.nn.functional.normalize(torch.randn(6, generator=torch.Generator().manual_seed(1)), dim=0).double()
 
 
+def of(model, embed) -> LabelLogit:
+    return LabelLogit(model, TextHead(model, ["a finding"], embed[None]))
+
+
 def logit(model, inputs, embed, **changed):
     with torch.no_grad():
-        return float(prompt_logits(model, {**inputs, **changed}, embed))
+        return float(of(model, embed)({**inputs, **changed}))
 
 
 def patch_scaled(values, lead, number, factor):
@@ -52,7 +57,7 @@ def patch_scaled(values, lead, number, factor):
 
 
 def test_gradient_times_input_is_the_slope_of_the_logit_along_each_patch(model, inputs, embed):
-    found = gradient_relevance(model, inputs, embed, path=(1.0,))
+    found = gradient_relevance(of(model, embed), inputs, path=(1.0,))
     step = 1e-5
     for lead, number in [(0, 0), (3, 4), (7, 2), (11, 6)]:
         up = logit(model, inputs, embed, ecg_values=patch_scaled(inputs["ecg_values"], lead, number, 1 + step))
@@ -62,7 +67,7 @@ def test_gradient_times_input_is_the_slope_of_the_logit_along_each_patch(model, 
 
 def test_along_the_whole_path_relevance_adds_up_to_the_difference_from_a_flat_line(model, inputs, embed):
     steps = 200
-    found = gradient_relevance(model, inputs, embed, path=[(step + 0.5) / steps for step in range(steps)])
+    found = gradient_relevance(of(model, embed), inputs, path=[(step + 0.5) / steps for step in range(steps)])
     flat = logit(model, inputs, embed, ecg_values=torch.zeros_like(inputs["ecg_values"]))
     difference = logit(model, inputs, embed) - flat
     assert abs(difference) > 0.05
@@ -74,9 +79,9 @@ def test_steps_are_doubled_until_little_is_missing(model, inputs, embed, monkeyp
     difference = logit(model, inputs, embed) - flat
     for largest, steps in ((10.0, 16), (0.0, 128)):
         monkeypatch.setattr(module, "LARGEST_REST", largest)
-        found, rest = integrated_gradients(model, inputs, embed)
+        found, rest = integrated_gradients(of(model, embed), inputs)
         path = [(step + 0.5) / steps for step in range(steps)]
-        torch.testing.assert_close(found, gradient_relevance(model, inputs, embed, path))
+        torch.testing.assert_close(found, gradient_relevance(of(model, embed), inputs, path))
         assert float(found.sum()) + rest == pytest.approx(difference, abs=1e-6)
 
 
@@ -86,20 +91,20 @@ def integrated(*inputs) -> torch.Tensor:
 
 @pytest.mark.parametrize("method", [integrated, occlusion_relevance])
 def test_what_is_absent_has_no_relevance_and_no_influence(method, model, inputs, embed):
-    found = method(model, inputs, embed)
+    found = method(of(model, embed), inputs)
     assert not found[5].any() and not found[:, -1].any()
     present = found[[lead for lead in range(12) if lead != 5], :-1]
     assert (present != 0).all()
     others = inputs["ecg_values"].clone()
     others[0, 5], others[0, :, -tiny.PATCH_LENGTH :] = 7.0, -3.0
-    torch.testing.assert_close(method(model, {**inputs, "ecg_values": others}, embed), found)
+    torch.testing.assert_close(method(of(model, embed), {**inputs, "ecg_values": others}), found)
 
 
 def test_occlusion_is_what_a_loop_over_single_patches_finds(model, inputs, embed):
     config = model.config.ecg_config
     assert config.patch_length / config.sampling_rate * 2 > module.OCCLUDED_SECONDS * 1.2  # a piece is a patch or two
     length = max(1, round(module.OCCLUDED_SECONDS * config.sampling_rate / config.patch_length))
-    found = occlusion_relevance(model, inputs, embed)
+    found = occlusion_relevance(of(model, embed), inputs)
     whole = logit(model, inputs, embed)
     for lead in (0, 4, 11):
         for start in range(0, tiny.NUM_PATCHES - 1, length):
@@ -120,7 +125,7 @@ def test_a_piece_as_long_as_the_lead_is_an_absent_lead(inputs, embed, monkeypatc
     torch.manual_seed(0)
     model = CGDMERForZeroShot(tiny.tiny_config()).double().eval()
     monkeypatch.setattr(module, "OCCLUDED_SECONDS", 100.0)
-    found = occlusion_relevance(model, inputs, embed)
+    found = occlusion_relevance(of(model, embed), inputs)
     for lead in (1, 9):
         lead_mask = inputs["lead_mask"].clone()
         lead_mask[0, lead] = 0

@@ -18,9 +18,9 @@ from cgdmer.app.downloads import KEPT_SECONDS, write_download
 from cgdmer.app.uploads import LARGEST_MEGABYTES, UNITS, read_uploads
 from cgdmer.explanation.explaining import explain_record
 from cgdmer.explanation.painting import plot_explanation
+from cgdmer.inference.scorers import Scorer
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, ECGInputError
-from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline
 from cgdmer.plotting.ecg_paper import plot_ecg
 from cgdmer.simulation.cohort import simulate_record
 from cgdmer.simulation.conditions import CONDITIONS
@@ -30,7 +30,12 @@ CALIBRATION_NOTE = (
     "Each finding is scored independently. Scores are calibrated for single findings on the model's training corpus. "
     "For other recordings, and for words it was not trained on, they are at best a ranking and not probabilities."
 )
-MOST_FINDINGS = 100  # per request
+CLASSIFIER_NOTE = (
+    "Scores of a fine-tuned classifier, for its own labels. For recordings of another kind than it was trained on, "
+    "they are at best a ranking and not probabilities."
+)
+VALUE_NOTE = "Values of a regression, in the units of its training data."
+MOST_FINDINGS = 100  # in free text, per request
 _MOST_VISITORS = 20  # with recordings in memory, up to 200 MB each; earlier visitors are asked to drop theirs again
 PICTURE: dict[str, Any] = {
     "show_label": False,
@@ -52,10 +57,10 @@ STYLE = """
 """
 
 
-def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
+def build_page(scorer: Scorer) -> gr.Blocks:
     """The page for one loaded model. Show it with `launch_page`."""
     downloads = tempfile.TemporaryDirectory(prefix="cgdmer-app-")
-    answers = _Answers(classify, downloads.name)
+    answers = _Answers(scorer, downloads.name)
     # `delete_cache`: visitors' files are deleted after an hour.
     with gr.Blocks(title="cgdmer: ECG and findings", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
         page.downloads = downloads  # removed together with the page
@@ -75,7 +80,11 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
                 choices = [(condition.name, name) for name, condition in CONDITIONS.items()]
                 example = gr.Dropdown(choices, value=None, label="Or a simulated example", elem_id="example")
             with gr.Column(min_width=320):
-                prompts = gr.Textbox("\n".join(PROMPTS), label="Findings, one per line", lines=5, elem_id="prompts")
+                heading = "Findings, one per line"
+                if scorer.own_labels is not None:
+                    heading = "Labels of the model, one per line; none: all"
+                given = "\n".join(PROMPTS if scorer.own_labels is None else scorer.own_labels)
+                prompts = gr.Textbox(given, label=heading, lines=5, elem_id="prompts")
                 button = gr.Button("Score", variant="primary", elem_id="score")
                 message = gr.HTML(elem_id="message")
                 bars = gr.HTML(elem_id="bars")
@@ -100,9 +109,9 @@ def build_page(classify: ZeroShotECGClassificationPipeline) -> gr.Blocks:
 class _Answers:
     """Event handlers of the page: each method returns the new values of its output components."""
 
-    def __init__(self, classify: ZeroShotECGClassificationPipeline, folder: str):
+    def __init__(self, scorer: Scorer, folder: str):
         """`folder` is for downloads."""
-        self.classify, self.folder = classify, folder
+        self.scorer, self.folder = scorer, folder
 
     def from_files(self, paths, rate, leads, unit, text) -> list[Any]:
         record, *shown = self.again(None, paths, rate, leads, unit, text)
@@ -122,21 +131,27 @@ class _Answers:
             record = read()
             if record is None:
                 raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
-            scores = self.classify(record, candidate_labels=findings_in(text))
-            path = write_download(self.folder, {"scores": scores, "note": RESEARCH_USE_ONLY})
+            scores = self.scorer(record, self._labels_in(text))
+            answer = {"problem_type": self.scorer.problem_type, "scores": scores, "note": RESEARCH_USE_ONLY}
+            path = write_download(self.folder, answer)
             picture = _picture(plot_ecg(record))
         except (CGDMERError, OSError) as error:
             no_labels = gr.Dropdown(choices=[], value=None)
             return [record, _message(error), "", None, no_labels, None, gr.DownloadButton(interactive=False)]
         labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
         button = gr.DownloadButton(value=path, interactive=True)
-        return [record, "", _bars(scores), picture, labels, None, button]
+        return [record, "", _bars(scores, self.scorer), picture, labels, None, button]
+
+    def _labels_in(self, text: str) -> list[str] | None:
+        if self.scorer.own_labels is None:
+            return findings_in(text)
+        return [line.strip() for line in text.splitlines() if line.strip()] or None
 
     def show_relevance(self, record: ECGRecord | None, label: str | None) -> list[Any]:
         try:
             if record is None or not label:
                 raise ECGInputError("there are no scores yet. Drop files, or choose a simulated example.")
-            explanation = explain_record(self.classify, record, label)
+            explanation = explain_record(self.scorer, record, label)
         except CGDMERError as error:
             return [_message(error), None, gr.DownloadButton(interactive=False)]
         path = write_download(self.folder, explanation.as_json())
@@ -166,13 +181,18 @@ def _message(error: Exception) -> str:
     return f'<div class="message" role="alert">{html.escape(str(error))}</div>'
 
 
-def _bars(scores: Sequence[dict[str, Any]]) -> str:
-    rows = "".join(
-        f'<div><div class="row"><span>{html.escape(row["label"])}</span><b>{100 * row["score"]:.1f} %</b></div>'
-        f'<div class="track"><div class="bar" style="width: {100 * row["score"]:.1f}%"></div></div></div>'
-        for row in scores
-    )
-    return f'<div class="bars">{rows}<small>{CALIBRATION_NOTE} {RESEARCH_USE_ONLY}</small></div>'
+def _bars(scores: Sequence[dict[str, Any]], scorer: Scorer) -> str:
+    note = CALIBRATION_NOTE if scorer.own_labels is None else VALUE_NOTE if scorer.is_regression else CLASSIFIER_NOTE
+    rows = "".join(_bar(html.escape(row["label"]), row["score"], scorer.is_regression) for row in scores)
+    return f'<div class="bars">{rows}<small>{note} {RESEARCH_USE_ONLY}</small></div>'
+
+
+def _bar(label: str, score: float, is_value: bool) -> str:
+    """A line with a bar of up to 100 %; the value of a regression has no bar."""
+    shown = f"{score:.4g}" if is_value else f"{100 * score:.1f} %"
+    line = f'<div class="row"><span>{label}</span><b>{shown}</b></div>'
+    bar = f'<div class="track"><div class="bar" style="width: {100 * score:.1f}%"></div></div>'
+    return f"<div>{line}{'' if is_value else bar}</div>"
 
 
 def _picture(figure: Figure) -> np.ndarray:

@@ -6,8 +6,11 @@ from typing import Annotated, Any
 from cgdmer.options import Marker, option
 
 RECORD_HELP = "a WFDB record, with or without .hea; or a DICOM, HL7 aECG, GE MUSE XML or EDF file"
-LABELS_HELP = 'findings in free text, e.g. "atrial fibrillation" "normal ECG"'
-MODEL_HELP = "folder or Hub id of a pretrained model"
+LABELS_HELP = (
+    'findings in free text, e.g. "atrial fibrillation" "normal ECG"; of a fine-tuned classifier, its own labels '
+    "(default: all of them)"
+)
+MODEL_HELP = "folder or Hub id of a pretrained model or a fine-tuned classifier"
 PLOT_HELP = "the picture to write"
 
 Positional = Annotated[str, Marker.POSITIONAL]

@@ -23,7 +23,7 @@ class Arguments:
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
-    from cgdmer.families import load_classifier
+    from cgdmer.inference.scorers import load_scorer
 
     try:
         from cgdmer.app.page import build_page, launch_page
@@ -33,5 +33,5 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         raise ConfigurationError(
             'the page needs Gradio, which is not installed. Run: pip install "cgdmer[app]"'
         ) from error
-    launch_page(build_page(load_classifier(arguments.model)), server_port=arguments.port)
+    launch_page(build_page(load_scorer(arguments.model)), server_port=arguments.port)
     return {}

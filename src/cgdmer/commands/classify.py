@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score findings in free text for one recording."""
+"""Score findings for one recording."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,15 @@ from cgdmer.commands._arguments import LABELS_HELP, RECORD_HELP, Leads, Position
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
 
-DESCRIPTION = f"Scores every label independently, unless --exclusive is given. {RESEARCH_USE_ONLY}"
+DESCRIPTION = f"""\
+Scores every label independently, unless --exclusive is given. A fine-tuned classifier scores its own labels
+as it was trained, and a regression gives values instead of scores. {RESEARCH_USE_ONLY}"""
 
 
 @dataclass
 class Arguments:
     record: Positional = option(RECORD_HELP)
-    labels: list[str] = option(LABELS_HELP)
+    labels: list[str] | None = option(LABELS_HELP, None)
     leads: Leads = leads_option()
     model: str | None = model_option()
     exclusive: bool = option("the labels exclude each other, so the scores sum to 1", False)
@@ -28,16 +30,21 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         from cgdmer.plotting.ecg_paper import check_picture_path, save_ecg_plot
 
         check_picture_path(arguments.plot)
-    if arguments.exclusive and len(arguments.labels) < 2:
-        raise ConfigurationError("--exclusive is given with one label. Name at least two.")
-    from cgdmer.families import load_classifier
+    if arguments.exclusive and len(arguments.labels or ()) < 2:
+        raise ConfigurationError("--exclusive needs labels to choose among. Name at least two.")
+    from cgdmer.inference.scorers import load_scorer
     from cgdmer.models.reading_record import read_record
 
     record = read_record(arguments.record, arguments.leads)
-    classify = load_classifier(arguments.model)
-    scores = classify(record, candidate_labels=arguments.labels, multi_label=not arguments.exclusive)
+    scorer = load_scorer(arguments.model)
+    scores = scorer(record, arguments.labels, arguments.exclusive)
     if arguments.plot:
-        save_ecg_plot(record, arguments.plot, scores=scores)
+        save_ecg_plot(record, arguments.plot, scores=scores, are_values=scorer.is_regression)
     for row in scores:
-        say(f"{row['score']:7.1%}  {row['label']}")
-    return {"record": arguments.record, "scores": scores, "note": RESEARCH_USE_ONLY}
+        say(f"{scorer.shown(row['score']):>7}  {row['label']}")
+    return {
+        "record": arguments.record,
+        "problem_type": scorer.problem_type,
+        "scores": scores,
+        "note": RESEARCH_USE_ONLY,
+    }

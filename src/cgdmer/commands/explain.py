@@ -18,7 +18,11 @@ with the highest score is explained. --json prints all values. {RESEARCH_USE_ONL
 @dataclass
 class Arguments:
     record: Positional = option(RECORD_HELP)
-    label: str = option('a finding in free text, e.g. "premature ventricular beats"')
+    label: str | None = option(
+        'a finding in free text, e.g. "premature ventricular beats"; of a fine-tuned classifier, one of its labels '
+        "(default: the one with the highest score)",
+        None,
+    )
     leads: Leads = leads_option()
     model: str | None = model_option()
     plot: str = option(PLOT_HELP, "relevance.png", metavar="PICTURE")
@@ -32,7 +36,7 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     check_picture_path(arguments.plot)
     explanation = explain_recording(arguments.record, arguments.label, arguments.model, leads=arguments.leads)
     save_explanation_plot(explanation, arguments.plot)
-    say(f"{explanation.score:7.1%}  {explanation.label}")
+    say(f"{explanation.shown(explanation.score):>7}  {explanation.label}")
     for lead, share in explanation.share_by_lead().items():
         say(f"{share:7.1%}  of what raises it is in {lead}")
     if explanation.agreement is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export a zero-shot model with fixed labels to ONNX."""
+"""Export a model with fixed labels to ONNX."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ from cgdmer.commands._arguments import LABELS_HELP, MODEL_HELP, Leads, Positiona
 from cgdmer.options import Marker, option
 
 DESCRIPTION = f"""\
-Writes the ECG tower and the labels' embeddings, for onnxruntime without torch. The file is kept only if its
-output matches the model's. Needs the extra: pip install "cgdmer[export]". {RESEARCH_USE_ONLY}"""
+Writes the ECG tower and the labels' embeddings, or a fine-tuned classifier, for onnxruntime without torch.
+The file is kept only if its output matches the model's. Needs the extra: pip install "cgdmer[export]".
+{RESEARCH_USE_ONLY}"""
 
 
 @dataclass
 class Arguments:
     model: Positional = option(f"{MODEL_HELP}, or cgdmer-tiny-ptbxl, which comes with the package")
     output: Annotated[str, Marker.POSITIONAL] = option("a new file", metavar="OUTPUT.onnx")
-    labels: list[str] = option(LABELS_HELP)
+    labels: list[str] | None = option(LABELS_HELP, None)
     leads: Leads = leads_option("the leads that recordings will have, e.g. I II (default: all twelve)")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score findings in free text for every recording of a folder."""
+"""Score findings for every recording of a folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class Arguments:
     num_proc: int = option("processes that read, besides the one that runs the model", 2)
 
     def __post_init__(self) -> None:
-        if (self.labels is None) == (self.labels_file is None):
-            raise ConfigurationError("name the findings to score with either --labels or --labels_file.")
+        if self.labels is not None and self.labels_file is not None:
+            raise ConfigurationError("name the findings to score with either --labels or --labels_file, not both.")
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:

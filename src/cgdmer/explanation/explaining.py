@@ -18,11 +18,12 @@ import torch
 from scipy import stats
 
 from cgdmer.about import RESEARCH_USE_ONLY
-from cgdmer.explanation.relevance import integrated_gradients, occlusion_relevance, present_in, prompt_logits
-from cgdmer.families import load_classifier
+from cgdmer.explanation.relevance import LabelLogit, integrated_gradients, occlusion_relevance, present_in
+from cgdmer.inference.scorers import ZERO_SHOT_TYPE, Scorer, load_scorer, shown_score
 from cgdmer.models.ecg_record import ECGRecord, keep_leads
+from cgdmer.models.errors import ECGInputError
 from cgdmer.models.leads import STANDARD_LEADS, recorded_span
-from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
+from cgdmer.models.pipeline_ecg_classification import REGRESSION
 from cgdmer.models.reading_record import read_record
 from cgdmer.models.resampling import resampled_length
 from cgdmer.models.windows import cut_windows
@@ -35,8 +36,8 @@ class Explanation:
     """The relevance of one window of a recording for one label.
 
     Attributes:
-        label: the finding in free text.
-        score: the score of the whole recording, 0 to 1, as `cgdmer classify` gives it.
+        label: the finding in free text, or a classifier's label.
+        score: the score of the whole recording, 0 to 1, or the value of a regression, as `cgdmer classify` gives it.
         window_score: the score of the explained window; the same if the recording has one window.
         window: that window as the model saw it, but neither filtered nor resampled: short gaps are interpolated, and
             limb leads that are absent or flat are derived.
@@ -44,11 +45,13 @@ class Explanation:
         num_windows: the number of windows in the recording.
         patch_seconds: the duration of a patch.
         present: (12, patches) bool, the patches that the model saw.
-        relevance: (12, patches) float32 in the order of `STANDARD_LEADS`, in units of the score's logit; positive
-            values raise the score. Exactly 0 where nothing is present.
+        relevance: (12, patches) float32 in the order of `STANDARD_LEADS`, in units of the score's logit (the log odds
+            of the label), or of the value of a regression; positive values raise the score. Exactly 0 where nothing is
+            present.
         rest: the logit of the window minus that of a flat line, minus the sum of the relevance.
         occlusion: relevance measured in another way: the fall of the logit without the patch.
         agreement: Spearman's rank correlation of the two over the patches present; None if either is constant.
+        problem_type: what the score is, see `Scorer`.
     """
 
     label: str
@@ -63,6 +66,15 @@ class Explanation:
     rest: float
     occlusion: np.ndarray
     agreement: float | None
+    problem_type: str = ZERO_SHOT_TYPE
+
+    @property
+    def is_regression(self) -> bool:
+        return self.problem_type == REGRESSION
+
+    def shown(self, score: float) -> str:
+        """See `shown_score`."""
+        return shown_score(score, self.problem_type)
 
     def share_by_lead(self) -> dict[str, float]:
         """Each lead's share of what raises the score, largest first; leads without a share are left out."""
@@ -78,6 +90,7 @@ class Explanation:
             "record": self.window.record_id,
             "label": self.label,
             "score": self.score,
+            "problem_type": self.problem_type,
             "window": {
                 "score": self.window_score,
                 "start_seconds": self.start_seconds,
@@ -96,7 +109,7 @@ class Explanation:
         }
 
 
-def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecord, label: str) -> Explanation:
+def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None) -> Explanation:
     """Find the leads and moments that the score of a label comes from.
 
     Everything is computed in single precision: half precision would round most falls by occlusion to a few values. In
@@ -104,53 +117,61 @@ def explain_record(classify: ZeroShotECGClassificationPipeline, record: ECGRecor
     premature beat is in one window, and a sum over all windows would say less about each.
 
     Args:
-        classify: a pipeline `zero-shot-ecg-classification`.
+        scorer: see `cgdmer.inference.scorers.load_scorer`.
         record: signal in millivolts with its rate and leads.
-        label: a finding in free text.
+        label: a finding in free text; for a classifier, one of its labels, or None for the one with the highest score.
 
     Raises:
-        ECGInputError: the label is empty, or the recording cannot be used.
+        ECGInputError: the label is empty or missing, the classifier does not know it, or the recording cannot be used.
     """
-    (label,) = check_prompts([label])
-    if classify.model.dtype != torch.float32:
-        classify = copy.copy(classify)  # leave the caller's own as it is
-        classify.model = copy.deepcopy(classify.model).float()
-    model, extractor = classify.model, classify.processor.feature_extractor
+    if scorer.model.dtype != torch.float32:
+        pipeline = copy.copy(scorer.pipeline)  # leave the caller's own as it is
+        pipeline.model = copy.deepcopy(pipeline.model).float()
+        scorer = Scorer(pipeline)
+    head, extractor = scorer.head(None if label is None else [label]), scorer.feature_extractor
+    if scorer.is_regression and len(head.labels) > 1:
+        raise ECGInputError(f"label is missing. Name the value to explain, one of {', '.join(head.labels)}.")
     batch = extractor(record, windows=True, return_tensors="pt")
 
     def windows(start: int, end: int) -> dict[str, torch.Tensor]:
-        return {name: batch[name][start:end].to(classify.device) for name in extractor.model_input_names}
+        return {name: batch[name][start:end].to(scorer.device) for name in extractor.model_input_names}
 
-    text_embed = classify.embed_prompts([label])[0]
-    starts = range(0, len(batch["ecg_values"]), _WINDOWS_AT_ONCE)
+    def logits(start: int) -> torch.Tensor:
+        pooled = scorer.model.base_model(**windows(start, start + _WINDOWS_AT_ONCE), return_dict=True).pooler_output
+        return head.logits(head.features(pooled))
+
     with torch.no_grad():
-        parts = [prompt_logits(model, windows(start, start + _WINDOWS_AT_ONCE), text_embed) for start in starts]
-    logits = torch.cat(parts)
-    chosen = int(logits.argmax())
+        logits_WK = torch.cat([logits(start) for start in range(0, len(batch["ecg_values"]), _WINDOWS_AT_ONCE)])
+        of_windows_WP = head.scores(logits_WK)
+        score_P = head.scores((batch["window_weights"].to(logits_WK.device)[:, None] * logits_WK).sum(dim=0))
+        column = int(score_P.argmax())
+        chosen = int(head.log_odds(logits_WK)[:, column].argmax())
+    logit_of = LabelLogit(scorer.model, head, column)
     inputs = windows(chosen, chosen + 1)
     present = present_in(inputs)
-    relevance, rest = integrated_gradients(model, inputs, text_embed)
-    occlusion = occlusion_relevance(model, inputs, text_embed)
+    relevance, rest = integrated_gradients(logit_of, inputs)
+    occlusion = occlusion_relevance(logit_of, inputs)
     window, start_seconds = _window_of(record, extractor, chosen)
     return Explanation(
-        label=label,
-        score=float((batch["window_weights"].to(logits.device) * logits).sum().sigmoid()),
-        window_score=float(logits[chosen].sigmoid()),
+        label=head.labels[column],
+        score=float(score_P[column]),
+        window_score=float(of_windows_WP[chosen, column]),
         window=window,
         start_seconds=start_seconds,
-        num_windows=len(logits),
+        num_windows=len(logits_WK),
         patch_seconds=extractor.patch_length / extractor.sampling_rate,
         present=present.cpu().numpy(),
         relevance=relevance.cpu().numpy(),
         rest=rest,
         occlusion=occlusion.cpu().numpy(),
         agreement=_rank_correlation(relevance[present], occlusion[present]),
+        problem_type=scorer.problem_type,
     )
 
 
 def explain_recording(
     record: str | os.PathLike[str] | ECGRecord,
-    label: str,
+    label: str | None = None,
     model: str | os.PathLike[str] | None = None,
     leads: Sequence[str] | None = None,
 ) -> Explanation:
@@ -158,14 +179,14 @@ def explain_recording(
 
     Args:
         record: the path of a recording (WFDB, DICOM, aECG, MUSE XML, EDF), or an `ECGRecord`.
-        label: a finding in free text.
+        label: a finding in free text; for a classifier, one of its labels, or None for the one with the highest score.
         model: a folder or Hub id; None: the model that comes with the package.
         leads: the leads to use, if the file has other channels too; None: all.
 
     Raises:
         RecordFileError: the file is absent or damaged, or lacks something that must not be guessed.
-        ECGInputError: the label is empty, or the recording cannot be used.
-        ModelFolderError: the model takes no text, or is damaged.
+        ECGInputError: the label is empty or unknown, or the recording cannot be used.
+        ModelFolderError: the model has neither a text tower nor a classifier, or is damaged.
 
     Example:
         >>> record = cgdmer.simulate_record(["atrial_fibrillation"])
@@ -176,7 +197,7 @@ def explain_recording(
         record = read_record(record, leads)
     elif leads is not None:
         record = keep_leads(record, leads)
-    return explain_record(load_classifier(model), record, label)
+    return explain_record(load_scorer(model), record, label)
 
 
 def _window_of(record: ECGRecord, extractor, number: int) -> tuple[ECGRecord, float]:

@@ -105,7 +105,8 @@ def _draw_panel(axes: Axes, explanation: Explanation, strength: np.ndarray, stro
     for line in _score_lines(explanation):
         write(axes, _PANEL_LEFT, y, line, 9.0, gid="explained score")
         y -= 4.4
-    y = _draw_legend(axes, y - 9.0, strongest)
+    unit = "the value" if explanation.is_regression else "the score's logit"
+    y = _draw_legend(axes, y - 9.0, strongest, unit)
     y = _draw_map(axes, y - 5.0, explanation, strength)
     for note in _notes(explanation):
         for line in wrap(note, _PANEL_TEXT_WIDTH, 8.0, "bold", most_lines=4):
@@ -116,13 +117,18 @@ def _draw_panel(axes: Axes, explanation: Explanation, strength: np.ndarray, stro
 
 
 def _score_lines(explanation: Explanation) -> list[str]:
+    whole, part = (
+        f"{score:.4g}" if explanation.is_regression else f"{100 * score:.1f} %"
+        for score in (explanation.score, explanation.window_score)
+    )
+    what = "value" if explanation.is_regression else "score"
     if explanation.num_windows == 1:
-        return [f"score {100 * explanation.score:.1f} %"]
+        return [f"{what} {whole}"]
     start = explanation.start_seconds
     end = start + explanation.window.signal.shape[1] / explanation.window.sampling_rate
     return [
-        f"score of the recording {100 * explanation.score:.1f} %",
-        f"shown: {start:.1f} s to {end:.1f} s, its highest, {100 * explanation.window_score:.1f} %",
+        f"{what} of the recording {whole}",
+        f"shown: {start:.1f} s to {end:.1f} s, its highest, {part}",
     ]
 
 
@@ -140,7 +146,7 @@ def _notes(explanation: Explanation) -> list[str]:
     return notes
 
 
-def _draw_legend(axes: Axes, y: float, strongest: float) -> float:
+def _draw_legend(axes: Axes, y: float, strongest: float, unit: str) -> float:
     """Draw the colors from the lowest to the highest relevance; returns the y below them."""
     step = _PANEL_INNER_WIDTH / _LEGEND_STEPS
     for number in range(_LEGEND_STEPS):
@@ -150,7 +156,7 @@ def _draw_legend(axes: Axes, y: float, strongest: float) -> float:
     write(axes, _PANEL_LEFT, y - 4.0, "lowers the score", 8.0, gid="legend text")
     write(axes, right, y - 4.0, "raises the score", 8.0, gid="legend text", align="right")
     write(axes, _PANEL_LEFT, y + _LEGEND_HEIGHT + 1.2, f"{-strongest:+.2g}", 7.0, gid="legend text", color=_PALE)
-    text = f"{strongest:+.2g} of the score's logit, a patch"
+    text = f"{strongest:+.2g} of {unit}, a patch"
     write(axes, right, y + _LEGEND_HEIGHT + 1.2, text, 7.0, gid="legend text", color=_PALE, align="right")
     return y - 4.0
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export a zero-shot model to ONNX, for fixed leads and labels: `cgdmer export`.
+"""Export a model to ONNX, for fixed leads and labels: `cgdmer export`.
 
-The file holds the ECG tower and the labels' embeddings, but not the text tower. Its input is the output of the
-model's feature extractor.
+The file holds the ECG tower and the labels' embeddings, but not the text tower; or the encoder and its classifier. Its
+input is the output of the model's feature extractor.
 
-Shapes: B batch, L leads of the file, T samples, E embedding width, P prompts.
+Shapes: B batch, L leads of the file, T samples, E embedding width, P labels.
 """
 
 import copy
@@ -23,13 +23,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from cgdmer.about import RESEARCH_USE_ONLY, __version__
-from cgdmer.families import load_classifier
+from cgdmer.inference.scorers import LabelHead, Scorer, load_scorer
 from cgdmer.models.ecg_record import keep_leads
 from cgdmer.models.errors import ECGInputError, ExportError
 from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
-from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
-from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
+from cgdmer.models.pipeline_ecg_classification import SINGLE_LABEL
 from cgdmer.simulation.cohort import simulate_record
 
 OUTPUTS = ("scores", "logits", "embeddings")
@@ -41,12 +41,11 @@ class ECGScorer(nn.Module):
     """The exported module: (B, L, T) to scores (B, P), logits (B, P), and embeddings (B, E)."""
 
     placement_LL: torch.Tensor | None
-    text_embeds_PE: torch.Tensor
 
-    def __init__(self, model: ECGTextModel, rows: Sequence[int], text_embeds_PE: torch.Tensor):
+    def __init__(self, model: ECGPreTrainedModel, rows: Sequence[int], head: LabelHead):
         """`rows` are the positions of the L leads in `STANDARD_LEADS`."""
         super().__init__()
-        self.encoder = copy.deepcopy(model.ecg_model)
+        self.encoder = copy.deepcopy(model.base_model)
         placement_LL = None
         if isinstance(self.encoder, LeadTimeEncoder):
             # Keep only these leads: the others would have no tokens anyway.
@@ -55,37 +54,42 @@ class ECGScorer(nn.Module):
         elif len(rows) < len(STANDARD_LEADS):  # this encoder reads all leads at once, absent ones as zeros
             placement_LL = torch.eye(len(STANDARD_LEADS))[:, list(rows)]
         self.register_buffer("placement_LL", placement_LL)
-        self.head = copy.deepcopy(model.head_of("ecg"))
-        self.register_buffer("text_embeds_PE", text_embeds_PE)
-        self.score_logits = model.score_logits
+        self.head = copy.deepcopy(head)
 
     def forward(self, ecg_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if self.placement_LL is not None:
             ecg_values = self.placement_LL @ ecg_values
-        embeds_BE = F.normalize(self.head(self.encoder(ecg_values, return_dict=True).pooler_output), dim=-1)
-        logits_BP = self.score_logits(embeds_BE @ self.text_embeds_PE.T)
-        return logits_BP.sigmoid(), logits_BP, embeds_BE
+        return _outputs(self.head, self.encoder(ecg_values, return_dict=True).pooler_output)
+
+
+def _outputs(head: LabelHead, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Scores, logits, and embeddings; the logits in the order of the head's labels."""
+    features_BE = head.features(pooled)
+    logits_BK = head.logits(features_BE)
+    return head.scores(logits_BK), head.of_labels(logits_BK), F.normalize(features_BE, dim=-1)
 
 
 def export_onnx(
     model: str | os.PathLike[str] | None,
     output: str | os.PathLike[str],
-    labels: Sequence[str],
+    labels: Sequence[str] | None = None,
     leads: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Export a zero-shot model to ONNX, and check in onnxruntime that the file gives the model's output.
+    """Export a model with its labels to ONNX, and check in onnxruntime that the file gives the model's output.
 
     The input `ecg_values` (batch, leads, samples) is a whole window of the feature extractor, without padding, with
-    the file's leads as rows. The outputs are `scores` (batch, labels), one independent score per label as in the
-    pipeline `zero-shot-ecg-classification`; `logits`, the scores before the sigmoid (for a long recording the pipeline
-    averages the windows' logits by `window_weights`); and `embeddings` (batch, width), unit vectors. The metadata
-    describe rows, columns, and preprocessing: `leads`, `recorded_leads`, `labels`, `sampling_rate`, `num_samples`,
-    `preprocessing` (the feature extractor's JSON), `cgdmer` (version), and `note`.
+    the file's leads as rows. The outputs are `scores` (batch, labels), as in the pipeline
+    `zero-shot-ecg-classification` or, for a classifier, `ecg-classification`; `logits`, the scores before the sigmoid
+    or softmax (for a long recording the pipeline averages the windows' logits by `window_weights`), which for a
+    regression are its values, like the scores; and `embeddings` (batch, width), unit vectors. The metadata describe
+    rows, columns, and preprocessing: `leads`, `recorded_leads`, `labels`, `problem_type` (see `Scorer`),
+    `sampling_rate`, `num_samples`, `preprocessing` (the feature extractor's JSON), `cgdmer` (version), and `note`.
 
     Args:
         model: a folder or Hub id; None: the model that comes with the package.
         output: a new file.
-        labels: findings in free text.
+        labels: findings in free text; for a classifier, some of its own labels, or None for all of them. Labels that
+            exclude each other are exported together.
         leads: the leads that recordings will have; None: all twelve. The file's leads include the limb leads that the
             feature extractor derives from them.
 
@@ -93,12 +97,12 @@ def export_onnx(
         `output`, `leads`, `labels`, `bytes`, and `difference`, the largest one found between file and model.
 
     Raises:
-        ECGInputError: a label is empty or given twice, or a lead is unknown or given twice.
-        ModelFolderError: the model takes no texts, or is damaged.
+        ECGInputError: a label is missing, empty, given twice, or unknown to the classifier; or a lead is unknown or
+            given twice.
+        ModelFolderError: the model has neither a text tower nor a classifier, or is damaged.
         ExportError: onnx, onnxscript or onnxruntime is not installed; the file exists; an output differs by more than
             1e-4; torch cannot export the model.
     """
-    labels = check_prompts(labels)
     recorded = standard_lead_names(STANDARD_LEADS if leads is None else leads)
     if not recorded:
         raise ECGInputError(
@@ -110,17 +114,22 @@ def export_onnx(
     if not path.absolute().parent.is_dir():
         raise ExportError(f"{path.parent} is no folder. Create it first, or name another file.")
     _require_onnx()
-    classify = load_classifier(model, device="cpu")
-    classify.model.float()  # the file computes in single precision, however the weights are stored
-    extractor = classify.processor.feature_extractor
+    scorer = load_scorer(model, device="cpu")
+    scorer.model.float()  # the file computes in single precision, however the weights are stored
+    head, extractor = scorer.head(labels), scorer.feature_extractor
+    if scorer.problem_type == SINGLE_LABEL and len(head.labels) < head.num_logits:
+        raise ECGInputError(
+            "the model's labels exclude each other, so the score of each depends on all of them. Leave labels out, to "
+            "export all."
+        )
     rows = _present_rows(recorded, extractor.derive_limb_leads)
-    scorer = ECGScorer(classify.model, rows, classify.embed_prompts(labels)).eval()
+    exported = ECGScorer(scorer.model, rows, head).eval()
     names = [STANDARD_LEADS[row] for row in rows]
-    metadata = _metadata(classify, labels, names, recorded)
+    metadata = _metadata(scorer, head.labels, names, recorded)
     with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".cgdmer-export-") as folder:
         written = Path(folder, "model.onnx")
-        _write(scorer, torch.zeros(2, len(rows), extractor.num_samples), metadata, written)
-        difference = _difference(classify, written, labels, recorded, rows)
+        _write(exported, torch.zeros(2, len(rows), extractor.num_samples), metadata, written)
+        difference = _difference(scorer, head, written, recorded, rows)
         if not difference <= MOST_DIFFERENCE:
             raise ExportError(
                 f"the ONNX file differs from the model by {difference:.2g}; at most {MOST_DIFFERENCE:g} is allowed, "
@@ -128,7 +137,7 @@ def export_onnx(
             )
         os.replace(written, path)
     size = path.stat().st_size
-    return {"output": str(output), "leads": names, "labels": labels, "bytes": size, "difference": difference}
+    return {"output": str(output), "leads": names, "labels": head.labels, "bytes": size, "difference": difference}
 
 
 def _require_onnx() -> None:
@@ -148,12 +157,11 @@ def _present_rows(recorded: list[str], derive: bool) -> list[int]:
     return np.flatnonzero(present).tolist()
 
 
-def _metadata(
-    classify: ZeroShotECGClassificationPipeline, labels: list[str], names: list[str], recorded: list[str]
-) -> dict[str, str]:
-    extractor = classify.processor.feature_extractor
+def _metadata(scorer: Scorer, labels: list[str], names: list[str], recorded: list[str]) -> dict[str, str]:
+    extractor = scorer.feature_extractor
     return {
         "labels": json.dumps(labels, ensure_ascii=False),
+        "problem_type": scorer.problem_type,
         "leads": json.dumps(names),
         "recorded_leads": json.dumps([name for name in STANDARD_LEADS if name in recorded]),
         "sampling_rate": str(extractor.sampling_rate),
@@ -196,25 +204,25 @@ def _write(scorer: ECGScorer, ecg_values: torch.Tensor, metadata: dict[str, str]
     onnx.save_model(proto, path)
 
 
-def _difference(
-    classify: ZeroShotECGClassificationPipeline, path: Path, labels: list[str], recorded: list[str], rows: list[int]
-) -> float:
-    """The largest difference between model and file, over simulated recordings in batches of one and three."""
+def _difference(scorer: Scorer, head: LabelHead, path: Path, recorded: list[str], rows: list[int]) -> float:
+    """The largest difference between model and file, over simulated recordings in batches of one and three.
+
+    Values of a regression may be large: their difference counts in proportion.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    extractor = classify.processor.feature_extractor
+    extractor = scorer.feature_extractor
     seconds = extractor.num_samples / extractor.sampling_rate
     simulated = [simulate_record([], seed, extractor.sampling_rate, seconds) for seed in range(3)]
     records = [keep_leads(record, recorded) for record in simulated]
-    text_embeds = classify.embed_prompts(labels)
     largest = 0.0
     for batch in (records[:1], records):
         inputs = extractor(batch, return_tensors="pt")
         with torch.no_grad():
-            expected = classify.model(**inputs, text_embeds=text_embeds)
+            expected = _outputs(head, scorer.model.base_model(**inputs).pooler_output)
         found = session.run(OUTPUTS, {"ecg_values": inputs["ecg_values"][:, rows].numpy()})
-        right = (expected.scores, expected.logits_per_ecg, expected.ecg_embeds)
-        for array, tensor in zip(found, right, strict=True):
-            largest = max(largest, float(np.abs(array - tensor.numpy()).max()))
+        for array, tensor in zip(found, expected, strict=True):
+            size = np.maximum(np.abs(tensor.numpy()), 1.0) if scorer.is_regression else 1.0
+            largest = max(largest, float((np.abs(array - tensor.numpy()) / size).max()))
     return largest

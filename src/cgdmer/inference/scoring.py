@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores findings for many recordings into a Parquet file: `cgdmer score`.
+"""Scores labels for many recordings into a Parquet file: `cgdmer score`.
 
 Other processes read and prepare recordings while the model runs. A recording that cannot be read gets a row with the
 reason. After a kill, the same command continues where it stopped.
 """
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -19,14 +18,12 @@ import torch
 from torch.nn import functional as F
 
 from cgdmer.about import RESEARCH_USE_ONLY, __version__
-from cgdmer.families import load_classifier
 from cgdmer.files.reading import failing_as, read_text
-from cgdmer.inference.embedding_cache import weights_digest
 from cgdmer.inference.embeddings import BATCH_SIZE, Windows, average_windows
 from cgdmer.inference.growing_table import GrowingTable
+from cgdmer.inference.scorers import LabelHead, Scorer, load_scorer
 from cgdmer.inference.sources import RecordingSource, open_source
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
-from cgdmer.models.pipeline_zero_shot_ecg import ZeroShotECGClassificationPipeline, check_prompts
 
 NUM_PROC = 2
 _LARGEST_LABELS_FILE = 1_000_000  # bytes; the 71 statements of PTB-XL take about 3,000
@@ -37,7 +34,7 @@ _OTHER_COLUMNS = ("record_id", "embedding", "error")
 def score_recordings(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    labels: Sequence[str],
+    labels: Sequence[str] | None = None,
     model: str | os.PathLike[str] | None = None,
     *,
     splits: Sequence[str] | None = None,
@@ -46,13 +43,14 @@ def score_recordings(
     batch_size: int = BATCH_SIZE,
     num_proc: int = NUM_PROC,
 ) -> dict[str, Any]:
-    """Score every label independently, for every recording of a folder or a prepared dataset.
+    """Score labels for every recording of a folder or a prepared dataset.
 
     The file has one row per record, sorted by path (or in the dataset's order). Its columns are `record_id` (in a
     folder, the path without suffix; bytes that are not UTF-8 become \\udc80 etc.), one float32 column per label with
-    the score of the pipeline `zero-shot-ecg-classification`, optionally `embedding` (float32 unit vector), and
-    `error`, the reason a recording could not be read; the other columns are then null. The metadata of the schema say,
-    under `cgdmer`, how the file was made.
+    the score of the pipeline `zero-shot-ecg-classification` or, for a classifier, `ecg-classification`; optionally
+    `embedding` (float32 unit vector: for a classifier, the encoder's feature scaled to unit length); and `error`, the
+    reason a recording could not be read; the other columns are then null. The metadata of the schema say, under
+    `cgdmer`, how the file was made, with the `problem_type` of the scores (see `Scorer`).
 
     An interrupted run leaves `OUTPUT.partial` (see `GrowingTable`) and continues when it is started again. The result
     is the same as without interruption; with the same batch size, bit for bit.
@@ -60,7 +58,7 @@ def score_recordings(
     Args:
         source: see `open_source`.
         output: a new Parquet file.
-        labels: findings in free text.
+        labels: findings in free text; for a classifier, some of its own labels, or None for all of them.
         model: a folder or Hub id; None: the model that comes with the package.
         splits: of a prepared dataset; None: all.
         leads: see `open_source`.
@@ -72,9 +70,10 @@ def score_recordings(
         `records`, `unreadable` (how many of them could not be read), and `output`.
 
     Raises:
-        ECGInputError: a label is empty, given twice, or the name of another column; a lead is none of the twelve.
+        ECGInputError: there are no labels and the model has none of its own; a label is empty, given twice, unknown to
+            the classifier, or the name of another column; a lead is none of the twelve.
         ConfigurationError: a number is out of range, or the output does not end in .parquet.
-        ModelFolderError: the model takes no texts, or is damaged.
+        ModelFolderError: the model has neither a text tower nor a classifier, or is damaged.
         CorpusError: the source cannot be used, the output exists, another run is writing it, its partial folder is
             another job's, or a reading process was killed.
         KeyboardInterrupt: Ctrl-C; the message says where the finished rows are.
@@ -83,9 +82,6 @@ def score_recordings(
         >>> cgdmer.score_recordings("recordings", "scores.parquet", ["atrial fibrillation", "normal ECG"])
         {'records': 12, 'unreadable': 0, 'output': 'scores.parquet'}
     """
-    labels = check_prompts(labels)
-    if taken := [label for label in labels if label in _OTHER_COLUMNS]:
-        raise ECGInputError(f"the label {taken[0]!r} is the name of another column. Word it differently.")
     if batch_size < 1 or num_proc < 0:
         raise ConfigurationError(f"batch_size is {batch_size} and num_proc {num_proc}; at least 1 and 0 are needed.")
     if Path(output).suffix != ".parquet":
@@ -94,12 +90,17 @@ def score_recordings(
             "pandas.read_parquet(file).to_csv(...) converts it to CSV."
         )
     opened = open_source(source, splits, leads)
-    classify = load_classifier(model)
-    job = _job(classify, labels, opened.digest, embeddings)
-    width = classify.model.config.projection_size if embeddings else None
-    with GrowingTable(Path(output).absolute(), _schema(labels, width, job), job) as table:
+    scorer = load_scorer(model)
+    head = scorer.head(labels)
+    if taken := [label for label in head.labels if label in _OTHER_COLUMNS]:
+        raise ECGInputError(
+            f"the label {taken[0]!r} is the name of another column. Word it differently, or leave it out."
+        )
+    job = _job(scorer, head.labels, opened.digest, embeddings)
+    schema = _schema(head.labels, head.width if embeddings else None, job)
+    with GrowingTable(Path(output).absolute(), schema, job) as table:
         try:
-            _fill(table, classify, labels, opened, batch_size, num_proc)
+            _fill(table, scorer, head, opened, batch_size, num_proc)
         except KeyboardInterrupt:
             table.flush()
             note = f"The finished rows are kept in {table.folder}: start the same command again to continue."
@@ -117,34 +118,31 @@ def score_recordings(
 
 
 def _fill(
-    table: GrowingTable,
-    classify: ZeroShotECGClassificationPipeline,
-    labels: list[str],
-    source: RecordingSource,
-    batch_size: int,
-    num_proc: int,
+    table: GrowingTable, scorer: Scorer, head: LabelHead, source: RecordingSource, batch_size: int, num_proc: int
 ) -> None:
     """Score the records that have no rows yet."""
-    model, label_embeds = classify.model, classify.embed_prompts(labels).float().cpu()
+    model = scorer.model
 
-    def embed(windows: Windows) -> torch.Tensor:
-        return model.project("ecg", model.base_model(**windows).pooler_output).float()
+    def compute(windows: Windows) -> torch.Tensor:
+        features = head.features(model.base_model(**windows).pooler_output).float()
+        return torch.cat([features, head.logits(features)], dim=1)
 
     batches = average_windows(
         model,
-        embed,
-        model.config.projection_size,
-        classify.processor.feature_extractor,
+        compute,
+        head.width + head.num_logits,
+        scorer.feature_extractor,
         source.records,
         first=table.num_rows,
         batch_size=batch_size,
         num_proc=num_proc,
         description="scoring",
     )
-    for errors, embeds in batches:
-        scores = model.score_logits(embeds @ label_embeds.T).sigmoid()
+    for errors, means in batches:
+        features, logits = means.split([head.width, head.num_logits], dim=1)
+        scores = head.scores(logits.to(scorer.device)).cpu()
         record_ids = source.record_ids[table.num_rows : table.num_rows + len(errors)]
-        table.append(_rows(table.schema, record_ids, errors, scores, embeds))
+        table.append(_rows(table.schema, record_ids, errors, scores, features))
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:
@@ -163,21 +161,13 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
     return labels
 
 
-def _job(
-    classify: ZeroShotECGClassificationPipeline, labels: list[str], records: str, embeddings: bool
-) -> dict[str, Any]:
+def _job(scorer: Scorer, labels: list[str], records: str, embeddings: bool) -> dict[str, Any]:
     """Everything the rows depend on."""
-    digest = hashlib.sha256(weights_digest(classify.model))
-    for text in (
-        classify.model.config.to_json_string(),
-        classify.processor.feature_extractor.to_json_string(),
-        repr(sorted(classify.processor.tokenizer.get_vocab().items())),
-    ):
-        digest.update(text.encode() + b"\0")
     return {
         "version": __version__,
         "labels": labels,
-        "model": digest.hexdigest(),
+        "problem_type": scorer.problem_type,
+        "model": scorer.digest(),
         "records": records,
         "embeddings": embeddings,
     }

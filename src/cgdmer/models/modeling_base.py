@@ -73,6 +73,11 @@ class ECGPreTrainedModel(HubFolderModel):
     def takes_texts(self) -> bool:
         return "text" in self.input_modalities
 
+    @property
+    def classifies(self) -> bool:
+        """Whether it has a classifier for labels of its own."""
+        return "ecg-classification" in self.pipelines
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Conv1d)):

@@ -13,12 +13,24 @@ from .ecg_record import is_record
 from .errors import ECGInputError, ModelFolderError
 from .reading_record import read_record
 
+SINGLE_LABEL, REGRESSION = "single_label_classification", "regression"  # of `config.problem_type`
 _SIGNAL_ARGUMENTS = ("sampling_rate", "lead_names", "unit", "gain")
 _RECORDING_HELP = (
     "Pass the path of a recording (WFDB, DICOM, aECG, MUSE XML, EDF), an ECGRecord, an array of shape (leads, time) "
     'with sampling_rate, lead_names, and unit, or a dict {"ecg": array, "sampling_rate": ..., "lead_names": ..., '
     '"unit": ...}.'
 )
+
+
+def label_scores(logits: torch.Tensor, problem_type: str | None) -> torch.Tensor:
+    """A classifier's scores (.., labels) from its logits of the same shape.
+
+    A softmax if the labels exclude each other; of a regression, the logits themselves, which are values in the units
+    of the training data; otherwise a sigmoid per label.
+    """
+    if problem_type == SINGLE_LABEL:
+        return logits.softmax(dim=-1)
+    return logits if problem_type == REGRESSION else logits.sigmoid()
 
 
 class ECGPipeline(ChunkPipeline):
@@ -101,15 +113,17 @@ class ECGPipeline(ChunkPipeline):
 
 
 class ECGClassificationPipeline(ECGPipeline):
-    """Classify recordings with a model trained by `cgdmer finetune`, from any family.
+    """Classify recordings with a fine-tuned model of any family.
 
     ```python
     classify = pipeline("ecg-classification", model="my-finetuned-model")
     classify("records500/00000/00001_hr")
     ```
 
-    Returns, for each recording, a list of `{"label", "score"}`, highest first. Scores are sigmoids if the model was
-    trained with several labels per record, and a softmax otherwise. Not a medical device.
+    Takes what `cgdmer finetune`, `transformers.Trainer`, or `save_pretrained` wrote. Returns, for each recording, a
+    list of `{"label", "score"}`, highest first. Scores are what `problem_type` in the model's configuration says: a
+    softmax for "single_label_classification", else a sigmoid per label. For "regression" they are values in the units
+    of the training data, in the order of the model's labels. Not a medical device.
     """
 
     def __init__(self, model, *args, **kwargs):
@@ -126,6 +140,9 @@ class ECGClassificationPipeline(ECGPipeline):
 
     def postprocess(self, model_outputs):
         logits = self.mean_over_windows(model_outputs)
-        single = self.model.config.problem_type == "single_label_classification"
+        problem_type = self.model.config.problem_type
         labels = [self.model.config.id2label[index] for index in range(len(logits))]
-        return self.ranked(labels, logits.softmax(dim=0) if single else logits.sigmoid())
+        scores = label_scores(logits, problem_type)
+        if problem_type == REGRESSION:  # values of different quantities have no order
+            return [{"label": label, "score": value} for label, value in zip(labels, scores.tolist(), strict=True)]
+        return self.ranked(labels, scores)

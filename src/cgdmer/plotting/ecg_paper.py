@@ -16,6 +16,7 @@ How the signal is laid out:
   (3 mV above the first middle line and below the last), and the footer then names the lead.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -84,7 +85,11 @@ class LeadPlace(NamedTuple):
 
 
 def plot_ecg(
-    record: ECGRecord, *, title: str | None = None, scores: Sequence[Mapping[str, Any]] | None = None
+    record: ECGRecord,
+    *,
+    title: str | None = None,
+    scores: Sequence[Mapping[str, Any]] | None = None,
+    are_values: bool = False,
 ) -> Figure:
     """Draw a record on ECG paper, to scale.
 
@@ -93,8 +98,9 @@ def plot_ecg(
             leads, in any order. A lead that the record lacks is marked "absent". Samples that are not finite leave a
             gap. The rhythm strip is lead II or, without it, the first standard lead in the record.
         title: one line above the paper; "Electrocardiogram" if not given.
-        scores: what a zero-shot pipeline returns for this record, `[{"label": str, "score": 0..1}, ...]` in any
-            order. They are drawn as bars in a panel on the right, largest first, with a research-use-only note.
+        scores: what a pipeline returns for this record, `[{"label": str, "score": 0..1}, ...]` in any order. They are
+            drawn as bars in a panel on the right, largest first, with a research-use-only note.
+        are_values: the scores are the values of a regression: any numbers, written without bars, in their own order.
 
     Returns:
         A figure of 297 mm x 210 mm, or 397 mm x 210 mm with scores. It has its own Agg canvas and is unknown to
@@ -107,7 +113,7 @@ def plot_ecg(
     """
     figure, axes = ecg_page(record, title=title, panel=scores is not None)
     if scores is not None:
-        _draw_scores(axes, _sorted_scores(scores))
+        _draw_scores(axes, _checked_scores(scores, are_values), are_values)
     return figure
 
 
@@ -142,12 +148,13 @@ def save_ecg_plot(
     *,
     title: str | None = None,
     scores: Sequence[Mapping[str, Any]] | None = None,
+    are_values: bool = False,
     dpi: float = 150.0,
 ) -> None:
     """Draw a record with `plot_ecg` and save it at the size of the page.
 
     Args:
-        record, title, scores: as in `plot_ecg`.
+        record, title, scores, are_values: as in `plot_ecg`.
         path: the file to write; its ending chooses the format, one of `PICTURE_SUFFIXES`.
         dpi: pixels per inch, for raster formats.
 
@@ -155,7 +162,7 @@ def save_ecg_plot(
         ConfigurationError: the path has another ending, or its folder does not exist; also what `plot_ecg` raises.
     """
     check_picture_path(path)
-    save_page(plot_ecg(record, title=title, scores=scores), path, dpi)
+    save_page(plot_ecg(record, title=title, scores=scores, are_values=are_values), path, dpi)
 
 
 def save_page(figure: Figure, path: str | PathLike[str], dpi: float) -> None:
@@ -344,9 +351,10 @@ def _draw_footer(axes: Axes, record: ECGRecord, notes: list[str]) -> None:
         write(axes, _GRID_LEFT, 7.6 - 2.9 * number, line, 7.0, gid="footer note", color="#555555")
 
 
-def _sorted_scores(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
-    """Pairs of label and score, largest score first; equal scores keep their order."""
-    expected = 'expected [{"label": str, "score": number from 0 to 1}, ...], the scores of one record'
+def _checked_scores(scores: Sequence[Mapping[str, Any]], are_values: bool) -> list[tuple[str, float]]:
+    """Pairs of label and score, largest score first (equal scores keep their order); values in their own order."""
+    number = "number" if are_values else "number from 0 to 1"
+    expected = f'expected [{{"label": str, "score": {number}}}, ...], the scores of one record'
     if isinstance(scores, Mapping | str) or len(scores) == 0:
         raise ConfigurationError(f"scores is {scores!r}; {expected}. Leave it out to draw no panel.")
     pairs = []
@@ -357,18 +365,22 @@ def _sorted_scores(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, float
             score = float(entry["score"])
         except (TypeError, ValueError):
             score = float("nan")
-        if not 0.0 <= score <= 1.0:
+        if not (math.isfinite(score) if are_values else 0.0 <= score <= 1.0):
             raise ConfigurationError(f"scores[{position}] has score {entry['score']!r}; {expected}.")
         pairs.append((one_line(entry["label"]), score))
-    return sorted(pairs, key=lambda pair: -pair[1])
+    return pairs if are_values else sorted(pairs, key=lambda pair: -pair[1])
 
 
-def _draw_scores(axes: Axes, scores: list[tuple[str, float]]) -> None:
-    """Draw labels with their percentages, each above a bar on a track of 100 %, as many as the page has room for."""
+def _draw_scores(axes: Axes, scores: list[tuple[str, float]], are_values: bool) -> None:
+    """Draw labels with their percentages, each above a bar on a track of 100 %, as many as the page has room for.
+
+    Values of a regression have no bars.
+    """
     label_size, line_height = 9.0, 4.2
     label_width = (_BAR_WIDTH - 18.0) / MILLIMETERS_PER_INCH  # the percentage has 18 mm
     top, bottom = _GRID_BOTTOM + _GRID_HEIGHT, _GRID_BOTTOM
-    write(axes, _BAR_LEFT, 200.0, "Scores", 13.0, gid="score heading", weight="bold")
+    heading = "Values" if are_values else "Scores"
+    write(axes, _BAR_LEFT, 200.0, heading, 13.0, gid="score heading", weight="bold")
     write(axes, _BAR_LEFT, 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
 
     y = top
@@ -379,20 +391,18 @@ def _draw_scores(axes: Axes, scores: list[tuple[str, float]]) -> None:
         # Keep room for the line that counts the labels left out, unless this is the last label.
         if y - height < bottom + (line_height if left_out > 1 else 0.0):
             plural = "" if left_out == 1 else "s"
-            text = f"and {left_out} label{plural} with a score of at most {_percentage(score)}"
+            most = "" if are_values else f" with a score of at most {_percentage(score)}"
+            text = f"and {left_out} label{plural}{most}"
             write(axes, _BAR_LEFT, bottom, text, 8.0, gid="scores left out", color="#555555")
             break
-        write(
-            axes, _BAR_LEFT + _BAR_WIDTH, y - line_height, _percentage(score), label_size, gid="score", align="right"
-        )
+        shown = f"{score:.4g}" if are_values else _percentage(score)
+        write(axes, _BAR_LEFT + _BAR_WIDTH, y - line_height, shown, label_size, gid="score", align="right")
         for line in lines:
             y -= line_height
             write(axes, _BAR_LEFT, y, line, label_size, gid="score label")
         y -= _BAR_HEIGHT + 1.4
-        for width, color, gid in (
-            (_BAR_WIDTH, _BAR_TRACK_COLOR, "score track"),
-            (_BAR_WIDTH * score, _BAR_COLOR, "score bar"),
-        ):
+        bars = ((_BAR_WIDTH, _BAR_TRACK_COLOR, "score track"), (_BAR_WIDTH * score, _BAR_COLOR, "score bar"))
+        for width, color, gid in () if are_values else bars:
             axes.add_patch(Rectangle((_BAR_LEFT, y), width, _BAR_HEIGHT, facecolor=color, edgecolor="none", gid=gid))
         y -= 3.4
 

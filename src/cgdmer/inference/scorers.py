@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of labels for recordings, whatever a model was trained for: any text, or a classifier's own labels.
+
+Commands, the page, explanations, exports, and evaluations use a `Scorer` and its `LabelHead`. They do not ask what
+kind of model it is.
+
+Shapes: R recordings or windows, D width of the encoder's feature, E width of what is averaged over windows, K outputs
+of the model, P labels.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cgdmer.families import extractor_of, load_scoring_pipeline
+from cgdmer.inference.embedding_cache import weights_digest
+from cgdmer.models.errors import ConfigurationError, ECGInputError, ModelFolderError
+from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.pipeline_ecg_classification import REGRESSION, SINGLE_LABEL, ECGPipeline, label_scores
+from cgdmer.models.pipeline_zero_shot_ecg import check_prompts
+
+ZERO_SHOT_TYPE = "zero_shot"  # beside the values of `problem_type` in transformers
+_LABELS_SHOWN = 20
+
+
+class LabelHead(nn.Module):
+    """From the encoder's feature of a recording to the scores of P labels.
+
+    Attributes:
+        labels: P texts.
+        width, num_logits: E and K.
+    """
+
+    def __init__(self, labels: Sequence[str], width: int, num_logits: int):
+        super().__init__()
+        self.labels, self.width, self.num_logits = list(labels), width, num_logits
+
+    def features(self, pooled_RD: torch.Tensor) -> torch.Tensor:
+        """(R, E), to be averaged over the windows of a recording."""
+        raise NotImplementedError
+
+    def logits(self, features_RE: torch.Tensor) -> torch.Tensor:
+        """(R, K). An affine map: the logits of a mean are the mean of the logits."""
+        raise NotImplementedError
+
+    def of_labels(self, logits_RK: torch.Tensor) -> torch.Tensor:
+        """(R, P) the logits of the labels, in their order."""
+        return logits_RK
+
+    def scores(self, logits_RK: torch.Tensor) -> torch.Tensor:
+        """(R, P) in 0..1, or the values of a regression."""
+        raise NotImplementedError
+
+    def log_odds(self, logits_RK: torch.Tensor) -> torch.Tensor:
+        """(R, P), whose sigmoid is the score; of a regression, the values. Relevance explains these."""
+        raise NotImplementedError
+
+
+class TextHead(LabelHead):
+    """Scores of texts: the ECG's embedding compared with those of the texts."""
+
+    text_embeds_PE: torch.Tensor
+
+    def __init__(self, model: ECGTextModel, labels: Sequence[str], text_embeds_PE: torch.Tensor):
+        super().__init__(labels, model.config.projection_size, len(labels))
+        self.projection = model.head_of("ecg")
+        self.score_logits = model.score_logits
+        self.register_buffer("text_embeds_PE", text_embeds_PE)
+
+    def features(self, pooled_RD: torch.Tensor) -> torch.Tensor:
+        return F.normalize(self.projection(pooled_RD), dim=-1)
+
+    def logits(self, features_RE: torch.Tensor) -> torch.Tensor:
+        return self.score_logits(features_RE @ self.text_embeds_PE.to(features_RE.dtype).T)
+
+    def scores(self, logits_RK: torch.Tensor) -> torch.Tensor:
+        return logits_RK.sigmoid()
+
+    def log_odds(self, logits_RK: torch.Tensor) -> torch.Tensor:
+        return logits_RK
+
+
+class ClassifierHead(LabelHead):
+    """Scores of some of a classifier's labels, as its problem type defines them over all of its labels."""
+
+    columns_P: torch.Tensor
+
+    def __init__(self, model: ECGPreTrainedModel, labels: Sequence[str]):
+        super().__init__(labels, model.base_model.config.hidden_size, model.config.num_labels)
+        self.classifier = model.classifier
+        self.problem_type = model.config.problem_type
+        own = own_labels(model)
+        columns = [own.index(label) for label in labels]
+        self.register_buffer("columns_P", torch.tensor(columns, device=model.device))
+
+    def features(self, pooled_RD: torch.Tensor) -> torch.Tensor:
+        return pooled_RD
+
+    def logits(self, features_RE: torch.Tensor) -> torch.Tensor:
+        weight, bias = (each.to(features_RE.dtype) for each in (self.classifier.weight, self.classifier.bias))
+        return F.linear(features_RE, weight, bias)
+
+    def of_labels(self, logits_RK: torch.Tensor) -> torch.Tensor:
+        return logits_RK.index_select(-1, self.columns_P)
+
+    def scores(self, logits_RK: torch.Tensor) -> torch.Tensor:
+        return self.of_labels(label_scores(logits_RK, self.problem_type))
+
+    def log_odds(self, logits_RK: torch.Tensor) -> torch.Tensor:
+        chosen_RP = self.of_labels(logits_RK)
+        if self.problem_type != SINGLE_LABEL:
+            return chosen_RP
+        itself_PK = F.one_hot(self.columns_P, logits_RK.shape[-1]).bool()
+        others_RPK = logits_RK[..., None, :].masked_fill(itself_PK, -torch.inf)
+        return chosen_RP - others_RPK.logsumexp(dim=-1)
+
+
+class Scorer:
+    """A loaded model that scores labels for recordings.
+
+    Args:
+        pipeline: `zero-shot-ecg-classification`, which scores any text, or `ecg-classification`, which scores the
+            labels that its model was trained on.
+
+    Attributes:
+        model, device: of the pipeline.
+        feature_extractor: the model's own.
+        own_labels: a classifier's labels; None: any text can be scored.
+        problem_type: what the scores are: "zero_shot" or, as in transformers, "multi_label_classification" (each by
+            itself), "single_label_classification" (they add up to one), or "regression" (values in the units of the
+            training data).
+    """
+
+    def __init__(self, pipeline: ECGPipeline):
+        self.pipeline = pipeline
+        self.model: Any = pipeline.model
+        self.device = pipeline.device
+        self.feature_extractor = extractor_of(pipeline.processor or pipeline.feature_extractor)
+        self.own_labels = None if self.model.takes_texts else own_labels(self.model)
+        self.problem_type: str = ZERO_SHOT_TYPE
+        if self.own_labels is not None:
+            self.problem_type = self.model.config.problem_type or "multi_label_classification"
+
+    @property
+    def is_regression(self) -> bool:
+        return self.problem_type == REGRESSION
+
+    def shown(self, score: float) -> str:
+        """See `shown_score`."""
+        return shown_score(score, self.problem_type)
+
+    def __call__(
+        self, record: Any, labels: Sequence[str] | None = None, exclusive: bool = False
+    ) -> list[dict[str, Any]]:
+        """The scores of one recording, `[{"label", "score"}, ...]`: highest first; of a regression, in its order.
+
+        Args:
+            record: an `ECGRecord`, or the path of a recording.
+            labels, exclusive: see `check_labels`.
+
+        Raises:
+            ECGInputError, ConfigurationError: see `check_labels`; or the recording cannot be used.
+        """
+        labels = self.check_labels(labels, exclusive)
+        if self.own_labels is None:
+            return self.pipeline(record, candidate_labels=labels, multi_label=not exclusive)
+        return [row for row in self.pipeline(record) if row["label"] in labels]
+
+    def head(self, labels: Sequence[str] | None = None) -> LabelHead:
+        """What turns the encoder's feature, `model.base_model(...).pooler_output`, into scores of these labels.
+
+        Raises:
+            ECGInputError: see `check_labels`.
+        """
+        labels = self.check_labels(labels)
+        if self.own_labels is None:
+            return TextHead(self.model, labels, self.pipeline.embed_prompts(labels))
+        return ClassifierHead(self.model, labels)
+
+    def check_labels(self, labels: Sequence[str] | None, exclusive: bool = False) -> list[str]:
+        """The labels to score.
+
+        Args:
+            labels: findings in free text; for a classifier, some of its own labels, or None for all of them.
+            exclusive: findings in free text exclude each other, so their scores shall add up to one.
+
+        Raises:
+            ECGInputError: there is none, one is empty or given twice, or the classifier does not know it.
+            ConfigurationError: `exclusive` with a classifier, which was trained with or without it.
+        """
+        if self.own_labels is None:
+            if labels is None:
+                raise ECGInputError(
+                    f"{self._name} scores findings in free text. Name them (--labels), for example "
+                    '"atrial fibrillation" "normal ECG".'
+                )
+            return check_prompts(labels)
+        if exclusive:
+            raise ConfigurationError(
+                f"exclusive is for findings in free text, and {self._name} is a classifier: whether its labels "
+                f"exclude each other was decided in training ({self.problem_type}). Leave it out."
+            )
+        if labels is None:
+            return list(self.own_labels)
+        labels = check_prompts(labels)
+        for label in labels:
+            if label not in self.own_labels:
+                raise ECGInputError(self._unknown(label, self.own_labels))
+        return labels
+
+    def digest(self) -> str:
+        """Hexadecimal: of everything about the model that scores depend on."""
+        digest = hashlib.sha256(weights_digest(self.model))
+        texts = [self.model.config.to_json_string(), self.feature_extractor.to_json_string()]
+        if self.own_labels is None:
+            texts.append(repr(sorted(self.pipeline.processor.tokenizer.get_vocab().items())))
+        for text in texts:
+            digest.update(text.encode() + b"\0")
+        return digest.hexdigest()
+
+    @property
+    def _name(self) -> str:
+        return self.model.name_or_path or type(self.model).__name__
+
+    def _unknown(self, label: str, own: Sequence[str]) -> str:
+        lowered = {name.casefold(): name for name in own}
+        close = difflib.get_close_matches(label.casefold(), lowered, n=1, cutoff=0.5)
+        nearest = f" Did you mean {lowered[close[0]]!r}?" if close else ""
+        rest = f" and {len(own) - _LABELS_SHOWN} more" if len(own) > _LABELS_SHOWN else ""
+        return (
+            f"{self._name} is a classifier without a label {label!r}.{nearest} Its labels: "
+            f"{', '.join(own[:_LABELS_SHOWN])}{rest}. Findings in free text need a model with a text tower."
+        )
+
+
+def shown_score(score: float, problem_type: str) -> str:
+    """A score as text: a percentage; or the value of a regression, which is none."""
+    return f"{score:.4g}" if problem_type == REGRESSION else f"{score:.1%}"
+
+
+def own_labels(model: ECGPreTrainedModel) -> list[str]:
+    """A classifier's labels in the order of its outputs.
+
+    Raises:
+        ModelFolderError: two have the same name.
+    """
+    labels = [str(model.config.id2label[number]) for number in range(model.config.num_labels)]
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise ModelFolderError(
+            f"{model.name_or_path} has the label {twice!r} more than once (id2label in config.json). Name each one."
+        )
+    return labels
+
+
+def load_scorer(model: str | os.PathLike[str] | None = None, device: str | None = None) -> Scorer:
+    """The model of a folder or Hub id, ready to score; load it once for many recordings.
+
+    Args:
+        model: a model that takes texts, or a classifier that `cgdmer finetune`, `transformers.Trainer`, or
+            `save_pretrained` wrote; None: the model that comes with the package.
+        device: None: a GPU if there is one.
+
+    Raises:
+        ModelFolderError: it is not of a family of this package, has neither a text tower nor a trained classifier, or
+            is damaged.
+
+    Example:
+        >>> score = load_scorer()
+        >>> record = cgdmer.simulate_record(["atrial_fibrillation"])
+        >>> [row["label"] for row in score(record, ["normal ECG", "atrial fibrillation"])]
+        ['atrial fibrillation', 'normal ECG']
+    """
+    return Scorer(load_scoring_pipeline(model, device))
