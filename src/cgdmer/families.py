@@ -308,8 +308,8 @@ def load_scoring_pipeline(model: str | os.PathLike[str] | None = None, device: s
     classifier = load_classifier(name)
     if classifier is None:
         raise ModelFolderError(
-            f"{name} is a {encoding.__name__} with neither a text tower nor a trained classifier, so it cannot score "
-            f"labels. Name a model that takes texts, or train a classifier: cgdmer finetune {name} --dataset DATASET "
+            f"{name} is a {encoding.__name__}, which takes no texts, without a trained classifier, so it cannot score "
+            f"labels. Name a model with a text tower, or train a classifier: cgdmer finetune {name} --dataset DATASET "
             "--output_dir FOLDER."
         )
     extractor = load_processor(name, classifier)

@@ -151,7 +151,7 @@ def test_what_cannot_be_explained_is_refused_by_name(classify, premature, tmp_pa
     with pytest.raises(ECGInputError, match="empty or not a text"):
         explain_record(classify, premature, "  ")
     CGDMERECGModel(CGDMERModel.from_pretrained(SHIPPED_MODEL).config.ecg_config).save_pretrained(tmp_path)
-    with pytest.raises(ModelFolderError, match="neither a text tower nor a trained classifier"):
+    with pytest.raises(ModelFolderError, match="takes no texts"):
         load_scorer(str(tmp_path))
 
 

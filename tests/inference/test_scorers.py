@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from transformers import AutoFeatureExtractor, pipeline
+from transformers import AutoFeatureExtractor, Trainer, TrainingArguments, pipeline
 
 import cgdmer
-from cgdmer import CGDMERECGModel, ECGRecord, read_record
+from cgdmer import CGDMERECGModel, CGDMERForECGClassification, ECGRecord, read_record
 from cgdmer.commands import main
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
@@ -234,10 +234,32 @@ def test_an_exported_file_gives_the_same(classifiers, record, tmp_path, family, 
     np.testing.assert_allclose(again.get(problem_type, softmax), scores, atol=1e-5)
 
 
+def test_what_a_trainer_saved_scores_too(classifiers, record, tmp_path):
+    """With the feature extractor as its processing class, a folder and each checkpoint of it."""
+    names = {"id2label": {0: "yes", 1: "no"}, "label2id": {"yes": 0, "no": 1}}
+    folder = classifiers["cgdmer", "multi_label_classification"]
+    model = CGDMERForECGClassification.from_pretrained(
+        folder, problem_type="single_label_classification", **names, ignore_mismatched_sizes=True
+    )
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    inputs = {name: tensor[0] for name, tensor in extractor(record, return_tensors="pt").items()}
+    rows = [{**inputs, "labels": torch.tensor(number % 2)} for number in range(4)]
+    arguments = TrainingArguments(
+        str(tmp_path), max_steps=2, save_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True
+    )
+    trainer = Trainer(model, arguments, train_dataset=rows, processing_class=extractor)
+    trainer.train()
+    trainer.save_model()
+    for saved in (tmp_path, tmp_path / "checkpoint-2"):
+        score = load_scorer(saved)
+        assert score.problem_type == "single_label_classification"
+        assert as_dict(score(record)) == pytest.approx(by_hand(saved, record), abs=1e-6)
+
+
 def test_a_folder_that_cannot_score_says_what_can(classifiers, tmp_path):
     encoder = tmp_path / "encoder"
     CGDMERECGModel(ecg_config_of(small_config("cgdmer"))).save_pretrained(encoder)
-    with pytest.raises(ModelFolderError, match=r"neither a text tower nor a trained classifier.*cgdmer finetune"):
+    with pytest.raises(ModelFolderError, match=r"takes no texts, without a trained classifier.*cgdmer finetune"):
         load_scorer(encoder)
     with pytest.raises(ModelFolderError, match=r"has no text tower.*cgdmer score"):
         search_dataset(write_dataset_of_one(tmp_path), "x", model=classifiers["merit", "regression"])
