@@ -158,7 +158,7 @@ def test_what_cannot_be_explained_is_refused_by_name(classify, premature, tmp_pa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(ConfigurationError, match="device is 'cuda', but torch finds no GPU"):
-        load_classifier(device="cuda")
+        load_scorer(device="cuda")
 
 
 def test_relevance_lies_on_premature_beats(classify):
