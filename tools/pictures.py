@@ -12,7 +12,7 @@ from PIL import Image
 
 import cgdmer
 from cgdmer.explanation.painting import save_explanation_plot
-from cgdmer.families import load_classifier
+from cgdmer.inference.scorers import load_scorer
 from cgdmer.plotting.ecg_paper import save_ecg_plot
 
 PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
@@ -29,7 +29,7 @@ def shrink(path: Path) -> None:
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     fibrillating = cgdmer.simulate_record(["atrial_fibrillation"], seed=1)
-    scores = load_classifier()(fibrillating, candidate_labels=LABELS)
+    scores = load_scorer()(fibrillating, LABELS)
     title = "Simulated atrial fibrillation, scored by cgdmer-tiny-ptbxl"
     save_ecg_plot(fibrillating, PICTURES / "scores.png", title=title, scores=scores, dpi=_DOTS_PER_INCH)
     premature = cgdmer.simulate_record(["premature_ventricular_beats"], seed=2)
