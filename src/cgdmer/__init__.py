@@ -16,6 +16,7 @@ _NAMES = {
     "evaluation.evaluate": "evaluate_model",
     "corpora.preparing": "prepare_corpus",
     "explanation.explaining": "explain_recording",
+    "inference.dataset_from_records": "dataset_from_records",
     "inference.estimators": "ECGClassifier ECGEmbedder",
     "inference.scoring": "score_recordings",
     "models.ecg_record": "ECGRecord",

@@ -91,14 +91,14 @@ def test_splits_by_name_and_by_patient(raw, tmp_path):
     table = write_table(tmp_path / "t.csv", rows_with(split=lambda number: "Test" if number == 3 else "train"))
     prepare_corpus("folder", raw, tmp_path / "named", table=table.as_posix())
     assert load_dataset_folder(tmp_path / "named")["test"]["record_id"][:] == ["sub/r3"]
-    assert "not known whether one is in training and in test" in notes(tmp_path / "named")
+    assert "names their column): a patient may be in training and in test." in notes(tmp_path / "named")
     table = write_table(tmp_path / "t.csv", rows_with(patient_id=lambda number: "alone"))
     counts = prepare_corpus("folder", raw, tmp_path / "hashed", table=table.as_posix())
     assert counts[split_of_key("alone")] == 6 and notes(tmp_path / "hashed") == ""
     columns = {"patient_id": lambda number: "alone", "split": lambda number: "val" if number else "train"}
     table = write_table(tmp_path / "t.csv", rows_with(**columns))
     counts = prepare_corpus("folder", raw, tmp_path / "leaking", table=table.as_posix())
-    assert counts["validation"] == 5 and "Patients in several splits, by column split: 1." in notes(
+    assert counts["validation"] == 5 and "Patients in several splits, as the table says: 1." in notes(
         tmp_path / "leaking"
     )
 
@@ -107,7 +107,7 @@ def test_without_patients_the_danger_is_said(raw, tmp_path, caplog):
     table = write_table(tmp_path / "t.csv", rows_with())
     with caplog.at_level(logging.WARNING, "cgdmer"):
         prepare_corpus("folder", raw, tmp_path / "out", table=str(table))
-    assert "a patient may be in training and in test. Name it with --patient_column." in caplog.text
+    assert "names their column): recordings were split one by one, so a patient may be" in caplog.text
     table = write_table(tmp_path / "t.csv", rows_with(patient_id=lambda number: "" if number < 2 else "p"))
     prepare_corpus("folder", raw, tmp_path / "some", table=str(table))
     assert "Recordings without a patient: 2." in notes(tmp_path / "some")

@@ -211,7 +211,7 @@ def _joined(
         if place is not None:
             of_place.setdefault(place, []).append(number)
     used = [group[0] for group in of_place.values()]
-    splits, notes = with_splits([rows[number] for number in used], columns, [keys[number] for number in used])
+    splits, notes = with_splits([rows[number] for number in used], [keys[number] for number in used])
     split_of = dict(zip(used, splits, strict=True))
     entries: list[CorpusRow | SkippedRecord | Note] = []
     for number, (row, place, fault) in enumerate(zip(rows, places, faults, strict=True)):

@@ -28,7 +28,7 @@ _STANDARD = {
     "age_column": ("age",),
     "sex_column": ("sex",),
 }
-_BLANK = {"", "nan", "na", "n/a", "null", "none", "<na>"}
+_BLANK = {"", "nan", "nat", "na", "n/a", "null", "none", "<na>"}
 _FLAGS = {
     **dict.fromkeys(("0", "0.0", "0,0", "false", "no", "nein"), False),
     **dict.fromkeys(("1", "1.0", "1,0", "true", "yes", "ja", "x"), True),
@@ -168,33 +168,37 @@ def read_rows(table: Iterable[Mapping[str, str]], columns: TableColumns, where: 
     return TableRows(rows, [*notes, *_notes_on_cells(unknown), *_notes_on_labels(rows, columns)])
 
 
-def with_splits(rows: Sequence[TableRow], columns: TableColumns, keys: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The split of each row, and sentences on how they were made.
+def with_splits(rows: Sequence[TableRow], keys: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The split of each row, as stated or by its patient, and sentences on what that means.
 
     Args:
         keys: one per row, by which a recording without a patient is split.
     """
-    notes = []
     patients = [row.said["patient_id"] for row in rows]
-    if columns.split_column is None:
-        splits = [split_of_key(patient or key) for patient, key in zip(patients, keys, strict=True)]
-        how = "split one by one, so a patient may be in training and in test"
-        if columns.patient_column is None:
-            notes.append(f"No column names the patients: recordings were {how}. Name it with --patient_column.")
-        elif unknown := patients.count(None):
-            notes.append(f"Recordings without a patient: {unknown}. They were {how}.")
-        return splits, notes
-    splits = [row.said["split"] for row in rows]
-    if columns.patient_column is None:
-        notes.append("No column names the patients, so it is not known whether one is in training and in test.")
+    stated = [row.said["split"] for row in rows]
+    splits = [
+        split or split_of_key(patient or key) for split, patient, key in zip(stated, patients, keys, strict=True)
+    ]
+    one_by_one = [not (split or patient) for split, patient in zip(stated, patients, strict=True)].count(True)
+    notes = []
+    if not any(patients):
+        notes.append(
+            "The patients are not known (--patient_column names their column): "
+            + ("recordings were split one by one, so " if one_by_one else "")
+            + "a patient may be in training and in test."
+        )
+    elif one_by_one:
+        notes.append(
+            f"Recordings without a patient: {one_by_one}. They were split one by one, so a patient may be in training "
+            "and in test."
+        )
     splits_of: dict[str, set[str]] = {}
-    for patient, split in zip(patients, splits, strict=True):
-        if patient is not None:
+    for row, patient, split in zip(rows, patients, splits, strict=True):
+        if patient is not None and row.fault is None:
             splits_of.setdefault(patient, set()).add(split)
     if shared := [patient for patient, found in splits_of.items() if len(found) > 1]:
         notes.append(
-            f"Patients in several splits, by column {columns.split_column}: {len(shared)}. `finetune` and `evaluate` "
-            "refuse that."
+            f"Patients in several splits, as the table says: {len(shared)}. `finetune` and `evaluate` refuse that."
         )
     return splits, notes
 
@@ -298,7 +302,7 @@ def _is_flags(values: Sequence[str], column: str, where: str) -> bool:
     others = [(number, value) for number, value in filled if value.casefold() not in _FLAGS]
     if not others:
         return bool(filled)
-    if len(others) == len(filled):
+    if {value.casefold() for _, value in filled}.isdisjoint(_FLAGS.keys() - {"x"}):  # x may be a name among others
         return False
     number, value = others[0]
     raise CorpusError(

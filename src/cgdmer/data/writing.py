@@ -79,6 +79,7 @@ def write_dataset(
     description: str,
     total: int | None = None,
     overwrite: bool = False,
+    notes: Sequence[str] = (),
 ) -> dict[str, int]:
     """Write records to a dataset folder one by one, with a progress bar, in bounded memory.
 
@@ -94,6 +95,7 @@ def write_dataset(
         description: a sentence about the corpus, stored in each split's info and in the summary.
         total: the number of records, for the progress bar.
         overwrite: replace `output_dir` if it holds a dataset (but never a folder with anything else).
+        notes: what else there is to know about the records, for the summary.
 
     Returns:
         `written`, `skipped`, and the number of records in each split under its name.
@@ -125,7 +127,7 @@ def write_dataset(
                 except CGDMERError as error:
                     skipped.append(SkippedRecord(record.record_id, str(error)))
         num_shards = {split: writer.num_shards for split, writer in writers.items()}
-        return complete_folder(folder, target, num_shards, tallies, skipped, description)
+        return complete_folder(folder, target, num_shards, tallies, skipped, description, notes=notes)
 
 
 def complete_folder(
