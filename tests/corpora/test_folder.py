@@ -331,3 +331,30 @@ def test_into_the_folder_itself(raw, tmp_path):
     table = str(write_table(raw / "table.csv", rows_with()))
     for name in ("first", "second"):
         assert prepare_corpus("folder", raw, raw / name, table=table)["skipped"] == 0
+
+
+def test_csv_and_npy_files_with_what_is_stated(tmp_path):
+    """Beside another format, which keeps its own rate."""
+    raw = tmp_path / "raw"
+    record = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=500)
+    write_wfdb(record, raw / "w")
+    counts = np.rint(record.signal * 1000)[:2, :2000]
+    np.savetxt(raw / "a.csv", counts.T, fmt="%d", delimiter=",")
+    with open(raw / "b.NPY", "wb") as file:
+        np.save(file, counts)
+    np.save(raw / "c.npy", np.zeros((3, 2000)))
+    table = str(write_table(tmp_path / "table.csv", [{"file": name} for name in ("a", "b", "c", "w")]))
+    how = {"sampling_rate": 250, "unit": "uV", "lead_names": ["I", "II"]}
+    prepare_corpus("folder", raw, tmp_path / "out", table=table, **how)
+    rows = rows_of(tmp_path / "out")
+    assert {name: row["sampling_rate"] for name, row in rows.items()} == {"a.csv": 250, "b.NPY": 250, "w": 500}
+    for name in ("a.csv", "b.NPY"):
+        np.testing.assert_allclose(row_to_record(rows[name]).signal, counts / 1000, atol=1e-6)
+    assert skipped(tmp_path / "out")["c.npy"][0] == "unreadable"
+    prepare_corpus("folder", raw, tmp_path / "unstated", table=table)
+    assert list(rows_of(tmp_path / "unstated")) == ["w"]
+    assert "which is not guessed" in skipped(tmp_path / "unstated")["a.csv"][1]
+    for name in ("a.csv", "b.NPY", "c.npy"):
+        (raw / name).unlink()
+    with pytest.raises(CorpusError, match="sampling_rate is for CSV and NPY files, and the folder holds none"):
+        prepare_corpus("folder", raw, tmp_path / "other", table=table, **how)

@@ -3,8 +3,8 @@
 
 Each row names a recording: by its path in the folder, or by its file's name if no other file has it, with or without
 suffix. `cgdmer.corpora.table_rows` says which columns there may be. Rows without a recording and files without a row
-are left out and listed with the others that cannot be used. CSV and NPY files state no rate, unit, or leads: the
-options `sampling_rate`, `unit`, and `lead_names` do, for all of them.
+are left out and listed with the others that cannot be used. The options `sampling_rate`, `unit`, and `lead_names`
+state what CSV and NPY files do not, for all of them alike.
 
 Without a column of splits: 70 % train, 10 % validation, and 20 % test, by a hash of the patient, or of the recording
 if its patient is unknown.
@@ -25,6 +25,7 @@ from cgdmer.data.storage import SkippedRecord
 from cgdmer.files.tables import read_table, table_columns
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError, shown
+from cgdmer.models.reading_array_file import ARRAY_SUFFIXES, is_array_file, read_array_file
 from cgdmer.models.reading_record import CLINIC_SUFFIXES, read_record
 
 _DELIMITERS = ",;\t"
@@ -32,7 +33,6 @@ _HINT = "Save the table as CSV in UTF-8, with the names of its columns in the fi
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # Excel's .xlsx and .xls
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{1,5}$")
 _PREPARED = {"dataset_dict.json", "job.json"}  # a folder with one of them was written by `prepare`
-ARRAY_SUFFIXES = (".csv", ".npy")
 _ARRAY_OPTIONS = ("sampling_rate", "unit", "lead_names")
 
 
@@ -57,7 +57,7 @@ def folder_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterato
 
     Raises:
         CorpusError: the table cannot be read, or none of its rows names a recording of the folder; or `sampling_rate`,
-            `unit`, and `lead_names` are given in part, or for a folder without CSV and NPY files.
+            `unit`, or `lead_names` is given for a folder without CSV and NPY files.
     """
     if options["table"] is None:
         raise CorpusError(
@@ -76,7 +76,7 @@ def folder_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterato
             f"--file_column. Its columns: {', '.join(map(repr, names))}."
         )
     found = _recordings(raw_dir, table)
-    _check_array_options(found, options)
+    _check_array_options(raw_dir, found, options)
     read = read_rows(read_table(table, columns.used(), _HINT, delimiters=_DELIMITERS), columns, str(table))
     entries = _joined(raw_dir, table, found, read.rows, columns)
     notes = [*read.notes]
@@ -92,7 +92,11 @@ def read_file(
     """Read a row's recording and add what the row says about it (see `Corpus.read`)."""
     path = raw_dir / row.path
     try:
-        record = read_record(path, options["leads"])
+        if path.is_file() and is_array_file(path):
+            stated = {name: options[name] for name in _ARRAY_OPTIONS}
+            record = read_array_file(path, leads=options["leads"], **stated)
+        else:
+            record = read_record(path, options["leads"])
     except CGDMERError as error:
         absent = isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError))
         return SkippedRecord(row.record_id, str(error), "absent" if absent else "unreadable")
@@ -115,19 +119,13 @@ def _refuse_workbook(table: Path) -> None:
         )
 
 
-def _check_array_options(found: _Recordings, options: Mapping[str, Any]) -> None:
+def _check_array_options(raw_dir: Path, found: _Recordings, options: Mapping[str, Any]) -> None:
     given = [name for name in _ARRAY_OPTIONS if options[name] is not None]
-    arrays = [path for path in found.paths if path.lower().endswith(ARRAY_SUFFIXES)]
-    if given and not arrays:
+    files = (raw_dir / path for path in found.paths)
+    if given and not any(path.is_file() and is_array_file(path) for path in files):
         raise CorpusError(
             f"{given[0]} is for CSV and NPY files, and the folder holds none: other formats state their own, which is "
             "kept. Leave it out."
-        )
-    if arrays and 0 < len(given) < len(_ARRAY_OPTIONS):
-        missing = [name for name in _ARRAY_OPTIONS if name not in given]
-        raise CorpusError(
-            f"{' and '.join(missing)} of the CSV and NPY files, such as {arrays[0]}, is not stated, and is not "
-            f"guessed. Pass {' and '.join(f'--{name}' for name in missing)} too."
         )
 
 
