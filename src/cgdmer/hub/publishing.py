@@ -23,6 +23,7 @@ from cgdmer.hub.contents import CARD, left_out, paths_of_training, pushed_files,
 from cgdmer.hub.results import read_results, write_benchmark_results
 from cgdmer.hub.staging import stage_model
 from cgdmer.models.errors import PublishingError
+from cgdmer.presets import model_source
 
 # Files of an earlier push that would be wrong beside the new weights; the commit deletes those it does not write.
 # transformers would read the processor of a former model with a text tower for one without. Pickled weights would be
@@ -55,7 +56,7 @@ def push(
     name a folder or the host of this machine, or a patient that the model was trained on, as far as that is known.
 
     Args:
-        model: the folder.
+        model: the folder, or the name of a model of the package.
         repo_id: "org/name"; created if it does not exist.
         results: folders that `cgdmer evaluate --output_dir` wrote.
         benchmark: the Hub id of a dataset that lists the tasks of the results, see `cgdmer.hub.results`.
@@ -76,14 +77,14 @@ def push(
         CorpusError: the results cannot be read.
         PublishingError: the Hub cannot be reached, or refuses.
     """
+    source = Path(model_source(model))
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary)
-        stage_model(model, staged)
+        stage_model(source, staged)
         found = read_results(results)
-        fill_card(model, repo_id, found, license).save(staged / CARD)
+        fill_card(source, repo_id, found, license).save(staged / CARD)
         if benchmark is not None:
             write_benchmark_results(staged, benchmark, found)
-        source = Path(model)
         refuse_places(staged, source, *results, *paths_of_training(source))
         refuse_patients(staged, source)
         contents = pushed_files(staged, own_card=(source / CARD).is_file())
