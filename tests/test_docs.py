@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cgdmer import commands, pretrain
+from hospital import write_hospital
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -83,6 +84,8 @@ def run_command(command: str) -> None:
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_a_guide_does_what_it_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    if page.stem == "my_hospital":
+        write_hospital(tmp_path)
     namespace: dict = {"__name__": "__main__"}
     printed = ""
     for block in blocks(page):

@@ -353,7 +353,7 @@ def test_csv_and_npy_files_with_what_is_stated(tmp_path):
     assert skipped(tmp_path / "out")["c.npy"][0] == "unreadable"
     prepare_corpus("folder", raw, tmp_path / "unstated", table=table)
     assert list(rows_of(tmp_path / "unstated")) == ["w"]
-    assert "which is not guessed" in skipped(tmp_path / "unstated")["a.csv"][1]
+    assert "a.csv does not state its" in skipped(tmp_path / "unstated")["a.csv"][1]
     for name in ("a.csv", "b.NPY", "c.npy"):
         (raw / name).unlink()
     with pytest.raises(CorpusError, match="sampling_rate is for CSV and NPY files, and the folder holds none"):
