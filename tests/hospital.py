@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hospital's export as the guide has it: 60 recordings of simulated patients in seven formats, and a table of them."""
+"""A hospital's export as the guide has it: 60 recordings of simulated patients in seven formats, and their table."""
 
 from pathlib import Path
 
