@@ -5,7 +5,7 @@ somewhere."""
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ GUIDES = sorted(DOCS.glob("guides/*.md"))
 PAGES = [*GUIDES, DOCS / "index.md", DOCS / "reference.md", DOCS.parent / "README.md"]
 LANGUAGES = {"python", "text", "console", "bash"}
 # First words of commands of other programs, which are not run.
-OTHERS = {"pip", "python", "hf"}
+OTHERS = {"pip", "python", "hf", "aws"}
 # Pages whose commands are checked and not run.
 COMMAND_PAGES = [
     *(ROOT / name for name in ("README.md", "model_cards/cgdmer-tiny-ptbxl.md")),
@@ -131,6 +131,17 @@ def test_links_lead_somewhere(page):
         assert (page.parent / f"{name}.md").is_file(), name
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert link.startswith("https://") or (page.parent / link.split("#")[0]).exists(), link
+
+
+def test_commands_for_eight_gpus_are_the_same_everywhere():
+    """They name a text tower and a warm-up, in the guides and in the configuration."""
+    commented = (ROOT / "examples/accelerate/eight_gpus.yaml").read_text().replace("\\\n#", "")
+    pages = [commented, *(path.read_text() for path in GUIDES)]
+    found = [line for page in pages for line in page.splitlines() if "eight_gpus.yaml -m cgdmer.pretrain" in line]
+    first, *others = [pretrain.parse_arguments(arguments_of(line.lstrip("# "))[1]) for line in found]
+    assert len(others) == 2 and first.text_model and first.num_warmup_steps
+    for other in others:
+        assert replace(other, dataset="", output_dir="") == replace(first, dataset="", output_dir="")
 
 
 def test_every_guide_is_in_the_table_of_contents():
