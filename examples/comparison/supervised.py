@@ -18,7 +18,8 @@ from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
 from cgdmer.inference.embeddings import classifier_logits
-from cgdmer.training.finetune import LabeledDataset
+from cgdmer.training import left_out
+from cgdmer.training.finetune import LabeledDataset, collate_labeled
 from cgdmer.training.optimization import adamw
 
 SUPERVISED = "supervised"
@@ -57,7 +58,10 @@ def seconds_per_step(start: Path, dataset: Path, batch_size: int, steps: int = 2
     model = _classifier_class(start).from_pretrained(start, num_labels=len(labels)).to(PartialState().device)
     optimizer, began, done = adamw(model.train(), 1e-5, 0.0), 0.0, 0
     while True:
-        for batch in DataLoader(rows, min(batch_size, len(rows)), shuffle=True, drop_last=True):
+        for batch in DataLoader(
+            rows, min(batch_size, len(rows)), shuffle=True, drop_last=True, collate_fn=collate_labeled
+        ):
+            batch.pop(left_out.KEY, None)
             if done == steps // 2:
                 began = time.perf_counter()
             loss = model(**{name: value.to(model.device) for name, value in batch.items()}).loss

@@ -391,7 +391,7 @@ def test_a_second_run_on_one_output_is_refused(tmp_path, monkeypatch):
     command = [sys.executable, "-c", HOLDING_RUN, str(target)]
     with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "at work\n"
-        monkeypatch.setattr(growing_table, "PATIENCE", 0.2)
+        monkeypatch.setattr(growing_table, "LOCK_PATIENCE", 0.2)
         with pytest.raises(CorpusError, match=r"another run is writing .*out\.parquet"):
             GrowingTable(target, SCHEMA, {"labels": ["a"]})
         first.kill()

@@ -25,16 +25,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from tqdm.auto import tqdm
 
 from cgdmer.about import __version__
 from cgdmer.corpora.corpus import Corpus, CorpusRow, Note, resampled
 from cgdmer.corpora.register import checked_options, get_corpus
-from cgdmer.data.storage import SPLITS, SkippedRecord, record_to_row
+from cgdmer.data.storage import SPLITS, SkippedRecord, check_shard, record_to_row
 from cgdmer.data.tally import Tally
 from cgdmer.data.writing import check_target, complete_folder, open_shard, shard_name
+from cgdmer.files.json_types import check
 from cgdmer.files.reading import read_json_object
 from cgdmer.files.writing import TEMPORARY_SUFFIX, write_json
 from cgdmer.models.ecg_record import ECGRecord
@@ -76,6 +77,15 @@ class _Part:
 
     def report_path(self, folder: Path) -> Path:
         return folder / "parts" / f"{self.split}-{self.number:05d}.json"
+
+
+class _Report(TypedDict):
+    """What is written beside a finished part."""
+
+    fingerprint: str
+    bytes: int
+    skipped: list[list[str]]
+    tally: dict[str, dict[str, int]]
 
 
 class _Stopped(Exception):
@@ -318,12 +328,17 @@ def _report_of_finished_part(job: _Job, part: _Part) -> dict[str, Any] | None:
     """The report of a part that an earlier run finished; None if there is none or something has changed since."""
     try:
         report = read_json_object(part.report_path(job.folder))
+        check(report, _Report)
+        skipped = [SkippedRecord(*record) for record in report["skipped"]]
+        if Tally.checked(report["tally"], len(part.rows)).num_records + len(skipped) != len(part.rows):
+            raise ValueError("it counts other records than the part has")
         size = part.shard_path(job.folder).stat().st_size
-    except (OSError, ValueError):
+        check_shard(part.shard_path(job.folder))
+    except (OSError, ValueError, TypeError, CorpusError):  # damaged: made again
         return None
     if report["fingerprint"] != part.fingerprint or report["bytes"] != size:
         return None
-    absent = {record_id for record_id, _, kind in report["skipped"] if kind == "absent"}
+    absent = {record.record_id for record in skipped if record.kind == "absent"}
     has_appeared = any(_exists(job.raw_dir / row.path) for row in part.rows if row.record_id in absent)
     return None if has_appeared else report
 

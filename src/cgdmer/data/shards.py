@@ -5,25 +5,32 @@
 uploads, so it has to be uploaded separately.
 """
 
+import struct
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.exceptions import DatasetsError
 from huggingface_hub import HfFileSystem, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
+from cgdmer.data.dataset_folder import refuse_compression
 from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.row_checks import check_rows
 from cgdmer.data.storage import FEATURES, check_columns, load_dataset_folder
 from cgdmer.files.reading import failing_as, read_json_object
-from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError
 
 _SPLITS = ("train", "validation")
 _FORMATS = ("parquet", "arrow")
 _ROWS_PER_READ = 1000
+_LARGEST_ROW_GROUP, _HIGHEST_RATIO = 2**27, 50  # bytes; samples of ECGs are compressed to a third, flat ones more
 
 
 class ShardedDataset:
@@ -54,7 +61,7 @@ class ShardedDataset:
                 if not files:
                     raise CorpusError(f"{name} has no shards of the split {split!r}.")
             self.train = self._builder.as_streaming_dataset(split="train")
-        except (OSError, ValueError, DatasetsError) as error:
+        except (OSError, ValueError, DatasetsError, pa.ArrowException) as error:
             raise CorpusError(
                 f"{name} is neither a folder of shards nor a dataset on the Hub that can be read ({error})."
             ) from error
@@ -71,6 +78,24 @@ class ShardedDataset:
                     suffix, data_files={split: found for split, found in files.items() if found}, **options
                 )
         raise CorpusError(f"{folder} holds no shards of the split 'train', such as data/train-00000-of-00001.parquet.")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around code that reads rows of `train`. Raises a CorpusError if a shard cannot be read."""
+        try:
+            yield
+        except (pa.ArrowException, OSError, ValueError, DatasetsError, MemoryError) as error:
+            if isinstance(error, CGDMERError):
+                raise
+            raise CorpusError(
+                f"{self.name}: a shard of the split train cannot be read ({str(error)[:300]}). Write them again, "
+                "or check the connection."
+            ) from error
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The training rows, shard by shard. Raises a CorpusError if one cannot be read."""
+        with self.reading():
+            yield from self.train
 
     @cached_property
     def num_rows(self) -> int | None:
@@ -97,9 +122,10 @@ class ShardedDataset:
             split = datasets.load_dataset(
                 self._builder.name, data_files={"validation": self._files["validation"]}, split="validation"
             )
-        except (OSError, ValueError, DatasetsError) as error:
+        except (OSError, ValueError, DatasetsError, pa.ArrowException) as error:
             raise CorpusError(f"{self.name}: the split validation cannot be read ({error}).") from error
         check_columns(split.features, f"{self.name}: the split validation")
+        check_rows(split, f"{self.name}: the split validation")
         return split
 
     @cached_property
@@ -157,6 +183,33 @@ def dataset_summary(name: str) -> dict[str, Any]:
 
 def _shards_in(folder: Path, split: str, suffix: str) -> list[str]:
     patterns = (f"{split}/*.{suffix}", f"data/{split}-*.{suffix}", f"{split}-*.{suffix}")
-    found = {path.resolve() for pattern in patterns for path in folder.glob(pattern)}
+    found = {path for pattern in patterns for path in folder.glob(pattern)}
     # `datasets` puts the cache files of map and filter beside the shards of a loaded folder.
-    return sorted(str(path) for path in found if not path.name.startswith((".", "cache-", "tmp")))
+    shards = sorted({path.resolve() for path in found if not path.name.startswith((".", "cache-", "tmp"))})
+    for path in shards:
+        if not path.is_relative_to(folder.resolve()):
+            raise CorpusError(
+                f"{folder} holds a link that leads out of it, to {path}. Copy the shards there instead (cp -rL)."
+            )
+        # `datasets` takes its names for patterns and for chains of addresses.
+        if any(sign in str(path) for sign in ("*", "?", "[", "]", "::")):
+            raise CorpusError(f"{path}: the name of a shard must not have any of * ? [ ] ::. Rename it.")
+        _check_size(path)
+    return [str(path) for path in shards]
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a shard that takes far more memory than its file says; a compressed one can unfold to any size."""
+    with failing_as(CorpusError, path, "Write the shards again."):
+        try:
+            if path.suffix == ".arrow":
+                refuse_compression(path)
+                return
+            footer = pq.read_metadata(path)
+            largest = max(
+                (footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)), default=0
+            )
+        except (pa.ArrowException, struct.error, MemoryError) as error:
+            raise ValueError(str(error)[:300]) from error
+        if largest > _LARGEST_ROW_GROUP and largest > _HIGHEST_RATIO * path.stat().st_size:
+            raise ValueError(f"a group of its rows unfolds to {largest:,} bytes, from {path.stat().st_size:,}")

@@ -15,7 +15,9 @@ from typing import Any
 import datasets
 import numpy as np
 
+from cgdmer.data.dataset_folder import is_plain, mapped, open_folder
 from cgdmer.data.fingerprints import record_fingerprint
+from cgdmer.data.row_checks import check_row, check_rows
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError, ECGInputError
 from cgdmer.models.reading_wfdb import counts_to_millivolts
@@ -130,17 +132,13 @@ def row_to_record(row: Mapping[str, Any]) -> ECGRecord:
     """The inverse of `record_to_row`: the signal is float32 in mV, (leads, time), with NaN where samples are missing.
 
     Raises:
-        CorpusError: the row lacks a column, or its signal does not have the size that the row states.
+        CorpusError: the row lacks a column, or contradicts itself: see `check_row`.
     """
     missing = [column for column in FEATURES if column not in row and column not in _ADDED]
     if missing:
         raise CorpusError(f"the row lacks {', '.join(missing)}. Prepare the dataset again with this version.")
+    check_row(row)
     num_leads, num_samples = row["num_leads"], row["num_samples"]
-    if len(row["signal"]) != 2 * num_leads * num_samples:
-        raise CorpusError(
-            f"record {row['record_id']!r}: its signal has {len(row['signal'])} bytes, which are not the stated "
-            f"{num_leads} leads of {num_samples} samples. Prepare the dataset again."
-        )
     counts = np.frombuffer(row["signal"], dtype="<i2").reshape(num_leads, num_samples)
     return ECGRecord(
         signal=counts_to_millivolts(counts, row["gain"], row["baseline"], [_MISSING_SAMPLE] * num_leads),
@@ -200,20 +198,21 @@ def load_dataset_folder(path: str | os.PathLike[str]) -> datasets.DatasetDict:
     """Load a prepared dataset, memory-mapped.
 
     Raises:
-        CorpusError: the folder does not exist, is not a dataset of this package, is damaged, or lacks a column.
+        CorpusError: the folder does not exist, is no dataset of this package, is damaged (see `check_rows`), lacks a
+            column, or has one whose reading would open other files.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise CorpusError(f"{folder} is not a folder. Write one with: cgdmer prepare")
     if not (folder / "dataset_dict.json").is_file():
         raise CorpusError(f"{folder} holds no prepared dataset (no dataset_dict.json). Write one with: cgdmer prepare")
-    try:
-        loaded = datasets.load_from_disk(str(folder))
-    except Exception as error:  # damage surfaces as anything that the reading library may raise
-        raise CorpusError(f"{folder}: the dataset is damaged ({error}). Prepare it again.") from error
-    for split, dataset in loaded.items():
-        check_columns(dataset.features, f"{folder}: the split {split}")
-    return loaded
+    return open_folder(folder, check_columns)
+
+
+def check_shard(path: Path) -> None:
+    """Raise a CorpusError unless a file of a prepared dataset is intact, apart from the values of samples."""
+    rows = datasets.Dataset(mapped(path, FEATURES), info=datasets.DatasetInfo(features=FEATURES))
+    check_rows(rows, str(path))
 
 
 def check_columns(features: datasets.Features, where: str) -> None:
@@ -230,6 +229,12 @@ def check_columns(features: datasets.Features, where: str) -> None:
         raise CorpusError(
             f"{where} lacks {', '.join(missing)}, so it was not written by this version of the package. "
             "Prepare it again."
+        )
+    foreign = [column for column in features if not is_plain(features[column])]
+    if foreign:
+        raise CorpusError(
+            f"{where} has the column {foreign[0]} of type {type(features[foreign[0]]).__name__}, which a prepared "
+            "dataset has not; reading it could open other files. Remove the column."
         )
     wrong = [column for column in FEATURES if features.get(column, FEATURES[column]) != FEATURES[column]]
     if wrong:

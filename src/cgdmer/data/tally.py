@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts records while they are written, for `summary.json`. The tallies of parts add up to that of the whole."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from statistics import median_low
@@ -38,6 +39,24 @@ class Tally:
 
     def __init__(self, counts: Mapping[str, Mapping[str, int]] | None = None) -> None:
         self.counts: dict[str, Counter[str]] = {name: Counter((counts or {}).get(name, {})) for name in _COUNTED}
+
+    @classmethod
+    def checked(cls, counts: Mapping[str, Mapping[str, int]], num_rows: int) -> "Tally":
+        """The tally of a part, read from a file.
+
+        Args:
+            num_rows: of the part; no value can be counted more often.
+
+        Raises:
+            ValueError: the counts are not those of such a part.
+        """
+        unknown = set(counts) - set(_COUNTED)
+        if unknown or not all(0 <= number <= num_rows for counter in counts.values() for number in counter.values()):
+            raise ValueError("the counts are not those of this part")
+        for name in ("seconds", "sampling_rates"):
+            if not all(math.isfinite(float(value)) for value in counts.get(name, {})):
+                raise ValueError(f"{name} are no numbers")
+        return cls(counts)
 
     @property
     def num_records(self) -> int:

@@ -12,7 +12,7 @@ from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation import report_retrieval
 from cgdmer.evaluation.arguments import EvaluationArguments
 from cgdmer.evaluation.evaluate_task import FRACTIONS, evaluate_task
-from cgdmer.evaluation.outputs import write_evaluation
+from cgdmer.evaluation.outputs import left_out_in_words, write_evaluation
 from cgdmer.evaluation.report import overlap_in_words, terminal_table, without_nan, write_results_json
 from cgdmer.evaluation.tasks import OWN_LABELS, get_task, task_of_labels
 from cgdmer.families import load_model, load_processor
@@ -85,6 +85,8 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         say(terminal_table(evaluation.results))
         if (overlap := evaluation.results["overlap"]) is not None:
             say(overlap_in_words(overlap))
+        for line in left_out_in_words(evaluation.left_out):
+            say(line)
         say()
         if arguments.output_dir:
             for path in write_evaluation(Path(arguments.output_dir) / task.name, evaluation, task, arguments.seed):

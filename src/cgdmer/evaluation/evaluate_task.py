@@ -6,7 +6,7 @@ Shapes: R test records, C classes, S seeds, E embedding width.
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, get_args
 
@@ -33,7 +33,7 @@ from cgdmer.evaluation.statistics import best_thresholds, measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.families import Purpose, class_for, extractor_of
 from cgdmer.inference.embedding_cache import EmbeddingCache
-from cgdmer.inference.embeddings import RecordFeatures, embed_prompts
+from cgdmer.inference.embeddings import RecordFeatures, embed_prompts, reasons
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
@@ -57,6 +57,7 @@ class Evaluation:
         record_ids, patients: one per test record.
         labels: (R, C) bool of the test records.
         scores: (S, R, C) by measure.
+        left_out: the records that could not be used, of all parts: what they were for, their ids, and the reasons.
         embeddings: (R, E) the vectors compared with texts (see `RecordFeatures`) or, if the model takes no texts, the
             pooled features scaled to unit length.
     """
@@ -67,6 +68,7 @@ class Evaluation:
     labels: np.ndarray
     scores: dict[str, np.ndarray]
     embeddings: np.ndarray
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def evaluate_task(
     with its regularization chosen on the validation records. Thresholds for F1 are chosen there too. If the validation
     split is tested as well, there is no F1, and the probe chooses on held-out training patients. Nothing is chosen on
     the test records, except by the probe of the protocol `as_published`. Records without a class of the task are left
-    out. A model that takes no texts is measured by linear probes only.
+    out, and records that the feature extractor cannot use, which are counted and named. A model that takes no texts is
+    measured by linear probes only.
 
     Args:
         processor: the model's own; a feature extractor if the model takes no texts.
@@ -149,6 +152,7 @@ def evaluate_task(
         "splits": list(splits),
         "records_without_label": parts.test.unlabeled,
         "absent_records": parts.test.absent,
+        "unusable_records": len(parts.test) - len(run.parts.test),
         "in_domain": trained_on is not None and corpus_of(parts.test.rows) in trained_on.corpora,
         "overlap": overlap,
         "measures": run.measures,
@@ -159,11 +163,12 @@ def evaluate_task(
         "command": "",
     }
     if untrained:
-        other = _ModelOnTask(untrained_like(model, seed), *how, "untrained")
+        other = _ModelOnTask(untrained_like(model, seed), *how, "untrained")  # leaves out the same records
         other.measure_all(protocol, fractions, shots)
         results["untrained"] = other.measures
-    record_ids = list(parts.test.rows["record_id"])
-    return Evaluation(results, record_ids, parts.test.patients, parts.test.labels, run.scores, run.embeds)
+    test = run.parts.test
+    record_ids = list(test.rows["record_id"])
+    return Evaluation(results, record_ids, test.patients, test.labels, run.scores, run.embeds, run.left_out)
 
 
 def _refuse_unknown(model: ECGPreTrainedModel, protocol: str, probed_feature: str, fits: bool) -> None:
@@ -209,10 +214,13 @@ class _ModelOnTask:
         self.model, self.processor, self.task, self.parts = model, processor, task, parts
         self.cache, self.probed_feature, self.seed, self.described = cache, probed_feature, seed, described
         self.prompts = None if wordings is None else embed_prompts(model, processor, wordings)
-        self.test = self._features(parts.test, "test records")
+        self.left_out: list[tuple[str, str, str]] = []
+        test, self.test = self._usable(parts.test, "test records")
         self.validation: tuple[RecordFeatures, np.ndarray] | None = None  # with labels
         if parts.validation is not None:
-            self.validation = self._features(parts.validation, "validation records"), parts.validation.labels
+            usable, features = self._usable(parts.validation, "validation records")
+            self.validation = features, usable.labels
+        self.parts = replace(parts, test=test)
         self.embeds = _unit(self.test.pooled) if self.test.embeds is None else self.test.embeds
         self.measures: dict[str, Measured] = {}
         self.scores: dict[str, np.ndarray] = {}
@@ -225,6 +233,17 @@ class _ModelOnTask:
             self.model, extractor_of(self.processor), part, f"{self.described}, {what}", change_name
         )
 
+    def _usable(self, part: LabeledRows, what: str, change_name: str = "") -> tuple[LabeledRows, RecordFeatures]:
+        """The records that can be used, and their features; the others are named in `left_out`."""
+        features = self._features(part, what, change_name)
+        usable = features.usable
+        if usable.all():
+            return part, features
+        ids = part.rows["record_id"]
+        found = reasons(part, extractor_of(self.processor), np.flatnonzero(~usable))
+        self.left_out += [(what, ids[number], reason) for number, reason in found.items()]
+        return part.keep(usable), features[usable]
+
     def _probed(self, features: RecordFeatures) -> np.ndarray:
         """(R, D), the features that linear probes see."""
         return getattr(features, self.probed_feature)
@@ -234,7 +253,8 @@ class _ModelOnTask:
             self._add(ZERO_SHOT, self._similarity)
         if (train := self.parts.train) is None:
             return
-        features = self._probed(self._features(train, "training records"))
+        train, found = self._usable(train, "training records")
+        features = self._probed(found)
         if protocol == "as_published" and fractions:
             self._add_published_probes(features, train.labels)
         else:
@@ -248,8 +268,10 @@ class _ModelOnTask:
             thresholds = np.stack([best_thresholds(labels, one) for one in score(features)])
         self.measures[name], self.scores[name] = self._measure(scores, thresholds), scores
 
-    def _measure(self, scores: np.ndarray, thresholds: np.ndarray | None = None) -> Measured:
-        test = self.parts.test
+    def _measure(
+        self, scores: np.ndarray, thresholds: np.ndarray | None = None, test: LabeledRows | None = None
+    ) -> Measured:
+        test = test or self.parts.test
         return measure(test.labels, scores, self.task.class_names, test.patients, thresholds, seed=self.seed)
 
     def _similarity(self, features: RecordFeatures) -> np.ndarray:
@@ -352,12 +374,12 @@ class _ModelOnTask:
 
             part = replace(self.parts.test, change=change)
             name = f"{'' if own is None else own.__name__}, {disturbance.name}"
-            features = self._features(part, disturbance.name, name)
+            part, features = self._usable(part, disturbance.name, name)
             row: dict[str, Any] = {"name": disturbance.name}
             if self.prompts is not None:
-                row[ZERO_SHOT] = self._measure(self._similarity(features))
+                row[ZERO_SHOT] = self._measure(self._similarity(features), test=part)
             if self._whole_probe is not None:
-                row[LINEAR_PROBE] = self._measure(self._probe_scores([self._whole_probe], features))
+                row[LINEAR_PROBE] = self._measure(self._probe_scores([self._whole_probe], features), test=part)
             families.setdefault(disturbance.family, []).append(row)
         return families
 

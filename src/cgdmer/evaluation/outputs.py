@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of an evaluation: results.json, per_class.csv, scores.parquet, a report, and figures."""
+"""The files of an evaluation: results.json, per_class.csv, scores.parquet, a report, figures, and left_out.csv."""
 
+import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
+from cgdmer.evaluation.comparison import LEFT_OUT, RESULTS, SCORES, write_scores
 from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, Evaluation, main_measure
 from cgdmer.evaluation.figures import conditions_figure, per_class_figure, roc_figure, tsne_figure
 from cgdmer.evaluation.reliability_figure import reliability_figure
@@ -16,6 +17,8 @@ from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_
 from cgdmer.evaluation.tasks import Task
 from cgdmer.models.errors import CorpusError
 from cgdmer.plotting.figure_page import save
+
+_MOST_NAMED = 10  # on the terminal
 
 
 def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, task: Task, seed: int = 0) -> list[Path]:
@@ -33,6 +36,7 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     write_results_json(target / RESULTS, results)
     write_scores(target / SCORES, evaluation, task.class_names)
     write_per_class_csv(target / "per_class.csv", results)
+    write_left_out(target / LEFT_OUT, evaluation.left_out)
     figures: dict[str, Path] = {}
 
     def add_figure(caption: str, name: str, figure: Figure) -> None:
@@ -59,7 +63,8 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
         if any(main in row for rows in results[name].values() for row in rows):
             add_figure(f"{caption}, {main}", f"{name}.png", _conditions_figure(results, name, main))
     write_markdown(target / "report.md", results, figures)
-    return [*(target / name for name in (RESULTS, "per_class.csv", SCORES, "report.md")), *figures.values()]
+    named = (LEFT_OUT,) if evaluation.left_out else ()
+    return [*(target / name for name in (RESULTS, "per_class.csv", SCORES, "report.md", *named)), *figures.values()]
 
 
 def _conditions_figure(results: Mapping[str, Any], name: str, main: str) -> Figure:
@@ -83,3 +88,22 @@ def _conditions_figure(results: Mapping[str, Any], name: str, main: str) -> Figu
         "all records" if grouped else "full record",
         ["In brackets: records."] if grouped else [],
     )
+
+
+def write_left_out(path: Path, left_out: Sequence[tuple[str, str, str]]) -> None:
+    """Write what records were for, their ids, and why they cannot be used; without any, remove an earlier file."""
+    if not left_out:
+        path.unlink(missing_ok=True)
+        return
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("part", "record", "reason"))
+        table.writerows(left_out)
+
+
+def left_out_in_words(left_out: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Lines that name the first records that cannot be used."""
+    lines = [f"{record!r} ({part}) is left out: {reason}" for part, record, reason in left_out[:_MOST_NAMED]]
+    if len(left_out) > _MOST_NAMED:
+        lines.append(f"{len(left_out)} records are left out; {LEFT_OUT} in --output_dir names all.")
+    return lines

@@ -59,7 +59,8 @@ def terminal_table(results: Mapping[str, Any]) -> str:
     heading = [
         f"{results['task']}, protocol: {results['protocol']}{prompts}",
         f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['splits'])}), "
-        f"{results['records_without_label']:,} without a class of the task",
+        f"{results['records_without_label']:,} without a class of the task"
+        + (f", {results['unusable_records']:,} that cannot be used" if results.get("unusable_records") else ""),
         *([IN_DOMAIN] if results["in_domain"] else []),
     ]
     return "\n".join([*heading, "", *aligned(rows), "", *aligned(by_class), *_remarks(results)])
@@ -117,6 +118,7 @@ def write_markdown(
         ["records", f"{first['records']:,}"],
         ["patients", f"{first['patients']:,}"],
         ["records without a class of the task", f"{results['records_without_label']:,}"],
+        ["records left out because they cannot be used", f"{results.get('unusable_records', 0):,}"],
         ["in-domain", "yes" if results["in_domain"] else "no"],
     ]
     parts.append(markdown_table(["", ""], facts, numbers_from=2))

@@ -11,6 +11,7 @@ best first, and what it returns is measured in the same way. The package comes w
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import Any
 
 import datasets
@@ -22,6 +23,7 @@ from cgdmer.evaluation.rouge import NAMES, rouge
 from cgdmer.evaluation.splits import overlap_with_training, patients_of, refuse_shared_patients
 from cgdmer.evaluation.statistics import BOOTSTRAP_SAMPLES, draws_of_patients, interval
 from cgdmer.inference.embedding_cache import EmbeddingCache
+from cgdmer.inference.embeddings import reasons
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.models.modeling_base import ECGPreTrainedModel
@@ -29,6 +31,7 @@ from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
 TASK = "report-retrieval"
+_MOST_NAMED = 10  # on the terminal
 RETRIEVED, RANDOM, MOST_FREQUENT = "retrieved", "random report", "most frequent report"
 
 
@@ -64,7 +67,8 @@ def retrieve_reports(
         seed: of the random baseline and of the bootstrap.
 
     Returns:
-        `task`, `splits`, `records`, `patients`, `candidates` (distinct reports), `overlap`, and `measures`: for each
+        `task`, `splits`, `records`, `patients`, `left_out` (the ids of records that the feature extractor
+        cannot use, with the reasons), `candidates` (distinct reports), `overlap`, and `measures`: for each
         of the retrieved, written, random, and most frequent report, the means of "rouge1", "rouge2", and "rougeL",
         each with its 95 % interval over patients under NAME_interval.
 
@@ -77,9 +81,13 @@ def retrieve_reports(
     candidates = Counter(text for text in dataset["train"]["text"] if text)
     rows = _tested(dataset, splits, candidates)
     overlap = overlap_with_training(trained_on, rows, allow_overlap)
-    reports, records, own, patients = list(candidates), DatasetRecords(rows), list(rows["text"]), patients_of(rows)
     cache = cache or EmbeddingCache(None)
-    embeds = cache.features(model, processor.feature_extractor, records, "test records").embeds
+    features = cache.features(model, processor.feature_extractor, DatasetRecords(rows), "test records")
+    unusable = reasons(DatasetRecords(rows), processor.feature_extractor, np.flatnonzero(~features.usable))
+    left_out = {rows[number]["record_id"]: reason for number, reason in unusable.items()}
+    rows, features = rows.select(np.flatnonzero(features.usable)), features[features.usable]
+    reports, records, own, patients = list(candidates), DatasetRecords(rows), list(rows["text"]), patients_of(rows)
+    embeds = features.embeds
     assert embeds is not None  # the model takes texts
     cosines = embeds @ cache.texts(model, processor, reports).T
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :num_reports]  # best first
@@ -95,6 +103,7 @@ def retrieve_reports(
         "splits": list(splits),
         "records": len(own),
         "patients": len(set(patients)),
+        "left_out": left_out,
         "candidates": len(reports),
         "overlap": overlap,
         "measures": {name: _measured(found, own, patients, seed) for name, found in texts.items()},
@@ -125,8 +134,10 @@ def _measured(texts: list[str], own: list[str], patients: list[str], seed: int) 
 def retrieval_table(results: dict[str, Any]) -> str:
     """The results as text for a terminal."""
     lines = [
+        *(f"{record!r} is left out: {reason}" for record, reason in islice(results["left_out"].items(), _MOST_NAMED)),
+        *([f"{len(results['left_out'])} records are left out."] if results["left_out"] else []),
         f"{results['task']}: {results['records']:,} records of {results['patients']:,} patients "
-        f"({', '.join(results['splits'])}), {results['candidates']:,} reports to choose from"
+        f"({', '.join(results['splits'])}), {results['candidates']:,} reports to choose from",
     ]
     for name, measured in results["measures"].items():
         cells = (

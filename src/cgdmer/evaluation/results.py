@@ -90,6 +90,7 @@ class TaskResults(TypedDict):
         splits: the names of the test splits, which are pooled.
         records_without_label: the number of test records without a class of the task.
         absent_records: the number of records that a split file lists and the dataset lacks.
+        unusable_records: the number of test records left out because the feature extractor cannot use them.
         in_domain: whether the model was pretrained on other records of the test corpus.
         overlap: of the test records with the training records, see `Overlap`; None if those are unknown.
         measures: by name ("zero-shot", "linear probe 1 %", ...), in the order to show, all on the same records.
@@ -107,6 +108,7 @@ class TaskResults(TypedDict):
     splits: list[str]
     records_without_label: NotRequired[int]
     absent_records: NotRequired[int]
+    unusable_records: NotRequired[int]
     in_domain: bool
     overlap: NotRequired[Overlap | None]
     measures: dict[str, Measured]
@@ -135,4 +137,5 @@ class Comparison(TypedDict):
     splits: list[str]
     records: int
     patients: int
+    left_out: list[int]
     measures: dict[str, PairedDifference]

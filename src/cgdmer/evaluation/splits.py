@@ -8,7 +8,7 @@ a row per record and, after a few other columns, a column per class.
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 
@@ -44,6 +44,16 @@ class LabeledRows(DatasetRecords):
     patients: list[str] = field(repr=False)
     unlabeled: int = 0
     absent: int = 0
+
+    def keep(self, chosen: np.ndarray) -> "LabeledRows":
+        """Only some of the records.
+
+        Args:
+            chosen: (n,) bool.
+        """
+        numbers = np.flatnonzero(chosen)
+        patients = [self.patients[number] for number in numbers]
+        return replace(self, rows=self.rows.select(numbers), labels=self.labels[chosen], patients=patients)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 TEMPORARY_SUFFIX = ".part"
+LOCK_PATIENCE = 15.0  # seconds; the reading processes of a killed run hold its lock until they notice
 
 
 @contextmanager

@@ -173,6 +173,8 @@ def _data_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> str:
         f"- Citation: {plain(source.get('citation') or 'unknown')}",
         f"- Training records: {train}; validation records: {data['validation_records']:,}.",
     ]
+    if data.get("left_out_records"):
+        lines.append(f"- Left out of the training records, because they cannot be used: {data['left_out_records']:,}.")
     texts = {"report": "the records' reports", "statements": "the records' findings as sentences"}
     if options.get("text_source"):
         reworded = ", also reworded" if options.get("wordings") else ""

@@ -8,7 +8,8 @@ the texts in order, and the version. File names and model names play no part.
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,18 @@ from safetensors.numpy import load_file, save_file
 from cgdmer.about import __version__
 from cgdmer.data.storage import DatasetRecords
 from cgdmer.families import ecg_config_of
+from cgdmer.files.reading import check_size
 from cgdmer.files.writing import replacing
 from cgdmer.inference.embeddings import RecordFeatures, embed_records, embed_texts
+from cgdmer.models.errors import CorpusError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
 _METHOD = "mean over windows, weighted by what is new in each"  # part of the key: change it with the computation
+
+_LARGEST_HEADER = 10_000  # bytes of a file besides the arrays
 
 
 class EmbeddingCache:
@@ -48,17 +53,21 @@ class EmbeddingCache:
         description: str,
         change_name: str = "",
     ) -> RecordFeatures:
-        """What `embed_records` returns for the records of a part.
+        """What `embed_records` returns for the records of a part; NaN for those that cannot be used.
 
         Args:
             change_name: what `part.change` does to the records; "" if it is None.
         """
 
         def compute() -> dict[str, np.ndarray]:
-            found = embed_records(model, feature_extractor, part, description=description)
+            found = embed_records(model, feature_extractor, part, description=description, unusable="nan")
             return {name: array for name, array in vars(found).items() if array is not None}
 
-        arrays = self._kept(lambda: self._key_of_records(model, feature_extractor, part, change_name), compute)
+        widths = {"pooled": model.base_model.config.hidden_size}
+        if model.takes_texts:
+            widths["embeds"] = model.config.projection_size
+        shapes = {name: (len(part), width) for name, width in widths.items()}
+        arrays = self._kept(lambda: self._key_of_records(model, feature_extractor, part, change_name), compute, shapes)
         return RecordFeatures(**arrays)
 
     def texts(self, model: ECGTextModel, processor: ECGProcessor, texts: Sequence[str]) -> np.ndarray:
@@ -66,24 +75,46 @@ class EmbeddingCache:
         return self._kept(
             lambda: self._key_of_texts(model, processor, texts),
             lambda: {"embeds": embed_texts(model, processor, texts)},
+            {"embeds": (len(texts), model.config.projection_size)},
         )["embeds"]
 
-    def _kept(self, key: Callable[[], str], compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """The arrays on disk under a key; if there are none, they are computed and written."""
+    def _kept(
+        self,
+        key: Callable[[], str],
+        compute: Callable[[], dict[str, np.ndarray]],
+        shapes: Mapping[str, tuple[int, int]],
+    ) -> dict[str, np.ndarray]:
+        """The arrays on disk under a key; if there are none, they are computed and written.
+
+        Args:
+            shapes: of the arrays, by their names. A file that holds anything else is damaged: as good as absent.
+
+        Raises:
+            CorpusError: the folder cannot be read or written.
+        """
         if self.folder is None:
             return compute()
         path = self.folder / f"{key()}.safetensors"
-        try:
-            return load_file(path)
-        except FileNotFoundError:
-            pass
-        except SafetensorError:  # truncated or not ours: as good as absent
-            path.unlink()
+        with self._usable_folder():
+            found = _read(path, shapes)
+        if found is not None:
+            return found
         arrays = compute()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            save_file(arrays, temporary)
+        with self._usable_folder():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            with replacing(path) as temporary:
+                save_file(arrays, temporary)
         return arrays
+
+    @contextmanager
+    def _usable_folder(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            raise CorpusError(
+                f"embeddings cannot be kept in {self.folder}: {error}. Name another folder (cache_dir), or free space."
+            ) from error
 
     def _key_of_records(self, model, feature_extractor, part, change_name) -> str:
         key = hashlib.blake2b(self._weights_of(model, "ecg"), digest_size=16)
@@ -113,6 +144,20 @@ class EmbeddingCache:
                 digest.update(weights_digest(model.head_of(tower)))
             self._weights[id(model), tower] = (model, digest.digest())
         return self._weights[id(model), tower][1]
+
+
+def _read(path: Path, shapes: Mapping[str, tuple[int, int]]) -> dict[str, np.ndarray] | None:
+    """The arrays of a file; None if it is absent, or holds others than those expected."""
+    expected = sum(4 * rows * width for rows, width in shapes.values())
+    try:
+        check_size(path, expected + _LARGEST_HEADER)
+        arrays = load_file(path)
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, ValueError, KeyError, TypeError):  # truncated, too large, of an unknown type, not ours
+        return None
+    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    return arrays if found == {name: (shape, np.float32) for name, shape in shapes.items()} else None
 
 
 def weights_digest(module: torch.nn.Module) -> bytes:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from transformers import BatchFeature
 
 from cgdmer.data.workers import outlive_signals
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import CGDMERError, ECGInputWarning
+from cgdmer.models.errors import CGDMERError, CorpusError, ECGInputWarning
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
@@ -25,6 +25,7 @@ from cgdmer.models.processing_ecg import ECGProcessor
 BATCH_SIZE = 64
 _RECORDS_PER_HANDOVER = 4  # from a reading process; a record of one day has hundreds of megabytes
 
+Unusable = Literal["raise", "nan"]
 Windows = dict[str, torch.Tensor]
 Computation = Callable[[Windows], torch.Tensor]  # takes the model's inputs, returns (windows, width)
 
@@ -51,6 +52,15 @@ class RecordFeatures:
     pooled: np.ndarray
     embeds: np.ndarray | None = None
 
+    @property
+    def usable(self) -> np.ndarray:
+        """(n,) bool: False for records that could not be used, whose features are NaN."""
+        return np.isfinite(self.pooled).all(axis=1)
+
+    def __getitem__(self, rows: np.ndarray) -> "RecordFeatures":
+        """The features of some of the records."""
+        return RecordFeatures(self.pooled[rows], None if self.embeds is None else self.embeds[rows])
+
 
 def embed_records(
     model: ECGPreTrainedModel,
@@ -59,11 +69,16 @@ def embed_records(
     batch_size: int = BATCH_SIZE,
     description: str = "embedding",
     num_proc: int = 0,
+    unusable: Unusable = "raise",
 ) -> RecordFeatures:
     """The features of all records.
 
+    Args:
+        unusable: what to do about a record that cannot be used; "nan": its features are NaN.
+
     Raises:
-        CGDMERError: a record cannot be read; of the same type as the reader's error. The message says which record.
+        CGDMERError: a record cannot be used; of the same type as the reader's error. The message says which record.
+        CorpusError: none of them can.
     """
 
     def compute(windows: Windows) -> torch.Tensor:
@@ -72,6 +87,7 @@ def embed_records(
         return torch.cat([pooled, *(F.normalize(one, dim=-1) for one in embeds)], dim=1)
 
     options: dict[str, Any] = {"batch_size": batch_size, "num_proc": num_proc, "description": description}
+    options["unusable"] = unusable
     means = _average_all(model, compute, sum(_widths(model)), feature_extractor, records, **options)
     pooled, *embeds = np.split(means, np.cumsum(_widths(model))[:-1], axis=1)
     return RecordFeatures(np.ascontiguousarray(pooled), np.ascontiguousarray(embeds[0]) if embeds else None)
@@ -82,8 +98,12 @@ def classifier_logits(
     feature_extractor: ECGFeatureExtractor,
     records: Records,
     description: str = "classifying",
+    unusable: Unusable = "raise",
 ) -> np.ndarray:
     """A classifier's logits, (n, labels), before the sigmoid or softmax of the pipeline `ecg-classification`.
+
+    Args:
+        unusable: as in `embed_records`.
 
     Raises:
         CGDMERError: as in `embed_records`.
@@ -92,7 +112,8 @@ def classifier_logits(
     def compute(windows: Windows) -> torch.Tensor:
         return model(**windows).logits
 
-    return _average_all(model, compute, model.config.num_labels, feature_extractor, records, description=description)
+    options: dict[str, Any] = {"description": description, "unusable": unusable}
+    return _average_all(model, compute, model.config.num_labels, feature_extractor, records, **options)
 
 
 def _widths(model: ECGPreTrainedModel) -> list[int]:
@@ -165,17 +186,32 @@ def _average_all(
     width: int,
     feature_extractor: ECGFeatureExtractor,
     records: Records,
+    unusable: Unusable,
     **options: Any,
 ) -> np.ndarray:
-    """(n, width) for all n records; raises for one that cannot be read."""
-    means, number = [], 0
+    """(n, width) for all n records."""
+    means = np.full((len(records), width), np.nan, dtype=np.float32)
+    number, failed = 0, 0
     for errors, batch in average_windows(model, compute, width, feature_extractor, records, **options):
-        for error in errors:
-            if error is not None:
-                raise type(error)(f"record {number} of {len(records)}: {error}") from error
-            number += 1
-        means.append(batch.numpy())
-    return np.concatenate(means)
+        usable = np.array([error is None for error in errors])
+        if not usable.all():
+            first = int(usable.argmin())
+            error = errors[first] or CGDMERError()
+            failed += int((~usable).sum())
+            if unusable == "raise" or failed == len(records):
+                who = f"record {number + first} of {len(records)}"
+                if unusable == "nan":
+                    raise CorpusError(f"none of {len(records)} records can be used; {who}: {error}") from error
+                raise type(error)(f"{who}: {error}") from error
+        means[number : number + len(errors)][usable] = batch.numpy()
+        number += len(errors)
+    return means
+
+
+def reasons(records: Records, feature_extractor: ECGFeatureExtractor, numbers: Iterable[int]) -> dict[int, str]:
+    """Why some records cannot be used, by their numbers."""
+    prepared = _PreparedRecords(records, feature_extractor)
+    return {int(number): str(prepared[int(number)]) for number in numbers}
 
 
 class _PreparedRecords(Dataset):

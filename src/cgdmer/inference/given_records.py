@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 import numpy as np
 
+from cgdmer.data.row_checks import check_rows
 from cgdmer.data.storage import DatasetRecords, check_columns, row_to_record
 from cgdmer.inference.embeddings import Records
 from cgdmer.models.ecg_record import ECGRecord, is_record
@@ -101,6 +102,7 @@ def given_records(X: Any, arrays: ArrayDescription) -> Records:
         return X
     if isinstance(X, datasets.Dataset):
         check_columns(X.features, "X")
+        check_rows(X, "X")
         records: Records = DatasetRecords(X)
         holds_arrays = False
     else:
@@ -124,7 +126,12 @@ def _items(X: Any) -> list[Any]:
     if isinstance(X, (str, os.PathLike)) or is_record(X):
         raise ECGInputError("X is a single recording. Pass a list: [recording].")
     if isinstance(X, Mapping):  # a slice of a dataset is a dict of columns
-        return [dict(zip(X, values, strict=True)) for values in zip(*X.values(), strict=True)]
+        try:
+            return [dict(zip(X, values, strict=True)) for values in zip(*X.values(), strict=True)]
+        except (TypeError, ValueError) as error:
+            raise ECGInputError(
+                f"X is a mapping, but not of columns of the same length ({error}). {_EXPECTED}"
+            ) from error
     if getattr(X, "ndim", 1) not in (1, 3):
         raise ECGInputError(f"X is a {type(X).__name__} of shape {tuple(X.shape)}. {_EXPECTED}")
     if isinstance(X, Iterator) or not hasattr(X, "__len__"):

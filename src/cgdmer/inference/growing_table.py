@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet
 from filelock import FileLock, Timeout
 
-from cgdmer.files.reading import read_json_object
-from cgdmer.files.writing import TEMPORARY_SUFFIX, replacing, write_json
+from cgdmer.files.reading import check_size, read_json_object
+from cgdmer.files.writing import LOCK_PATIENCE, TEMPORARY_SUFFIX, replacing, write_json
 from cgdmer.models.errors import CorpusError
 
 ROWS_PER_PART = 256  # about the most that a kill loses
-PATIENCE = 15.0  # seconds; the reading processes of a killed run hold its lock until they notice
+_LARGEST_PART, _MOST_ROWS_OF_PART = 2**31, 100_000  # bytes, and rows: a part has those of one batch or two
 _ROWS_PER_GROUP = 16_384  # in the finished file
 
 
@@ -110,7 +110,7 @@ class GrowingTable:
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                lock.acquire(timeout=PATIENCE, poll_interval=0.1)
+                lock.acquire(timeout=LOCK_PATIENCE, poll_interval=0.1)
             except FileNotFoundError:  # another run has just removed the folder
                 continue
             except Timeout:
@@ -154,8 +154,12 @@ class GrowingTable:
         first_row = 0
         while (path := self._part(first_row)).exists():
             try:
+                check_size(path, _LARGEST_PART)
+                if pa.parquet.read_metadata(path).num_rows > _MOST_ROWS_OF_PART:
+                    return
                 rows = pa.parquet.read_table(path, schema=self.schema, page_checksum_verification=True)
-            except (pa.ArrowException, OSError):  # as a power failure may leave it: computed again
+                rows.validate(full=True)
+            except (pa.ArrowException, OSError, ValueError, MemoryError):  # as a power failure may leave it: again
                 return
             if not len(rows):
                 return

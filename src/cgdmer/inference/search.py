@@ -5,6 +5,7 @@ Text to ECG finds the records nearest to a text. ECG to report finds the distinc
 """
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +17,17 @@ import torch
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.families import load_processor, load_text_model
 from cgdmer.inference.embedding_cache import EmbeddingCache
-from cgdmer.inference.embeddings import embed_records, embed_texts
+from cgdmer.inference.embeddings import embed_records, embed_texts, reasons
 from cgdmer.inference.sources import dataset_rows
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
+from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError, ECGInputWarning
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.models.reading_record import read_record
 from cgdmer.presets import SHIPPED_MODEL
 
 TOP = 10
+_MOST_NAMED = 10  # of the records that cannot be used
 
 
 def nearest(candidates: np.ndarray, query: np.ndarray, top: int = TOP) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +54,7 @@ def search_records(
     top: int = TOP,
     cache: EmbeddingCache | None = None,
 ) -> list[dict[str, Any]]:
-    """Text to ECG: the records nearest to a text, best first.
+    """Text to ECG: the records nearest to a text, best first. An `ECGInputWarning` names those that cannot be used.
 
     Args:
         cache: for the records' embeddings; None: they are not kept.
@@ -68,10 +70,19 @@ def search_records(
     if not text.strip():
         raise ECGInputError("the text to search for is empty.")
     cache = cache or EmbeddingCache(None)
-    embeds = cache.features(model, processor.feature_extractor, records, "embedding").embeds
-    assert embeds is not None  # it has a text tower
-    found, cosines = nearest(embeds, embed_texts(model, processor, [text])[0], top)
+    features = cache.features(model, processor.feature_extractor, records, "embedding")
+    usable = np.flatnonzero(features.usable)
     known = records.rows.select_columns(["record_id", "text"])
+    unusable = np.flatnonzero(~features.usable)
+    if len(unusable):
+        found_reasons = reasons(records, processor.feature_extractor, unusable[:_MOST_NAMED])
+        named = "; ".join(f"{known[number]['record_id']!r}: {reason}" for number, reason in found_reasons.items())
+        warnings.warn(
+            f"{len(unusable)} records cannot be used and are not searched ({named}).", ECGInputWarning, stacklevel=2
+        )
+    assert features.embeds is not None  # it has a text tower
+    found, cosines = nearest(features.embeds[usable], embed_texts(model, processor, [text])[0], top)
+    found = usable[found]
     return [{**known[int(number)], "cosine": float(cosine)} for number, cosine in zip(found, cosines, strict=True)]
 
 

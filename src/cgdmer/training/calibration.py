@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from cgdmer.data.wordings import Wordings
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
+from cgdmer.training import left_out
 from cgdmer.training.pairs import PairDataset, findings_of
 
 MOST_RECORDS = 1000
@@ -46,15 +47,17 @@ def fit_score(model: ECGTextModel, processor: ECGProcessor, validation: PairData
             for start in range(0, len(texts), batch_size)
         ]
     )
-    cosines = []
+    cosines: list[torch.Tensor] = []
+    usable: list[bool] = []
     for start in range(0, len(split), batch_size):
         samples = [validation[index] for index in range(start, min(start + batch_size, len(split)))]
+        usable += [left_out.KEY not in sample for sample in samples]  # else it is another record's
         inputs = {
             name: torch.from_numpy(np.stack([sample[name] for sample in samples])).to(model.device)
             for name in ("ecg_values", "lead_mask", "patch_mask")
         }
         cosines.append((model.get_ecg_features(**inputs).pooler_output @ text_embeds.T).float().cpu())
-    matches = np.array([[says[text] in own for text in texts] for own in held])
+    matches = np.array([[says[text] in own for text in texts] for own in held])[usable]
     if matches.all() or not matches.any():
         warnings.warn(
             "the validation split has only one text or finding, so scores cannot be calibrated on it: they rank "
@@ -62,7 +65,7 @@ def fit_score(model: ECGTextModel, processor: ECGProcessor, validation: PairData
             stacklevel=2,
         )
         return
-    scale, bias = platt_scaling(torch.cat(cosines).numpy(), matches, balanced=not has_findings)
+    scale, bias = platt_scaling(torch.cat(cosines).numpy()[usable], matches, balanced=not has_findings)
     model.config.score_scale, model.config.score_bias = scale, bias
 
 

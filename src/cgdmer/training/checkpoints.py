@@ -19,26 +19,33 @@ writes is pickle. Here tensors are safetensors, and everything else is JSON.
 import contextlib
 import json
 import os
-import random
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list
-from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 
 from cgdmer.files.hashing import sha256_of_file
+from cgdmer.files.json_types import check
 from cgdmer.files.reading import read_json_object
 from cgdmer.files.writing import sync, write_json, write_text
 from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
-from cgdmer.training.sharding import load_parts, part_like, whole_on_cpu
+from cgdmer.training.checkpoint_state import (
+    flattened,
+    random_states,
+    refuse_other_shapes,
+    refuse_unlike,
+    set_random_states,
+    shard_like_weights,
+    unflattened,
+)
+from cgdmer.training.sharding import load_parts, whole_on_cpu
 
 LATEST = "latest"
 MANIFEST, STATE = "manifest.json", "training_state.json"
@@ -46,6 +53,7 @@ WEIGHTS, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _ARGUMENTS, _METRICS, _FINISHED = "training_arguments.json", "metrics.jsonl", "model.safetensors"
 _TEMPORARY = ".tmp"
 _NAME = re.compile(r"(step|epoch)_\d+")
+_FILE_NAME = re.compile(r"[a-z_0-9]{1,50}\.(json|safetensors)")
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
@@ -62,6 +70,23 @@ class RunPosition:
     step: int
     epoch: int
     batch: int
+
+
+class _File(TypedDict):
+    """What the manifest says about a file."""
+
+    size: int
+    sha256: str
+
+
+class _Manifest(TypedDict):
+    """manifest.json."""
+
+    step: int
+    epoch: int
+    batch: int
+    configuration: dict[str, Any]
+    files: dict[str, _File]
 
 
 class Checkpoints:
@@ -188,9 +213,9 @@ class Checkpoints:
             self._remove_leftovers()
             temporary.mkdir()
         accelerator.wait_for_everyone()
-        rank = {"random_states": _random_states(accelerator.device), "extra": extra or {}}
+        rank = {"random_states": random_states(accelerator.device), "extra": extra or {}}
         write_json(temporary / _rank_file(accelerator.process_index), rank)
-        tensors, settings = _flattened(optimizer.state_dict())
+        tensors, settings = flattened(optimizer.state_dict())
         if accelerator.is_fsdp2:
             weights = whole_on_cpu(model.state_dict(), keep=accelerator.is_main_process)
             tensors = whole_on_cpu(tensors, keep=accelerator.is_main_process)
@@ -248,27 +273,32 @@ class Checkpoints:
         """
         manifest = read_manifest(path)
         _refuse_another_run(path, manifest["configuration"], configuration)
-        with _naming(path / WEIGHTS):
+        with naming(path / WEIGHTS):
             if self.accelerator.is_fsdp2:
                 load_parts(model, load_file(path / WEIGHTS))
             else:
                 load_model(model, str(path / WEIGHTS))  # via the CPU, wherever the model is
-        with _naming(path / OPTIMIZER):
+        with naming(path / OPTIMIZER):
             tensors = load_file(path / OPTIMIZER)
-        with _naming(path / STATE):
+        with naming(path / STATE):
             state = read_json_object(path / STATE)
-            optimizer_state = _unflattened(tensors, state["optimizer"])
+            refuse_unlike(state["optimizer"], json.loads(json.dumps(optimizer.state_dict()["param_groups"])))
+            refuse_unlike(state["scheduler"], json.loads(json.dumps(scheduler.state_dict())))
+            optimizer_state = unflattened(tensors, state["optimizer"])
+            refuse_other_shapes(optimizer_state["state"], optimizer)
             if self.accelerator.is_fsdp2:
-                _shard_like_weights(optimizer_state["state"], optimizer)
+                shard_like_weights(optimizer_state["state"], optimizer)
             optimizer.load_state_dict(optimizer_state)
             scheduler.load_state_dict(state["scheduler"])
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         rank_file = path / _rank_file(self.accelerator.process_index)
-        with _naming(rank_file):
+        with naming(rank_file):
             rank = read_json_object(rank_file)
-            _set_random_states(rank["random_states"], self.accelerator.device)  # now, so that an error names the file
+            set_random_states(rank["random_states"], self.accelerator.device)  # now, so that an error names the file
             self._random_states = rank["random_states"]
+            if not isinstance(rank["extra"], dict):
+                raise TypeError("extra must be an object")
             return position_of(manifest), rank["extra"]
 
     def restore_random_states(self) -> None:
@@ -278,7 +308,7 @@ class Checkpoints:
         the checkpoint did at the beginning of the epoch.
         """
         if self._random_states is not None:
-            _set_random_states(self._random_states, self.accelerator.device)
+            set_random_states(self._random_states, self.accelerator.device)
             self._random_states = None
 
 
@@ -294,7 +324,9 @@ def drop_metrics_beyond(path: Path, position: RunPosition) -> None:
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
             continue
         again = line["step"] == position.step and position.batch > 0 and "validation_loss" in line
         if line["step"] <= position.step and not again:
@@ -324,11 +356,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise ModelFolderError(f"{folder} is not a checkpoint of cgdmer.pretrain: it has no {MANIFEST}.")
-    with _naming(path):
+    with naming(path):
         manifest = read_json_object(path)
+        check(manifest, _Manifest)
         position_of(manifest)
-        if not isinstance(manifest["configuration"], dict) or not isinstance(manifest["files"], dict):
-            raise TypeError("configuration and files must be objects")
+        for name in manifest["files"]:
+            if not _FILE_NAME.fullmatch(name):
+                raise ValueError(f"it lists {name[:100]!r}, which is no file of a checkpoint")
         return manifest
 
 
@@ -344,8 +378,8 @@ def verify(folder: Path) -> None:
             raise ModelFolderError(f"{folder / MANIFEST} does not list {name}. Choose another checkpoint.")
     for name, expected in files.items():
         path = folder / name
-        if not path.is_file():
-            fault = "is missing"
+        if not path.is_file() or path.is_symlink():
+            fault = "is missing, or a link"
         elif path.stat().st_size != expected["size"]:
             fault = f"has {path.stat().st_size} bytes, expected {expected['size']}"
         elif sha256_of_file(path) != expected["sha256"]:
@@ -356,7 +390,11 @@ def verify(folder: Path) -> None:
 
 
 def position_of(manifest: dict[str, Any]) -> RunPosition:
-    return RunPosition(*(int(manifest[name]) for name in ("step", "epoch", "batch")))
+    """Raises a ValueError if the numbers make no sense."""
+    position = RunPosition(*(manifest[name] for name in ("step", "epoch", "batch")))
+    if not all(0 <= number < 2**53 for number in asdict(position).values()):
+        raise ValueError("its position is out of range")
+    return position
 
 
 def _refuse_another_run(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
@@ -384,72 +422,16 @@ def _difference(theirs: Any, ours: Any) -> str:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Turn any error in a file's content into a ModelFolderError that names the file."""
     try:
         yield
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as e:
-        raise ModelFolderError(f"{path} cannot be used ({type(e).__name__}: {e}). Choose another checkpoint.") from e
+    except CGDMERError:
+        raise
+    except Exception as e:  # damage surfaces as anything that the reading code may raise
+        reason = f"{type(e).__name__}: {str(e)[:300]}"
+        raise ModelFolderError(f"{path} cannot be used ({reason}). Choose another checkpoint.") from e
 
 
 def _rank_file(rank: int) -> str:
     return f"rank_{rank}.json"
-
-
-# State
-
-
-def _flattened(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """An optimizer's state as named tensors, and the settings of its parameter groups."""
-    tensors = {
-        f"{index}.{name}": tensor.contiguous()
-        for index, values in state["state"].items()
-        for name, tensor in values.items()
-    }
-    return tensors, state["param_groups"]
-
-
-def _unflattened(tensors: dict[str, torch.Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    # JSON has no tuples, but torch's optimizers expect the pair of betas to be one.
-    groups = [{name: tuple(value) if name == "betas" else value for name, value in group.items()} for group in groups]
-    return {"state": state, "param_groups": groups}
-
-
-def _shard_like_weights(state: dict[int, dict[str, torch.Tensor]], optimizer) -> None:
-    """Give each process the part of the optimizer's state that belongs to its part of the weights."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    for index, values in state.items():
-        for name, tensor in values.items():
-            if tensor.shape == weights[index].shape:
-                values[name] = part_like(tensor, weights[index])
-
-
-def _random_states(device: torch.device) -> dict[str, Any]:
-    numpy_state: Any = np.random.get_state(legacy=False)
-    numpy_state["state"]["key"] = numpy_state["state"]["key"].tolist()
-    states = {"python": random.getstate(), "numpy": numpy_state, "torch": _hex(torch.get_rng_state())}
-    if device.type != "cpu":
-        states[device.type] = _hex(torch.get_device_module(device).get_rng_state())
-    return states
-
-
-def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    version, numbers, spare = states["python"]
-    random.setstate((version, tuple(numbers), spare))
-    key = np.array(states["numpy"]["state"]["key"], dtype=np.uint32)
-    np.random.set_state({**states["numpy"], "state": {**states["numpy"]["state"], "key": key}})
-    torch.set_rng_state(_unhex(states["torch"]))
-    if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(_unhex(states[device.type]))
-
-
-def _hex(state: torch.Tensor) -> str:
-    return state.cpu().numpy().tobytes().hex()
-
-
-def _unhex(text: str) -> torch.Tensor:
-    return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)

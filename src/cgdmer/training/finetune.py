@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm.auto import tqdm
 from transformers import AutoFeatureExtractor
 
@@ -24,14 +24,16 @@ from cgdmer.evaluation.splits import refuse_shared_patients
 from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import choose_labels
 from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
-from cgdmer.inference.embeddings import classifier_logits, embed_records
+from cgdmer.inference.embeddings import classifier_logits, embed_records, reasons
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeClassifier
 from cgdmer.presets import model_source
-from cgdmer.training import run_summary
+from cgdmer.training import left_out, run_summary
 from cgdmer.training.arguments import FinetuningArguments
+from cgdmer.training.left_out import LeftOut
 from cgdmer.training.optimization import FiniteSteps, adamw, schedule
+from cgdmer.training.output_folder import claimed
 from cgdmer.training.pairs import EpochSampler
 
 
@@ -40,12 +42,15 @@ class FinetuningResults(TypedDict, total=False):
 
     Attributes:
         labels: in the order of the model's outputs.
+        left_out: how many records of all splits could not be used; `left_out.csv` names them. Absent if there are
+            none.
         validation, test: what `measure` returns, with `overlap`: how many of these records, and of other records of
             their patients, the model was pretrained on (None: unknown or not checked). Absent if the dataset has no
             such split, or if no label in it has both positive and negative records.
     """
 
     labels: Required[list[str]]
+    left_out: int
     validation: dict[str, Any]
     test: dict[str, Any]
 
@@ -76,12 +81,27 @@ class LabeledDataset(Dataset):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        inputs = self.feature_extractor(row_to_record(self.split[int(index)]), windows=True)
-        weights = inputs["window_weights"]
-        window = np.random.default_rng((self.seed, self.epoch, int(index))).choice(len(weights), p=weights)
-        sample = {name: inputs[name][window] for name in self.feature_extractor.model_input_names}
-        return {**sample, "labels": self.labels[index].astype(np.float32)}
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The sample of a record, or of another one in its place (see `cgdmer.training.left_out`)."""
+
+        def make(index: int, random: np.random.Generator) -> dict[str, Any]:
+            inputs = self.feature_extractor(row_to_record(self.split[index]), windows=True)
+            weights = inputs["window_weights"]
+            window = random.choice(len(weights), p=weights)
+            sample = {name: inputs[name][window] for name in self.feature_extractor.model_input_names}
+            return {**sample, "labels": self.labels[index].astype(np.float32)}
+
+        def name(index: int) -> str:
+            return self.split[index]["record_id"]
+
+        return left_out.with_substitutes(make, name, int(index), len(self), (self.seed, self.epoch))
+
+
+def collate_labeled(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack samples of a `LabeledDataset`; `left_out` is there if records were left out."""
+    named = [one for sample in samples for one in sample.pop(left_out.KEY, ())]
+    batch = default_collate(samples)
+    return {**batch, left_out.KEY: named} if named else batch
 
 
 def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
@@ -99,7 +119,7 @@ def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
 
     Raises:
         CorpusError: a patient is in two splits, or see `choose_labels`.
-        TrainingError: training has diverged.
+        TrainingError: training has diverged, another run is writing to `output_dir`, or it cannot be written.
 
     Example:
         >>> labels = ["sinus_rhythm", "atrial_fibrillation"]
@@ -111,35 +131,53 @@ def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
     arguments = replace(arguments, model=model_source(arguments.model))
     set_seed(arguments.seed)
     splits = load_dataset_folder(arguments.dataset)
-    pretrained_on = Fingerprints.of_model(arguments.model)
     label_names = choose_labels([splits["train"]], arguments.labels, "training record")
     extractor = AutoFeatureExtractor.from_pretrained(arguments.model)
     parts = {name: LabeledDataset(splits[name], extractor, label_names, arguments.seed) for name in splits}
     refuse_shared_patients({f"the split {name}": part.patients for name, part in parts.items()})
     accelerator = Accelerator()
-    model, steps = _classifier(arguments.model, label_names).to(accelerator.device), 0
+    with claimed(accelerator, Path(arguments.output_dir), "Then start again."):
+        return _finetune(accelerator, arguments, parts, label_names, began)
+
+
+def _finetune(
+    accelerator: Accelerator,
+    arguments: FinetuningArguments,
+    parts: dict[str, LabeledDataset],
+    label_names: list[str],
+    began: float,
+) -> FinetuningResults:
+    pretrained_on, train = Fingerprints.of_model(arguments.model), parts["train"]
+    model, steps, mine = _classifier(arguments.model, label_names).to(accelerator.device), 0, LeftOut()
     if arguments.freeze_encoder:
-        _fit_classifier(model, parts["train"], arguments.seed)
+        _fit_classifier(model, train, arguments.seed, mine)
     else:
-        model, steps = _train(accelerator, model, parts["train"], arguments)
+        model, steps = _train(accelerator, model, train, arguments, mine)
+    of_training = LeftOut.of_all(accelerator, mine)
     results: FinetuningResults = {"labels": label_names}
     if accelerator.is_main_process:
         seconds = time.perf_counter() - began
         folder = Path(arguments.output_dir)
         model.save_pretrained(folder)
-        extractor.save_pretrained(folder)
-        Fingerprints.of(splits["train"], pretrained_on).save(folder)
+        train.feature_extractor.save_pretrained(folder)
+        Fingerprints.of(train.split, pretrained_on).save(folder)
         run_summary.write(
             folder,
             accelerator,
             replace(arguments, labels=label_names),
             command=run_summary.FINETUNE,
-            records=(len(parts["train"]), len(parts.get("validation", ()))),
-            batch_size=min(arguments.per_device_train_batch_size, len(parts["train"])) * accelerator.num_processes,
+            records=(len(train), len(parts.get("validation", ()))),
+            batch_size=min(arguments.per_device_train_batch_size, len(train)) * accelerator.num_processes,
             steps=steps,
             seconds=seconds,
+            left_out=len(of_training.reasons),
         )
-        results = without_nan(_measured(model, parts, label_names, pretrained_on, arguments.seed))
+        everywhere = of_training  # and those of validation and test
+        results = without_nan(_measured(model, parts, label_names, pretrained_on, arguments.seed, everywhere))
+        if everywhere.reasons:
+            results["left_out"] = len(everywhere.reasons)
+            tqdm.write(left_out.in_words(len(everywhere.reasons)))
+        everywhere.write(folder)
         write_results_json(folder / "results.json", results)
     return results
 
@@ -161,36 +199,60 @@ def _measured(
     label_names: list[str],
     pretrained_on: Fingerprints | None,
     seed: int,
+    noted: LeftOut,
 ) -> FinetuningResults:
+    """Records that cannot be used are left out of the measures, and noted."""
     results: FinetuningResults = {"labels": label_names}
     for name in ("validation", "test"):
         part = parts.get(name)
         if part is None or not (part.labels.any(axis=0) & ~part.labels.all(axis=0)).any():
             continue
-        records = DatasetRecords(part.split)
-        logits = classifier_logits(model, part.feature_extractor, records, description=f"{name} records")
+        logits = classifier_logits(
+            *(model, part.feature_extractor, DatasetRecords(part.split)),
+            description=f"{name} records",
+            unusable="nan",
+        )
+        usable = _note_unusable(part, np.isfinite(logits).all(axis=1), noted)
+        labels, patients = part.labels[usable], [part.patients[row] for row in np.flatnonzero(usable)]
+        if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
+            continue
         overlap = None if pretrained_on is None else pretrained_on.overlap(part.split)
-        results[name] = measure(part.labels, logits, label_names, part.patients, seed=seed) | {"overlap": overlap}
+        results[name] = measure(labels, logits[usable], label_names, patients, seed=seed) | {"overlap": overlap}
     return results
 
 
-def _fit_classifier(model: LeadTimeClassifier, train: LabeledDataset, seed: int) -> None:
+def _note_unusable(part: LabeledDataset, usable: np.ndarray, noted: LeftOut) -> np.ndarray:
+    """Note the records that cannot be used; returns `usable` again."""
+    found = reasons(DatasetRecords(part.split), part.feature_extractor, np.flatnonzero(~usable))
+    noted.take_from({left_out.KEY: [(part.split[number]["record_id"], reason) for number, reason in found.items()]})
+    return usable
+
+
+def _fit_classifier(model: LeadTimeClassifier, train: LabeledDataset, seed: int, noted: LeftOut) -> None:
     """Fit the linear probe and copy its weights into the classifier."""
     records = DatasetRecords(train.split)
-    features = embed_records(model, train.feature_extractor, records, description="training records").pooled
-    probe = fit_linear_probe(features, train.labels, train.patients, seed=seed)
+    features = embed_records(model, train.feature_extractor, records, description="training records", unusable="nan")
+    usable = _note_unusable(train, features.usable, noted)
+    patients = [train.patients[row] for row in np.flatnonzero(usable)]
+    probe = fit_linear_probe(features.pooled[usable], train.labels[usable], patients, seed=seed)
     with torch.no_grad():
         model.classifier.weight.copy_(torch.from_numpy(probe.weights))
         model.classifier.bias.copy_(torch.from_numpy(probe.biases))
 
 
 def _train(
-    accelerator: Accelerator, model: LeadTimeClassifier, train: LabeledDataset, arguments: FinetuningArguments
+    accelerator: Accelerator,
+    model: LeadTimeClassifier,
+    train: LabeledDataset,
+    arguments: FinetuningArguments,
+    noted: LeftOut,
 ) -> tuple[LeadTimeClassifier, int]:
     """The trained model, and the number of steps."""
     batch_size = arguments.per_device_train_batch_size
     sampler = EpochSampler(len(train), arguments.seed)
-    loader = DataLoader(train, min(batch_size, len(train)), sampler=sampler, drop_last=True)
+    loader = DataLoader(
+        train, min(batch_size, len(train)), sampler=sampler, drop_last=True, collate_fn=collate_labeled
+    )
     steps_per_epoch = len(loader) // accelerator.num_processes
     if not steps_per_epoch:
         raise ConfigurationError(
@@ -207,7 +269,7 @@ def _train(
         loader.set_epoch(epoch)
         sampler.set_epoch(epoch)
         train.set_epoch(epoch)
-        for batch in loader:
+        for batch in noted.watched(loader):
             loss = model(**batch).loss
             accelerator.backward(loss)
             finite.judge(accelerator.clip_grad_norm_(model.parameters(), 1.0))

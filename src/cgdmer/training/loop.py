@@ -19,13 +19,15 @@ from cgdmer.files.writing import write_json
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import Marker, options_marked
 from cgdmer.presets import model_source
-from cgdmer.training import run_summary
+from cgdmer.training import left_out, run_summary
 from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.cached_gradients import backward_in_chunks
 from cgdmer.training.calibration import fit_score
-from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_beyond
+from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_beyond, naming
+from cgdmer.training.left_out import LeftOut
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw, schedule
+from cgdmer.training.output_folder import claimed
 from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
 from cgdmer.training.setup import (
     checkpoint_activations,
@@ -50,13 +52,14 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
     `training_arguments.json`, `training_summary.json`, checkpoints, and the pictures of `cgdmer.training.watching`.
 
     Returns:
-        The last validation metrics, the number of steps, and the summary of `Throughput`.
+        The last validation metrics, the number of steps, the summary of `Throughput`, and how many records were
+        `left_out` of training and of validation, because they cannot be used; `left_out.csv` names them.
 
     Raises:
         ConfigurationError: the options do not fit the model, the data, or the processes.
         CorpusError: the dataset cannot be used.
         ModelFolderError: the model to continue from, or a checkpoint, cannot be used.
-        TrainingError: training has diverged.
+        TrainingError: training has diverged, another run is writing to `output_dir`, or it cannot be written.
 
     Example:
         >>> arguments = cgdmer.PretrainingArguments("ecgs", "run", config_name="cgdmer-tiny", text_source="statements")
@@ -84,6 +87,11 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
             f"{started} processes were launched, but Accelerate sees {accelerator.num_processes}: each would write "
             "its own run to --output_dir. Without GPUs, set ACCELERATE_USE_CPU=true."
         )
+    with claimed(accelerator, Path(options.output_dir), "Then continue with --resume_from_checkpoint latest."):
+        return _pretrain(options, accelerator)
+
+
+def _pretrain(options: PretrainingArguments, accelerator: Accelerator) -> dict[str, Any]:
     checkpoints = Checkpoints(accelerator, Path(options.output_dir), options.checkpoints_total_limit)
     checkpoint = checkpoints.find(options.resume_from_checkpoint)
     set_seed(options.seed)
@@ -95,7 +103,9 @@ def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
         options, processor, accelerator, noise_shapes_of(model.config)
     )
     if options.config_name and checkpoint is None and model.config.contrasts:
-        model.center_heads(PairCollator(tokenizer_of(processor))(training.pairs.first(_RECORDS_TO_CENTER)))
+        first = PairCollator(tokenizer_of(processor))(training.pairs.first(_RECORDS_TO_CENTER))
+        first.pop(left_out.KEY, None)  # named once training comes to them
+        model.center_heads(first)
     if options.torch_compile:
         compile_ecg_layers(model)
     optimizer = adamw(model, options.learning_rate, options.weight_decay)
@@ -161,6 +171,7 @@ class _Training:
         accelerator, core = self.accelerator, self.accelerator.unwrap_model(self.model)
         self.folder, self.config = Path(self.options.output_dir), core.config
         self.data = self.training.pairs.identity()
+        self.left_out, self.left_out_of_validation = LeftOut(), LeftOut()
         self.finite = FiniteSteps(self.optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
         self.throughput = Throughput(accelerator, core if accelerator.device.type == "cuda" else None)
         self.stop = StopRequest(accelerator)
@@ -204,8 +215,10 @@ class _Training:
             return self.place
         model = self.accelerator.unwrap_model(self.model)
         position, extra = self.checkpoints.load(checkpoint, model, self.optimizer, self.scheduler, self._identity())
-        self.training.load_state_dict(extra["loader"])
-        self.finite.load_state_dict(extra["steps left out"])
+        with naming(checkpoint):
+            self.training.load_state_dict(extra["loader"])
+            self.finite.load_state_dict(extra["steps left out"])
+            self.left_out.load_state_dict(extra.get("records left out", {}))
         self.step, self.place = position.step, (position.epoch, position.batch)
         self.resumed_at = position.step
         if checkpoint.resolve().parent == self.folder.resolve():
@@ -237,7 +250,8 @@ class _Training:
         self.model.train()
         loader = self.training.batches(epoch, batches_done)
         self.throughput.start()
-        for batches, batch in enumerate(self.throughput.waited_for(loader), batches_done + 1):
+        loader = self.left_out.watched(self.throughput.waited_for(loader))
+        for batches, batch in enumerate(loader, batches_done + 1):
             self.checkpoints.restore_random_states()
             if self.step >= self.total_steps:
                 break
@@ -292,7 +306,7 @@ class _Training:
         self.model.eval()
         self.progress.set_description("validation")
         sums: dict[str, float] = {}
-        for batch in loader:
+        for batch in self.left_out_of_validation.watched(loader):
             outputs = self.model(**batch)
             for name, value in self._losses(outputs).items():
                 sums[name] = sums.get(name, 0.0) + value / len(loader)
@@ -318,7 +332,11 @@ class _Training:
             self.scheduler,
             RunPosition(self.step, epoch, batch),
             self._identity(),
-            extra={"loader": self.training.state_dict(), "steps left out": self.finite.state_dict()},
+            extra={
+                "loader": self.training.state_dict(),
+                "steps left out": self.finite.state_dict(),
+                "records left out": self.left_out.state_dict(),
+            },
         )
         self.throughput.start()
         self.saved_step = self.step
@@ -342,6 +360,8 @@ class _Training:
         options, speed = self.options, self.throughput.summary()
         self.progress.close()
         self.accelerator.wait_for_everyone()
+        of_training = LeftOut.of_all(self.accelerator, self.left_out)
+        everywhere = LeftOut.of_all(self.accelerator, self.left_out, self.left_out_of_validation)
         model = whole_model(self.accelerator, self.model)
         if model is not None and self.accelerator.is_main_process:
             if model.config.aligns:
@@ -360,10 +380,13 @@ class _Training:
                 steps=self.step,
                 seconds=self.throughput.seconds,
                 resumed_at_step=self.resumed_at,
+                left_out=len(of_training.reasons),
             )
+            everywhere.write(self.folder)
             trained_on.save(self.folder)
-            tqdm.write(f"{in_words(speed)}\nsaved to {self.folder}")
+            lines = [in_words(speed), left_out.in_words(len(everywhere.reasons)), f"saved to {self.folder}"]
+            tqdm.write("\n".join(filter(None, lines)))
         self.accelerator.wait_for_everyone()
         if options.report_to:
             self.accelerator.end_training()
-        return {**self.last_validation, "steps": self.step, **speed}
+        return {**self.last_validation, "steps": self.step, "left_out": len(everywhere.reasons), **speed}

@@ -23,8 +23,9 @@ from cgdmer.data.storage import row_to_record
 from cgdmer.data.wordings import Wordings
 from cgdmer.families import ecg_config_of
 from cgdmer.files.hashing import number_of
-from cgdmer.models.ecg_record import without_filled_ends
-from cgdmer.models.errors import CorpusError, ECGInputWarning
+from cgdmer.models.ecg_record import ECGRecord, without_filled_ends
+from cgdmer.models.errors import CorpusError, ECGInputError, ECGInputWarning
+from cgdmer.training import left_out
 from cgdmer.training.augmentation import Augmentation
 
 MOST_STATEMENTS = 16  # fixed, so that all processes hold tensors of the same shape
@@ -120,19 +121,14 @@ class PairMaker:
         self.counts = wordings.counts(self.counts)
 
     def __call__(self, row: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
-        """The sample of a row that has a text of this kind: arrays without a batch axis, and the texts."""
+        """The sample of a row that has a text of this kind: arrays without a batch axis, and the texts.
+
+        Raises:
+            ECGInputError: the feature extractor refuses the record.
+        """
         # First, since after a shift or with noise the filled ends could not be recognized.
         record = without_filled_ends(row_to_record(row))
-        if self.shifts_traces:
-            # The trace is rotated: what is cut off at the end comes in at the start (ours).
-            shift = int(random.integers(record.signal.shape[1]))
-            record = replace(record, signal=np.roll(record.signal, shift, axis=1))
-        if self.augmentation is not None:
-            record = self.augmentation(record, random)
-        with warnings.catch_warnings():
-            # Independent noise makes leads contradict each other, and a long recording is cut to a window on purpose.
-            warnings.simplefilter("ignore", ECGInputWarning)
-            sample = {name: value[0] for name, value in self.feature_extractor(record).items()}
+        sample = self._model_inputs(record, random)
         mask_shape = {"noise": (len(sample["lead_mask"]), len(sample["patch_mask"]))}
         for name, shape in (self.noise_shapes or mask_shape).items():
             sample[name] = random.random(shape, dtype=np.float32)
@@ -153,6 +149,25 @@ class PairMaker:
         sample["ecg_statement_ids"] = _padded_ids(held, MOST_STATEMENTS if self.wordings is None else MOST_HELD)
         sample["text_statement_ids"] = np.stack([_padded_ids(findings) for findings in stated])
         return sample
+
+    def _model_inputs(self, record: ECGRecord, random: np.random.Generator) -> dict[str, Any]:
+        changed = record
+        if self.shifts_traces:
+            # The trace is rotated: what is cut off at the end comes in at the start (ours).
+            shift = int(random.integers(max(1, record.signal.shape[1])))
+            changed = replace(record, signal=np.roll(record.signal, shift, axis=1))
+        if self.augmentation is not None:
+            changed = self.augmentation(changed, random)
+        with warnings.catch_warnings():
+            # Independent noise makes leads contradict each other, and a long recording is cut to a window on purpose.
+            warnings.simplefilter("ignore", ECGInputWarning)
+            try:
+                if changed is not record and np.isnan(record.signal).any():
+                    self.feature_extractor(record)  # a long gap that is rotated to the ends would be cut off there
+                extracted = self.feature_extractor(changed)
+            except ECGInputError:  # the change may be at fault: the only lead that it left may be flat
+                extracted = self.feature_extractor(record)
+        return {name: value[0] for name, value in extracted.items()}
 
     def _draw_text(
         self, held: list[str], statements: Sequence[str], general: list[str], random: np.random.Generator
@@ -265,10 +280,25 @@ class PairDataset(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """The samples of a batch; reading its rows together is faster for short records."""
-        rows = self.split.__getitems__([int(index) for index in indices])
-        draws = (np.random.default_rng((self.seed, self.epoch, index)) for index in indices)
-        return [self.make_pair(row, random) for row, random in zip(rows, draws, strict=True)]
+        """The samples of a batch; reading its rows together is faster for short records.
+
+        A record that cannot be used is left out for another one, and named in its sample (`cgdmer.training.left_out`).
+        """
+        rows = dict(zip(indices, self.split.__getitems__([int(index) for index in indices]), strict=True))
+
+        def row_of(index: int) -> dict[str, Any]:
+            if index not in rows:
+                rows[index] = self.split[index]
+            return rows[index]
+
+        def make(index: int, random: np.random.Generator) -> dict[str, Any]:
+            return self.make_pair(row_of(index), random)
+
+        def name(index: int) -> str:
+            return row_of(index)["record_id"]
+
+        seed = self.seed, self.epoch
+        return [left_out.with_substitutes(make, name, int(index), len(self), seed) for index in indices]
 
     def first(self, count: int) -> list[dict[str, Any]]:
         return [self[index] for index in range(min(count, len(self)))]
@@ -306,13 +336,15 @@ class PairCollator:
         self.tokenizer = tokenizer
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = {} if self.tokenizer is None else self._texts(samples)
+        batch: dict[str, Any] = {} if self.tokenizer is None else self._texts(samples)
         masks = ["lead_mask", "patch_mask"]
         complete = all(sample[name].all() for name in masks for sample in samples)
-        left_out = (*_OF_TEXTS, *(masks if complete else ()))
+        not_stacked = (*_OF_TEXTS, left_out.KEY, *(masks if complete else ()))
         for name in samples[0]:
-            if name not in left_out:
+            if name not in not_stacked:
                 batch[name] = torch.from_numpy(np.stack([sample[name] for sample in samples]))
+        if named := [one for sample in samples for one in sample.get(left_out.KEY, ())]:
+            batch[left_out.KEY] = named
         return batch
 
     def _texts(self, samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

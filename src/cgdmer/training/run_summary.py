@@ -40,13 +40,17 @@ class DataSource(TypedDict, total=False):
 
 
 class TrainingData(TypedDict):
-    """What a model was trained on; `train_records` is None if the number is unknown."""
+    """What a model was trained on; `train_records` is None if the number is unknown.
+
+    `left_out_records` of them could not be used.
+    """
 
     name: str
     source: NotRequired[DataSource | None]
     description: str | None
     train_records: int | None
     validation_records: int
+    left_out_records: NotRequired[int]
 
 
 class OptionsOnCard(TypedDict, total=False):
@@ -88,7 +92,7 @@ def _origin(name: str) -> str:
     return path.resolve().name if path.exists() or path.is_absolute() or name.startswith((".", "~")) else name
 
 
-def _data(dataset: str, train: int | None, validation: int) -> TrainingData:
+def _data(dataset: str, train: int | None, validation: int, left_out: int) -> TrainingData:
     summary = dataset_summary(dataset)
     source = cast(DataSource, {key: value for key, value in summary.get("source", {}).items() if value})
     return {
@@ -98,6 +102,7 @@ def _data(dataset: str, train: int | None, validation: int) -> TrainingData:
         "description": None if source else summary.get("description"),
         "train_records": train,
         "validation_records": validation,
+        "left_out_records": left_out,
     }
 
 
@@ -161,6 +166,7 @@ def write(
     steps: int,
     seconds: float,
     resumed_at_step: int = 0,
+    left_out: int = 0,
 ) -> None:
     """Describe a run in its folder.
 
@@ -169,10 +175,11 @@ def write(
         command: `PRETRAIN` or `FINETUNE`.
         records: for training and validation; None if unknown.
         batch_size: samples per step, over all processes.
+        left_out: training records that could not be used.
     """
     summary: TrainingSummary = {
         "command": command,
-        "data": _data(options.dataset, *records),
+        "data": _data(options.dataset, *records, left_out),
         "options": _options(options),
         "steps": steps,
         "samples": steps * batch_size,

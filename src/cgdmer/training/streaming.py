@@ -9,7 +9,7 @@ Workers do not wait for each other: each has its own epochs, and drops an incomp
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -23,7 +23,8 @@ from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import ShardedDataset
 from cgdmer.data.workers import outlive_signals
 from cgdmer.files.hashing import seed_of
-from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
+from cgdmer.training import left_out
 from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.pairs import PairCollator, PairMaker, text_column
 
@@ -54,7 +55,8 @@ class StreamedPairs(IterableDataset):
 
     Attributes:
         dataset: its training shards are read.
-        make_pair: turns a row into a pair; rows without a text of its kind are skipped.
+        make_pair: turns a row into a pair; rows without a text of its kind are skipped, and
+            those that cannot be used are left out and named in the next pair.
         collate: turns pairs into a batch.
         batch_size: pairs per batch.
         num_workers: workers of this process that share its shards, at least 1.
@@ -102,7 +104,8 @@ class StreamedPairs(IterableDataset):
                 raise CorpusError(
                     f"the shards of worker {worker} of process {self.rank} do not hold {self.batch_size} records"
                     f"{wanted}, which a batch needs. Lower --per_device_train_batch_size or "
-                    "--dataloader_num_workers, or choose the other text source."
+                    "--dataloader_num_workers, or choose the other text source. Records that cannot be used do not "
+                    "count."
                 )
             position = WorkerPosition(epoch=position.epoch + 1)
 
@@ -121,9 +124,11 @@ class StreamedPairs(IterableDataset):
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run recognizes its data by: the size, and the first records."""
-        first = islice(self.rows.select_columns(["fingerprint"]), _ROWS_IN_IDENTITY)
+        with self.dataset.reading():
+            first = list(islice(self.rows.select_columns(["fingerprint"]), _ROWS_IN_IDENTITY))
+            number = self.dataset.num_rows
         return {
-            "rows": self.dataset.num_rows,
+            "rows": number,
             "shards": self.rows.num_shards,
             "first records": [row["fingerprint"] for row in first],
         }
@@ -142,13 +147,25 @@ class StreamedPairs(IterableDataset):
                 pairs = []
 
     def _pairs(self, worker: int, start: WorkerPosition) -> Iterator[tuple[dict[str, Any], WorkerPosition]]:
+        unnamed: list[tuple[str, str]] = []  # left out since the last pair
         for row, position in self._rows(worker, start):
             if self.column is None or row[self.column]:
                 random = np.random.default_rng((self.seed, start.epoch, seed_of(row["record_id"].encode())))
-                yield self.make_pair(row, random), position
+                try:
+                    pair = self.make_pair(row, random)
+                except ECGInputError as error:
+                    unnamed.append((row["record_id"], str(error)))
+                    continue
+                if unnamed:
+                    pair[left_out.KEY], unnamed = unnamed, []
+                yield pair, position
 
     def _rows(self, worker: int, start: WorkerPosition) -> Iterator[tuple[dict[str, Any], WorkerPosition]]:
         """The rows of the rest of an epoch, and the position after each."""
+        with self.dataset.reading():
+            yield from self._rows_of_shards(worker, start)
+
+    def _rows_of_shards(self, worker: int, start: WorkerPosition) -> Iterator[tuple[dict[str, Any], WorkerPosition]]:
         shards = self._shards(worker, start.epoch)
         for done in range(start.shard, len(shards)):
             position = start if done == start.shard else WorkerPosition(start.epoch, done)
@@ -234,6 +251,7 @@ class StreamingLoader:
 
         Raises:
             ConfigurationError: the position belongs to another layout of shards, processes, and workers.
+            ValueError: it is no position.
         """
         for name, mine in self._layout().items():
             if state.get(name) != mine:
@@ -241,8 +259,13 @@ class StreamingLoader:
                     f"the checkpoint's position in the stream has {name} = {state.get(name)}, this run has {mine}. "
                     "Resume with the same dataset, number of processes, batch size, and --dataloader_num_workers."
                 )
-        self.consumed = state["consumed"]
-        self._positions = [WorkerPosition(**position) for position in state["positions"]]
+        positions = [WorkerPosition(**position) for position in state["positions"]]
+        numbers = [state["consumed"], *(number for position in positions for number in astuple(position))]
+        if len(positions) != self.pairs.num_workers or not all(
+            isinstance(number, int) and 0 <= number < 2**53 for number in numbers
+        ):
+            raise ValueError("its position in the stream is out of range")
+        self.consumed, self._positions = state["consumed"], positions
         self._batches = None
 
     def _layout(self) -> dict[str, int]:
@@ -278,7 +301,9 @@ def streaming_loader(
         world_size=accelerator.num_processes,
         num_workers=max(1, options.dataloader_num_workers or 0),
     )
-    batches = _batches_per_epoch(dataset.num_rows, options, accelerator.num_processes)
+    with dataset.reading():
+        num_rows = dataset.num_rows
+    batches = _batches_per_epoch(num_rows, options, accelerator.num_processes)
     return StreamingLoader(pairs, batches, options.dataloader_num_workers or 0, accelerator.device)
 
 
