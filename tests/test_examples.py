@@ -33,7 +33,6 @@ def test_classify_array(model_folder, named):
         capture_output=True,
         text=True,
         env=environment,
-        timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.strip().splitlines()

@@ -207,7 +207,7 @@ def test_sigkill_leaves_the_finished_rows_and_no_process(dataset_folder, tmp_pat
     command = [sys.executable, "-c", KILLED_RUN, str(dataset_folder), str(output), *LABELS]
     with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as killed:
         # Returns only after the reading process has ended too, because it holds the other end of the pipes.
-        _, errors = killed.communicate(timeout=3600)
+        _, errors = killed.communicate()
     assert killed.returncode == -signal.SIGKILL, errors.decode()[-2000:]
     assert not output.exists() and len(list((tmp_path / "out.parquet.partial").glob("*.parquet"))) == 2
     score_recordings(dataset_folder, output, LABELS, batch_size=4, num_proc=0)
@@ -408,7 +408,7 @@ def test_a_run_that_is_killed_can_be_started_again_at_once(dataset_folder, tmp_p
     output = tmp_path / "out.parquet"
     command = [sys.executable, "-c", KILLED_RUN, str(dataset_folder), str(output), *LABELS]
     with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
-        killed.wait(timeout=3600)
+        killed.wait()
     assert killed.returncode == -signal.SIGKILL
     assert score_recordings(dataset_folder, output, LABELS, batch_size=4, num_proc=0)["records"] == 30
 

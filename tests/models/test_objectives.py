@@ -332,7 +332,7 @@ def several_processes(request, tmp_path_factory) -> dict:
         for rank in range(request.param)
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate()
         assert process.returncode == 0, errors
     return torch.load(folder / "result.pt") | {"inputs": cases, "count": request.param}
 

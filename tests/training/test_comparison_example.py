@@ -130,9 +130,8 @@ def test_a_killed_run_leaves_no_line_and_goes_on(place, cohort_folder, capsys):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 300
     while not (model / "training_records.safetensors").is_file():
-        assert child.poll() is None and time.monotonic() < deadline
+        assert child.poll() is None
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)  # trained, not evaluated
     child.wait()

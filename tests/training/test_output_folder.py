@@ -55,12 +55,10 @@ def test_a_lock_is_released_when_a_run_is_killed(tmp_path):
         "    print('claimed', flush=True); time.sleep(3600)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "run")], stdout=subprocess.PIPE, env=environment, text=True
-    )
-    assert process.stdout is not None and process.stdout.readline() == "claimed\n"
-    process.kill()
-    process.wait()
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "claimed\n"
+        process.kill()
     with claimed(Accelerator(), tmp_path / "run", ADVICE):
         pass
 

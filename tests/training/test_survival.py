@@ -111,12 +111,13 @@ class Job:
                 os.kill(process.pid, number)
 
     def exit_codes(self) -> list[int | None]:
-        """Wait for the end. As a launcher does, end the others when one process has failed."""
-        deadline = time.monotonic() + 240
+        """Wait for the end. As a launcher does, end the others when one process has failed.
+
+        Processes that were stopped by a signal, and saved a checkpoint first, all end by themselves.
+        """
+        ending = (None, 0, 128 + signal.SIGTERM, 128 + signal.SIGINT)
         while any(process.is_alive() for process in self.started):
-            if any(process.exitcode not in (None, 0) for process in self.started):
-                deadline = min(deadline, time.monotonic() + 3)
-            if time.monotonic() > deadline:
+            if any(process.exitcode not in ending for process in self.started):
                 self.send(signal.SIGKILL)
             time.sleep(0.01)
         return [process.exitcode for process in self.started]

@@ -172,6 +172,8 @@ def dataset_summary(name: str) -> dict[str, Any]:
         path = Path(name) / "summary.json"
         if not path.is_file():
             return {}
+        if not path.resolve().is_relative_to(Path(name).resolve()):
+            raise CorpusError(f"{path} is a link that leads out of the dataset's folder. Copy the file there.")
     else:
         try:
             path = Path(hf_hub_download(name, "summary.json", repo_type="dataset"))

@@ -244,6 +244,11 @@ def _results(all_results: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(["\n\n".join(_results_of(results)) for results in all_results] + [INTERVALS])
 
 
+def _unusable(results: Mapping[str, Any]) -> list[str]:
+    number = results.get("unusable_records")
+    return [f"Left out of the test records, because the model cannot use them: {number:,}."] if number else []
+
+
 def _results_of(results: Mapping[str, Any]) -> list[str]:
     first = next(iter(results["measures"].values()))
     prompts = without_folders(str(results.get("prompts") or "none"))
@@ -252,6 +257,7 @@ def _results_of(results: Mapping[str, Any]) -> list[str]:
         f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['splits'])}); "
         f"protocol `{results['protocol']}`; prompts `{prompts}`; feature of linear probes "
         f"`{plain(results.get('probed_feature') or 'none')}`.",
+        *_unusable(results),
         *_warnings(results),
         overall_table(results),
     ]
