@@ -22,7 +22,13 @@ import torch
 from machine import print_figures
 from sklearn.metrics import roc_auc_score
 
-from cgdmer.explanation.relevance import LabelLogit, gradient_relevance, integrated_gradients, occlusion_relevance
+from cgdmer.explanation.relevance import (
+    LabelLogit,
+    gradient_relevance,
+    integrated_gradients,
+    occluded_pieces,
+    occlusion_relevance,
+)
 from cgdmer.inference.scorers import load_scorer
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.leads import STANDARD_LEADS
@@ -40,8 +46,8 @@ OTHER = {
 BEAT_SECONDS = 0.5
 METHODS = {
     "integrated gradients": lambda *inputs: integrated_gradients(*inputs)[0],
-    "gradient times input": lambda *inputs: gradient_relevance(*inputs, path=(1.0,)),
-    "occlusion": occlusion_relevance,
+    "gradient times input": lambda *inputs: gradient_relevance(*inputs, path=(1.0,), weights=(1.0,)),
+    "occlusion": lambda *inputs: occlusion_relevance(*inputs, occluded_pieces(inputs[0].encoder, inputs[1])),
 }
 
 

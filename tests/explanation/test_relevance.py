@@ -7,7 +7,14 @@ import torch
 
 from cgdmer import CGDMERForZeroShot
 from cgdmer.explanation import relevance as module
-from cgdmer.explanation.relevance import LabelLogit, gradient_relevance, integrated_gradients, occlusion_relevance
+from cgdmer.explanation.relevance import (
+    LabelLogit,
+    gradient_relevance,
+    integrated_gradients,
+    integration_path,
+    occluded_pieces,
+    occlusion_relevance,
+)
 from cgdmer.inference.scorers import TextHead
 
 ENCODERS = ("cgdmer_ecg", "ecg_vit", "ecg_resnet")
@@ -57,7 +64,7 @@ def patch_scaled(values, lead, number, factor):
 
 
 def test_gradient_times_input_is_the_slope_of_the_logit_along_each_patch(model, inputs, embed):
-    found = gradient_relevance(of(model, embed), inputs, path=(1.0,))
+    found = gradient_relevance(of(model, embed), inputs, path=(1.0,), weights=(1.0,))
     step = 1e-5
     for lead, number in [(0, 0), (3, 4), (7, 2), (11, 6)]:
         up = logit(model, inputs, embed, ecg_values=patch_scaled(inputs["ecg_values"], lead, number, 1 + step))
@@ -67,7 +74,8 @@ def test_gradient_times_input_is_the_slope_of_the_logit_along_each_patch(model, 
 
 def test_along_the_whole_path_relevance_adds_up_to_the_difference_from_a_flat_line(model, inputs, embed):
     steps = 200
-    found = gradient_relevance(of(model, embed), inputs, path=[(step + 0.5) / steps for step in range(steps)])
+    path = [(step + 0.5) / steps for step in range(steps)]
+    found = gradient_relevance(of(model, embed), inputs, path, weights=[1 / steps] * steps)
     flat = logit(model, inputs, embed, ecg_values=torch.zeros_like(inputs["ecg_values"]))
     difference = logit(model, inputs, embed) - flat
     assert abs(difference) > 0.05
@@ -80,16 +88,28 @@ def test_steps_are_doubled_until_little_is_missing(model, inputs, embed, monkeyp
     for largest, steps in ((10.0, 16), (0.0, 128)):
         monkeypatch.setattr(module, "LARGEST_REST", largest)
         found, rest = integrated_gradients(of(model, embed), inputs)
-        path = [(step + 0.5) / steps for step in range(steps)]
-        torch.testing.assert_close(found, gradient_relevance(of(model, embed), inputs, path))
+        torch.testing.assert_close(found, gradient_relevance(of(model, embed), inputs, *integration_path(steps)))
         assert float(found.sum()) + rest == pytest.approx(difference, abs=1e-6)
+
+
+def test_the_path_to_the_recording_is_an_integral():
+    """Of x^2, which starts slowly, and of the root of x, which starts steeply."""
+    places, weights = integration_path(64)
+    assert sum(weights) == pytest.approx(1, abs=1e-3)
+    for power in (2.0, 0.5):
+        found = sum(weight * place**power for place, weight in zip(places, weights, strict=True))
+        assert found == pytest.approx(1 / (power + 1), abs=1e-3)
+
+
+def occluded(logit_of, inputs) -> torch.Tensor:
+    return occlusion_relevance(logit_of, inputs, occluded_pieces(logit_of.encoder, inputs))
 
 
 def integrated(*inputs) -> torch.Tensor:
     return integrated_gradients(*inputs)[0]
 
 
-@pytest.mark.parametrize("method", [integrated, occlusion_relevance])
+@pytest.mark.parametrize("method", [integrated, occluded])
 def test_what_is_absent_has_no_relevance_and_no_influence(method, model, inputs, embed):
     found = method(of(model, embed), inputs)
     assert not found[5].any() and not found[:, -1].any()
@@ -100,11 +120,12 @@ def test_what_is_absent_has_no_relevance_and_no_influence(method, model, inputs,
     torch.testing.assert_close(method(of(model, embed), {**inputs, "ecg_values": others}), found)
 
 
-def test_occlusion_is_what_a_loop_over_single_patches_finds(model, inputs, embed):
+def test_occlusion_is_what_a_loop_over_single_pieces_finds(model, inputs, embed, monkeypatch):
+    monkeypatch.setattr(module, "OCCLUDED_SECONDS", 0.4)
     config = model.config.ecg_config
     assert config.patch_length / config.sampling_rate * 2 > module.OCCLUDED_SECONDS * 1.2  # a piece is a patch or two
     length = max(1, round(module.OCCLUDED_SECONDS * config.sampling_rate / config.patch_length))
-    found = occlusion_relevance(of(model, embed), inputs)
+    found = occluded(of(model, embed), inputs)
     whole = logit(model, inputs, embed)
     for lead in (0, 4, 11):
         for start in range(0, tiny.NUM_PATCHES - 1, length):
@@ -125,10 +146,18 @@ def test_a_piece_as_long_as_the_lead_is_an_absent_lead(inputs, embed, monkeypatc
     torch.manual_seed(0)
     model = CGDMERForZeroShot(tiny.tiny_config()).double().eval()
     monkeypatch.setattr(module, "OCCLUDED_SECONDS", 100.0)
-    found = occlusion_relevance(of(model, embed), inputs)
+    found = occluded(of(model, embed), inputs)
     for lead in (1, 9):
         lead_mask = inputs["lead_mask"].clone()
         lead_mask[0, lead] = 0
         fall = logit(model, inputs, embed) - logit(model, inputs, embed, lead_mask=lead_mask)
         assert float(found[lead].sum()) == pytest.approx(fall, rel=1e-4)
         assert len(found[lead, :-1].unique()) == 1
+
+
+def test_a_piece_that_is_all_there_is_has_no_fall(inputs, embed, monkeypatch):
+    model = CGDMERForZeroShot(tiny.tiny_config()).double().eval()
+    monkeypatch.setattr(module, "OCCLUDED_SECONDS", 100.0)
+    lead_mask = torch.zeros_like(inputs["lead_mask"])
+    lead_mask[0, 3] = 1
+    assert not occluded(of(model, embed), {**inputs, "lead_mask": lead_mask}).any()

@@ -18,7 +18,13 @@ import torch
 from scipy import stats
 
 from cgdmer.about import RESEARCH_USE_ONLY
-from cgdmer.explanation.relevance import LabelLogit, integrated_gradients, occlusion_relevance, present_in
+from cgdmer.explanation.relevance import (
+    LabelLogit,
+    integrated_gradients,
+    occluded_pieces,
+    occlusion_relevance,
+    present_in,
+)
 from cgdmer.inference.scorers import ZERO_SHOT_TYPE, Scorer, load_scorer, shown_score
 from cgdmer.models.ecg_record import ECGRecord, keep_leads
 from cgdmer.models.errors import ECGInputError
@@ -49,8 +55,9 @@ class Explanation:
             of the label), or of the value of a regression; positive values raise the score. Exactly 0 where nothing is
             present.
         rest: the logit of the window minus that of a flat line, minus the sum of the relevance.
-        occlusion: relevance measured in another way: the fall of the logit without the patch.
-        agreement: Spearman's rank correlation of the two over the patches present; None if either is constant.
+        occlusion: (12, patches) relevance measured in another way: the fall of the logit without two seconds of a
+            lead, shared equally among their patches.
+        agreement: Spearman's rank correlation of the two over these pieces; None if either is constant.
         problem_type: what the score is, see `Scorer`.
     """
 
@@ -150,7 +157,8 @@ def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None) 
     inputs = windows(chosen, chosen + 1)
     present = present_in(inputs)
     relevance, rest = integrated_gradients(logit_of, inputs)
-    occlusion = occlusion_relevance(logit_of, inputs)
+    pieces = occluded_pieces(logit_of.encoder, inputs)
+    occlusion = occlusion_relevance(logit_of, inputs, pieces)
     window, start_seconds = _window_of(record, extractor, chosen)
     return Explanation(
         label=head.labels[column],
@@ -164,7 +172,7 @@ def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None) 
         relevance=relevance.cpu().numpy(),
         rest=rest,
         occlusion=occlusion.cpu().numpy(),
-        agreement=_rank_correlation(relevance[present], occlusion[present]),
+        agreement=_rank_correlation(*((one * pieces).sum(dim=(1, 2)) for one in (relevance, occlusion))),
         problem_type=scorer.problem_type,
     )
 

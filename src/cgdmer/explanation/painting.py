@@ -139,7 +139,7 @@ def _notes(explanation: Explanation) -> list[str]:
         most = ", ".join(f"{lead} {100 * share:.0f} %" for lead, share in list(shares.items())[:3])
         notes.append(f"Of what raises the score: {most}.")
     if explanation.agreement is not None:
-        notes.append(f"Rank correlation with occlusion, patch by patch: {explanation.agreement:.2f}.")
+        notes.append(f"Rank correlation with occlusion, in pieces of 2 s: {explanation.agreement:.2f}.")
     notes.append(
         "Relevance says what this model's score came from, right or wrong. It does not say that a finding is there."
     )

@@ -16,7 +16,8 @@ from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
 # of the logit differ by no more than `LARGEST_REST`.
 NUM_STEPS, MOST_STEPS = 16, 128
 LARGEST_REST = 0.1
-OCCLUDED_SECONDS = 0.4
+# Shorter pieces cost more, and hiding one of them hardly changes the score.
+OCCLUDED_SECONDS = 2.0
 _OCCLUSIONS_AT_ONCE = 20
 
 Inputs = dict[str, torch.Tensor]
@@ -47,7 +48,7 @@ class LabelLogit:
 def integrated_gradients(logit_of: LabelLogit, inputs: Inputs) -> tuple[torch.Tensor, float]:
     """(L, N) relevance, which adds up to the logit of the recording minus that of a flat line, and what is missing.
 
-    Integrated gradients (Sundararajan et al., ICML 2017, arXiv 1703.01365), taken at the middles of equal steps. The
+    Integrated gradients (Sundararajan et al., ICML 2017, arXiv 1703.01365), along the path of `integration_path`. The
     arguments are those of `gradient_relevance`.
     """
     with torch.no_grad():
@@ -55,63 +56,85 @@ def integrated_gradients(logit_of: LabelLogit, inputs: Inputs) -> tuple[torch.Te
         change = float(logit_of(inputs) - logit_of(flat))
     steps = NUM_STEPS
     while True:
-        path = [(step + 0.5) / steps for step in range(steps)]
-        relevance_LN = gradient_relevance(logit_of, inputs, path)
+        relevance_LN = gradient_relevance(logit_of, inputs, *integration_path(steps))
         rest = change - float(relevance_LN.sum())
         if abs(rest) <= LARGEST_REST or steps >= MOST_STEPS:
             return relevance_LN, rest
         steps *= 2
 
 
-def gradient_relevance(logit_of: LabelLogit, inputs: Inputs, path: Sequence[float]) -> torch.Tensor:
-    """(L, N) gradient of the logit times the signal, summed over each patch and averaged along a path.
+def integration_path(steps: int) -> tuple[list[float], list[float]]:
+    """Places from a flat line (0) to the recording (1), and the weight of each, which add up to about 1.
+
+    They are the cubes of the middles of equal steps (ours): the tokenizer's normalization levels out amplitudes, so
+    the logit changes fastest near the flat line. On recordings of PTB-XL, 32 of these steps left a rest of at most
+    0.003, and up to 128 equal steps one of 0.01 to 0.08.
+    """
+    middles = [(step + 0.5) / steps for step in range(steps)]
+    return [middle**3 for middle in middles], [3 * middle**2 / steps for middle in middles]
+
+
+def gradient_relevance(
+    logit_of: LabelLogit, inputs: Inputs, path: Sequence[float], weights: Sequence[float]
+) -> torch.Tensor:
+    """(L, N) gradient of the logit times the signal, summed over each patch and along a path.
 
     Absent leads and patches get exactly 0.
 
     Args:
         logit_of: of the label.
         inputs: as in `LabelLogit`, for one recording (B = 1).
-        path: where gradients are taken, from a flat line (0.0) to the recording (1.0). With `(1.0,)` this is gradient
-            times input.
+        path: where gradients are taken, from a flat line (0.0) to the recording (1.0).
+        weights: one for each of them. With the path `(1.0,)` and the weight `(1.0,)` this is gradient times input.
     """
     values_LT = inputs["ecg_values"][0].detach()
     total_LT = torch.zeros_like(values_LT)
-    for place in path:  # one by one: together they would need as much memory as training on that many records
+    # One by one: together they would need as much memory as training on that many records.
+    for place, weight in zip(path, weights, strict=True):
         scaled = (place * values_LT)[None].requires_grad_()
         logit = logit_of({**inputs, "ecg_values": scaled})
-        total_LT += torch.autograd.grad(logit.sum(), scaled)[0][0]
-    relevance_LT = total_LT / len(path) * values_LT
+        total_LT += weight * torch.autograd.grad(logit.sum(), scaled)[0][0]
+    relevance_LT = total_LT * values_LT
     present_LN = present_in(inputs)
     return relevance_LT.float().unflatten(-1, (present_LN.shape[1], -1)).sum(dim=-1).masked_fill(~present_LN, 0.0)
 
 
+def occluded_pieces(encoder: ECGPreTrainedModel, inputs: Inputs) -> torch.Tensor:
+    """(P, L, N) bool, the pieces of one lead that occlusion hides, of those that are present.
+
+    A piece lasts `OCCLUDED_SECONDS`, or as many whole patches as come closest to that, but at least one.
+    """
+    present_LN, config = present_in(inputs), encoder.config
+    length = max(1, round(OCCLUDED_SECONDS * config.sampling_rate / config.patch_length))
+    leads, patches = present_LN.shape
+    pieces_PLN = torch.zeros(leads, -(-patches // length), leads, patches, dtype=torch.bool, device=present_LN.device)
+    for lead in range(leads):
+        for piece in range(pieces_PLN.shape[1]):
+            pieces_PLN[lead, piece, lead, piece * length : (piece + 1) * length] = True
+    pieces_PLN = pieces_PLN.flatten(0, 1) & present_LN
+    return pieces_PLN[pieces_PLN.any(dim=(1, 2))]
+
+
 @torch.no_grad()
-def occlusion_relevance(logit_of: LabelLogit, inputs: Inputs) -> torch.Tensor:
+def occlusion_relevance(logit_of: LabelLogit, inputs: Inputs, pieces_PLN: torch.Tensor) -> torch.Tensor:
     """(L, N) the fall of the logit when a piece of one lead is hidden; exactly 0 for what is absent.
 
-    A piece is a patch or, if patches are shorter than `OCCLUDED_SECONDS`, as many patches as last that long, which
-    share the fall equally. An encoder with a token per patch gets no tokens for a hidden piece, as if it had not been
-    recorded. Other encoders see a flat line there. The arguments are those of `gradient_relevance`.
+    The patches of a piece share the fall equally. An encoder with a token per patch gets no tokens for a hidden piece,
+    as if it had not been recorded. Other encoders see a flat line there.
+
+    Args:
+        logit_of, inputs: as in `gradient_relevance`.
+        pieces_PLN: from `occluded_pieces`. A piece that is all there is of the recording has a fall of 0.
     """
-    present_LN = present_in(inputs)
-    config = logit_of.encoder.config
-    length = max(1, round(OCCLUDED_SECONDS * config.sampling_rate / config.patch_length))
-    pieces = [
-        (lead, start)
-        for lead in range(present_LN.shape[0])
-        for start in range(0, present_LN.shape[1], length)
-        if present_LN[lead, start : start + length].any()
-    ]
-    hidden_BLN = torch.zeros(len(pieces), *present_LN.shape, dtype=torch.bool, device=present_LN.device)
-    for row, (lead, start) in enumerate(pieces):
-        hidden_BLN[row, lead, start : start + length] = True
-    hidden_BLN &= present_LN
+    hidden_PLN = pieces_PLN[(present_in(inputs) & ~pieces_PLN).any(dim=(1, 2))]
+    if not len(hidden_PLN):
+        return torch.zeros(pieces_PLN.shape[1:], device=pieces_PLN.device)
     whole = logit_of(inputs)
-    falls_B = torch.cat(
-        [whole - logit_of(_without(logit_of.encoder, inputs, rows)) for rows in hidden_BLN.split(_OCCLUSIONS_AT_ONCE)]
+    falls_P = torch.cat(
+        [whole - logit_of(_without(logit_of.encoder, inputs, rows)) for rows in hidden_PLN.split(_OCCLUSIONS_AT_ONCE)]
     )
-    shares_B = falls_B / hidden_BLN.sum(dim=(1, 2))
-    return (hidden_BLN * shares_B[:, None, None]).sum(dim=0).float()
+    shares_P = falls_P / hidden_PLN.sum(dim=(1, 2))
+    return (hidden_PLN * shares_P[:, None, None]).sum(dim=0).float()
 
 
 def present_in(inputs: Inputs) -> torch.Tensor:
