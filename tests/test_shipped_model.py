@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoProcessor, pipeline
 
+import cgdmer
 from cgdmer import CGDMERModel
 from cgdmer.commands import main
 from cgdmer.corpora.preparing import prepare_corpus
@@ -22,7 +23,16 @@ from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, evaluate_task
 from cgdmer.evaluation.tasks import get_task
-from cgdmer.presets import SHIPPED_MODEL
+from cgdmer.families import (
+    config_of,
+    load_feature_extractor,
+    load_model,
+    load_processor,
+    load_scoring_pipeline,
+    load_text_model,
+)
+from cgdmer.models.errors import ConfigurationError
+from cgdmer.presets import SHIPPED_MODEL, model_source
 from cgdmer.simulation.cohort import simulate_cohort
 from recordings import write_wfdb
 
@@ -126,3 +136,47 @@ def test_the_headline_is_measured_on_the_records_at_hand(real_data, tmp_path):
         low, high = result["macro_auroc_interval"]
         for text in (README, CARD):
             assert f"| {result['macro_auroc']:.3f} ({low:.3f} to {high:.3f}) |" in text.read_text()
+
+
+@pytest.mark.parametrize("name", ["cgdmer-tiny-ptxbl", "cgdmer-tiny-ptbxl2", "CGDMER-tiny-PTBXL", "cgdmer_tiny_ptbxl"])
+def test_a_misspelled_name_is_not_asked_from_the_hub(name):
+    for call in (cgdmer.model_path, model_source, config_of, load_model, load_scoring_pipeline):
+        with pytest.raises(ConfigurationError, match="cgdmer-tiny-ptbxl"):
+            call(name)
+    assert model_source("gpt2") == "gpt2" and model_source("org/cgdmer-tiny-ptbx") == "org/cgdmer-tiny-ptbx"
+
+
+def test_a_preset_is_no_model():
+    with pytest.raises(ConfigurationError, match=r"is a preset, which has no weights.*cgdmer-tiny-ptbxl"):
+        load_model("cgdmer-tiny")
+
+
+def test_its_path_serves_transformers_and_every_function_takes_its_name():
+    path = cgdmer.model_path("cgdmer-tiny-ptbxl")
+    assert isinstance(path, str)
+    model = AutoModel.from_pretrained(path)
+    embed = pipeline("ecg-embedding", model=path)
+    record = cgdmer.simulate_record(["atrial_fibrillation"], seed=1)
+    assert embed(record).shape == (model.config.ecg_config.hidden_size,)
+    for load in (load_model, load_text_model):
+        loaded = load("cgdmer-tiny-ptbxl").state_dict()
+        assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
+    assert isinstance(load_processor("cgdmer-tiny-ptbxl", model), cgdmer.ECGProcessor)
+    assert load_feature_extractor("cgdmer-tiny-ptbxl").sampling_rate == 100
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", 0, torch.device("cuda")])
+def test_a_gpu_that_is_not_there(device):
+    path = cgdmer.model_path("cgdmer-tiny-ptbxl")
+    for call in (
+        lambda: load_scoring_pipeline(device=device),
+        lambda: pipeline("ecg-embedding", model=path, device=device),
+        lambda: pipeline("zero-shot-ecg-classification", model=path, device=device),
+    ):
+        with pytest.raises(ConfigurationError, match=r"device is 'cuda.*no GPU here.*pass .cpu"):
+            call()
+    with pytest.raises(ConfigurationError, match="device is 'gpu'; expected"):
+        load_scoring_pipeline(device="gpu")
+    for cpu in (-1, "cpu", None):
+        assert pipeline("ecg-embedding", model=path, device=cpu).device.type == "cpu"

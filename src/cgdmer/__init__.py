@@ -28,6 +28,7 @@ _NAMES = {
     "models.processing_ecg": "ECGProcessor",
     "models.reading_record": "read_record",
     "models.reading_wfdb": "read_wfdb",
+    "presets": "model_path",
     "simulation.cohort": "simulate_cohort simulate_record",
     "training.arguments": "FinetuningArguments PretrainingArguments",
     "training.finetune": "finetune_model",

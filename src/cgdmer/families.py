@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
+from cgdmer.files.model_files import check_model_files
+from cgdmer.models.errors import CGDMERError, ModelFolderError
 from cgdmer.presets import SHIPPED_MODEL, model_source
 
 if TYPE_CHECKING:
@@ -184,6 +185,8 @@ def config_of(model: str | os.PathLike[str]) -> "PreTrainedConfig":
     from cgdmer.models.modeling_base import ECGPreTrainedModel
 
     model = model_source(model)
+    if os.path.isdir(model):
+        check_model_files(model)
     with _refusing(model, _NO_FAMILY):  # a type that transformers does not know, code of its own, a list
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
     if not issubclass(_class_for(config, Purpose.ENCODING), ECGPreTrainedModel):
@@ -237,7 +240,7 @@ def load_model(model: str | os.PathLike[str]) -> "ECGPreTrainedModel":
     Raises:
         ModelFolderError: it is not of a family of this package, or damaged.
     """
-    return class_for(config_of(model), Purpose.ENCODING).from_pretrained(model_source(model))
+    return class_for(config_of(model), Purpose.ENCODING).from_pretrained(model_source(model), trust_remote_code=False)
 
 
 def load_text_model(model: str | os.PathLike[str]) -> "ECGTextModel":
@@ -254,7 +257,7 @@ def load_text_model(model: str | os.PathLike[str]) -> "ECGTextModel":
             f"{model} has no text tower (it is a {found.__name__}), so it takes no texts. Name a model with one; "
             "`cgdmer score` and `cgdmer classify` serve a fine-tuned classifier."
         )
-    return found.from_pretrained(model_source(model))
+    return found.from_pretrained(model_source(model), trust_remote_code=False)
 
 
 def load_classifier(model: str | os.PathLike[str]) -> "ECGPreTrainedModel | None":
@@ -272,7 +275,7 @@ def load_classifier(model: str | os.PathLike[str]) -> "ECGPreTrainedModel | None
         return None
     if config.architectures and found.__name__ not in config.architectures:  # an encoder's folder
         return None
-    loaded = found.from_pretrained(model_source(model))
+    loaded = found.from_pretrained(model_source(model), trust_remote_code=False)
     return None if loaded.is_untrained_in_part else loaded
 
 
@@ -291,20 +294,18 @@ def load_scoring_pipeline(model: str | os.PathLike[str] | None = None, device: s
             is damaged.
         ConfigurationError: there is no such device.
     """
-    import torch
     from transformers import pipeline
 
+    from cgdmer.models.devices import usable_device
     from cgdmer.models.modeling_ecg_text import ECGTextModel
 
-    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError(f"device is {device!r}, but torch finds no GPU. Leave it out, or pass 'cpu'.")
     name = model_source(model or SHIPPED_MODEL)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    options: dict[str, Any] = {"device": usable_device(device)}
     config = config_of(name)
     if issubclass(encoding := class_for(config, Purpose.ENCODING), ECGTextModel):
-        loaded = class_for(config, Purpose.ZERO_SHOT).from_pretrained(name)
-        processor = load_processor(name, loaded)
-        return pipeline("zero-shot-ecg-classification", model=loaded, processor=processor, device=device)
+        loaded = class_for(config, Purpose.ZERO_SHOT).from_pretrained(name, trust_remote_code=False)
+        options |= {"model": loaded, "processor": load_processor(name, loaded)}
+        return pipeline("zero-shot-ecg-classification", trust_remote_code=False, **options)
     classifier = load_classifier(name)
     if classifier is None:
         raise ModelFolderError(
@@ -312,8 +313,8 @@ def load_scoring_pipeline(model: str | os.PathLike[str] | None = None, device: s
             f"labels. Name a model with a text tower, or train a classifier: cgdmer finetune {name} --dataset DATASET "
             "--output_dir FOLDER."
         )
-    extractor = load_processor(name, classifier)
-    return pipeline("ecg-classification", model=classifier, feature_extractor=extractor, device=device)
+    options |= {"model": classifier, "feature_extractor": load_feature_extractor(name)}
+    return pipeline("ecg-classification", trust_remote_code=False, **options)
 
 
 def load_processor(name: str | os.PathLike[str], model: "ECGPreTrainedModel") -> "ECGProcessor | ECGFeatureExtractor":
@@ -326,20 +327,45 @@ def load_processor(name: str | os.PathLike[str], model: "ECGPreTrainedModel") ->
     Raises:
         ModelFolderError: it is missing from the folder, or damaged.
     """
-    from transformers import AutoFeatureExtractor, AutoProcessor
+    if not model.takes_texts:
+        return load_feature_extractor(name)
+    from transformers import AutoProcessor
 
-    from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
     from cgdmer.models.processing_ecg import ECGProcessor
 
-    name = model_source(name)
-    auto_class, expected = (
-        (AutoProcessor, ECGProcessor) if model.takes_texts else (AutoFeatureExtractor, ECGFeatureExtractor)
-    )
-    with _refusing(name, f"holds no {expected.__name__} that can be read. Fetch or save the model again."):
-        found = auto_class.from_pretrained(name)
+    return _loaded(AutoProcessor, name, ECGProcessor)
+
+
+def load_feature_extractor(name: str | os.PathLike[str]) -> "ECGFeatureExtractor":
+    """The feature extractor in a model's folder or on the Hub. Raises as `load_processor` does."""
+    from transformers import AutoFeatureExtractor
+
+    from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+
+    return _loaded(AutoFeatureExtractor, name, ECGFeatureExtractor)
+
+
+def load_tokenizer(name: str | os.PathLike[str]) -> Any:
+    """The tokenizer in a model's folder or on the Hub.
+
+    Raises:
+        ModelFolderError: it is missing from the folder, damaged, or has code of its own.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+    return _loaded(AutoTokenizer, name, PreTrainedTokenizerBase)
+
+
+def _loaded(auto_class: Any, model: str | os.PathLike[str], expected: type) -> Any:
+    name = model_source(model)
+    if os.path.isdir(name):
+        check_model_files(name)
+    kind = "tokenizer" if expected.__name__.startswith("PreTrained") else expected.__name__
+    with _refusing(name, f"holds no {kind} that can be read. Fetch or save the model again."):
+        found = auto_class.from_pretrained(name, trust_remote_code=False)
     if not isinstance(found, expected):
         raise ModelFolderError(
-            f"{name} holds a {type(found).__name__} instead of a {expected.__name__}. Fetch or save the model again."
+            f"{name} holds a {type(found).__name__} instead of a {kind}. Fetch or save the model again."
         )
     return found
 

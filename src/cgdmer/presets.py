@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where to find the presets (next to the sources or in the installed package) and the model shipped with it."""
 
+import difflib
 import json
 from os import PathLike, fspath
 from pathlib import Path
 
-from cgdmer.models.errors import ConfigurationError
+from cgdmer.models.errors import ConfigurationError, shown
 
 SHIPPED_MODEL = Path(__file__).parent / "pretrained" / "cgdmer-tiny-ptbxl"
 _PLACES = (Path(__file__).parent / "hub_configs", Path(__file__).parents[2] / "hub_configs")
@@ -53,7 +54,41 @@ def preset_in_words(folder: Path) -> str:
     return f"{words}; text tower in the shape of {shape}, with random weights unless --text_model {shape} loads them"
 
 
+def model_path(name: str) -> str:
+    """The folder of a model that comes with the package, for transformers and for anything else that takes a folder.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+
+    Example:
+        >>> from transformers import AutoModel
+        >>> type(AutoModel.from_pretrained(cgdmer.model_path("cgdmer-tiny-ptbxl"))).__name__
+        'CGDMERModel'
+    """
+    if name != SHIPPED_MODEL.name:
+        raise ConfigurationError(f"no model {shown(name)} comes with the package. There is {SHIPPED_MODEL.name}.")
+    return fspath(SHIPPED_MODEL)
+
+
 def model_source(model: str | PathLike[str]) -> str:
-    """The folder of the model that comes with the package, given its name; any other folder or Hub id unchanged."""
-    shipped = fspath(model) == SHIPPED_MODEL.name and not Path(model).exists()
-    return fspath(SHIPPED_MODEL if shipped else model)
+    """The folder of the model that comes with the package, given its name; any other folder or Hub id unchanged.
+
+    Raises:
+        ConfigurationError: it is almost that name, or the name of a preset, which the Hub would be asked for.
+    """
+    name = fspath(model)
+    if "/" in name or Path(model).exists():
+        return name
+    if name == SHIPPED_MODEL.name:
+        return fspath(SHIPPED_MODEL)
+    if any((place / name / "config.json").is_file() for place in _PLACES):
+        raise ConfigurationError(
+            f"{name} is a preset, which has no weights. Pretrain one (--config_name {name}), or use the model that "
+            f"comes with the package: {SHIPPED_MODEL.name}."
+        )
+    if difflib.get_close_matches(name.lower(), [SHIPPED_MODEL.name], cutoff=0.8):
+        raise ConfigurationError(
+            f"{name} is no folder, and no model of that name comes with the package. Did you mean "
+            f"{SHIPPED_MODEL.name!r}?"
+        )
+    return name

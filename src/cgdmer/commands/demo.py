@@ -104,12 +104,12 @@ def _measure(folder: Path, seed: int, say: Callable[..., None]) -> dict[str, Any
     from cgdmer.models.modeling_ecg_text import ECGTextModel
 
     say("3. Loading the saved model with AutoModel and evaluating it on unseen patients")
-    model = AutoModel.from_pretrained(folder / "model")
+    model = AutoModel.from_pretrained(folder / "model", trust_remote_code=False)
     if not isinstance(model, ECGTextModel):
         raise CGDMERError(f"AutoModel loaded a {type(model).__name__}, not the model that was trained.")
     evaluation = evaluate_task(
         model,
-        AutoProcessor.from_pretrained(folder / "model"),
+        AutoProcessor.from_pretrained(folder / "model", trust_remote_code=False),
         load_dataset_folder(folder / "cohort"),
         get_task("simulated"),
         fractions=(),
@@ -132,7 +132,7 @@ def _classify(folder: Path, say: Callable[..., None]) -> tuple[Any, list[dict[st
     say("4. Classifying one unseen record from text prompts")
     unseen = map(row_to_record, load_dataset_folder(folder / "cohort")["test"])
     record = next(record for record in unseen if "atrial_fibrillation" in record.labels)
-    classify = pipeline("zero-shot-ecg-classification", model=str(folder / "model"))
+    classify = pipeline("zero-shot-ecg-classification", model=str(folder / "model"), trust_remote_code=False)
     scores = classify(record, candidate_labels=[condition.name for condition in CONDITIONS.values()])
     say(f"   its report: {record.text}")
     for row in scores[:5]:

@@ -10,7 +10,6 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors import safe_open
-from transformers import AutoConfig, AutoFeatureExtractor
 
 import cgdmer
 from cgdmer.evaluation.evaluate_task import main_measure
@@ -26,6 +25,7 @@ from cgdmer.evaluation.report import (
     with_interval,
 )
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES
+from cgdmer.families import config_of, load_feature_extractor
 from cgdmer.hub.results import as_eval_results, command_to_repeat, without_folders
 from cgdmer.options import words_of
 from cgdmer.training import run_summary
@@ -76,7 +76,7 @@ def fill_card(
         if eval_results:
             card.data.model_name, card.data.eval_results = name, eval_results
         return card
-    config, training = AutoConfig.from_pretrained(source), run_summary.of_model(source)
+    config, training = config_of(source), run_summary.of_model(source)
     model_class = getattr(cgdmer, (config.architectures or [""])[0], None)
     takes_texts = "text" in getattr(model_class, "input_modalities", ())
     classifies = "ecg-classification" in getattr(model_class, "pipelines", ())
@@ -185,7 +185,7 @@ def _data_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> str:
 
 
 def _preprocessing(folder: Path) -> str:
-    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    extractor = load_feature_extractor(folder)
     settings = extractor.to_dict()
     derived = (
         "Missing limb leads are derived from two others; other missing leads get no tokens."

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 import cgdmer
 from cgdmer.data.fingerprints import EARLIER_KIND, holds_patients
 from cgdmer.data.fingerprints import FILE_NAME as FINGERPRINTS
+from cgdmer.files.model_files import check_model_files
 from cgdmer.files.reading import read_json_object
 from cgdmer.files.writing import write_json
 from cgdmer.models.errors import CGDMERError, ModelFolderError
@@ -48,6 +49,7 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
             "finetune` or save_pretrained wrote, not a checkpoint."
         )
     _refuse_pickles(source)
+    check_model_files(source)
     try:
         _refuse_two_extractors(source)
         config = read_json_object(source / CONFIG)
@@ -59,7 +61,7 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
         write_json(target / CONFIG, config | entries)
         takes_texts = "text" in model_class.input_modalities
         processor_class = cgdmer.ECGProcessor if takes_texts else cgdmer.ECGFeatureExtractor
-        processor_class.from_pretrained(source).save_pretrained(target)
+        processor_class.from_pretrained(source, trust_remote_code=False).save_pretrained(target)
         for path in (target / CONFIG, *target.glob("*_config.json")):
             write_json(path, _without_names_of_origin(read_json_object(path)))
         copy_model_code(target, entries)
@@ -68,7 +70,7 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
             shutil.copyfile(source / FINGERPRINTS, target / FINGERPRINTS)
         if (source / RUN_SUMMARY).is_file():
             write_json(target / RUN_SUMMARY, run_summary.read(source / RUN_SUMMARY))
-        _check_weights(model_class.from_pretrained(target), source)
+        _check_weights(model_class.from_pretrained(target, trust_remote_code=False), source)
     except CGDMERError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:

@@ -420,6 +420,7 @@ def _classifier_of(source: str, label_names: list[str], multilabel: bool) -> Lea
         label2id={name: index for index, name in enumerate(label_names)},
         problem_type="multi_label_classification" if multilabel else "single_label_classification",
         ignore_mismatched_sizes=True,  # replaces a classifier for other labels
+        trust_remote_code=False,
     )
     assert isinstance(model, LeadTimeClassifier)
     return model

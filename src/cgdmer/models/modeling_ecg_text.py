@@ -77,7 +77,7 @@ class ECGTextModel(ECGPreTrainedModel):
     def __init__(self, config: ECGTextConfig):
         super().__init__(config)
         self.ecg_model = self.ecg_models[config.ecg_config.model_type]._from_config(config.ecg_config)
-        self.text_model = AutoModel.from_config(config.text_config)
+        self.text_model = AutoModel.from_config(config.text_config, trust_remote_code=False)
         if config.text_pooling == "mean" and getattr(self.text_model, "pooler", None) is not None:
             self.text_model.pooler = None  # otherwise its weights would be saved and loaded, but never used
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
+from .devices import usable_device
 from .ecg_record import is_record
 from .errors import ECGInputError, ModelFolderError
 from .reading_record import read_record
@@ -42,6 +43,11 @@ class ECGPipeline(ChunkPipeline):
     _load_feature_extractor = True
     _load_tokenizer = False
     _own_arguments: tuple[str, ...] = ()  # of a call, besides those that describe arrays
+
+    def __init__(self, model, *args, device=None, **kwargs):
+        if device is not None:
+            device = usable_device(device)
+        super().__init__(model, *args, device=device, **kwargs)
 
     def __call__(self, inputs, **kwargs):
         if isinstance(inputs, tuple):

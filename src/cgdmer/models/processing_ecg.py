@@ -44,11 +44,13 @@ class ECGProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As in transformers, but ignores the model's `dtype`.
+        """As in transformers, but ignores the model's `dtype`, and never asks whether to run a tokenizer's own code.
 
-        `pipeline` passes it to the processor too, and a tokenizer would try to save it, which fails for a torch type.
+        `pipeline` passes the type to the processor too, and a tokenizer would try to save it, which fails for a torch
+        type. The code runs with `trust_remote_code=True` alone.
         """
         kwargs = {name: value for name, value in kwargs.items() if name not in ("dtype", "torch_dtype")}
+        kwargs["trust_remote_code"] = bool(kwargs.get("trust_remote_code"))
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @property

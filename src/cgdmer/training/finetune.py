@@ -14,7 +14,6 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm.auto import tqdm
-from transformers import AutoFeatureExtractor
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder, row_to_record
@@ -23,7 +22,7 @@ from cgdmer.evaluation.report import without_nan, write_results_json
 from cgdmer.evaluation.splits import refuse_shared_patients
 from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import choose_labels
-from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
+from cgdmer.families import Purpose, class_for, config_of, ecg_config_of, load_feature_extractor
 from cgdmer.inference.embeddings import classifier_logits, embed_records, reasons
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
@@ -132,7 +131,7 @@ def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
     set_seed(arguments.seed)
     splits = load_dataset_folder(arguments.dataset)
     label_names = choose_labels([splits["train"]], arguments.labels, "training record")
-    extractor = AutoFeatureExtractor.from_pretrained(arguments.model)
+    extractor = load_feature_extractor(arguments.model)
     parts = {name: LabeledDataset(splits[name], extractor, label_names, arguments.seed) for name in splits}
     refuse_shared_patients({f"the split {name}": part.patients for name, part in parts.items()})
     accelerator = Accelerator()
@@ -190,6 +189,7 @@ def _classifier(name: str, label_names: list[str]) -> LeadTimeClassifier:
         label2id={label: index for index, label in enumerate(label_names)},
         problem_type="multi_label_classification",
         ignore_mismatched_sizes=True,
+        trust_remote_code=False,
     )
 
 

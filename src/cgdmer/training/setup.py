@@ -10,9 +10,18 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 from accelerate.utils.environment import parse_flag_from_env
 from torch import nn
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
-from cgdmer.families import Purpose, class_for, config_of, ecg_config_of, extractor_of
+from cgdmer.families import (
+    Purpose,
+    class_for,
+    config_of,
+    ecg_config_of,
+    extractor_of,
+    load_feature_extractor,
+    load_tokenizer,
+)
+from cgdmer.files.model_files import check_model_files
 from cgdmer.models.configuration_ecg_text import ECGTextConfig
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
@@ -90,8 +99,8 @@ def model_and_processor(
             if getattr(options, name) not in (default_of(PretrainingArguments, name), 0):
                 raise ConfigurationError(f"the model is trained on signals alone: leave out --{name}.")
         options.text_source, options.freeze_text_layers = None, 0
-        processor = AutoFeatureExtractor.from_pretrained(folder)
-        model = model_class.from_pretrained(folder) if options.model else model_class(config)
+        processor = load_feature_extractor(folder)
+        model = model_class.from_pretrained(folder, trust_remote_code=False) if options.model else model_class(config)
     extractor, ecg_config = extractor_of(processor), ecg_config_of(model.config)
     for name in ("sampling_rate", "num_samples", "patch_length"):
         extracted, expected = getattr(extractor, name), getattr(ecg_config, name)
@@ -108,11 +117,11 @@ def _with_text_tower(
 ) -> tuple[ECGPreTrainedModel, ECGProcessor]:
     text_model = options.text_model
     if options.model:
-        model = model_class.from_pretrained(folder)
+        model = model_class.from_pretrained(folder, trust_remote_code=False)
         processor = _processor(folder, text_model, model.config)
     else:
         if text_model:
-            config.text_config = AutoConfig.from_pretrained(text_model)
+            config.text_config = _text_config(text_model)
         processor = _processor(folder, text_model, config)
         config.take_from_tokenizer(processor.tokenizer)
         model = model_class(config)
@@ -126,14 +135,26 @@ def _with_text_tower(
 
 
 def _processor(folder: str | Path, text_model: str | None, config: ECGTextConfig) -> ECGProcessor:
-    feature_extractor = AutoFeatureExtractor.from_pretrained(folder)
+    feature_extractor = load_feature_extractor(folder)
     source = text_model or folder
     if not text_model and Path(folder).is_dir() and not (Path(folder) / "tokenizer.json").is_file():
         source = config.text_model_name or folder
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = load_tokenizer(source)
     if tokenizer.model_max_length > config.text_config.max_position_embeddings:
         tokenizer.model_max_length = min(256, config.text_config.max_position_embeddings)
     return ECGProcessor(feature_extractor, tokenizer)
+
+
+def _text_config(text_model: str) -> PreTrainedConfig:
+    if Path(text_model).is_dir():
+        check_model_files(text_model)
+    try:
+        return AutoConfig.from_pretrained(text_model, trust_remote_code=False)
+    except ValueError as error:
+        raise ModelFolderError(
+            f"{text_model} is no text encoder that transformers knows without code from its folder, which is never "
+            f"run. Choose one that it knows. ({error})"
+        ) from error
 
 
 def load_text_tower(model: ECGPreTrainedModel, text_model: str) -> None:
@@ -142,9 +163,11 @@ def load_text_tower(model: ECGPreTrainedModel, text_model: str) -> None:
     Raises:
         ModelFolderError: the weights are incomplete, or there are no safetensors.
     """
-    options = {"config": AutoConfig.from_pretrained(text_model)}
+    options = {"config": _text_config(text_model)}
     with safetensors_only(text_model, options):
-        pretrained, info = AutoModel.from_pretrained(text_model, output_loading_info=True, **options)
+        pretrained, info = AutoModel.from_pretrained(
+            text_model, output_loading_info=True, trust_remote_code=False, **options
+        )
     wanted = model.text_model.state_dict()
     missing = [key for key in info["missing_keys"] if key in wanted]
     if missing:
