@@ -89,6 +89,17 @@ def fill_card(
         model_name=name if eval_results else None,
         eval_results=eval_results,
     )
+    parts = {
+        "model": _model(config, takes_texts, classifies),
+        "provenance": _provenance(config),
+        "training_data": _training_data(training),
+        "preprocessing": _preprocessing(source),
+        "configuration": _configuration(source, config),
+        "cost": _cost(training),
+        "results": _results(results),
+        "limits": _limits(training, results),
+        "reproduce": _reproduce(training, results, repo_id),
+    }
     return ModelCard.from_template(
         data,
         template_path=str(next(place for place in _PLACES if place.is_file())),
@@ -96,15 +107,8 @@ def fill_card(
         repo_id=repo_id,
         takes_texts=takes_texts,
         task="zero-shot-ecg-classification" if takes_texts else "ecg-classification" if classifies else None,
-        model=_model(config, takes_texts, classifies),
-        provenance=_provenance(config),
-        training_data=_training_data(training),
-        preprocessing=_preprocessing(source),
-        configuration=_configuration(source, config),
-        cost=_cost(training),
-        results=_results(results),
-        limits=_limits(training, results),
-        reproduce=_reproduce(training, results, repo_id),
+        # A name that is not UTF-8, such as that of a folder, is written as `write_text` writes it.
+        **{part: text.encode("utf-8", "backslashreplace").decode() for part, text in parts.items()},
     )
 
 
