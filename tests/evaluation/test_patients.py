@@ -21,3 +21,13 @@ def test_every_known_sex_and_age_is_in_one_group():
 def test_where_nothing_is_known_there_is_no_group():
     rows = datasets.Dataset.from_dict({"sex": [None, None], "age": [None, None]})
     assert patient_groups(rows) == {"sex": {}, "age": {}}
+
+
+def test_several_sources_are_groups():
+    unknown = {"sex": [None] * 3, "age": [None] * 3}
+    groups = patient_groups(datasets.Dataset.from_dict({**unknown, "source": ["Cart 2", "Cart 1", None]}))
+    assert {name: mask.tolist() for name, mask in groups["source"].items()} == {
+        "Cart 1": [False, True, False],
+        "Cart 2": [True, False, False],
+    }
+    assert "source" not in patient_groups(datasets.Dataset.from_dict({**unknown, "source": ["Cart 1"] * 3}))

@@ -29,7 +29,7 @@ from cgdmer.models.reading_array_file import ARRAY_SUFFIXES, is_array_file, read
 from cgdmer.models.reading_record import CLINIC_SUFFIXES, read_record
 
 _DELIMITERS = ",;\t"
-_HINT = "Save the table as CSV in UTF-8, with the names of its columns in the first line."
+_HINT = 'Save the table as CSV in UTF-8 (Excel: "CSV UTF-8"), with the names of its columns in the first line.'
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # Excel's .xlsx and .xls
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{1,5}$")
 _PREPARED = {"dataset_dict.json", "job.json"}  # a folder with one of them was written by `prepare`

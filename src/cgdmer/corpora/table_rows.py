@@ -165,7 +165,7 @@ def read_rows(table: Iterable[Mapping[str, str]], columns: TableColumns, where: 
             "sex": _understood(row, columns.sex_column, lambda cell: _SEXES.get(cell.casefold()), unknown),
         }
         rows.append(TableRow(number, file, said, fault))
-    return TableRows(rows, [*notes, *_notes_on_cells(unknown), *_notes_on_labels(rows, columns)])
+    return TableRows(rows, [*notes, *_notes_on_cells(unknown), *_notes_on_spellings(rows)])
 
 
 def with_splits(rows: Sequence[TableRow], keys: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -278,7 +278,7 @@ def _split_of(row: Mapping[str, str], columns: TableColumns) -> tuple[str, int |
 def _labels(
     cells: Sequence[Mapping[str, str]], columns: TableColumns, where: str
 ) -> tuple[list[tuple[str, ...]], list[str]]:
-    """The labels of each row, and sentences on blank cells."""
+    """The labels of each row, and sentences on blank cells and rows."""
     held: list[list[str]] = [[] for _ in cells]
     notes = []
     for column in columns.label_columns or ():
@@ -293,6 +293,12 @@ def _labels(
             found = [labels_of_cell(value, columns.label_separator) for value in values]
         for own, labels in zip(held, found, strict=True):
             own += labels
+    blank_rows = sum(not any(row[column] for column in columns.label_columns or ()) for row in cells)
+    if columns.label_columns and blank_rows:
+        notes.append(
+            f"Rows without a label: {blank_rows} of {len(cells)}. `finetune` and `evaluate` count them as negative "
+            "for every label: leave out rows that nobody has labeled."
+        )
     return [tuple(dict.fromkeys(own)) for own in held], notes
 
 
@@ -320,20 +326,13 @@ def _notes_on_cells(unknown: Mapping[str, Counter[str]]) -> list[str]:
     ]
 
 
-def _notes_on_labels(rows: Sequence[TableRow], columns: TableColumns) -> list[str]:
-    if not columns.label_columns:
-        return []
-    notes = []
-    if without := sum(not row.said["labels"] for row in rows):
-        notes.append(
-            f"Rows without a label: {without} of {len(rows)}. `finetune` and `evaluate` count them as negative for "
-            "every label: leave out rows that nobody has labeled."
-        )
+def _notes_on_spellings(rows: Sequence[TableRow]) -> list[str]:
     known: dict[str, set[str]] = {}
     for row in rows:
         for label in row.said["labels"]:
             known.setdefault(label.casefold(), set()).add(label)
-    for spellings in known.values():
-        if len(spellings) > 1:
-            notes.append(f"{' and '.join(map(repr, sorted(spellings)))} are different labels. Are they meant to be?")
-    return notes
+    return [
+        f"{' and '.join(map(repr, sorted(spellings)))} are different labels. Are they meant to be?"
+        for spellings in known.values()
+        if len(spellings) > 1
+    ]
