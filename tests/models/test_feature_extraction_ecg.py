@@ -160,6 +160,7 @@ def test_consistent_limb_leads_do_not_warn(extract, leads):
         warnings.simplefilter("error")
         extract(**described(signal, names=leads))
         if "III" not in leads:
+            warnings.filterwarnings("ignore", "the recording has leads that are not used: III")
             extract(**described(dead, names=(*leads, "III")))
 
 
@@ -167,7 +168,8 @@ def test_no_real_recording_contradicts_itself(extract, real_data):
     paths = [path for folder in sorted(real_data.iterdir()) for path in sorted(folder.rglob("*.hea"))[::40]]
     assert len(paths) > 50
     with warnings.catch_warnings():
-        warnings.simplefilter("error", ECGInputWarning)
+        warnings.filterwarnings("error", "the limb leads contradict", ECGInputWarning)
+        warnings.filterwarnings("ignore", ".* has leads that are not used", ECGInputWarning)
         for path in paths:
             extract(read_wfdb(path), windows=True)
 
@@ -922,11 +924,13 @@ def test_arguments_of_another_type(extract, argument, value):
         extract(**arguments)
 
 
-@pytest.mark.parametrize("dtype", ["?", "c16", "O", "U8", "S8", "M8[s]", "m8[s]", "V4"])
+@pytest.mark.parametrize("dtype", ["?", "c16", "U8", "S8", "M8[s]", "m8[s]", "V4"])
 def test_what_numpy_would_turn_into_numbers(extract, dtype):
     """Complex values would lose their imaginary part, texts would be parsed, and times would be counted."""
     with pytest.raises(ECGInputError, match="not numeric"):
         extract(**described(np.zeros((12, 5000), dtype=dtype)))
+    with pytest.raises(ECGInputError, match="not numeric"):
+        extract(**described(np.full((12, 5000), np.zeros(1, dtype).item(), dtype="O")))
 
 
 def test_a_tensor_with_a_gradient(extract):

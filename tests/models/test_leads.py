@@ -9,13 +9,7 @@ import pytest
 from cgdmer.models.channels import rows_of_leads
 from cgdmer.models.ecg_record import ECGRecord, keep_leads
 from cgdmer.models.errors import ECGInputError
-from cgdmer.models.leads import (
-    STANDARD_LEADS,
-    derive_limb_leads,
-    known_spelling,
-    recorded_span,
-    standard_lead_names,
-)
+from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, known_spelling, standard_lead_names
 from cgdmer.models.reading_wfdb import read_wfdb
 
 LIMB_LEADS = STANDARD_LEADS[:6]
@@ -175,45 +169,8 @@ def test_real_recordings_obey_einthoven_and_goldberger(real_data):
             assert np.abs(derived[:6] - signal[:6]).max() < 0.015, (path.name, pair)
 
 
-# What was recorded, and what was filled in.
-
-
 def noise(num_samples: int, num_leads: int = 3) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(num_leads, num_samples))
-
-
-@pytest.mark.parametrize("fill", [0.0, np.nan, -3.2])
-@pytest.mark.parametrize(("before", "after"), [(0, 0), (600, 0), (0, 500), (25_000, 30_001)])
-def test_filled_ends_are_not_part_of_the_recording(fill, before, after):
-    signal = np.full((3, before + 2000 + after), fill)
-    signal[:, before : before + 2000] = noise(2000)
-    assert recorded_span(signal, 500) == (before, before + 2000)
-
-
-def test_constant_ends_need_a_second_but_missing_samples_always_count():
-    signal = noise(5000)
-    signal[:, :499] = signal[:, -600:] = 0.25
-    assert recorded_span(signal, 500) == (0, 4400)
-    assert recorded_span(signal, 499) == (499, 4400)
-    signal[:, :10] = np.nan
-    assert recorded_span(signal, 500) == (10, 4400)
-
-
-def test_one_lead_moves_or_is_partly_missing():
-    signal = np.zeros((3, 5000))
-    signal[:, 1000:4000] = noise(3000)
-    signal[0, -7:] = signal[1, :3] = np.nan  # hides nothing
-    signal[2] = 0.0  # off all the time
-    assert recorded_span(signal, 500) == (1000, 4000)
-    signal[0, 500] = 0.01
-    assert recorded_span(signal, 500) == (500, 4000) and recorded_span(signal, 501) == (0, 4000)
-
-
-@pytest.mark.parametrize("value", [0.0, np.nan])
-def test_a_signal_that_never_moves_is_kept_whole(value):
-    assert recorded_span(np.full((2, 3000), value), 500) == (0, 3000)
-    stepped = np.repeat([[0.0, np.nan, 1.0]], [400, 200, 400], axis=1)
-    assert recorded_span(stepped, 100) == (0, 1000)
 
 
 def test_kept_leads_keep_their_gain_and_baseline():

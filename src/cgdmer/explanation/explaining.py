@@ -28,9 +28,10 @@ from cgdmer.explanation.relevance import (
 from cgdmer.inference.scorers import ZERO_SHOT_TYPE, Scorer, load_scorer, shown_score
 from cgdmer.models.ecg_record import ECGRecord, keep_leads
 from cgdmer.models.errors import ECGInputError
-from cgdmer.models.leads import STANDARD_LEADS, recorded_span
+from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.pipeline_ecg_classification import REGRESSION
 from cgdmer.models.reading_record import read_record
+from cgdmer.models.recorded_span import recorded_span
 from cgdmer.models.resampling import resampled_length
 from cgdmer.models.windows import cut_windows
 

@@ -14,6 +14,8 @@ from cgdmer.data.storage import DatasetRecords, check_columns, row_to_record
 from cgdmer.inference.embeddings import Records
 from cgdmer.models.ecg_record import ECGRecord, is_record
 from cgdmer.models.errors import ECGInputError
+from cgdmer.models.millivolts import in_millivolts
+from cgdmer.models.missing_samples import numbers_of
 from cgdmer.models.reading_record import read_record
 from cgdmer.models.units import EXPECTED_UNITS, millivolts_per
 from cgdmer.models.wfdb_header import header_path_of
@@ -43,6 +45,11 @@ class ArrayDescription:
     def missing(self) -> list[str]:
         return [name for name, value in vars(self).items() if value is None]
 
+    @property
+    def has_one_lead(self) -> bool:
+        """Whether an array may be (time,)."""
+        return not isinstance(self.lead_names, (str, type(None))) and len(self.lead_names) == 1
+
     def check(self) -> None:
         if self.missing:
             raise ECGInputError(
@@ -60,9 +67,9 @@ class ArrayDescription:
             )
 
     def record(self, array: Any) -> ECGRecord:
-        """The record of an array of shape (leads, time)."""
+        """The record of an array of shape (leads, time), or (time,) of one lead."""
         assert self.sampling_rate is not None and self.lead_names is not None and self.unit is not None
-        signal_mv = np.asarray(array, dtype=np.float64) * (millivolts_per(self.unit) or 1.0)
+        signal_mv = in_millivolts(np.atleast_2d(numbers_of(array)), self.unit)
         return ECGRecord(signal_mv, self.sampling_rate, tuple(self.lead_names))
 
 
@@ -90,7 +97,8 @@ def given_records(X: Any, arrays: ArrayDescription) -> Records:
 
     Args:
         X: a sequence of paths, `ECGRecord`s, arrays of shape (leads, time), and rows of a prepared dataset; an array
-            of shape (records, leads, time); a prepared dataset, or a slice of one.
+            of shape (records, leads, time); a prepared dataset, or a slice of one. With a single lead, arrays may be
+            (time,), and one of several records (records, time).
         arrays: describes the arrays in X.
 
     Raises:
@@ -106,8 +114,9 @@ def given_records(X: Any, arrays: ArrayDescription) -> Records:
         records: Records = DatasetRecords(X)
         holds_arrays = False
     else:
-        items = _items(X)
-        kinds = [_is_array(number, item) for number, item in enumerate(items)]
+        dimensions = (1, 2) if arrays.has_one_lead else (2,)
+        items = _items(X, dimensions)
+        kinds = [_is_array(number, item, dimensions) for number, item in enumerate(items)]
         records, holds_arrays = GivenRecords(items, arrays), any(kinds)
     if not len(records):
         raise ECGInputError(f"X is empty: it holds 0 sample(s); at least one recording is needed. {_EXPECTED}")
@@ -122,7 +131,7 @@ def given_records(X: Any, arrays: ArrayDescription) -> Records:
     return records
 
 
-def _items(X: Any) -> list[Any]:
+def _items(X: Any, dimensions: tuple[int, ...]) -> list[Any]:
     if isinstance(X, (str, os.PathLike)) or is_record(X):
         raise ECGInputError("X is a single recording. Pass a list: [recording].")
     if isinstance(X, Mapping):  # a slice of a dataset is a dict of columns
@@ -132,6 +141,8 @@ def _items(X: Any) -> list[Any]:
             raise ECGInputError(
                 f"X is a mapping, but not of columns of the same length ({error}). {_EXPECTED}"
             ) from error
+    if getattr(X, "ndim", 1) == 2 and 1 in dimensions:
+        return list(numbers_of(X, "X"))
     if getattr(X, "ndim", 1) not in (1, 3):
         raise ECGInputError(f"X is a {type(X).__name__} of shape {tuple(X.shape)}. {_EXPECTED}")
     if isinstance(X, Iterator) or not hasattr(X, "__len__"):
@@ -139,7 +150,7 @@ def _items(X: Any) -> list[Any]:
     return list(X)
 
 
-def _is_array(number: int, item: Any) -> bool:
+def _is_array(number: int, item: Any, dimensions: tuple[int, ...]) -> bool:
     """Whether an entry is an array; raises ECGInputError if it is no recording."""
     if isinstance(item, (str, os.PathLike)):
         if not os.path.exists(item) and not os.path.isfile(header_path_of(item)):
@@ -150,11 +161,8 @@ def _is_array(number: int, item: Any) -> bool:
         return False
     if isinstance(item, Mapping) or is_record(item):
         return False
-    if not hasattr(item, "__array__") or np.ndim(item) != 2:
+    if not hasattr(item, "__array__") or np.ndim(item) not in dimensions:
         shape = f" of shape {np.shape(item)}" if hasattr(item, "__array__") else ""
         raise ECGInputError(f"X[{number}] is a {type(item).__name__}{shape}. {_EXPECTED}")
-    if (kind := np.asarray(item).dtype).kind not in "iuf":
-        raise ECGInputError(
-            f"X[{number}] is an array of {kind}; expected integers or floats, with NaN for missing samples."
-        )
+    numbers_of(item, f"X[{number}]")
     return True

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .channels import rows_of_leads, wanted_leads
-from .leads import STANDARD_LEADS, derive_limb_leads, known_spelling, recorded_span
+from .leads import STANDARD_LEADS, derive_limb_leads, known_spelling
+from .missing_samples import numbers_of
+from .recorded_span import recorded_span
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +17,8 @@ class ECGRecord:
     """One recording and what is known about it.
 
     Attributes:
-        signal: float32 millivolts, shape (leads, time); NaN where a sample is missing.
+        signal: float32 millivolts, shape (leads, time); NaN where a sample is missing. What else `numbers_of` takes,
+            such as a masked array, becomes that.
         sampling_rate: samples per second (Hz).
         lead_names: one per row of `signal`, as the source spells them.
         record_id: unique within its corpus.
@@ -46,6 +49,10 @@ class ECGRecord:
     source: str | None = None
     gain: tuple[float, ...] | None = field(default=None, repr=False)
     baseline: tuple[int, ...] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if type(self.signal) is not np.ndarray or self.signal.dtype.kind == "O":
+            object.__setattr__(self, "signal", numbers_of(self.signal, "signal"))
 
 
 def is_record(value: object) -> bool:

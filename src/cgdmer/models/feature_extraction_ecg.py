@@ -7,25 +7,28 @@ It travels with the weights, so nobody has to guess a model's preprocessing.
 import inspect
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from transformers import BatchFeature, FeatureExtractionMixin
+from transformers import FeatureExtractionMixin
 
 from .ecg_record import ECGRecord, is_record
 from .errors import ConfigurationError, ECGInputError, ECGInputWarning, shown
 from .foreign_keys import refuse_unknown_options
 from .leads import STANDARD_LEADS, contradiction, derive_limb_leads, standard_lead_names
-from .resampling import resample
+from .millivolts import in_millivolts
+from .missing_samples import numbers_of
+from .record_use import BEYOND_WINDOW, NOT_GIVEN, PART_OF_PATCH, ECGBatch, RecordUse, by_reason
+from .resampling import resample, resampled_length
 from .signal_checks import (
     LONGEST_GAP_SECONDS,
     SHORTEST_SECONDS,
     check_amplitude,
     check_duration,
     check_shape,
-    check_values,
     checked_rate,
     usable_leads,
 )
@@ -120,18 +123,20 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
     def __call__(
         self,
-        ecg: "np.ndarray | ECGRecord | Sequence[np.ndarray | ECGRecord]",
+        ecg: Any,
         sampling_rate: float | Sequence[float] | None = None,
         lead_names: Sequence[str] | Sequence[Sequence[str]] | None = None,
         unit: str | Sequence[str] | None = None,
         gain: float | Sequence[float] | None = None,
         windows: bool = False,
         return_tensors: str | None = None,
-    ) -> BatchFeature:
+    ) -> ECGBatch:
         r"""Turn one recording, or several, into a batch.
 
         Args:
-            ecg: a signal, (leads, time); an `ECGRecord`, which has its own rate, leads, and unit; or a list of either.
+            ecg: a signal, (leads, time), or (time,) of a single lead; an `ECGRecord`, which has its own rate, leads,
+                and unit; or a list of either. Missing samples are NaN, None, masked, or the integer that a converter
+                marks them with. See `numbers_of` for the types of arrays.
             sampling_rate (`float`): in Hz. One for all, or a list with one per recording.
             lead_names (`list[str]`): one name per row. One list for all, or a list of lists.
             unit (`str`): `"mV"`, `"uV"`, `"V"`, or `"adu"` for the converter's integers, which needs `gain`.
@@ -144,6 +149,12 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             `ecg_values` (rows, 12, num_samples) float32; `lead_mask` (rows, 12) and `patch_mask` (rows, patches),
             int64, 1 where there is signal. With `windows`, also `record_index` (rows,) int64, the recording of each
             row, and `window_weights` (rows,) float32, how much it counts in the recording's mean: see `cut_windows`.
+            The attribute `record_use` of the batch has a `RecordUse` per recording: which leads and how much of them
+            was used, and why the rest was not.
+
+        Warns:
+            ECGInputWarning: recorded leads are not used, limb leads contradict each other, or the recording is longer
+                than the window.
 
         Raises:
             ECGInputError: something is missing, contradictory, or not physiological. The message says what to do.
@@ -151,9 +162,10 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         recordings = self._as_list(ecg)
         count = len(recordings)
         rows: list[dict[str, Any]] = []
+        uses: list[RecordUse] = []
         for number, recording in enumerate(recordings):
             try:
-                signal_LT, present_L = self._model_signal(
+                signal_LT, present_L, use = self._model_signal(
                     recording,
                     _for_record(sampling_rate, number, count, "sampling_rate"),
                     _names_for_record(lead_names, number, count),
@@ -164,20 +176,27 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 if count == 1:
                     raise
                 raise ECGInputError(f"recording {number} of {count}: {error}") from error
-            if not windows and signal_LT.shape[1] >= self.num_samples + self.patch_length:
-                warnings.warn(
-                    f"the recording lasts {signal_LT.shape[1] / self.sampling_rate:.1f} s: only the first "
-                    f"{self.num_samples / self.sampling_rate:g} s are used. Pass windows=True to use all of it.",
-                    ECGInputWarning,
-                    stacklevel=2,
-                )
+            uses.append(self._with_seconds(use, signal_LT.shape[1], windows))
+            self._warn(uses[-1], "the recording" if count == 1 else f"recording {number} of {count}")
             cut = zip(*cut_windows(signal_LT.shape[1], self.num_samples), strict=True)
             for start, weight in cut if windows else islice(cut, 1):
                 row = self._window(signal_LT[:, start : start + self.num_samples], present_L)
                 rows.append({**row, "record_index": number, "window_weights": weight})
         outputs = rows[0] if windows else self.model_input_names
         batch = {name: np.stack([row[name] for row in rows]) for name in outputs}
-        return BatchFeature(batch, tensor_type=return_tensors)
+        return ECGBatch(batch, return_tensors, uses)
+
+    def use_of(self, record: "ECGRecord") -> RecordUse:
+        """What `self(record, windows=True)` uses of a recording, without computing the model's inputs or warning.
+
+        Raises:
+            ECGInputError: as in a call.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ECGInputWarning)
+            signal, _, use = self._twelve_leads(*self._in_millivolts(record, None, None, None, None))
+        length = resampled_length(signal.shape[1], record.sampling_rate, self.sampling_rate)
+        return self._with_seconds(use, length, windows=True)
 
     def twelve_leads(self, record: "ECGRecord") -> tuple[np.ndarray, np.ndarray]:
         """A recording as the model sees it, before filtering, resampling, and normalization.
@@ -190,39 +209,36 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         Raises:
             ECGInputError: nothing is left, or the recording is not physiological.
         """
-        return self._twelve_leads(*self._in_millivolts(record, None, None, None, None))
+        return self._twelve_leads(*self._in_millivolts(record, None, None, None, None))[:2]
 
     # The steps, in order.
 
-    def _model_signal(self, recording, rate, names, unit, gain) -> tuple[np.ndarray, np.ndarray]:
-        """(12, time) millivolts at the model's rate, and which leads are present."""
+    def _model_signal(self, recording, rate, names, unit, gain) -> tuple[np.ndarray, np.ndarray, RecordUse]:
+        """(12, time) millivolts at the model's rate, which leads are present, and what was used."""
         signal_mv, rate, names = self._in_millivolts(recording, rate, names, unit, gain)
-        signal_LT, present_L = self._twelve_leads(signal_mv, rate, names)
+        signal_LT, present_L, use = self._twelve_leads(signal_mv, rate, names)
         signal_LT = resample(self._filtered(signal_LT, rate), rate, self.sampling_rate)
         if signal_LT.shape[1] < self.patch_length:
             raise ECGInputError(
                 f"the recording lasts {signal_LT.shape[1] / self.sampling_rate:.2f} s, less than one patch of the "
                 f"model ({self.patch_length / self.sampling_rate:g} s)."
             )
-        return signal_LT, present_L
+        return signal_LT, present_L, use
 
     @staticmethod
     def _as_list(ecg) -> list:
         if is_record(ecg):
             return [ecg]
-        try:
-            if isinstance(ecg, (list, tuple)) and ecg and (is_record(ecg[0]) or np.ndim(ecg[0]) >= 2):
-                return list(ecg)
-            array = np.asarray(ecg)
-        except (ValueError, RuntimeError) as error:  # RuntimeError: a tensor with a gradient
-            raise ECGInputError(f"the rows of ecg differ in length, or are not numbers: {error}") from error
+        if isinstance(ecg, (list, tuple)) and ecg and (is_record(ecg[0]) or _dimensions(ecg[0]) >= 2):
+            return list(ecg)
+        array = numbers_of(ecg)
         if array.ndim == 3 and len(array):
             return list(array)
-        if array.ndim == 2:
+        if array.ndim == 2 or (array.ndim == 1 and array.size):
             return [array]
         raise ECGInputError(
             f"ecg has {array.ndim} dimension(s) and shape {array.shape}; expected (leads, time) or a list of such "
-            "arrays. A single lead is (1, time)."
+            "arrays."
         )
 
     def _in_millivolts(self, recording, rate, names, unit, gain) -> tuple[np.ndarray, float, list[str]]:
@@ -233,7 +249,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                     "an ECGRecord has its own sampling rate, lead names, and unit: leave those arguments out."
                 )
             recording, rate, names, unit = recording.signal, recording.sampling_rate, recording.lead_names, "mV"
-        array = _numbers(recording)
+        array = numbers_of(recording)
         if rate is None:
             raise ECGInputError("sampling_rate is missing. Pass the recording's rate in Hz, e.g. sampling_rate=500.")
         rate = checked_rate(rate)
@@ -249,34 +265,22 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             names = standard_lead_names(list(names))
         except TypeError as error:
             raise ECGInputError(f"lead_names is {shown(names)}; expected a list with one name per row.") from error
+        if array.ndim == 1 and len(names) == 1:
+            array = array[None]
         check_shape(array, names)
         check_duration(array.shape[1], rate, self.shortest_seconds)
-        signal_mv = self._converted(array, unit, gain)
+        signal_mv = in_millivolts(array, unit, gain)
         check_amplitude(signal_mv, unit)
         return signal_mv, rate, names
 
-    @staticmethod
-    def _converted(array: np.ndarray, unit: str, gain) -> np.ndarray:
-        """The array in float64 millivolts."""
-        if unit != "adu" and gain is not None:
-            raise ECGInputError(f'gain is only for unit="adu", not for unit={unit!r}.')
-        if np.isinf(array).any():
-            raise ECGInputError("ecg contains infinite values. Mark missing samples with NaN.")
-        with np.errstate(over="ignore"):  # checked right below
-            signal_mv = array.astype(np.float64)
-            if unit == "adu":
-                signal_mv /= _gains(gain, len(array))
-            else:
-                signal_mv *= millivolts_per(unit) or np.nan
-        check_values(signal_mv)
-        return signal_mv
-
-    def _twelve_leads(self, signal_mv: np.ndarray, rate: float, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """(12, time) in standard order without NaN, zero where a lead is absent; and which leads are present."""
-        signal_LT, present_L, interpolated_T = usable_leads(
-            signal_mv, rate, names, self.longest_gap_seconds, self.shortest_seconds
-        )
-        share = contradiction(signal_LT[:, ~interpolated_T] if interpolated_T.any() else signal_LT, present_L)
+    def _twelve_leads(
+        self, signal_mv: np.ndarray, rate: float, names: list[str]
+    ) -> tuple[np.ndarray, np.ndarray, RecordUse]:
+        """(12, time) in standard order without NaN, zero where a lead is absent; which leads are present; and why."""
+        usable = usable_leads(signal_mv, rate, names, self.longest_gap_seconds, self.shortest_seconds)
+        signal_LT, present_L = usable.signal, usable.present
+        recorded_LT = signal_LT[:, ~usable.interpolated] if usable.interpolated.any() else signal_LT
+        share = contradiction(recorded_LT, present_L)
         if share > LARGEST_CONTRADICTION:
             warnings.warn(
                 "the limb leads contradict each other: one differs from what I and II imply (III = II - I, and so on) "
@@ -284,7 +288,49 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 ECGInputWarning,
                 stacklevel=4,
             )
-        return derive_limb_leads(signal_LT, present_L) if self.derive_limb_leads else (signal_LT, present_L)
+        if self.derive_limb_leads:
+            signal_LT, present_L = derive_limb_leads(signal_LT, present_L)
+        reasons = {lead: usable.faults.get(lead, NOT_GIVEN) for lead in STANDARD_LEADS}
+        use = RecordUse(
+            leads_used=_chosen(usable.present),
+            leads_derived={lead: reasons[lead] for lead in _chosen(present_L & ~usable.present)},
+            leads_not_used={lead: reasons[lead] for lead in _chosen(~present_L)},
+            seconds_filled=usable.seconds_filled,
+            seconds_cut=usable.seconds_cut,
+        )
+        return signal_LT, present_L, use
+
+    def _with_seconds(self, use: RecordUse, length: int, windows: bool) -> RecordUse:
+        """The same, knowing that the recording has this many samples at the model's rate."""
+        window = self.num_samples
+        whole_patches = length - length % self.patch_length  # a patch that the recording does not fill is not seen
+        seen = whole_patches if length < window else length if windows else window
+        rest = BEYOND_WINDOW if length > window else PART_OF_PATCH
+        cut = {**use.seconds_cut, rest: (length - seen) / self.sampling_rate}
+        return replace(
+            use,
+            seconds_used=seen / self.sampling_rate,
+            seconds_cut={reason: seconds for reason, seconds in cut.items() if seconds > 0},
+        )
+
+    def _warn(self, use: RecordUse, who: str) -> None:
+        """Warn of what most people would want to know before they look at the answer."""
+        if use.refused_leads:
+            derived = [lead for lead in use.refused_leads if lead in use.leads_derived]
+            warnings.warn(
+                f"{who} has leads that are not used: {by_reason(use.refused_leads)}."
+                + (f" Computed from two others instead: {', '.join(derived)}." if derived else ""),
+                ECGInputWarning,
+                stacklevel=3,
+            )
+        beyond = use.seconds_cut.get(BEYOND_WINDOW, 0.0)
+        if beyond >= self.patch_length / self.sampling_rate:
+            warnings.warn(
+                f"{who} lasts {use.seconds_used + beyond:.1f} s: only the first "
+                f"{self.num_samples / self.sampling_rate:g} s are used. Pass windows=True to use all of it.",
+                ECGInputWarning,
+                stacklevel=3,
+            )
 
     def _filtered(self, signal_LT: np.ndarray, rate: float) -> np.ndarray:
         has_lower = self.filter == "bandpass_0.67_40hz"
@@ -326,30 +372,15 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         return (signal_LT - signal_LT.mean(axis=-1, keepdims=True)) / deviation
 
 
-def _gains(gain, num_leads: int) -> np.ndarray:
-    """(1, 1) or (leads, 1) converter units per millivolt."""
-    if gain is None:
-        raise ECGInputError('unit="adu" needs gain, the converter units per millivolt (often 200 or 1000).')
-    try:
-        gains = np.asarray(gain, dtype=np.float64).reshape(-1, 1)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ECGInputError(f"gain is {shown(gain)}; expected positive numbers.") from error
-    if len(gains) not in (1, num_leads):
-        raise ECGInputError(f"gain has {len(gains)} entries; expected one, or one for each of {num_leads} leads.")
-    if not (np.isfinite(gains) & (gains > 0)).all():
-        raise ECGInputError(f"gain is {shown(gain)}; expected positive numbers.")
-    return gains
+def _chosen(leads: np.ndarray) -> tuple[str, ...]:
+    return tuple(lead for lead, chosen in zip(STANDARD_LEADS, leads, strict=True) if chosen)
 
 
-def _numbers(values) -> np.ndarray:
-    """An array of integers or floats; an array that already is one is not copied."""
+def _dimensions(value) -> int:
     try:
-        array = np.asarray(values)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # RuntimeError: a tensor with a gradient
-        raise ECGInputError(f"ecg is not numeric: {error}") from error
-    if array.dtype.kind not in "iuf":
-        raise ECGInputError(f"ecg is not numeric: it holds {array.dtype}; expected integers or floats.")
-    return array
+        return np.ndim(value)
+    except ValueError:  # its rows differ in length
+        return 0
 
 
 def _is_list(value) -> bool:

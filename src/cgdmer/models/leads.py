@@ -27,10 +27,6 @@ _ALIASES = {
     **{f"C{number}": f"V{number}" for number in range(1, 7)},
 }
 
-# With a coarse converter, all leads can be constant between two beats.
-_SHORTEST_STILL_SECONDS = 1.0
-_SAMPLES_AT_ONCE = 200  # most recordings move right away, so only their ends need a look
-
 _CHEST_OR_SCALP = re.compile(r"[Cc][ ._-]*[1-6][ ._-]*$")
 # Electrodes of the 10-20 system and its refinements, references, and channels of a sleep laboratory.
 _SCALP = re.compile(
@@ -121,54 +117,6 @@ def refuse_scalp_electrodes(names: Sequence[str], rows: Sequence[int] | None = N
         f"{name!r} may be lead {lead} or an electrode on the scalp: {reason}. If it is lead {lead}, call it {lead}: "
         f"{NAME_CHANNELS}. Otherwise leave it out: {CHOOSE_LEADS}."
     )
-
-
-def recorded_span(signal: np.ndarray, sampling_rate: float) -> tuple[int, int]:
-    """Where a recording starts and ends, without ends that were filled to reach a fixed length.
-
-    At a filled end every lead is missing (NaN), or all leads are constant for a second or more. Corpora such as
-    CODE-15% fill with zeros, which a model would take for a heart that does not beat.
-
-    Args:
-        signal: (leads, time).
-        sampling_rate: in Hz.
-
-    Returns:
-        The first sample, and the one after the last; the whole signal if nothing in it moves.
-    """
-    first = _missing_samples(signal)
-    if first == signal.shape[1]:
-        return 0, first
-    last = signal.shape[1] - _missing_samples(signal[:, ::-1])
-    before, after = _still_samples(signal[:, first:last]), _still_samples(signal[:, first:last][:, ::-1])
-    if before + after < last - first:  # something moves in between
-        shortest = _SHORTEST_STILL_SECONDS * sampling_rate
-        first += before if before >= shortest else 0
-        last -= after if after >= shortest else 0
-    return first, last
-
-
-def _missing_samples(signal: np.ndarray) -> int:
-    """The number of samples before any lead has a value."""
-    for start in range(0, signal.shape[1], _SAMPLES_AT_ONCE):
-        there = ~np.isnan(signal[:, start : start + _SAMPLES_AT_ONCE]).all(axis=0)
-        if there.any():
-            return start + int(there.argmax())
-    return signal.shape[1]
-
-
-def _still_samples(signal: np.ndarray) -> int:
-    """The number of samples for which every lead keeps its first value or is missing."""
-    kept = np.full((len(signal), 1), np.nan)
-    for start in range(0, signal.shape[1], _SAMPLES_AT_ONCE):
-        part = signal[:, start : start + _SAMPLES_AT_ONCE]
-        there = ~np.isnan(part)
-        first_there = np.take_along_axis(part, there.argmax(axis=1)[:, None], axis=1)
-        kept = np.where(np.isnan(kept), first_there, kept)
-        moving = ((part != kept) & there).any(axis=0)
-        if moving.any():
-            return start + int(moving.argmax())
-    return signal.shape[1]
 
 
 def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -84,7 +84,7 @@ class ECGPipeline(ChunkPipeline):
             recording = signal_arguments.pop("ecg")
         if is_record(recording):
             signal_arguments = {}  # they are meant for the arrays of a mixed list
-        elif not hasattr(recording, "__array__") or np.ndim(recording) != 2:
+        elif not hasattr(recording, "__array__") or np.ndim(recording) not in (1, 2):
             shape = f" of shape {tuple(recording.shape)}" if hasattr(recording, "shape") else ""
             raise ECGInputError(
                 f"cannot read a recording from a value of type {type(recording).__name__}{shape}. {_RECORDING_HELP}"

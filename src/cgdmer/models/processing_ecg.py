@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One object for both inputs of an ECG-text model: the feature extractor for signals, a tokenizer for reports."""
 
-from transformers import BatchFeature, ProcessorMixin
+from transformers import ProcessorMixin
 
 from .errors import ECGInputError
+from .record_use import ECGBatch
 
 
 class ECGProcessor(ProcessorMixin):
@@ -28,19 +29,19 @@ class ECGProcessor(ProcessorMixin):
         windows=False,
         return_tensors=None,
         **text_kwargs,
-    ) -> BatchFeature:
-        """The outputs of the feature extractor and the tokenizer, in one `BatchFeature`."""
+    ) -> ECGBatch:
+        """The outputs of the feature extractor and the tokenizer in one batch, with its attribute `record_use`."""
         if ecg is None and text is None:
             raise ECGInputError("ECGProcessor needs ecg, text, or both.")
         if text is None and text_kwargs:
             raise ECGInputError(f"{sorted(text_kwargs)} would go to the tokenizer, but there is no text.")
-        batch = {}
+        batch = ECGBatch()
         if ecg is not None:
-            batch.update(self.feature_extractor(ecg, sampling_rate, lead_names, unit, gain, windows, return_tensors))
+            batch = self.feature_extractor(ecg, sampling_rate, lead_names, unit, gain, windows, return_tensors)
         if text is not None:
             options = {"padding": True, "truncation": True, **text_kwargs}
             batch.update(self.tokenizer(text, return_tensors=return_tensors, **options))
-        return BatchFeature(batch)
+        return batch
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):

@@ -15,6 +15,7 @@ from .csv_header import SECONDS_PER_UNIT, TableHeader, counter_of
 from .ecg_record import ECGRecord, keep_leads
 from .errors import ECGInputError, RecordFileError, shown
 from .leads import standard_lead_names
+from .missing_samples import erase_marks
 from .reading_csv import Columns, read_header, read_table
 from .reading_npy import NPY_START, read_npy
 from .units import EXPECTED_UNITS, millivolts_per
@@ -91,8 +92,9 @@ def read_array_file(
     check_size(str(path), len(signal), signal.shape[1], rate)
     scales = [_scale(path, name, own, unit) for name, own in zip(names, units or [None] * len(names), strict=True)]
     with np.errstate(over="ignore"):
-        signal = signal * np.array(scales, dtype=np.float64)[:, None]
-        signal = signal.astype(np.float32)
+        signal_mv = signal * np.array(scales, dtype=np.float64)[:, None]
+        erase_marks(signal_mv, signal, "")
+        signal = signal_mv.astype(np.float32)
     if np.isinf(signal).any():  # of the file, or of its unit
         raise RecordFileError(
             f"{path} holds values that are infinite, or too large for any ECG. Mark missing ones nan."

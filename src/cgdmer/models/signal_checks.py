@@ -6,12 +6,14 @@ with NaN where a sample is missing.
 """
 
 import statistics
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .errors import ECGInputError, shown
-from .leads import STANDARD_LEADS, recorded_span, standard_lead_names
+from .leads import STANDARD_LEADS, standard_lead_names
+from .recorded_span import recording_ends
 from .units import HIGHEST_RATE, LONGEST_SECONDS, LOWEST_RATE, MOST_SAMPLES
 
 # Median over leads of the peak-to-peak amplitude: 0.17 to 11.3 mV in 4,700 real recordings from six corpora.
@@ -20,6 +22,30 @@ LOWEST_PEAK_TO_PEAK_MV, HIGHEST_PEAK_TO_PEAK_MV = 0.005, 50.0
 HIGHEST_VALUE_MV = 1e9
 # What the feature extractor allows by default.
 LONGEST_GAP_SECONDS, SHORTEST_SECONDS = 1.0, 2.0
+
+FLAT = "flat"  # a reason for not using a lead
+FILLED_END, CALIBRATION = "filled end", "calibration pulse"  # what is cut off
+
+
+@dataclass(frozen=True, eq=False)
+class UsableLeads:
+    """The leads that can be used, without filled ends and calibration pulses, and with short gaps interpolated.
+
+    Attributes:
+        signal: (12, time) in standard order, zero where a lead is absent.
+        present: (12,) bool, which leads are present.
+        interpolated: (time,) bool, where a sample of a lead was interpolated.
+        faults: why a given lead is not used, by lead.
+        seconds_filled: how much of a lead is interpolated, by lead.
+        seconds_cut: how much was cut off at the ends, by reason.
+    """
+
+    signal: np.ndarray
+    present: np.ndarray
+    interpolated: np.ndarray
+    faults: dict[str, str]
+    seconds_filled: dict[str, float]
+    seconds_cut: dict[str, float]
 
 
 def check_usable(record: Any) -> None:
@@ -58,7 +84,7 @@ def checked_rate(rate: Any) -> float:
 def check_shape(array: np.ndarray, names: list[str]) -> None:
     """Raise an ECGInputError unless there is a row per name."""
     if array.ndim != 2:
-        raise ECGInputError(f"ecg has shape {array.shape}; expected (leads, time).")
+        raise ECGInputError(f"ecg has shape {array.shape}; expected (leads, time), or (time,) of a single lead.")
     if array.shape[0] != len(names):
         turned = " It looks like (time, leads): pass ecg.T." if array.shape[1] == len(names) else ""
         raise ECGInputError(f"ecg has {array.shape[0]} rows but {len(names)} lead names were given.{turned}")
@@ -119,48 +145,67 @@ def check_amplitude(signal_mv: np.ndarray, unit: str | None = None) -> None:
 
 def usable_leads(
     signal_mv: np.ndarray, rate: float, names: list[str], longest_gap_seconds: float, shortest_seconds: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The leads that can be used, without filled ends, and with short gaps interpolated.
+) -> UsableLeads:
+    """The leads that can be used, and why the others cannot.
 
     Args:
         names: standard names, one per row.
 
-    Returns:
-        (12, time) in standard order, zero where a lead is absent; (12,) bool, which leads are present; and (time,)
-        bool, where a sample of a lead was interpolated.
-
     Raises:
         ECGInputError: nothing is left.
     """
-    first, last = recorded_span(signal_mv, rate)
-    if last - first < shortest_seconds * rate:
+    ends = recording_ends(signal_mv, rate)
+    length = ends.last - ends.first
+    if length < shortest_seconds * rate:
         raise ECGInputError(
-            f"only {(last - first) / rate:.2f} s of the recording are not missing; at least "
-            f"{shortest_seconds:g} s are needed. Ends where every lead is NaN or constant count as missing."
+            f"only {length / rate:.2f} s of the recording are not missing; at least {shortest_seconds:g} s are "
+            "needed. Ends where every lead is NaN or constant count as missing."
         )
-    signal_LT = np.zeros((len(STANDARD_LEADS), last - first))
+    signal_LT = np.zeros((len(STANDARD_LEADS), length))
     present_L = np.zeros(len(STANDARD_LEADS), dtype=bool)
-    interpolated_T = np.zeros(last - first, dtype=bool)
-    for name, lead_T in zip(names, signal_mv[:, first:last], strict=True):
+    interpolated_T = np.zeros(length, dtype=bool)
+    faults: dict[str, str] = {}
+    filled: dict[str, float] = {}
+    for name, lead_T in sorted(
+        zip(names, signal_mv[:, ends.first : ends.last], strict=True), key=lambda pair: STANDARD_LEADS.index(pair[0])
+    ):
         missing_T = np.isnan(lead_T)
-        whole_T = _without_gaps(lead_T, missing_T, round(longest_gap_seconds * rate))
-        if whole_T is not None and np.ptp(whole_T) >= LOWEST_PEAK_TO_PEAK_MV:
-            row = STANDARD_LEADS.index(name)
-            signal_LT[row], present_L[row] = whole_T, True
-            interpolated_T |= missing_T
+        fault = _too_much_missing(missing_T, longest_gap_seconds, rate)
+        whole_T = lead_T if fault else _without_gaps(lead_T, missing_T)
+        if not fault and np.ptp(whole_T) < LOWEST_PEAK_TO_PEAK_MV:
+            fault = FLAT
+        if fault:
+            faults[name] = fault
+            continue
+        row = STANDARD_LEADS.index(name)
+        signal_LT[row], present_L[row] = whole_T, True
+        interpolated_T |= missing_T
+        if missing_T.any():
+            filled[name] = float(missing_T.sum()) / rate
     if not present_L.any():
-        raise ECGInputError("every lead is flat or has long gaps, so nothing is left of the recording.")
-    return signal_LT, present_L, interpolated_T
+        raise ECGInputError(
+            "every lead is flat or has long gaps, so nothing is left of the recording: "
+            + ", ".join(f"{name} ({fault})" for name, fault in faults.items())
+            + "."
+        )
+    cut = {FILLED_END: ends.filled / rate, CALIBRATION: ends.calibration / rate}
+    return UsableLeads(signal_LT, present_L, interpolated_T, faults, filled, cut)
 
 
-def _without_gaps(lead_T: np.ndarray, missing_T: np.ndarray, longest_gap: int) -> np.ndarray | None:
-    """The lead with gaps interpolated; None if a gap is too long or most of the lead is missing."""
+def _too_much_missing(missing_T: np.ndarray, longest_gap_seconds: float, rate: float) -> str:
+    """Why a lead has too little signal; empty if it has enough."""
+    if not missing_T.any():
+        return ""
+    if missing_T.mean() > 0.5:
+        return f"{100 * missing_T.mean():.0f} % missing"
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], missing_T.astype(np.int8), [0]])))
+    longest = int((edges[1::2] - edges[::2]).max())
+    return f"gap of {longest / rate:.3g} s" if longest > round(longest_gap_seconds * rate) else ""
+
+
+def _without_gaps(lead_T: np.ndarray, missing_T: np.ndarray) -> np.ndarray:
+    """The lead with gaps interpolated."""
     if not missing_T.any():
         return lead_T
-    if missing_T.mean() > 0.5:
-        return None
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], missing_T.astype(np.int8), [0]])))
-    if (edges[1::2] - edges[::2]).max() > longest_gap:
-        return None
     times = np.arange(len(lead_T))
     return np.interp(times, times[~missing_T], lead_T[~missing_T])
