@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import environment  # noqa: F401  (before libraries that read the environment)
 from cgdmer.commands import demo
 
 
