@@ -144,6 +144,20 @@ def test_commands_for_eight_gpus_are_the_same_everywhere():
         assert replace(other, dataset="", output_dir="") == replace(first, dataset="", output_dir="")
 
 
+def test_git_ignores_what_the_commands_of_the_readme_write():
+    if not (ROOT / ".gitignore").is_file():
+        pytest.skip("not a clone")
+    ignored = {line.strip("/*") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    text = (ROOT / "README.md").read_text()
+    written = set(re.findall(r"(?:--output_dir|--plot) ([^\s`]+)", text))
+    written |= {
+        re.findall(rf"^cgdmer {line} (\S+)", text, re.MULTILINE)[0]
+        for line in (r"prepare \S+ \S+", r"score \S+", r"export \S+")
+    }
+    assert {"demo", "ecg.png", "ptbxl", "scores.parquet", "model.onnx"} <= written
+    assert {path.split("/")[0] for path in written} <= ignored
+
+
 def test_every_guide_is_in_the_table_of_contents():
     listed = set(re.findall(r"^guides/(\w+)$", (DOCS / "index.md").read_text(), re.MULTILINE))
     assert listed == {page.stem for page in GUIDES}

@@ -18,7 +18,9 @@ from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.objectives import reconstruction_loss
 from cgdmer.models.pretraining_cgdmer import CGDMERForPreTraining, CGDMERForPreTrainingOutput
 from cgdmer.models.processing_ecg import ECGProcessor
+from cgdmer.options import default_of
 from cgdmer.pretrain import parse_arguments
+from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.pairs import PairCollator, PairDataset
 from cgdmer.training.reconstruction_figure import Reconstruction, reconstruction_figure
 from cgdmer.training.setup import model_and_processor
@@ -80,6 +82,17 @@ def test_a_perfect_prediction_is_drawn_on_the_trace_in_millivolts(validated):
     assert not records[1].present[STANDARD_LEADS.index("V1")].any() and not records[2].present[:, 20:].any()
 
 
+def test_reports_are_printed_where_they_were_asked_for(validated):
+    model, processor, batch, outputs = validated
+    records = reconstructions(batch, outputs, processor, model.config.ecg_config, shows_texts=True)
+    printed = texts(reconstruction_figure(records, 100, "Step 7"), "record text")
+    said = processor.tokenizer.batch_decode(batch["input_ids"][:MOST_RECORDS], skip_special_tokens=True)
+    for line, text in zip(printed, said, strict=True):
+        letters = text.replace(" ##", "").replace(" ", "")
+        assert len(line) > 10 and letters.startswith(line.removesuffix(" …").replace(" ", ""))
+    assert not default_of(PretrainingArguments, "show_report_texts")
+
+
 @pytest.mark.parametrize("normalization", ["fixed", "centered"])
 def test_where_amplitudes_are_kept_records_are_drawn_in_millivolts(validated, normalization):
     model, processor, batch, outputs = validated
@@ -111,6 +124,7 @@ def test_the_picture_holds_the_traces_the_masks_and_the_errors(validated):
     model, processor, batch, outputs = validated
     records = reconstructions(batch, outputs, processor, model.config.ecg_config)
     figure = reconstruction_figure(records, 100, "Step 7", notes=["A note."])
+    assert texts(figure, "record text") == [""] * MOST_RECORDS  # nobody asked for the reports of people
     assert texts(figure, "title") == ["Step 7"] and "A note." in texts(figure, "notes")[0]
     shown = [axes.get_gid() for axes in figure.axes]
     assert shown[:3] == [f"record 0 lead {lead}" for lead in ("II", "V1", "V5")]

@@ -103,6 +103,7 @@ class PretrainingArguments:
         None,
     )
     logging_steps: int = option("write a line to metrics.jsonl every N steps", 10)
+    show_report_texts: bool = option("print the records' reports on the pictures of reconstructions", False)
     report_to: list[str] | None = option(
         "trackers to log to, by their names in Accelerate (tensorboard, wandb, ...), or 'all' that are installed, or "
         "'none' (default: tensorboard if it is installed)",

@@ -175,7 +175,7 @@ class _Training:
         self.finite = FiniteSteps(self.optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
         self.throughput = Throughput(accelerator, core if accelerator.device.type == "cuda" else None)
         self.stop = StopRequest(accelerator)
-        self.watcher = Watcher(accelerator, self.config, self.processor, self.folder)
+        self.watcher = Watcher(accelerator, self.config, self.processor, self.folder, self.options.show_report_texts)
 
     # Start
 

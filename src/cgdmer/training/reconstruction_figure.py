@@ -48,7 +48,7 @@ class Reconstruction:
         predicted: (L, N, P), in the same unit; only meaningful where `masked`.
         masked: (L, N) bool.
         present: (L, N) bool, the patches that were recorded.
-        text: what the record is paired with.
+        text: what the record is paired with, to be printed above it; may be empty.
     """
 
     true: np.ndarray

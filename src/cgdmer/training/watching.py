@@ -32,11 +32,15 @@ class Watcher:
     """Sees every batch of a validation, then measures and draws.
 
     Every process calls `see` for each batch, since the processes exchange what they hold. `processor` is a feature
-    extractor if the model takes no texts; `folder` holds the run's `metrics.jsonl`.
+    extractor if the model takes no texts; `folder` holds the run's `metrics.jsonl`. Only with `shows_texts` do the
+    pictures, which people pass on, print the reports.
     """
 
-    def __init__(self, accelerator: Accelerator, config: PreTrainedConfig, processor, folder: Path):
+    def __init__(
+        self, accelerator: Accelerator, config: PreTrainedConfig, processor, folder: Path, shows_texts: bool = False
+    ):
         self.accelerator, self.config, self.processor, self.folder = accelerator, config, processor, folder
+        self.shows_texts = shows_texts
         self._forget()
 
     def _forget(self) -> None:
@@ -53,7 +57,8 @@ class Watcher:
         """Keep what is needed of a validation batch."""
         shows = self.accelerator.is_main_process and outputs.get("reconstructed_patches") is not None
         if shows and not self.reconstructions:
-            self.reconstructions = reconstructions(batch, outputs, self.processor, ecg_config_of(self.config))
+            ecg_config = ecg_config_of(self.config)
+            self.reconstructions = reconstructions(batch, outputs, self.processor, ecg_config, self.shows_texts)
         # Gathered, so that all processes count the same and stop at the same batch.
         if self.config.aligns and sum(len(ecg) for ecg, *_ in self.pairs) < MOST_PAIRS:
             mine = [outputs[name] for name in ("ecg_embeds", "text_embeds")]
@@ -108,11 +113,12 @@ class Watcher:
 
 
 def reconstructions(
-    batch: Mapping[str, torch.Tensor], outputs: ModelOutput, processor, ecg_config: Any
+    batch: Mapping[str, torch.Tensor], outputs: ModelOutput, processor, ecg_config: Any, shows_texts: bool = False
 ) -> list[Reconstruction]:
     """The first records of a batch, as recorded and as reconstructed, in millivolts if the amplitude is known.
 
-    Predictions of normalized patches get back the mean and standard deviation of the recorded patch.
+    Predictions of normalized patches get back the mean and standard deviation of the recorded patch. With
+    `shows_texts`, a record comes with its report.
     """
     count = min(MOST_RECORDS, len(batch["ecg_values"]))
     true_RLNP = batch["ecg_values"][:count].float().cpu().unflatten(-1, (-1, ecg_config.patch_length))
@@ -132,7 +138,9 @@ def reconstructions(
             predicted=scale * predicted_RLNP[record].numpy(),
             masked=outputs["bool_masked_pos"][record].cpu().numpy(),
             present=present_RLN[record].numpy(),
-            text=_text(processor.tokenizer, batch["input_ids"][record]) if "input_ids" in batch else "",
+            text=_text(processor.tokenizer, batch["input_ids"][record])
+            if shows_texts and "input_ids" in batch
+            else "",
         )
         for record in range(count)
     ]
