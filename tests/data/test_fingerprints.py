@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_overlap_counts_records_and_patients_that_were_trained_on(records):
 # What is known about patients
 
 
-def test_patients_are_checked_only_where_all_are_known(records, tmp_path):
+def test_patients_are_checked_only_where_all_are_known(records, tmp_path, monkeypatch):
     split, fewer = as_split(records), as_split(records[:4])
     nameless = as_split([replace(record, patient_id=None) for record in records])
     trained_on = Fingerprints.of(fewer)
@@ -108,6 +109,8 @@ def test_patients_are_checked_only_where_all_are_known(records, tmp_path):
     assert continued.overlap(as_split(records[4:8], "two")) == {"records": 4, "patients": 4}
     continued.save(tmp_path)
     assert Fingerprints.of_model(str(tmp_path)).patients.partial == ("one",)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # a colleague's folder
+    assert Fingerprints.of_model(str(tmp_path)).overlap(split)["patients"] is None
 
 
 # Nobody else can find them

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from transformers import AutoProcessor, pipeline
 
 from cgdmer import CGDMERConfig, CGDMERECGModel, CGDMERForECGClassification, CGDMERModel
-from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.fingerprints import PATIENTS_FILE, Fingerprints
 from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.evaluation.tasks import choose_labels
@@ -79,6 +79,11 @@ def test_a_finetuned_model_says_what_it_was_trained_on(tune, model_folder, cohor
     trained_on = Fingerprints.of_model(str(tmp_path / "tuned"))
     assert trained_on.overlap(splits["train"])["records"] == len(splits["train"])
     assert trained_on.overlap(splits["test"])["records"] == 2
+    assert trained_on.patients.key == seen.patients.key
+    assert trained_on.overlap(splits["train"])["patients"] == len(splits["train"])
+    assert trained_on.overlap(splits["test"])["patients"] == results["test"]["overlap"]["patients"] >= 2
+    (tmp_path / "tuned" / PATIENTS_FILE).unlink()  # as published
+    assert Fingerprints.of_model(str(tmp_path / "tuned")).overlap(splits["train"])["patients"] is None
     summary = json.loads((tmp_path / "tuned" / "training_summary.json").read_text())
     assert summary["steps"] == 2 * (len(splits["train"]) // 16) and summary["samples"] == 16 * summary["steps"]
     assert str(tmp_path) not in json.dumps(summary)

@@ -152,7 +152,9 @@ class Fingerprints:
         if path is None:
             return None
         found, patients = cls.load(path), Path(model) / PATIENTS_FILE
-        return cls(found.records, found.corpora, TrainingPatients.load(patients)) if patients.is_file() else found
+        if not (patients.is_file() and os.access(patients, os.R_OK)):  # it may be a colleague's
+            return found
+        return cls(found.records, found.corpora, TrainingPatients.load(patients))
 
     def overlap(self, split: datasets.Dataset) -> Overlap:
         """How many rows of a split are in the training data."""
@@ -163,10 +165,10 @@ class Fingerprints:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fingerprints to a model's folder: the records for everyone, the patients for its owner."""
-        with replacing(Path(folder) / FILE_NAME) as temporary:
-            temporary.write_bytes(save({"records": self.records}, {"corpora": json.dumps(self.corpora)}))
         if self.patients is not None:
             self.patients.save(folder)
+        with replacing(Path(folder) / FILE_NAME) as temporary:
+            temporary.write_bytes(save({"records": self.records}, {"corpora": json.dumps(self.corpora)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Fingerprints":
