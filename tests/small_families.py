@@ -4,9 +4,11 @@
 import shutil
 from pathlib import Path
 
-from transformers import BertConfig, PreTrainedConfig
+import torch
+from transformers import AutoFeatureExtractor, BertConfig, PreTrainedConfig
 
 from cgdmer import CGDMERConfig, CoReECGConfig, MERITConfig
+from cgdmer.families import Purpose, class_for, ecg_config_of
 from cgdmer.presets import preset_folder
 
 ECG = {
@@ -60,4 +62,29 @@ def write_small_preset(folder: Path, family: str, **options) -> Path:
     """The family's tiny preset with a small configuration."""
     shutil.copytree(preset_folder(f"{family}-tiny"), folder, ignore=shutil.ignore_patterns("config.json"))
     small_config(family, **options).save_pretrained(folder)
+    return folder
+
+
+# By the problem type of a classifier.
+CLASSIFIER_LABELS = {
+    "multi_label_classification": ["atrial fibrillation", "AV block", "Schenkelblock, links"],
+    "single_label_classification": ["normal", "abnormal", "unreadable"],
+    "regression": ["age in years", "ejection fraction"],
+}
+
+
+def write_classifier(folder: Path, family: str, problem_type: str, labels: list[str] | None = None) -> Path:
+    labels = labels or CLASSIFIER_LABELS[problem_type]
+    """A classifier with random weights, whose scores differ between labels, with its feature extractor."""
+    config = ecg_config_of(small_config(family))
+    config.id2label, config.label2id = dict(enumerate(labels)), {name: row for row, name in enumerate(labels)}
+    config.problem_type = problem_type
+    torch.manual_seed(0)
+    model = class_for(config, Purpose.CLASSIFICATION)(config).eval()
+    model._drawn_weights = None
+    with torch.no_grad():
+        torch.nn.init.normal_(model.classifier.weight)
+        model.classifier.bias += torch.linspace(-1, 1, len(labels)) * (30 if problem_type == "regression" else 1)
+    model.save_pretrained(folder)
+    AutoFeatureExtractor.from_pretrained(preset_folder(f"{family}-tiny")).save_pretrained(folder)
     return folder

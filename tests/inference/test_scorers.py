@@ -17,40 +17,20 @@ from cgdmer.commands import main
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.explanation.explaining import explain_recording
-from cgdmer.families import Purpose, class_for, ecg_config_of
+from cgdmer.families import ecg_config_of
 from cgdmer.inference.exporting import export_onnx
 from cgdmer.inference.scorers import load_scorer
 from cgdmer.inference.scoring import score_recordings
 from cgdmer.inference.search import search_dataset
 from cgdmer.models.errors import CGDMERError, ConfigurationError, ECGInputError, ModelFolderError
-from cgdmer.presets import SHIPPED_MODEL, preset_folder
+from cgdmer.presets import SHIPPED_MODEL
 from cgdmer.simulation.cohort import simulate_cohort, simulate_record
 from recordings import write_wfdb
-from small_families import FAMILIES, small_config
+from small_families import CLASSIFIER_LABELS as LABELS
+from small_families import FAMILIES, small_config, write_classifier
 
-LABELS = {
-    "multi_label_classification": ["atrial fibrillation", "AV block", "Schenkelblock, links"],
-    "single_label_classification": ["normal", "abnormal", "unreadable"],
-    "regression": ["age in years", "ejection fraction"],
-}
 everywhere = pytest.mark.parametrize(("family", "problem_type"), list(product(FAMILIES, LABELS)))
 every_type = pytest.mark.parametrize("problem_type", LABELS)
-
-
-def write_classifier(folder: Path, family: str, problem_type: str, labels: list[str] | None = None) -> Path:
-    labels = labels or LABELS[problem_type]
-    config = ecg_config_of(small_config(family))
-    config.id2label, config.label2id = dict(enumerate(labels)), {name: row for row, name in enumerate(labels)}
-    config.problem_type = problem_type
-    torch.manual_seed(0)
-    model = class_for(config, Purpose.CLASSIFICATION)(config).eval()
-    model._drawn_weights = None
-    with torch.no_grad():
-        torch.nn.init.normal_(model.classifier.weight)
-        model.classifier.bias += torch.linspace(-1, 1, len(labels)) * (30 if problem_type == "regression" else 1)
-    model.save_pretrained(folder)
-    AutoFeatureExtractor.from_pretrained(preset_folder(f"{family}-tiny")).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from cgdmer.options import Marker, default_of, option
+from cgdmer.options import Marker, option
 
 Protocol = Literal["repaired", "as_published"]
 ProbedFeature = Literal["pooled", "embeds"]
@@ -14,13 +14,19 @@ ProbedFeature = Literal["pooled", "embeds"]
 class EvaluationArguments:
     """Options of `evaluate_model` and of `cgdmer evaluate`."""
 
-    model: Annotated[str, Marker.POSITIONAL] = option("folder or Hub id of a pretrained model, or cgdmer-tiny-ptbxl")
+    model: Annotated[str, Marker.POSITIONAL] = option(
+        "folder or Hub id of a pretrained model or a fine-tuned classifier, or cgdmer-tiny-ptbxl"
+    )
     dataset: str = option("folder written by `cgdmer prepare`")
-    tasks: list[str] = option(
-        "ptbxl-{super,sub,form,rhythm,all}, cpsc2018, csn, simulated, or labels: the dataset's own", ["ptbxl-super"]
+    tasks: list[str] | None = option(
+        "ptbxl-{super,sub,form,rhythm,all}, cpsc2018, csn, simulated, or labels: the dataset's own (default: "
+        "ptbxl-super; of a fine-tuned classifier, labels)",
+        None,
     )
     labels: list[str] | None = option(
-        "which labels of the dataset the task labels asks for (default: all with at least ten records)", None
+        "which labels of the dataset the task labels asks for (default: all with at least ten records; of a "
+        "fine-tuned classifier, those that it knows)",
+        None,
     )
     splits: list[str] = option("splits to test on, pooled", ["test"])
     prompts: str = option("name, description, ensemble, or a JSON file", "ensemble")
@@ -28,7 +34,9 @@ class EvaluationArguments:
     split_files: str | None = option(
         "split files in the MERL layout, to use instead of the dataset's splits", None, metavar="DIR"
     )
-    skip_linear_probe: bool = option("evaluate zero-shot only", False)
+    skip_linear_probe: bool = option(
+        "evaluate zero-shot only (the probes of a fine-tuned classifier are left out anyway, except --shots)", False
+    )
     probed_feature: ProbedFeature = option(
         "what linear probes see: the encoder's feature, or the vector that is compared with texts", "pooled"
     )
@@ -43,6 +51,5 @@ class EvaluationArguments:
     seed: int = option("seed of random weights, draws, and the bootstrap", 0)
 
     def __post_init__(self) -> None:
-        if self.labels is not None and "labels" not in self.tasks:
-            is_default = self.tasks == default_of(type(self), "tasks")
-            self.tasks = ["labels"] if is_default else [*self.tasks, "labels"]
+        if self.labels is not None and "labels" not in (self.tasks or ()):
+            self.tasks = [*(self.tasks or ()), "labels"]

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from datasets import DatasetDict
+
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation import report_retrieval
@@ -14,9 +16,11 @@ from cgdmer.evaluation.arguments import EvaluationArguments
 from cgdmer.evaluation.evaluate_task import FRACTIONS, evaluate_task
 from cgdmer.evaluation.outputs import left_out_in_words, write_evaluation
 from cgdmer.evaluation.report import overlap_in_words, terminal_table, without_nan, write_results_json
-from cgdmer.evaluation.tasks import OWN_LABELS, get_task, task_of_labels
-from cgdmer.families import load_model, load_processor
+from cgdmer.evaluation.tasks import DEFAULT_TASKS, OWN_LABELS, Task, get_task, task_of_classifier, task_of_labels
+from cgdmer.families import load_classifier, load_model, load_processor
 from cgdmer.inference.embedding_cache import EmbeddingCache
+from cgdmer.inference.scorers import own_labels
+from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.options import words_of
 from cgdmer.presets import model_source
 
@@ -44,15 +48,16 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         True
     """
     say = say or (lambda *_: None)
-    named = {name: get_task(name) for name in arguments.tasks if name != OWN_LABELS}
+    for name in arguments.tasks or ():
+        if name != OWN_LABELS:
+            get_task(name)
     dataset = load_dataset_folder(arguments.dataset)
-    tasks = [named.get(name) or task_of_labels(dataset, arguments.labels) for name in arguments.tasks]
-    model = load_model(arguments.model)
+    model = load_classifier(arguments.model) or load_model(arguments.model)
     processor = load_processor(arguments.model, model)
     if arguments.report_retrieval:
         report_retrieval.refuse_without_texts(model)
-    if not model.takes_texts:
-        say(f"A {type(model).__name__} takes no texts: zero-shot is left out, only linear probes are fitted.")
+    tasks = _tasks(arguments, model, dataset, say)
+    fractions = () if arguments.skip_linear_probe or model.classifies else FRACTIONS
     trained_on = Fingerprints.of_model(model_source(arguments.model))
     if trained_on is None:
         say("The model does not say which records it was pretrained on: overlap with the test records is not known.")
@@ -74,7 +79,7 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
             prompts=arguments.prompts,
             protocol=arguments.protocol,
             split_files=arguments.split_files,
-            fractions=() if arguments.skip_linear_probe else FRACTIONS,
+            fractions=fractions,
             shots=() if arguments.skip_linear_probe else arguments.shots,
             probed_feature=arguments.probed_feature,
             robustness=arguments.robustness,
@@ -103,3 +108,27 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
             say(f"written: {path}")
         results[report_retrieval.TASK] = found
     return results
+
+
+def _tasks(
+    arguments: EvaluationArguments, model: ECGPreTrainedModel, dataset: DatasetDict, say: Callable[..., None]
+) -> list[Task]:
+    """The tasks that were asked for or, by default, those that suit the model; says what is left out."""
+    if not model.classifies:
+        if not model.takes_texts:
+            say(f"A {type(model).__name__} takes no texts: zero-shot is left out, only linear probes are fitted.")
+        return [
+            task_of_labels(dataset, arguments.labels) if name == OWN_LABELS else get_task(name)
+            for name in arguments.tasks or DEFAULT_TASKS
+        ]
+    known = own_labels(model)
+    tasks = [
+        task_of_classifier(dataset, known, arguments.labels) if name == OWN_LABELS else get_task(name)
+        for name in arguments.tasks or [OWN_LABELS]
+    ]
+    say(f"A classifier of {len(known)} labels: they are measured as it scores them, without prompts or new probes.")
+    for task in tasks:
+        missing = [label for label in arguments.labels or known if label not in task.class_names]
+        if task.name == OWN_LABELS and missing:
+            say(f"Its labels that no record of the dataset has: {', '.join(missing)}.")
+    return tasks

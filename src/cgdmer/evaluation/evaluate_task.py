@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zero-shot classification and linear probing on a prepared dataset, along with a randomly initialized model.
+"""Zero-shot classification, a classifier's own labels, and linear probing on a prepared dataset, along with a randomly
+initialized model.
 
 Shapes: R test records, C classes, S seeds, E embedding width.
 """
 
+import copy
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +22,7 @@ from cgdmer.evaluation.as_published import published_probes, published_splits
 from cgdmer.evaluation.linear_probe import LinearProbe, few_records_per_class, fit_linear_probe, fraction_of_records
 from cgdmer.evaluation.patients import patient_groups
 from cgdmer.evaluation.reliability import reliability
-from cgdmer.evaluation.results import Measured, Reliability, TaskResults
+from cgdmer.evaluation.results import Measured, TaskResults
 from cgdmer.evaluation.robustness import DISTURBANCES
 from cgdmer.evaluation.splits import (
     LabeledRows,
@@ -30,13 +32,15 @@ from cgdmer.evaluation.splits import (
     repaired_splits,
 )
 from cgdmer.evaluation.statistics import best_thresholds, measure
-from cgdmer.evaluation.tasks import Task
+from cgdmer.evaluation.tasks import OWN_LABELS, Task
 from cgdmer.families import Purpose, class_for, extractor_of
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.inference.embeddings import RecordFeatures, embed_prompts, reasons
+from cgdmer.inference.scorers import ClassifierHead, own_labels
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.models.pipeline_ecg_classification import REGRESSION
 from cgdmer.models.processing_ecg import ECGProcessor
 
 # How the records and labels of a task are chosen; every result names its protocol.
@@ -44,7 +48,8 @@ PROTOCOLS = {"repaired": repaired_splits, "as_published": published_splits}
 FRACTIONS = (0.01, 0.1, 1.0)  # of the training records
 PROBED_FEATURES = get_args(ProbedFeature)  # of `RecordFeatures`
 NUM_SEEDS = 5  # draws of a share below 1
-ZERO_SHOT, LINEAR_PROBE = "zero-shot", "linear probe 100 %"  # the names of these measures in results
+# The names of these measures in results, and the order in which one of them is the main one.
+ZERO_SHOT, CLASSIFIER, LINEAR_PROBE = MAIN_MEASURES = "zero-shot", "classifier", "linear probe 100 %"
 _DRAWS_OF_GROUPS = 200  # of the bootstrap; a thousand for each of seven groups would take longer than the embeddings
 
 
@@ -60,6 +65,8 @@ class Evaluation:
         left_out: the records that could not be used, of all parts: what they were for, their ids, and the reasons.
         embeddings: (R, E) the vectors compared with texts (see `RecordFeatures`) or, if the model takes no texts, the
             pooled features scaled to unit length.
+        class_names: the classes that were measured: of a classifier, those of the task that are its labels; empty:
+            all of the task's.
     """
 
     results: TaskResults
@@ -69,6 +76,7 @@ class Evaluation:
     scores: dict[str, np.ndarray]
     embeddings: np.ndarray
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,15 @@ class _Parts:
     test: LabeledRows
     validation: LabeledRows | None
     train: LabeledRows | None
+
+    def with_columns(self, columns: Sequence[int]) -> "_Parts":
+        """Only these classes. The records of the others stay: they are negative for these."""
+
+        def kept(part: LabeledRows) -> LabeledRows:
+            return replace(part, labels=part.labels[:, columns])
+
+        validation = None if self.validation is None else kept(self.validation)
+        return _Parts(kept(self.test), validation, None if self.train is None else kept(self.train))
 
 
 def evaluate_task(
@@ -103,12 +120,13 @@ def evaluate_task(
     """Measure a model and, in the same way, a model of the same configuration with random weights.
 
     Zero-shot: the cosine between the record and the prompts of each class; for a long recording the mean over its
-    windows, as in the pipeline `zero-shot-ecg-classification`. Linear probe: fitted on shares of the training records,
+    windows, as in the pipeline `zero-shot-ecg-classification`. Classifier: the log odds of its labels that are classes
+    of the task, as in the pipeline `ecg-classification`. Linear probe: fitted on shares of the training records,
     with its regularization chosen on the validation records. Thresholds for F1 are chosen there too. If the validation
     split is tested as well, there is no F1, and the probe chooses on held-out training patients. Nothing is chosen on
     the test records, except by the probe of the protocol `as_published`. Records without a class of the task are left
-    out, and records that the feature extractor cannot use, which are counted and named. A model that takes no texts is
-    measured by linear probes only.
+    out, and records that the feature extractor cannot use, which are counted and named. An encoder without texts or
+    classifier is measured by linear probes only.
 
     Args:
         processor: the model's own; a feature extractor if the model takes no texts.
@@ -132,14 +150,18 @@ def evaluate_task(
 
     Raises:
         ConfigurationError: the protocol, set of prompts, or feature is unknown, or there is nothing to measure:
-            neither texts nor probes.
+            neither texts nor a classifier nor probes. The classifier is a regression, or knows no class of the task.
         CorpusError: the records or split files do not suit the task, a patient is in training and test, or the model
             was pretrained on test records.
     """
     fits = bool(fractions or shots)
     _refuse_unknown(model, protocol, probed_feature, fits)
     wordings = task.prompts(prompts) if model.takes_texts else None
+    whole, columns = task, _known_columns(model, task) if model.classifies else None
     parts = _parts(PROTOCOLS[protocol](dataset, task, split_files), task, splits, fits)
+    if columns is not None:
+        task = replace(task, class_names=tuple(task.class_names[column] for column in columns))
+        parts = parts.with_columns(columns)
     overlap = overlap_with_training(trained_on, parts.test.rows, allow_overlap)
     how = (processor, task, parts, wordings, cache or EmbeddingCache(None), probed_feature, seed)
     run = _ModelOnTask(model, *how, "trained")
@@ -159,23 +181,31 @@ def evaluate_task(
         "untrained": {},
         "groups": run.by_group(),
         "robustness": run.robustness() if robustness else {},
-        "calibration": dict(run.calibration()) if model.takes_texts else {},
+        "calibration": run.calibration(),
         "command": "",
     }
+    if len(task.class_names) < len(whole.class_names):
+        results["classes_not_scored"] = [name for name in whole.class_names if name not in task.class_names]
     if untrained:
         other = _ModelOnTask(untrained_like(model, seed), *how, "untrained")  # leaves out the same records
         other.measure_all(protocol, fractions, shots)
         results["untrained"] = other.measures
     test = run.parts.test
     record_ids = list(test.rows["record_id"])
-    return Evaluation(results, record_ids, test.patients, test.labels, run.scores, run.embeds, run.left_out)
+    of_test = (record_ids, test.patients, test.labels, run.scores, run.embeds)
+    return Evaluation(results, *of_test, run.left_out, task.class_names)
 
 
 def _refuse_unknown(model: ECGPreTrainedModel, protocol: str, probed_feature: str, fits: bool) -> None:
     """Refuse unknown protocols and features, and what a model without texts cannot do."""
     if protocol not in PROTOCOLS:
         raise ConfigurationError(f"there is no protocol {protocol!r}. Protocols: {', '.join(PROTOCOLS)}.")
-    if not (model.takes_texts or fits):
+    if model.classifies and model.config.problem_type == REGRESSION:
+        raise ConfigurationError(
+            f"{model.name_or_path} is a regression: it gives values, and the labels of a dataset are none. `cgdmer "
+            "score` writes its values, to compare with yours."
+        )
+    if not (model.takes_texts or model.classifies or fits):
         raise ConfigurationError(
             f"a {type(model).__name__} takes no texts, so there is no zero-shot: measure linear probes."
         )
@@ -183,6 +213,19 @@ def _refuse_unknown(model: ECGPreTrainedModel, protocol: str, probed_feature: st
         raise ConfigurationError(f"there is no feature {probed_feature!r} to probe: {' or '.join(PROBED_FEATURES)}.")
     if not model.takes_texts and probed_feature == "embeds":
         raise ConfigurationError(f"a {type(model).__name__} takes no texts and has no embeds: probe 'pooled'.")
+
+
+def _known_columns(model: ECGPreTrainedModel, task: Task) -> list[int]:
+    """The classes of a task that a classifier has among its labels."""
+    own = own_labels(model)
+    columns = [column for column, name in enumerate(task.class_names) if name in own]
+    if not columns:
+        raise ConfigurationError(
+            f"{model.name_or_path} is a classifier without a label of the task {task.name}. Its labels: "
+            f"{', '.join(own[:20])}. Classes of the task: {', '.join(task.class_names[:20])}. On the dataset's labels "
+            f"that are its own: --tasks {OWN_LABELS}."
+        )
+    return columns
 
 
 def _parts(of_task: dict[str, LabeledRows], task: Task, splits: Sequence[str], fits: bool) -> _Parts:
@@ -214,6 +257,11 @@ class _ModelOnTask:
         self.model, self.processor, self.task, self.parts = model, processor, task, parts
         self.cache, self.probed_feature, self.seed, self.described = cache, probed_feature, seed, described
         self.prompts = None if wordings is None else embed_prompts(model, processor, wordings)
+        self.head: ClassifierHead | None = None
+        if model.classifies:  # a copy: the model's own stays on its device
+            self.head = copy.deepcopy(ClassifierHead(model, task.class_names)).float().cpu()
+        # The measure that needs no fitting, if the model has one.
+        self.direct = ZERO_SHOT if self.prompts is not None else CLASSIFIER if self.head is not None else None
         self.left_out: list[tuple[str, str, str]] = []
         test, self.test = self._usable(parts.test, "test records")
         self.validation: tuple[RecordFeatures, np.ndarray] | None = None  # with labels
@@ -249,8 +297,8 @@ class _ModelOnTask:
         return getattr(features, self.probed_feature)
 
     def measure_all(self, protocol: str, fractions: Sequence[float], shots: Sequence[int]) -> None:
-        if self.prompts is not None:
-            self._add(ZERO_SHOT, self._similarity)
+        if self.direct is not None:
+            self._add(self.direct, self._direct_scores)
         if (train := self.parts.train) is None:
             return
         train, found = self._usable(train, "training records")
@@ -274,10 +322,17 @@ class _ModelOnTask:
         test = test or self.parts.test
         return measure(test.labels, scores, self.task.class_names, test.patients, thresholds, seed=self.seed)
 
-    def _similarity(self, features: RecordFeatures) -> np.ndarray:
-        """(1, R, C)"""
+    def _direct_scores(self, features: RecordFeatures) -> np.ndarray:
+        """(1, R, C) cosines with the prompts, or the log odds of a classifier's labels."""
+        if self.head is not None:
+            return self.head.log_odds(self._logits(features))[None].numpy()
         assert features.embeds is not None and self.prompts is not None  # the model takes texts
         return (features.embeds @ self.prompts.T)[None]
+
+    @torch.no_grad()
+    def _logits(self, features: RecordFeatures) -> torch.Tensor:
+        assert self.head is not None
+        return self.head.logits(torch.from_numpy(features.pooled))
 
     def _add_probes(
         self, train: LabeledRows, features: np.ndarray, fractions: Sequence[float], shots: Sequence[int]
@@ -324,7 +379,7 @@ class _ModelOnTask:
             }
 
     def by_group(self) -> dict[str, list[dict[str, Any]]]:
-        """Zero-shot and the probe of all training records by sex and age.
+        """Zero-shot or the classifier, and the probe of all training records, by sex and age.
 
         Groups in which no class has both positive and negative records are left out.
         """
@@ -337,7 +392,7 @@ class _ModelOnTask:
                 if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
                     continue
                 row: dict[str, Any] = {"name": name}
-                for measured in (ZERO_SHOT, LINEAR_PROBE):
+                for measured in MAIN_MEASURES:
                     if measured in self.scores:
                         row[measured] = measure(
                             *(labels, self.scores[measured][:, mask], self.task.class_names, patients),
@@ -349,15 +404,18 @@ class _ModelOnTask:
                 families[what] = rows
         return families
 
-    def calibration(self) -> Reliability:
-        """The calibration of the scores that the pipeline would give."""
-        cosines = torch.from_numpy(self._similarity(self.test)[0])
-        config = self.model.config
-        scores = torch.sigmoid(config.score_scale * cosines + config.score_bias)
-        return reliability(self.parts.test.labels, scores.numpy())
+    def calibration(self) -> dict[str, Any]:
+        """The calibration of the scores that the pipeline would give; empty without a text tower or classifier."""
+        if self.direct is None:
+            return {}
+        if self.head is not None:
+            scores = self.head.scores(self._logits(self.test))
+        else:
+            scores = self.model.score_logits(torch.from_numpy(self._direct_scores(self.test)[0])).sigmoid()
+        return dict(reliability(self.parts.test.labels, scores.numpy()))
 
     def robustness(self) -> dict[str, list[dict[str, Any]]]:
-        """Zero-shot and the probe of all training records on disturbed test records.
+        """Zero-shot or the classifier, and the probe of all training records, on disturbed test records.
 
         Rates that no test record exceeds are left out.
         """
@@ -376,8 +434,8 @@ class _ModelOnTask:
             name = f"{'' if own is None else own.__name__}, {disturbance.name}"
             part, features = self._usable(part, disturbance.name, name)
             row: dict[str, Any] = {"name": disturbance.name}
-            if self.prompts is not None:
-                row[ZERO_SHOT] = self._measure(self._similarity(features), test=part)
+            if self.direct is not None:
+                row[self.direct] = self._measure(self._direct_scores(features), test=part)
             if self._whole_probe is not None:
                 row[LINEAR_PROBE] = self._measure(self._probe_scores([self._whole_probe], features), test=part)
             families.setdefault(disturbance.family, []).append(row)
@@ -392,9 +450,10 @@ def untrained_like(model: ECGPreTrainedModel, seed: int = 0) -> ECGPreTrainedMod
     """A model of the same configuration with random weights; the caller's random state is not changed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return class_for(model.config, Purpose.ENCODING)(model.config).to(model.device).eval()
+        kind = type(model) if model.classifies else class_for(model.config, Purpose.ENCODING)
+        return kind(model.config).to(model.device).eval()
 
 
 def main_measure(measures: Collection[str]) -> str:
-    """The measure to show first: zero-shot or, if that was not measured, the probe of all training records."""
-    return next((name for name in (ZERO_SHOT, LINEAR_PROBE) if name in measures), next(iter(measures)))
+    """The measure to show first: zero-shot or the classifier or, without them, the probe of all training records."""
+    return next((name for name in MAIN_MEASURES if name in measures), next(iter(measures)))

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from cgdmer.evaluation.comparison import LEFT_OUT, RESULTS, SCORES, write_scores
-from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, Evaluation, main_measure
+from cgdmer.evaluation.evaluate_task import MAIN_MEASURES, Evaluation, main_measure
 from cgdmer.evaluation.figures import conditions_figure, per_class_figure, roc_figure, tsne_figure
 from cgdmer.evaluation.reliability_figure import reliability_figure
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
@@ -32,9 +32,10 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     """
     target = Path(folder)
     results: Mapping[str, Any] = evaluation.results
+    class_names = evaluation.class_names or task.class_names
     target.mkdir(parents=True, exist_ok=True)
     write_results_json(target / RESULTS, results)
-    write_scores(target / SCORES, evaluation, task.class_names)
+    write_scores(target / SCORES, evaluation, class_names)
     write_per_class_csv(target / "per_class.csv", results)
     write_left_out(target / LEFT_OUT, evaluation.left_out)
     figures: dict[str, Path] = {}
@@ -43,22 +44,22 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
         figures[caption] = target / name
         save(figure, figures[caption])
 
-    shown = {name: results["measures"][name] for name in (ZERO_SHOT, LINEAR_PROBE) if name in results["measures"]}
+    shown = {name: results["measures"][name] for name in MAIN_MEASURES if name in results["measures"]}
     main = main_measure(results["measures"])
     if main in results["untrained"]:
         shown[f"{main}, untrained"] = results["untrained"][main]
     add_figure("AUROC by class", "per_class.png", per_class_figure(shown, title=f"{task.name}: AUROC by class"))
     if main in evaluation.scores:
-        of_main = evaluation.labels, evaluation.scores[main][0], task.class_names
+        of_main = evaluation.labels, evaluation.scores[main][0], class_names
         add_figure(f"ROC, {main}", "roc.png", roc_figure(*of_main, f"{task.name}: ROC, {main}"))
     try:
-        points = tsne_figure(evaluation.embeddings, evaluation.labels, task.class_names, seed)
+        points = tsne_figure(evaluation.embeddings, evaluation.labels, class_names, seed)
         add_figure("t-SNE of record embeddings", "tsne.png", points)
     except CorpusError:  # fewer than four records with exactly one class
         (target / "tsne.png").unlink(missing_ok=True)
     if results["calibration"]:
-        figure = reliability_figure(results["calibration"], f"{task.name}: calibration of zero-shot scores")
-        add_figure("Calibration of zero-shot scores", "calibration.png", figure)
+        figure = reliability_figure(results["calibration"], f"{task.name}: calibration, {main}")
+        add_figure(f"Calibration, {main}", "calibration.png", figure)
     for caption, name in (("By sex and age", "groups"), ("Robustness", "robustness")):
         if any(main in row for rows in results[name].values() for row in rows):
             add_figure(f"{caption}, {main}", f"{name}.png", _conditions_figure(results, name, main))

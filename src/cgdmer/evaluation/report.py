@@ -206,7 +206,7 @@ def calibration_in_words(calibration: Mapping[str, Any]) -> str:
         _number(calibration[name]) for name in ("expected_calibration_error", "brier", "brier_of_prevalence")
     )
     return (
-        f"On average, zero-shot scores differ by {error} from the share of records with the finding. Their Brier "
+        f"On average, the model's scores differ by {error} from the share of records with the finding. Their Brier "
         f"score is {brier}; scores that always equal the prevalence of a class among these records would have "
         f"{of_prevalence}. Scores were fitted to the prevalence of findings where the model was validated.\n\n{table}"
     )
@@ -246,6 +246,8 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
     left_out = dict.fromkeys(label for result in results["measures"].values() for label in result["left_out"])
     if left_out:
         remarks.append(f"Left out, without positive or negative records: {', '.join(left_out)}.")
+    if not_scored := results.get("classes_not_scored"):
+        remarks.append(f"Not among the classifier's labels: {', '.join(not_scored)}.")
     return remarks
 
 

@@ -93,11 +93,13 @@ class TaskResults(TypedDict):
         unusable_records: the number of test records left out because the feature extractor cannot use them.
         in_domain: whether the model was pretrained on other records of the test corpus.
         overlap: of the test records with the training records, see `Overlap`; None if those are unknown.
-        measures: by name ("zero-shot", "linear probe 1 %", ...), in the order to show, all on the same records.
+        measures: by name ("zero-shot", "classifier", "linear probe 1 %", ...), in the order to show, all on the same
+            records.
         untrained: by the same names, the measures of a model with random weights. A name may be absent.
         groups, robustness: for each kind of group ("sex", "age") or disturbance ("leads", ...), a list of dicts with
             a `name` and a `Measured` per measure.
-        calibration: a `Reliability` of the zero-shot scores; empty without them.
+        calibration: a `Reliability` of the scores that the pipelines give; empty without a text tower or classifier.
+        classes_not_scored: classes of the task that are not among a classifier's labels.
         command: the command line that reproduces the results; empty if there is none.
     """
 
@@ -116,6 +118,7 @@ class TaskResults(TypedDict):
     groups: NotRequired[dict[str, list[dict[str, Any]]] | None]
     robustness: NotRequired[dict[str, list[dict[str, Any]]] | None]
     calibration: NotRequired[dict[str, Any] | None]
+    classes_not_scored: NotRequired[list[str]]
     command: str
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tasks that models are evaluated on: their classes, the labels that belong to each class, and their prompts."""
 
+import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from cgdmer.evaluation.prompt_sets import PROMPT_SETS, load_prompts
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.simulation.conditions import CONDITIONS
 
+DEFAULT_TASKS = ("ptbxl-super",)
 OWN_LABELS = "labels"  # the name of the task that is made from a dataset's own labels
 FEWEST_RECORDS = 10  # of a label that is not asked for by name
 
@@ -156,7 +158,41 @@ def task_of_labels(dataset: datasets.DatasetDict, wanted: Sequence[str] | None =
     Raises:
         CorpusError: no record has a label, or no label is frequent enough.
     """
-    labels = choose_labels(dataset.values(), wanted, "record")
+    return _task_of(choose_labels(dataset.values(), wanted, "record"))
+
+
+def task_of_classifier(
+    dataset: datasets.DatasetDict, known: Sequence[str], wanted: Sequence[str] | None = None
+) -> Task:
+    """The task `labels` for a classifier: those of its labels that the dataset has.
+
+    Args:
+        dataset: a prepared dataset.
+        known: the classifier's labels.
+        wanted: some of them; None: all.
+
+    Raises:
+        ConfigurationError: the classifier does not know one that is wanted.
+        CorpusError: the dataset has none of them.
+    """
+    for label in wanted or ():
+        if label not in known:
+            close = difflib.get_close_matches(label, known, n=1)
+            nearest = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigurationError(f"the classifier has no label {label!r}.{nearest} It has: {', '.join(known)}.")
+    counts = Counter(
+        label for rows in dataset.values() for row in rows.select_columns("labels") for label in row["labels"]
+    )
+    labels = [label for label in wanted or known if counts[label]]
+    if not labels:
+        raise CorpusError(
+            f"no record has a label of the classifier, which knows {', '.join(wanted or known)}. The dataset's most "
+            f"frequent labels are: {', '.join(label for label, _ in counts.most_common(20)) or 'none'}."
+        )
+    return _task_of(labels)
+
+
+def _task_of(labels: Sequence[str]) -> Task:
     return Task(
         OWN_LABELS,
         tuple(labels),

@@ -19,7 +19,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id, yaml_dump
 
 from cgdmer.evaluation.comparison import RESULTS
-from cgdmer.evaluation.evaluate_task import ZERO_SHOT
+from cgdmer.evaluation.evaluate_task import CLASSIFIER, ZERO_SHOT
 from cgdmer.evaluation.results import Measured, Reliability, TaskResults
 from cgdmer.evaluation.statistics import METRIC_NAMES
 from cgdmer.files.json_types import check
@@ -29,6 +29,8 @@ from cgdmer.models.errors import CorpusError, PublishingError
 # The Hub's names; it has no other name for the F1 averaged over classes.
 _METRIC_TYPES = {"auroc": "roc_auc", "auprc": "average_precision", "f1": "f1"}
 _NAME_OF_TASK = re.compile(r"[A-Za-z0-9_.-]+")  # it becomes a file name
+# As the Hub names them; there is no type for classifiers of ECGs.
+_TASK_TYPES = {ZERO_SHOT: "zero-shot-classification", CLASSIFIER: "audio-classification"}
 
 
 def read_results(folders: Sequence[str | os.PathLike[str]]) -> list[TaskResults]:
@@ -108,8 +110,8 @@ def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult
                     continue
                 found.append(
                     EvalResult(
-                        task_type="zero-shot-classification" if measure == ZERO_SHOT else "feature-extraction",
-                        task_name=ZERO_SHOT if measure == ZERO_SHOT else "linear probe",
+                        task_type=_TASK_TYPES.get(measure, "feature-extraction"),
+                        task_name=measure if measure in _TASK_TYPES else "linear probe",
                         dataset_type=results["task"],
                         dataset_name=results["task"],
                         dataset_split="+".join(results["splits"]),
