@@ -175,23 +175,51 @@ def test_leads_are_found_by_name_whatever_their_order_and_spelling():
 
 
 def test_absent_leads_leave_an_empty_labeled_place():
-    figure = plot_ecg(make_record(leads=("V5", "aVF", "I")))
+    leads = ("V5", "aVF", "I", "V1")
+    figure = plot_ecg(make_record(leads=leads))
     assert sorted(gid for gid in drawn_gids(figure) if gid.startswith(("lead ", "rhythm"))) == sorted(
-        ["lead V5", "lead aVF", "lead I", "rhythm I"] + ["lead separator"] * 18
+        [*(f"lead {name}" for name in leads), "rhythm I"] + ["lead separator"] * 18
     )
     said = texts(figure)
     for name in STANDARD_LEADS:
-        assert (f"{name}  absent" in said) == (name not in ("V5", "aVF", "I"))
+        assert (f"{name}  absent" in said) == (name not in leads)
     (rhythm_name,) = artists(figure, "name of rhythm I")
     assert rhythm_name.get_text() == "I"
 
 
 def test_rhythm_strip_passes_over_a_lead_without_samples():
-    record = make_record(leads=("I", "II", "V1"))
+    record = make_record(leads=("I", "II", "V1", "V2"))
     record.signal[:2] = np.nan
     figure = plot_ecg(record)
     assert [gid for gid in drawn_gids(figure) if gid.startswith("rhythm")] == ["rhythm V1"]
     assert {"I  no samples", "II  no samples"} <= set(texts(figure))
+
+
+def test_a_few_leads_have_ten_seconds_each_on_a_page_of_their_size():
+    figure = plot_ecg(make_record(leads=("V5", "I"), pulses={"V5": (1.0, 8.0, 9.0)}))
+    np.testing.assert_allclose(figure.get_size_inches() * 25.4, (297.0, 130.0))
+    assert [gid for gid in drawn_gids(figure) if gid.startswith(("lead", "rhythm"))] == ["rhythm I", "rhythm V5"]
+    upper, lower = points(figure, "rhythm I"), points(figure, "rhythm V5")
+    assert upper[0, 1] - lower[0, 1] == pytest.approx(40.0, abs=1e-3) and lower[0, 1] > 30
+    assert upper[-1, 0] - upper[0, 0] == pytest.approx(250.0, abs=0.1)
+    assert np.ptp(lower[:, 1]) == pytest.approx(10.0, abs=1e-3)
+    assert not any("absent" in text or "columns" in text for text in texts(figure))
+
+
+@pytest.mark.parametrize(("seconds", "rows"), [(6.0, 1), (10.0, 1), (24.0, 3), (40.0, 4), (75.0, 4)])
+def test_a_single_lead_continues_from_row_to_row(seconds, rows):
+    record = make_record(seconds, rate=100.0, leads=("I",))
+    record.signal[0] = np.arange(record.signal.shape[1]) / 1e5
+    figure = plot_ecg(record)
+    np.testing.assert_allclose(figure.get_size_inches() * 25.4, (297.0, 90.0 + 40.0 * (rows - 1)))
+    traces = artists(figure, "rhythm I")
+    assert len(traces) == len(artists(figure, "calibration pulse")) == rows
+    for row, trace in enumerate(traces):
+        y = trace.get_ydata()
+        assert (y[0] - traces[0].get_ydata()[0]) / 10 == pytest.approx(row * 0.01 - row * 4.0, abs=1e-6)
+    names = [text.get_text() for text in artists(figure, "name of rhythm I")]
+    assert names == ["I", *(f"I  from {10 * row} s" for row in range(1, rows))]
+    assert any("First 40 s of 75" in text for text in texts(figure)) == (seconds > 40)
 
 
 @pytest.mark.parametrize("missing", [np.nan, np.inf])

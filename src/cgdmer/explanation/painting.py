@@ -53,7 +53,7 @@ def plot_explanation(explanation: Explanation, *, title: str | None = None) -> F
     Returns:
         A figure of 397 mm x 210 mm with its own Agg canvas.
     """
-    figure, axes = ecg_page(explanation.window, title=title or explanation.label, panel=True)
+    figure, axes = ecg_page(explanation.window, title=title or explanation.label, panel=True, fewest_rows=4)
     strongest = float(np.abs(explanation.relevance).max()) or 1.0
     strength = explanation.relevance / strongest
     for place in lead_places(explanation.window):

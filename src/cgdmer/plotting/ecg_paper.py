@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Twelve leads drawn to scale on ECG paper: 25 mm/s, 10 mm/mV, three rows of four leads and a rhythm strip.
+"""Leads drawn to scale on ECG paper: 25 mm/s, 10 mm/mV, three rows of four leads and a rhythm strip.
 
 The figure has a single axes that covers the page. Its data coordinates are millimeters from the lower left corner, so
-a page printed at 100 % is to scale. The page is A4 landscape; scores add a panel on the right.
+a page printed at 100 % is to scale. The page is A4 landscape; scores add a panel on the right. A recording of up to
+three leads has a row of 10 s for each instead, on a page that is as high as these rows need. With a single lead, the
+rows follow each other in time, four at most.
 
 How the signal is laid out:
 
 * The four columns follow each other in time, as on an electrocardiograph: the first shows 0 s to 2.5 s, the last 7.5 s
   to 10 s. In a record shorter than 10 s, the columns start earlier and overlap, so that every lead still shows 2.5 s;
-  the footer then says when each column starts. Of a longer record, the first 10 s are shown.
+  the footer then says when each column starts. Of a longer record, the first 10 s are shown (of a single lead, 40 s).
 * Each lead is shifted vertically so that the median of what is shown lies on the middle line of its row: a constant
   offset comes from the electrodes, not the heart. The footer names leads with a large offset. Nothing is filtered.
 * The scale never changes to make a trace fit. Up to 2 mV from its middle line, a trace stays inside its row; beyond
@@ -42,12 +44,16 @@ MILLIMETERS_PER_MILLIVOLT = 10.0
 
 _ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 _COLUMN_SECONDS = 2.5
-_SHOWN_SECONDS = 10.0
+_ROW_SECONDS = 10.0
+_MOST_STRIPS = 3  # with more leads, the usual rows and columns
 
-# The page, in millimeters. The middle lines of the rows and the start of the signal lie on thick grid lines.
-PAGE_WIDTH, _PAGE_HEIGHT = 297.0, 210.0
-_GRID_LEFT, _GRID_BOTTOM, _GRID_WIDTH, _GRID_HEIGHT = 11.0, 16.0, 275.0, 180.0
+# The page, in millimeters. The middle lines of the rows and the start of the signal lie on thick grid lines. A page of
+# fewer rows ends higher: the y coordinate of its lower edge is above 0.
+PAGE_WIDTH, _PAGE_TOP = 297.0, 210.0
+_GRID_LEFT, _GRID_WIDTH, _GRID_TOP = 11.0, 275.0, 196.0
+_GRID_BOTTOM = 16.0  # above the lower edge of the page
 _SIGNAL_LEFT = _GRID_LEFT + 15.0
+_ROW_HEIGHT = 40.0
 _MIDDLE_LINES = (166.0, 126.0, 86.0, 46.0)
 _REACH = 40.0  # how far a trace may get from its middle line
 _TEXT_WIDTH = _GRID_WIDTH / MILLIMETERS_PER_INCH
@@ -103,8 +109,8 @@ def plot_ecg(
         are_values: the scores are the values of a regression: any numbers, written without bars, in their own order.
 
     Returns:
-        A figure of 297 mm x 210 mm, or 397 mm x 210 mm with scores. It has its own Agg canvas and is unknown to
-        pyplot, so there is nothing to close.
+        A figure of 297 mm x 210 mm, or 397 mm x 210 mm with scores; 40 mm lower for each row that is not needed. It
+        has its own Agg canvas and is unknown to pyplot, so there is nothing to close.
 
     Raises:
         ECGInputError: the record has no finite sample in its first 10 s, an unusable rate or shape, or lead names
@@ -117,12 +123,20 @@ def plot_ecg(
     return figure
 
 
-def ecg_page(record: ECGRecord, *, title: str | None = None, panel: bool = False) -> tuple[Figure, Axes]:
-    """The page of `plot_ecg` and its axes, in millimeters; `panel` adds an empty one of `PANEL_WIDTH` on the right."""
+def ecg_page(
+    record: ECGRecord, *, title: str | None = None, panel: bool = False, fewest_rows: int = 1
+) -> tuple[Figure, Axes]:
+    """The page of `plot_ecg` and its axes, in millimeters from the lower left corner of A4.
+
+    Args:
+        panel: adds an empty one of `PANEL_WIDTH` on the right.
+        fewest_rows: the page is as high as this many rows need, even if there are fewer.
+    """
     shown, offsets = _shown_leads(record)
+    page_bottom = _ROW_HEIGHT * (len(_MIDDLE_LINES) - max(fewest_rows, _num_rows(record)))
     page_width = PAGE_WIDTH + (PANEL_WIDTH if panel else 0.0)
     figure = Figure(
-        figsize=(page_width / MILLIMETERS_PER_INCH, _PAGE_HEIGHT / MILLIMETERS_PER_INCH),
+        figsize=(page_width / MILLIMETERS_PER_INCH, (_PAGE_TOP - page_bottom) / MILLIMETERS_PER_INCH),
         dpi=150,
         facecolor="white",
     )
@@ -131,7 +145,7 @@ def ecg_page(record: ECGRecord, *, title: str | None = None, panel: bool = False
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(0.0, page_width)
-    axes.set_ylim(0.0, _PAGE_HEIGHT)
+    axes.set_ylim(page_bottom, _PAGE_TOP)
 
     _draw_paper(axes)
     cut_off = _draw_leads(axes, record, shown)
@@ -188,7 +202,7 @@ def check_picture_path(path: str | PathLike[str]) -> None:
 
 
 def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """The first 10 s of each lead, centered, and the offset that was subtracted, in millivolts, by standard name.
+    """The start of each lead, centered, and the offset that was subtracted, in millivolts, by standard name.
 
     Each lead is float64 millivolts of shape (time,), NaN where there is no sample.
     """
@@ -205,11 +219,12 @@ def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, fl
         )
     names = standard_lead_names(record.lead_names)
     # One more sample than 10 s hold, if there is one: the sample at exactly 10 s ends the trace at the right edge.
-    first_samples = signal[:, : int(np.floor(_SHOWN_SECONDS * record.sampling_rate + 1e-6)) + 1].astype(np.float64)
+    shown_seconds = _shown_seconds(record)
+    first_samples = signal[:, : int(np.floor(shown_seconds * record.sampling_rate + 1e-6)) + 1].astype(np.float64)
     first_samples[~np.isfinite(first_samples)] = np.nan
     if not np.isfinite(first_samples).any():
         raise ECGInputError(
-            f"record {record.record_id!r} has no finite sample in its first {_SHOWN_SECONDS:g} s: nothing to draw."
+            f"record {record.record_id!r} has no finite sample in its first {shown_seconds:g} s: nothing to draw."
         )
     shown, offsets = {}, {}
     for name, samples in zip(names, first_samples, strict=True):
@@ -223,60 +238,89 @@ def _seconds(record: ECGRecord) -> float:
     return float(record.signal.shape[1] / record.sampling_rate)
 
 
+def _has_strips(record: ECGRecord) -> bool:
+    """Whether each lead has a row of its own."""
+    return len(record.lead_names) <= _MOST_STRIPS
+
+
+def _num_rows(record: ECGRecord) -> int:
+    if not _has_strips(record):
+        return len(_MIDDLE_LINES)
+    if len(record.lead_names) > 1:
+        return len(record.lead_names)
+    return min(len(_MIDDLE_LINES), max(1, int(np.ceil(round(_seconds(record), 2) / _ROW_SECONDS))))
+
+
+def _shown_seconds(record: ECGRecord) -> float:
+    return _ROW_SECONDS * (_num_rows(record) if len(record.lead_names) == 1 else 1)
+
+
 def _column_starts(record: ECGRecord) -> list[float]:
     """When each of the four columns starts, in seconds from the start of the record."""
-    last_start = max(0.0, min(_seconds(record), _SHOWN_SECONDS) - _COLUMN_SECONDS)
+    last_start = max(0.0, min(_seconds(record), _ROW_SECONDS) - _COLUMN_SECONDS)
     return [column * last_start / 3 for column in range(4)]
 
 
+def _grid_bottom(axes: Axes) -> float:
+    return axes.get_ylim()[0] + _GRID_BOTTOM
+
+
 def _draw_paper(axes: Axes) -> None:
-    right, top = _GRID_LEFT + _GRID_WIDTH, _GRID_BOTTOM + _GRID_HEIGHT
-    axes.add_patch(
-        Rectangle((_GRID_LEFT, _GRID_BOTTOM), _GRID_WIDTH, _GRID_HEIGHT, facecolor=_PAPER_COLOR, edgecolor="none")
-    )
+    right, bottom = _GRID_LEFT + _GRID_WIDTH, _grid_bottom(axes)
+    height = _GRID_TOP - bottom
+    axes.add_patch(Rectangle((_GRID_LEFT, bottom), _GRID_WIDTH, height, facecolor=_PAPER_COLOR, edgecolor="none"))
     for spacing, color, width, order in (
         (1.0, _THIN_GRID_COLOR, 0.3, 1.0),
         (5.0, _THICK_GRID_COLOR, 0.6, 1.1),
     ):
         verticals = [
-            [(x, _GRID_BOTTOM), (x, top)] for x in _GRID_LEFT + np.arange(0.0, _GRID_WIDTH + spacing / 2, spacing)
+            [(x, bottom), (x, _GRID_TOP)] for x in _GRID_LEFT + np.arange(0.0, _GRID_WIDTH + spacing / 2, spacing)
         ]
-        horizontals = [
-            [(_GRID_LEFT, y), (right, y)] for y in _GRID_BOTTOM + np.arange(0.0, _GRID_HEIGHT + spacing / 2, spacing)
-        ]
+        horizontals = [[(_GRID_LEFT, y), (right, y)] for y in bottom + np.arange(0.0, height + spacing / 2, spacing)]
         gid = f"grid {spacing:g} mm"
         lines = LineCollection(verticals + horizontals, colors=color, linewidths=width, zorder=order, gid=gid)
         axes.add_collection(lines, autolim=False)
 
 
 def lead_places(record: ECGRecord) -> list[LeadPlace]:
-    """The places of the twelve leads and, last, of the rhythm strip (lead II or, without it, the first lead)."""
+    """The places of the twelve leads and, last, of the rhythm strip (lead II or, without it, the first lead).
+
+    Of a recording of up to three leads: the strips of its leads, from the top.
+    """
+    names = standard_lead_names(record.lead_names)
+    if _has_strips(record):
+        strips = sorted(names, key=STANDARD_LEADS.index) if len(names) > 1 else names * _num_rows(record)
+        starts = [0.0 if len(names) > 1 else row * _ROW_SECONDS for row in range(len(strips))]
+        return [
+            LeadPlace(name, _SIGNAL_LEFT, middle, start, _ROW_SECONDS)
+            for name, middle, start in zip(strips, _MIDDLE_LINES, starts, strict=False)
+        ]
     width = _COLUMN_SECONDS * MILLIMETERS_PER_SECOND
     places = [
         LeadPlace(name, _SIGNAL_LEFT + column * width, middle, start, _COLUMN_SECONDS)
         for row, middle in zip(_ROWS, _MIDDLE_LINES, strict=False)
         for column, (name, start) in enumerate(zip(row, _column_starts(record), strict=True))
     ]
-    samples = int(_SHOWN_SECONDS * record.sampling_rate) + 1
+    samples = int(_ROW_SECONDS * record.sampling_rate) + 1
     recorded = np.isfinite(record.signal[:, :samples]).any(axis=1)
-    names = standard_lead_names([name for name, there in zip(record.lead_names, recorded, strict=True) if there])
-    rhythm = "II" if "II" in names else min(names, key=STANDARD_LEADS.index)
-    return [*places, LeadPlace(rhythm, _SIGNAL_LEFT, _MIDDLE_LINES[3], 0.0, _SHOWN_SECONDS)]
+    there = [name for name, has_samples in zip(names, recorded, strict=True) if has_samples]
+    rhythm = "II" if "II" in there else min(there, key=STANDARD_LEADS.index)
+    return [*places, LeadPlace(rhythm, _SIGNAL_LEFT, _MIDDLE_LINES[3], 0.0, _ROW_SECONDS)]
 
 
 def _draw_leads(axes: Axes, record: ECGRecord, shown: dict[str, np.ndarray]) -> list[str]:
     """Draw all rows; returns the leads that were cut off, in standard order."""
     cut_off: set[str] = set()
-    for middle in _MIDDLE_LINES:
+    places = lead_places(record)
+    for middle in sorted({place.middle for place in places}, reverse=True):
         _draw_calibration(axes, middle)
-    *leads, rhythm = lead_places(record)
-    for place in leads:
+    for place in places:
         if place.left > _SIGNAL_LEFT:
             for sign in (-1.0, 1.0):  # two short strokes, above and below the trace, where one lead ends
                 y = [place.middle + sign * 3.0, place.middle + sign * 6.0]
                 axes.plot([place.left, place.left], y, gid="lead separator", **_TRACE)
-    for place in (*leads, rhythm):
-        kind = "rhythm" if place is rhythm else "lead"
+    for place in places:
+        kind = "rhythm" if place.seconds == _ROW_SECONDS else "lead"
         if _draw_lead(axes, shown.get(place.name), record.sampling_rate, place, gid=f"{kind} {place.name}"):
             cut_off.add(place.name)
     return [name for name in STANDARD_LEADS if name in cut_off]
@@ -289,7 +333,8 @@ def _draw_lead(axes: Axes, samples: np.ndarray | None, sampling_rate: float, pla
     """
     name, left, middle, start, seconds = place
     cut_off = False
-    label, color, weight = name, TEXT_COLOR, "bold"
+    continues = seconds == _ROW_SECONDS and start > 0
+    label, color, weight = f"{name}  from {start:g} s" if continues else name, TEXT_COLOR, "bold"
     if samples is None:
         label, color, weight = f"{name}  absent", _PALE_TEXT_COLOR, "normal"
     else:
@@ -300,8 +345,8 @@ def _draw_lead(axes: Axes, samples: np.ndarray | None, sampling_rate: float, pla
         times = np.arange(first, first + piece.size) / sampling_rate - start
         if not np.isfinite(piece).any():
             label, color, weight = f"{name}  no samples", _PALE_TEXT_COLOR, "normal"
-        lowest = max(middle - _REACH, _GRID_BOTTOM)
-        highest = min(middle + _REACH, _GRID_BOTTOM + _GRID_HEIGHT)
+        lowest = max(middle - _REACH, _grid_bottom(axes))
+        highest = min(middle + _REACH, _GRID_TOP)
         y = middle + piece * MILLIMETERS_PER_MILLIVOLT
         cut_off = bool(np.any((y < lowest) | (y > highest)))
         x = left + times * MILLIMETERS_PER_SECOND
@@ -328,10 +373,10 @@ def _draw_calibration(axes: Axes, middle: float) -> None:
 def _notes(record: ECGRecord, offsets: dict[str, float], cut_off: list[str]) -> list[str]:
     """What a reader must know about how this record was laid out."""
     notes = []
-    duration = _seconds(record)
-    if round(duration, 2) > _SHOWN_SECONDS:
-        notes.append(f"First {_SHOWN_SECONDS:g} s of {duration:.2f} s.")
-    elif round(duration, 2) < _SHOWN_SECONDS:
+    duration, shown_seconds = _seconds(record), _shown_seconds(record)
+    if round(duration, 2) > shown_seconds:
+        notes.append(f"First {shown_seconds:g} s of {duration:.2f} s.")
+    elif round(duration, 2) < shown_seconds and not _has_strips(record):
         starts = ", ".join(f"{start:.2f}" for start in _column_starts(record))
         notes.append(f"Record of {duration:.2f} s: columns start at {starts} s.")
     large = [f"{name} {offset:+.1f} mV" for name, offset in offsets.items() if abs(offset) >= _LARGE_OFFSET_MILLIVOLTS]
@@ -346,9 +391,10 @@ def _draw_footer(axes: Axes, record: ECGRecord, notes: list[str]) -> None:
     parts = [f"{MILLIMETERS_PER_SECOND:g} mm/s  {MILLIMETERS_PER_MILLIVOLT:g} mm/mV", f"{record.sampling_rate:g} Hz"]
     if record.record_id:
         parts.append(f"record {one_line(record.record_id)}")
-    write(axes, _GRID_LEFT, 11.2, shorten("     ".join(parts), _TEXT_WIDTH, 9.0, "bold"), 9.0, gid="footer")
+    edge = axes.get_ylim()[0]
+    write(axes, _GRID_LEFT, edge + 11.2, shorten("     ".join(parts), _TEXT_WIDTH, 9.0, "bold"), 9.0, gid="footer")
     for number, line in enumerate(wrap(" ".join(notes), _TEXT_WIDTH, 7.0, "bold", most_lines=3)):
-        write(axes, _GRID_LEFT, 7.6 - 2.9 * number, line, 7.0, gid="footer note", color="#555555")
+        write(axes, _GRID_LEFT, edge + 7.6 - 2.9 * number, line, 7.0, gid="footer note", color="#555555")
 
 
 def _checked_scores(scores: Sequence[Mapping[str, Any]], are_values: bool) -> list[tuple[str, float]]:
@@ -378,10 +424,10 @@ def _draw_scores(axes: Axes, scores: list[tuple[str, float]], are_values: bool) 
     """
     label_size, line_height = 9.0, 4.2
     label_width = (_BAR_WIDTH - 18.0) / MILLIMETERS_PER_INCH  # the percentage has 18 mm
-    top, bottom = _GRID_BOTTOM + _GRID_HEIGHT, _GRID_BOTTOM
+    top, bottom = _GRID_TOP, _grid_bottom(axes)
     heading = "Values" if are_values else "Scores"
     write(axes, _BAR_LEFT, 200.0, heading, 13.0, gid="score heading", weight="bold")
-    write(axes, _BAR_LEFT, 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
+    write(axes, _BAR_LEFT, axes.get_ylim()[0] + 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
 
     y = top
     for position, (label, score) in enumerate(scores):
