@@ -294,6 +294,14 @@ def test_folders_that_are_not_a_dataset(tmp_path):
         load_dataset_folder(tmp_path / "foreign")
 
 
+def test_a_dataset_of_an_earlier_version_has_no_sources(tmp_path):
+    write([replace(make_record(), source="Cart 2")], tmp_path / "new")
+    new = datasets.DatasetDict({"train": load_dataset_folder(tmp_path / "new")["train"]})
+    assert row_to_record(new["train"][0]).source == "Cart 2"
+    new.remove_columns("source").save_to_disk(str(tmp_path / "old"))
+    assert row_to_record(load_dataset_folder(tmp_path / "old")["train"][0]).source is None
+
+
 def test_column_that_is_missing_or_of_another_type(tmp_path):
     write([make_record()], tmp_path / "out")
     # Only the split with rows, because the library cannot read back an empty one that it saved.

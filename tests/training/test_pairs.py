@@ -176,6 +176,12 @@ def test_a_split_without_text_is_refused(train_split, processor):
     assert len(PairDataset(silent, processor.feature_extractor, "statements")) == len(silent)
 
 
+def test_a_folder_of_ones_own_has_labels_and_no_statements(train_split, processor):
+    own = train_split.map(lambda row: {"statements": []})
+    with pytest.raises(CorpusError, match="findings of a record in sentences.* use --text_source report"):
+        PairDataset(own, processor.feature_extractor, "statements")
+
+
 def test_records_without_text_are_left_out_and_counted(train_split, processor):
     some = train_split.map(
         lambda row, index: {"text": None if index % 2 else row["text"]}, with_indices=True, load_from_cache_file=False

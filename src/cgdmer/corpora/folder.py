@@ -29,6 +29,7 @@ from cgdmer.models.reading_array_file import ARRAY_SUFFIXES, is_array_file, read
 from cgdmer.models.reading_record import CLINIC_SUFFIXES, read_record
 
 _DELIMITERS = ",;\t"
+_LARGEST_TABLE = 2**28  # bytes, all held in memory; 800,000 rows with reports take half of it
 _HINT = 'Save the table as CSV in UTF-8 (Excel: "CSV UTF-8"), with the names of its columns in the first line.'
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # Excel's .xlsx and .xls
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{1,5}$")
@@ -77,7 +78,8 @@ def folder_rows(raw_dir: Path, options: Mapping[str, Any]) -> tuple[int, Iterato
         )
     found = _recordings(raw_dir, table)
     _check_array_options(raw_dir, found, options)
-    read = read_rows(read_table(table, columns.used(), _HINT, delimiters=_DELIMITERS), columns, str(table))
+    table_rows = read_table(table, columns.used(), _HINT, largest=_LARGEST_TABLE, delimiters=_DELIMITERS)
+    read = read_rows(table_rows, columns, str(table))
     entries = _joined(raw_dir, table, found, read.rows, columns)
     notes = [*read.notes]
     if unused := [name for name in names if name and name not in columns.used()]:
