@@ -39,6 +39,7 @@ EXAMPLES = """\
 examples:
   cgdmer demo --output_dir demo
   cgdmer prepare ptb-xl RAW_DIR ptbxl
+  cgdmer prepare folder RECORDINGS mine --table labels.csv
   cgdmer evaluate MODEL --dataset ptbxl --tasks ptbxl-super
   cgdmer classify RECORD --labels "atrial fibrillation" "normal ECG"
   cgdmer explain RECORD --label "atrial fibrillation" --plot relevance.png
