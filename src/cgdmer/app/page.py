@@ -5,7 +5,6 @@ Needs Gradio, from the extra `app`.
 """
 
 import html
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 
 from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.app.downloads import KEPT_SECONDS, write_download
+from cgdmer.app.serving import PrivateFolder, serve, take_no_addresses
 from cgdmer.app.uploads import LARGEST_MEGABYTES, UNITS, read_uploads
 from cgdmer.explanation.explaining import explain_record
 from cgdmer.explanation.painting import plot_explanation
@@ -59,11 +59,12 @@ STYLE = """
 
 def build_page(scorer: Scorer) -> gr.Blocks:
     """The page for one loaded model. Show it with `launch_page`."""
-    downloads = tempfile.TemporaryDirectory(prefix="cgdmer-app-")
-    answers = _Answers(scorer, downloads.name)
+    folder = PrivateFolder()
+    answers = _Answers(scorer, folder.answers)
     # `delete_cache`: visitors' files are deleted after an hour.
-    with gr.Blocks(title="cgdmer: ECG and findings", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
-        page.downloads = downloads  # removed together with the page
+    title = "cgdmer: ECG and findings"
+    with gr.Blocks(title=title, delete_cache=(KEPT_SECONDS, KEPT_SECONDS), analytics_enabled=False) as page:
+        page.private_folder = folder  # removed together with the page
         record = gr.State(time_to_live=KEPT_SECONDS)
         gr.Markdown(f"# ECG and findings\n**{RESEARCH_USE_ONLY}** Do not upload what could identify a person.")
         with gr.Row():
@@ -73,6 +74,7 @@ def build_page(scorer: Scorer) -> gr.Blocks:
                     file_count="multiple",
                     elem_id="files",
                 )
+                take_no_addresses(files)
                 with gr.Accordion("Required for CSV and NPY. For other files: the leads to use", open=True):
                     rate = gr.Textbox("", label="Samples per second (Hz)", placeholder="500", elem_id="rate")
                     leads = gr.Textbox("", label="Leads in the file's order", placeholder="I, II, V1", elem_id="leads")
@@ -159,9 +161,14 @@ class _Answers:
 
 
 def launch_page(page: gr.Blocks, **options: Any) -> Any:
-    """Serve the page of `build_page`; `options` are those of Gradio's `launch`."""
-    return page.launch(
-        css=STYLE, max_file_size=f"{LARGEST_MEGABYTES}mb", state_session_capacity=_MOST_VISITORS, **options
+    """Serve the page of `build_page`; see `serve`. `options` are those of Gradio's `launch`."""
+    return serve(
+        page,
+        page.private_folder,
+        css=STYLE,
+        max_file_size=f"{LARGEST_MEGABYTES}mb",
+        state_session_capacity=_MOST_VISITORS,
+        **options,
     )
 
 

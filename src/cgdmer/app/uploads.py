@@ -107,7 +107,7 @@ def _as_on_page(message: str, folder: Path | str) -> str:
 
 def _read_as_files(files: list[Path], name: str, leads: list[str]) -> ECGRecord:
     """Read a record from copies of its files in one folder, whose path errors do not show."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=files[0].parent) as folder:  # which is removed however the server ends
         for file in files:
             shutil.copyfile(file, Path(folder, file.name))
         try:
