@@ -323,6 +323,12 @@ def test_results_that_are_too_deep_or_too_large(made, tmp_path, text, words):
         read_results([tmp_path])
 
 
+def test_where_records_come_from_stays_off_the_card(made, results):
+    groups = {**results["groups"], "source": [{**row, "name": "St. Elsewhere"} for row in results["groups"]["sex"]]}
+    text = fill_card(made["run"], REPOSITORY, [results | {"groups": groups}]).text
+    assert "St. Elsewhere" not in text and "| sex | women |" in text
+
+
 def test_results_without_any_group(made, results):
     for groups in (None, {}, {"sex": []}):
         assert "By sex and age:" not in fill_card(made["run"], REPOSITORY, [results | {"groups": groups}]).text

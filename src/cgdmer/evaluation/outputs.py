@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from cgdmer.evaluation.comparison import LEFT_OUT, RESULTS, SCORES, write_scores
 from cgdmer.evaluation.evaluate_task import MAIN_MEASURES, Evaluation, main_measure
 from cgdmer.evaluation.figures import conditions_figure, per_class_figure, roc_figure, tsne_figure
+from cgdmer.evaluation.patients import groups_in_words
 from cgdmer.evaluation.reliability_figure import reliability_figure
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
 from cgdmer.evaluation.tasks import Task
@@ -60,7 +61,7 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     if results["calibration"]:
         figure = reliability_figure(results["calibration"], f"{task.name}: calibration, {main}")
         add_figure(f"Calibration, {main}", "calibration.png", figure)
-    for caption, name in (("By sex and age", "groups"), ("Robustness", "robustness")):
+    for caption, name in ((groups_in_words(results["groups"]), "groups"), ("Robustness", "robustness")):
         if any(main in row for rows in results[name].values() for row in rows):
             add_figure(f"{caption}, {main}", f"{name}.png", _conditions_figure(results, name, main))
     write_markdown(target / "report.md", results, figures)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Groups of test records by the sex and age of the patient, and by where they come from."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import datasets
 import numpy as np
 
@@ -11,6 +14,11 @@ AGES = {
     "60 to 79": (60, 80),
     "80 and older": (80, np.inf),
 }
+
+
+def groups_in_words(groups: Mapping[str, Any] | None) -> str:
+    """A title for results by group."""
+    return "By sex, age, and source" if groups and "source" in groups else "By sex and age"
 
 
 def patient_groups(rows: datasets.Dataset) -> dict[str, dict[str, np.ndarray]]:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.evaluation.patients import groups_in_words
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES, METRIC_NAMES
 from cgdmer.files.writing import write_text
 
@@ -146,7 +147,10 @@ def write_markdown(
         ]
         parts.append(markdown_table(["class", "positives", *columns], rows))
         parts += [plain(remark) for remark in _remarks(results)]
-    for title, families in (("By sex and age", results["groups"]), ("Robustness", results["robustness"])):
+    for title, families in (
+        (groups_in_words(results["groups"]), results["groups"]),
+        ("Robustness", results["robustness"]),
+    ):
         if families:
             parts += [f"## {title}", conditions_table(families)]
     if results["calibration"]:

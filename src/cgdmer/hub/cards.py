@@ -276,8 +276,10 @@ def _results_of(results: Mapping[str, Any]) -> list[str]:
         heads = ["class", "positives", f"AUROC, {shown}"]
         parts += [f"Classes with {FEWEST_POSITIVES} positives or more:", markdown_table(heads, rows)]
     for title, key in (("By sex and age", "groups"), ("With fewer leads, at lower rates, with noise", "robustness")):
-        if any((results.get(key) or {}).values()):
-            parts += [f"{title}:", conditions_table(results[key])]
+        # Where records come from may name a place, which does not concern whoever uses the model.
+        families = {name: rows for name, rows in (results.get(key) or {}).items() if name != "source"}
+        if any(families.values()):
+            parts += [f"{title}:", conditions_table(families)]
     if results.get("calibration"):
         parts.append(calibration_in_words(results["calibration"]))
     return parts
