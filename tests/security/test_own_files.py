@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the package wrote and finds damaged, or made by somebody else, is refused with its own errors, or made again.
 
-Each test changes random bytes and words of the files. See test_fuzzing for the amounts and the limits.
+Each test changes random bytes and words of the files. See test_fuzzing for the amounts and the limits, and
+test_files_beside_weights for what is published with a model.
 """
 
 import copy
@@ -30,13 +31,11 @@ from cgdmer.data.writing import open_shard, write_dataset
 from cgdmer.evaluation import comparison
 from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.files.writing import write_json
-from cgdmer.hub.results import read_results
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.inference.growing_table import GrowingTable
 from cgdmer.inference.scoring import read_labels
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CorpusError
-from cgdmer.training import run_summary
 from cgdmer.training.checkpoints import MANIFEST, Checkpoints, RunPosition, write_manifest
 
 FULL = 20_000
@@ -290,25 +289,6 @@ def test_unfinished_tables(tmp_path, examples):
     fuzz(check, made_by(change_of(files)), examples)
 
 
-MEASURED = {
-    **{"records": 40, "patients": 30, "macro_auroc": 0.9, "macro_auroc_interval": [0.8, 0.95], "left_out": ["LQT"]},
-    "per_class": {"AF": {"positives": 12, "few_positives": False, "auroc": 0.9, "auroc_interval": [0.8, 0.95]}},
-}
-RESULTS = {
-    **{"task": "simulated", "protocol": "repaired", "prompts": "ensemble", "probed_feature": "pooled"},
-    **{"splits": ["test"], "records_without_label": 0, "absent_records": 0, "unusable_records": 1, "in_domain": False},
-    **{"overlap": {"records": 0, "patients": None}, "measures": {"zero-shot": MEASURED}, "untrained": {}},
-    **{"groups": {"sex": [{"name": "female", "zero-shot": MEASURED}]}, "robustness": {}, "calibration": {}},
-    "command": "cgdmer evaluate model --dataset ecgs",
-}
-
-
-@amounts(FULL)
-def test_results(tmp_path, examples):
-    write_json(tmp_path / "results.json", RESULTS)
-    changing([tmp_path / "results.json"], examples, lambda: read_results([tmp_path]))
-
-
 @amounts(FULL)
 def test_scores_that_are_compared(tmp_path, examples):
     labels = np.array([[True, False], [False, True], [False, False]])
@@ -316,25 +296,9 @@ def test_scores_that_are_compared(tmp_path, examples):
     ids = ["a", "b", "c"]
     evaluation = Evaluation({}, ids, ids, labels, scores, np.zeros((3, 2)))  # type: ignore[typeddict-item]
     comparison.write_scores(tmp_path / "scores.parquet", evaluation, ("AF", "SR"))
-    write_json(tmp_path / "results.json", RESULTS)
+    write_json(tmp_path / "results.json", {"task": "simulated", "protocol": "repaired", "splits": ["test"]})
     (tmp_path / "left_out.csv").write_text("part,record,reason\ntest records,d,flat\n")
     changing(sorted(tmp_path.iterdir()), examples, lambda: comparison._read(tmp_path))
-
-
-@amounts(FULL)
-def test_training_summaries(tmp_path, examples):
-    summary = {
-        "command": "finetune",
-        "data": {"name": "ecgs", "source": {"name": "x", "url": "https://example.org"}, "description": None}
-        | {"train_records": 12, "validation_records": 3, "left_out_records": 1},
-        "options": {"model": "cgdmer-tiny", "labels": ["AF", "SR"]},
-        **{"steps": 3, "samples": 12, "seconds": 1.5, "resumed_at_step": 0, "processes": 1, "device": "cpu"},
-        **{"mixed_precision": "no", "versions": {"cgdmer": "0.1"}, "earlier": None},
-    }
-    write_json(tmp_path / "training_summary.json", summary)
-    changing(
-        [tmp_path / "training_summary.json"], examples, lambda: run_summary.read(tmp_path / "training_summary.json")
-    )
 
 
 @amounts(FULL)

@@ -302,7 +302,7 @@ def test_what_is_no_dataset_of_this_package_is_refused(cohort_folder, tmp_path):
         ShardedDataset(str(half))
     damaged = write_shards(splits, tmp_path / "damaged")
     min((damaged / "data").glob("train-*")).write_bytes(b"PAR1 no more")
-    with pytest.raises(CorpusError, match=r"damaged is neither .* that can be read"):
+    with pytest.raises(CorpusError, match=r"damaged.*parquet cannot be read: .* Write the shards again"):
         ShardedDataset(str(damaged))
     with pytest.raises(CorpusError, match="no/such/dataset is neither"):
         ShardedDataset("no/such/dataset")
