@@ -134,7 +134,7 @@ CONTRADICTIONS = {
     "baseline": (None, [0], [0, 0, 0], [None, 0]),
     "lead_names": (None, ["I"], ["I", None], ["I", "II", "III"]),
     "labels": (None, [None]),
-    "statements": (None, [None]),
+    "statements": (None, [None], ["Sinus rhythm.", "Another."]),
     "record_id": (None,),
     "fingerprint": (None,),
 }

@@ -74,6 +74,9 @@ def _faults(batch: pa.RecordBatch) -> list[tuple[str, pa.Array]]:
     for name in _OF_LEADS:
         lengths = pc.list_value_length(columns[name]).cast(pa.int64())
         faults.append((f"{name} has not one entry per lead", pc.not_equal(lengths, leads)))
+    statements, labels = (pc.list_value_length(columns[name]) for name in _LISTS)
+    both = pc.and_(pc.greater(statements, 0), pc.greater(labels, 0))
+    faults.append((_PAIRED, pc.and_(both, pc.not_equal(statements, labels))))
     rate = columns["sampling_rate"]
     faults.append(("sampling_rate is no rate", pc.invert(pc.and_(pc.is_finite(rate), pc.greater(rate, 0.0)))))
     for name in (*_OF_LEADS, *_LISTS):
@@ -82,6 +85,7 @@ def _faults(batch: pa.RecordBatch) -> list[tuple[str, pa.Array]]:
     return [(fault, pc.fill_null(wrong, False)) for fault, wrong in faults]
 
 
+_PAIRED = "statements and labels are not pairs"
 _SIZE = "its signal has another size than the stated leads and samples"
 
 
@@ -113,6 +117,8 @@ def _fault_of(row: Mapping[str, Any]) -> str | None:
             return f"{name} has not one entry per lead"
     if not all(isinstance(name, str) for column in ("lead_names", *_LISTS) for name in row[column]):
         return "a name is not a text"
+    if row["statements"] and row["labels"] and len(row["statements"]) != len(row["labels"]):
+        return _PAIRED
     if not (math.isfinite(row["sampling_rate"]) and row["sampling_rate"] > 0):
         return "sampling_rate is no rate"
     if not all(math.isfinite(gain) and gain != 0 for gain in row["gain"]):
