@@ -4,10 +4,11 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from cgdmer.models.advice import CHOOSE_LEADS, NAME_CHANNELS, STATE_ARRAY
+from cgdmer.models.advice import CHOOSE_LEADS, NAME_ALL_CHANNELS, NAME_CHANNELS, STATE_ARRAY
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ECGInputError, RecordFileError
 from cgdmer.models.leads import known_spelling
@@ -20,6 +21,7 @@ LONGEST_SECONDS = 3600.0  # 360 windows of 10 s: about a minute on a small machi
 _ADVICE = {
     CHOOSE_LEADS: "type the leads to use under Leads (I, II, V1)",
     NAME_CHANNELS: "type which lead it is under Leads (ECG=II), if you know",
+    NAME_ALL_CHANNELS: "type the names of all channels in order under Leads",
     STATE_ARRAY: (
         "Fill in rate, leads and unit (samples per second; lead names separated by commas, in the file's order; "
         f"{', '.join(UNITS)}), then press Score."
@@ -74,10 +76,8 @@ def _read(paths: Sequence[str | os.PathLike[str]], sampling_rate: str, lead_name
         raise RecordFileError(f"a recording cannot be read from {dropped}. {_EXPECTED}")
     if not is_array_file(files[0]):
         return _read_as_files(files, files[0].name, names)
-    try:
+    with _advising_for_the_page(files[0].parent):
         return _read_array(files[0], sampling_rate.strip(), names, unit)
-    except (RecordFileError, ECGInputError) as error:
-        raise type(error)(_as_on_page(str(error), files[0].parent)) from error
 
 
 def _read_array(file: Path, sampling_rate: str, names: list[str], unit: str | None) -> ECGRecord:
@@ -89,20 +89,27 @@ def _read_array(file: Path, sampling_rate: str, names: list[str], unit: str | No
             raise ECGInputError(
                 f"the rate {sampling_rate!r} is not a number of samples per second. Type it as 500 or 257.5."
             ) from error
-    if any("=" in name for name in names):
-        stated = dict(name.split("=", 1) for name in names if "=" in name)
-        leads = [name.rpartition("=")[2] for name in names]
-        return read_array_file(file, rate, unit, lead_names=stated, leads=leads)
-    if any(known_spelling(name) for name in column_names(file)):  # so what was typed says which of them to use
-        return read_array_file(file, rate, unit, leads=names or None)
-    return read_array_file(file, rate, unit, lead_names=names or None)
+    stated, leads = _stated_and_wanted(names)
+    if stated or any(known_spelling(name) for name in column_names(file)):  # which columns are meant
+        return read_array_file(file, rate, unit, stated or None, leads or None)
+    return read_array_file(file, rate, unit, names or None)
 
 
-def _as_on_page(message: str, folder: Path | str) -> str:
-    """A message with advice for the page, and without the folder, which a visitor does not know."""
-    for advice, here in _ADVICE.items():
-        message = message.replace(advice, here)
-    return message.replace(f"{folder}{os.sep}", "")
+def _stated_and_wanted(names: list[str]) -> tuple[list[str], list[str]]:
+    """From what was typed under Leads: which leads channels are ("ECG=II"), and the leads to use."""
+    return [name for name in names if "=" in name], [name.rpartition("=")[2] for name in names]
+
+
+@contextmanager
+def _advising_for_the_page(folder: Path | str) -> Iterator[None]:
+    """Gives messages advice for the page, and removes the folder, which a visitor does not know."""
+    try:
+        yield
+    except (RecordFileError, ECGInputError) as error:
+        message = str(error)
+        for advice, here in _ADVICE.items():
+            message = message.replace(advice, here)
+        raise type(error)(message.replace(f"{folder}{os.sep}", "")) from error
 
 
 def _read_as_files(files: list[Path], name: str, leads: list[str]) -> ECGRecord:
@@ -110,7 +117,6 @@ def _read_as_files(files: list[Path], name: str, leads: list[str]) -> ECGRecord:
     with tempfile.TemporaryDirectory(dir=files[0].parent) as folder:  # which is removed however the server ends
         for file in files:
             shutil.copyfile(file, Path(folder, file.name))
-        try:
-            return read_record(Path(folder, name), leads or None)
-        except (RecordFileError, ECGInputError) as error:
-            raise type(error)(_as_on_page(str(error), folder)) from error
+        with _advising_for_the_page(folder):
+            stated, leads = _stated_and_wanted(leads)
+            return read_record(Path(folder, name), leads or None, lead_names=stated or None)

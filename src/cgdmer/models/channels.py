@@ -114,14 +114,17 @@ def rows_of_leads(names: Sequence[str], leads: Sequence[str], who: str, hint: st
         if lead not in LIMB_LEADS or len(limb) < 2:
             raise ECGInputError(f"{who} has no lead {lead}; it has {_list(names)}.{hint}")
         rows.update(sorted(limb, key=lambda row: STANDARD_LEADS.index(standard[row] or ""))[:2])
-    refuse_scalp_electrodes(names, sorted(rows))
+    try:
+        refuse_scalp_electrodes(names, sorted(rows))
+    except ECGInputError as error:
+        raise ECGInputError(f"{who}: {error}") from error
     return sorted(rows)
 
 
 def channels_to_read(
     names: Sequence[str | None], leads: Sequence[str] | None, lead_names: LeadNames | None, who: str
 ) -> tuple[list[int], list[str]]:
-    """Which channels of a file to read, in its order, and the names of these channels ("" where there is none).
+    """Which channels of a file to read, in its order, and their names: those of leads, if `leads` are asked for.
 
     Args:
         leads: those that are asked for; None: all channels.
@@ -130,10 +133,10 @@ def channels_to_read(
         ECGInputError: as in `renamed_channels` and `rows_of_leads`.
     """
     renamed = renamed_channels(names, lead_names, who)
-    rows = list(range(len(renamed)))
-    if leads is not None:
-        rows = rows_of_leads(renamed, leads, who, f" If a channel has another name, {NAME_CHANNELS}.")
-    return rows, [renamed[row] for row in rows]
+    if leads is None:
+        return list(range(len(renamed))), renamed
+    rows = rows_of_leads(renamed, leads, who, f" If a channel has another name, {NAME_CHANNELS}.")
+    return rows, [known_spelling(renamed[row]) or "" for row in rows]
 
 
 def wanted_leads(leads: Sequence[str]) -> list[str]:

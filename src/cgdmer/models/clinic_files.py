@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .advice import CHOOSE_LEADS
+from .advice import CHOOSE_LEADS, NAME_ALL_CHANNELS
 from .ecg_record import ECGRecord
 from .errors import ECGInputError, RecordFileError, shown
-from .leads import known_spelling, refuse_scalp_electrodes
+from .leads import inverted, known_spelling, refuse_scalp_electrodes
 from .units import (
     EXPECTED_UNITS,
     HIGHEST_RATE,
@@ -54,11 +54,29 @@ def whole_number(where: str, what: str, text: str | None) -> int:
     """A whole number from a file's text, which must be there."""
     value = number(where, what, text)
     assert text is not None
-    if not _WHOLE_NUMBER.fullmatch(text.strip()):
+    if _WHOLE_NUMBER.fullmatch(text.strip()):
+        return int(text.strip())
+    if not value.is_integer() or abs(value) > 2**53:  # "-32768.0" is whole
         raise RecordFileError(
-            f"{where}: the {what} is {value:g}, which is not a whole number. Export the recording again."
+            f"{where}: the {what} is {shown(text.strip())}, which is not a whole number. Export the recording again."
         )
-    return int(text.strip())
+    return int(value)
+
+
+def wrong_size(what: str, found: int, expected: int, stated: str) -> RecordFileError:
+    """An error for data that are shorter or longer than a header says.
+
+    Args:
+        what: where the data are, such as "file.edf".
+        stated: what the header says, such as "10 data records".
+    """
+    if found < expected:
+        advice = f"{expected - found} are missing. It is truncated, or was not closed."
+    else:
+        advice = f"{found - expected} are too many: the header is wrong, or something was added."
+    return RecordFileError(
+        f"{what} has {found} bytes, but {stated} take {expected}: {advice} Export the recording again."
+    )
 
 
 def in_millivolts(where: str, what: str, value: float, unit: str | None) -> float:
@@ -112,8 +130,8 @@ def stack_leads(path: Path, rows: Sequence[np.ndarray]) -> np.ndarray:
     lengths = sorted({len(row) for row in rows})
     if len(lengths) > 1:
         raise RecordFileError(
-            f"{path}: its leads have {', '.join(map(str, lengths))} samples; all must have the same number. The file "
-            "is truncated, or the leads differ in rate: export the recording again."
+            f"{path}: its leads have {', '.join(map(str, lengths))} samples; all must have the same number. If the "
+            f"file is not truncated, {CHOOSE_LEADS}; otherwise export the recording again."
         )
     return np.stack(rows)
 
@@ -132,8 +150,10 @@ def make_record(path: Path, signal: np.ndarray, sampling_rate: float, names: Seq
     check_size(str(path), len(signal), signal.shape[1], sampling_rate)
     for row, name in enumerate(names, 1):
         if name is None or not name.strip():
-            raise RecordFileError(f"{path}: channel {row} has no name. It is not guessed: add it (I, II, V1, ...).")
-        if re.search(r"(^|\s)-(?=\S)", name):  # EDF+ writes "-aVR" for an inverted lead
+            raise RecordFileError(
+                f"{path}: channel {row} has no name, which is not guessed. If you know them, {NAME_ALL_CHANNELS}."
+            )
+        if inverted(name):
             raise RecordFileError(
                 f"{path}: channel {row} is {shown(name)}, an inverted lead, which is not supported. Invert its signal "
                 "and rename it."

@@ -2,11 +2,13 @@
 """HL7 annotated ECG (aECG; HL7 V3 "Annotated ECG", implementation guide of 21 March 2005): numbers as text in XML."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from .channels import LeadNames, channels_to_read
 from .clinic_files import check_size, in_millivolts, make_record, number, scaled, stack_leads
 from .ecg_record import ECGRecord
 from .errors import RecordFileError, shown
@@ -18,13 +20,18 @@ _LEAD_PREFIX = "MDC_ECG_LEAD_"
 _DIGITS = re.compile(r"(?:[+-]?[0-9]{1,10}+[ \t\r\n]++)*+[+-]?[0-9]{1,10}")
 
 
-def read_aecg(path: Path, root: Element) -> ECGRecord:
+def read_aecg(
+    path: Path, root: Element, leads: Sequence[str] | None = None, lead_names: LeadNames | None = None
+) -> ECGRecord:
     """The rhythm of an aECG: the only sequence set of its only RHYTHM series.
 
     Args:
         root: the file's AnnotatedECG element. Representative beats and annotations are ignored.
+        leads: the ones to read, whatever the unit and length of other sequences; None: all.
+        lead_names: see `renamed_channels`.
 
     Raises:
+        ECGInputError: one of `leads` or `lead_names` is not there exactly once.
         RecordFileError: there is no such sequence set, or several (leads recorded one after the other); increment,
             origin, scale, unit, or name are missing; leads differ in length.
     """
@@ -37,16 +44,18 @@ def read_aecg(path: Path, root: Element) -> ECGRecord:
         )
     sequences = sets[0].findall("component/sequence")
     times = [element for element in sequences if _code(element) in _TIMES]
-    leads = [element for element in sequences if _code(element) not in _TIMES]
-    if len(times) != 1 or not leads:
+    channels = [element for element in sequences if _code(element) not in _TIMES]
+    if len(times) != 1 or not channels:
         raise RecordFileError(
-            f"{path}: its sequence set has {len(times)} sequences of times and {len(leads)} leads; expected one "
+            f"{path}: its sequence set has {len(times)} sequences of times and {len(channels)} leads; expected one "
             "sequence of times, and at least one lead. Export the recording again."
         )
     rate = _sampling_rate(path, times[0])
-    check_size(str(path), len(leads), 1, rate)
-    signal = stack_leads(path, [_lead(f"{path}, lead {position}", lead) for position, lead in enumerate(leads, 1)])
-    return make_record(path, signal, rate, [(_code(lead) or "").removeprefix(_LEAD_PREFIX) for lead in leads])
+    check_size(str(path), len(channels), 1, rate)
+    given = [(_code(channel) or "").removeprefix(_LEAD_PREFIX) for channel in channels]
+    rows, names = channels_to_read(given, leads, lead_names, str(path))
+    signal = stack_leads(path, [_lead(f"{path}, lead {row + 1} ({given[row]})", channels[row]) for row in rows])
+    return make_record(path, signal, rate, names)
 
 
 def _code(element: Element) -> str | None:

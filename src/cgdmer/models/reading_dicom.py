@@ -14,13 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from .channels import rows_of_leads
-from .clinic_files import check_size, in_millivolts, make_record, number, read_bytes, scaled, whole_number
+from .channels import LeadNames, channels_to_read
+from .clinic_files import (
+    check_size,
+    in_millivolts,
+    make_record,
+    number,
+    read_bytes,
+    scaled,
+    whole_number,
+    wrong_size,
+)
+from .dicom_structure import check_structure
 from .ecg_record import ECGRecord
 from .errors import RecordFileError, shown
 
 _MOST_BYTES = 2**30 + 2**20
 _FIRST_TAG = 132  # after the preamble and "DICM"
+_MOST_META_ELEMENTS = 100
+_LONGEST_TEXT = 4096  # bytes of a value that is no waveform; the standard allows 64 for nearly all that are read here
+_IMPLICIT = "1.2.840.10008.1.2"
 # Whether samples are little-endian, by transfer syntax. The deflated one is left out: it could expand to any size.
 _LITTLE_ENDIAN = {"1.2.840.10008.1.2": True, "1.2.840.10008.1.2.1": True, "1.2.840.10008.1.2.2": False}
 _SAMPLES = {"SB": "i1", "UB": "u1", "SS": "i2", "US": "u2", "SL": "i4", "UL": "u4"}
@@ -74,7 +87,7 @@ class _Group:
     channels: tuple[_Channel, ...]
 
 
-def read_dicom(path: Path, leads: Sequence[str] | None = None) -> ECGRecord:
+def read_dicom(path: Path, leads: Sequence[str] | None = None, lead_names: LeadNames | None = None) -> ECGRecord:
     """Read the waveform of a DICOM file: its one original multiplex group.
 
     Channel sensitivity, correction factor, and baseline are applied. Padding samples become NaN, and so do channels
@@ -82,9 +95,10 @@ def read_dicom(path: Path, leads: Sequence[str] | None = None) -> ECGRecord:
 
     Args:
         leads: the ones to read, whatever is in other channels; None: all channels.
+        lead_names: see `renamed_channels`.
 
     Raises:
-        ECGInputError: one of `leads` is not there exactly once.
+        ECGInputError: one of `leads` or `lead_names` is not there exactly once.
         RecordFileError: pydicom is not installed, or cannot parse the file; there is no original group, or several
             (leads recorded one after the other); rate, or a channel's unit, sensitivity, correction factor, baseline,
             or name are missing; sizes do not match; channels are skewed, or have a status that rules out millivolts;
@@ -105,7 +119,7 @@ def read_dicom(path: Path, leads: Sequence[str] | None = None) -> ECGRecord:
             f"{path}: {len(original)} of its {len(groups)} waveform groups are original; expected one, with all leads "
             "recorded at once. Is it a picture of an ECG? Otherwise export only one group."
         )
-    return _record(path, original[0], "<" if little_endian else ">", leads)
+    return _record(path, original[0], "<" if little_endian else ">", leads, lead_names)
 
 
 def _parse(path: Path, content: bytes) -> tuple[bool, list[_Group]]:
@@ -120,48 +134,91 @@ def _parse(path: Path, content: bytes) -> tuple[bool, list[_Group]]:
     file = io.BytesIO(content)  # from the file itself, pydicom would ask for any number of bytes
     file.seek(_FIRST_TAG)
     syntax = "none"
-    for element in data_element_generator(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2):
+    for count, element in enumerate(
+        data_element_generator(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    ):
         if element.tag == 0x00020010:
-            syntax = bytes(element.value or b"").decode("latin-1").strip("\0 ")
+            syntax = bytes(element.value[:100] if isinstance(element.value, bytes) else b"").decode("latin-1")
+            syntax = syntax.strip("\0 ")
+        if count > _MOST_META_ELEMENTS:
+            raise RecordFileError(f"{path} has more than {_MOST_META_ELEMENTS} elements of meta information.")
     if syntax not in _LITTLE_ENDIAN:
         raise RecordFileError(
             f"{path}: its transfer syntax is {shown(syntax)}; only uncompressed ones are supported "
             f"({', '.join(_LITTLE_ENDIAN)}). Convert it, for example with dcmconv +te."
         )
+    little_endian = _LITTLE_ENDIAN[syntax]
+    check_structure(path, content, file.tell(), explicit=syntax != _IMPLICIT, little_endian=little_endian)
     file.seek(0)
     dataset = dcmread(file, specific_tags=["WaveformSequence"])
-    return _LITTLE_ENDIAN[syntax], [_group(item) for item in dataset.get("WaveformSequence") or []]
+    return little_endian, [_group(str(path), item) for item in _items(str(path), dataset, "WaveformSequence")]
 
 
-def _group(item: Any) -> _Group:
+def _group(where: str, item: Any) -> _Group:
+    data = _bytes(where, item, "WaveformData")
     return _Group(
-        texts={keyword: _text(item, keyword) for keyword in _GROUP_KEYWORDS},
-        padding=item.get("WaveformPaddingValue"),
-        data=bytes(item.get("WaveformData") or b""),
-        channels=tuple(_channel(channel) for channel in item.get("ChannelDefinitionSequence") or []),
+        texts={keyword: _text(where, item, keyword) for keyword in _GROUP_KEYWORDS},
+        padding=_bytes(where, item, "WaveformPaddingValue"),
+        data=data or b"",
+        channels=tuple(_channel(where, channel) for channel in _items(where, item, "ChannelDefinitionSequence")),
     )
 
 
-def _channel(item: Any) -> _Channel:
-    source = (item.get("ChannelSourceSequence") or [{}])[0]
-    unit = (item.get("ChannelSensitivityUnitsSequence") or [{}])[0]
-    status = item.get("ChannelStatus") or []
-    statuses = [status] if isinstance(status, str) else status
+def _channel(where: str, item: Any) -> _Channel:
+    source: Any = next(iter(_items(where, item, "ChannelSourceSequence")), {})
+    unit: Any = next(iter(_items(where, item, "ChannelSensitivityUnitsSequence")), {})
+    status = _text(where, item, "ChannelStatus", several=True) or ""
     return _Channel(
-        texts={keyword: _text(item, keyword) for keyword in _CHANNEL_KEYWORDS},
-        scheme=_text(source, "CodingSchemeDesignator"),
-        code=_text(source, "CodeValue"),
-        unit=_text(unit, "CodeValue"),
-        status=tuple(str(one).strip().upper() for one in statuses if str(one).strip()),
+        texts={keyword: _text(where, item, keyword) for keyword in _CHANNEL_KEYWORDS},
+        scheme=_text(where, source, "CodingSchemeDesignator"),
+        code=_text(where, source, "CodeValue"),
+        unit=_text(where, unit, "CodeValue"),
+        status=tuple(one.strip().upper() for one in status.split("\\") if one.strip()),
     )
 
 
-def _text(item: Any, keyword: str) -> str | None:
+def _items(where: str, item: Any, keyword: str) -> Sequence[Any]:
+    value = item.get(keyword) or []
+    if not hasattr(value, "is_undefined_length"):  # of pydicom's sequences
+        raise RecordFileError(f"{where}: its {keyword} is no sequence. Export the recording again.")
+    return value
+
+
+def _text(where: str, item: Any, keyword: str, *, several: bool = False) -> str | None:
+    """A value in words, with a backslash between several; None if there is none."""
+    _check_length(where, item, keyword)
     value = item.get(keyword)
+    if several and not isinstance(value, str) and isinstance(value, Sequence):
+        return "\\".join(map(str, value))
     return None if value is None else str(value)
 
 
-def _record(path: Path, group: _Group, byte_order: str, leads: Sequence[str] | None) -> ECGRecord:
+def _check_length(where: str, item: Any, keyword: str) -> None:
+    """Before pydicom makes objects of a value, of which there could be many."""
+    value = getattr(item.get_item(keyword), "value", None) if keyword in item else None
+    if isinstance(value, bytes) and len(value) > _LONGEST_TEXT:
+        raise RecordFileError(
+            f"{where}: its {keyword} has {len(value)} bytes; expected at most {_LONGEST_TEXT}. Export the "
+            "recording again."
+        )
+
+
+def _bytes(where: str, item: Any, keyword: str) -> bytes | None:
+    """A value as stored. Samples are bytes or words (OB, OW); of any other kind, pydicom makes numbers."""
+    if keyword not in item:
+        return None
+    raw = item.get_item(keyword)
+    if raw.VR not in ("OB", "OW", None, "UN") or not isinstance(raw.value or b"", bytes):
+        raise RecordFileError(
+            f"{where}: its {keyword} has the value representation {shown(str(raw.VR))}; expected OB or OW. Export the "
+            "recording again."
+        )
+    return raw.value or b""
+
+
+def _record(
+    path: Path, group: _Group, byte_order: str, leads: Sequence[str] | None, lead_names: LeadNames | None
+) -> ECGRecord:
     where = str(path)
     rate = number(where, "sampling frequency", group.texts["SamplingFrequency"])
     num_channels = whole_number(where, "number of channels", group.texts["NumberOfWaveformChannels"])
@@ -181,19 +238,14 @@ def _record(path: Path, group: _Group, byte_order: str, leads: Sequence[str] | N
         )
     num_bytes = num_channels * num_samples * int(kind[1])
     if len(group.data) not in (num_bytes, num_bytes + num_bytes % 2):  # DICOM pads to an even number
-        raise RecordFileError(
-            f"{path}: its waveform has {len(group.data)} bytes, but {num_samples} samples of {num_channels} channels "
-            f"take {num_bytes}. The file is truncated: export the recording again."
-        )
+        what = f"{num_samples} samples of {num_channels} channels"
+        raise wrong_size(f"{path}: its waveform", len(group.data), num_bytes, what)
     counts = np.frombuffer(group.data[:num_bytes], dtype=byte_order + kind).reshape(num_samples, num_channels).T
-    names = [_lead_name(channel) for channel in group.channels]
-    rows = list(range(num_channels))
-    if leads is not None:
-        rows = rows_of_leads([name or "" for name in names], leads, where)
+    rows, names = channels_to_read([_lead_name(channel) for channel in group.channels], leads, lead_names, where)
     signal = np.stack([_millivolts(f"{path}, channel {row + 1}", group.channels[row], counts[row]) for row in rows])
     if group.padding is not None:
         signal[counts[rows] == _padding(path, group.padding, byte_order + kind)] = np.nan
-    return make_record(path, signal, rate, [names[row] for row in rows])
+    return make_record(path, signal, rate, names)
 
 
 def _millivolts(where: str, channel: _Channel, counts: np.ndarray) -> np.ndarray:

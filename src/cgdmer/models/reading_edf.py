@@ -11,8 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from .channels import rows_of_leads
-from .clinic_files import check_size, in_millivolts, make_record, number, read_bytes, scaled, whole_number
+from .advice import CHOOSE_LEADS
+from .channels import LeadNames, channels_to_read
+from .clinic_files import (
+    check_size,
+    in_millivolts,
+    make_record,
+    number,
+    read_bytes,
+    scaled,
+    whole_number,
+    wrong_size,
+)
 from .ecg_record import ECGRecord
 from .errors import RecordFileError
 
@@ -43,39 +53,35 @@ class _EDFHeader:
     samples_per_record: tuple[int, ...]
 
 
-def read_edf(path: Path, leads: Sequence[str] | None = None) -> ECGRecord:
+def read_edf(path: Path, leads: Sequence[str] | None = None, lead_names: LeadNames | None = None) -> ECGRecord:
     """Read an EDF or EDF+ file without gaps. Its annotations are ignored.
 
     Args:
         leads: the ones to read, whatever the rate and unit of other signals; None: all signals.
+        lead_names: see `renamed_channels`.
 
     Raises:
-        ECGInputError: one of `leads` is not there exactly once.
+        ECGInputError: one of `leads` or `lead_names` is not there exactly once.
         RecordFileError: the file is damaged, truncated, or unfinished; it does not state unit, scale, or name of a
             lead; signals differ in rate, or are not ECG leads; it has gaps (EDF+D).
     """
     content = read_bytes(path, _MOST_BYTES)
     header = _read_header(path, content)
     rows = [row for row, signal in enumerate(header.signals) if signal["label"] != "EDF Annotations"]
-    if leads is not None:
-        labels = [header.signals[row]["label"] for row in rows]
-        rows = [rows[place] for place in rows_of_leads(labels, leads, str(path))]
+    places, names = channels_to_read([header.signals[row]["label"] for row in rows], leads, lead_names, str(path))
+    rows = [rows[place] for place in places]
     counts_per_record = {header.samples_per_record[row] for row in rows}
     if len(counts_per_record) != 1:
         raise RecordFileError(
             f"{path}: its {len(rows)} signals have {', '.join(map(str, sorted(counts_per_record))) or 'no'} samples "
-            "per data record; all leads must have the same rate. Name the leads to use (read_record(path, "
-            "leads=[...]), --leads), or resample them."
+            f"per data record; all leads must have the same rate. Resample them, or {CHOOSE_LEADS}."
         )
     samples, frame = counts_per_record.pop(), sum(header.samples_per_record)
     rate = samples / header.record_seconds
     check_size(str(path), len(rows), samples * header.num_records, rate)
     expected = header.num_bytes + 2 * frame * header.num_records
     if len(content) != expected:
-        raise RecordFileError(
-            f"{path} has {len(content)} bytes; the {header.num_records} data records of its header take {expected}. "
-            "The file is truncated, or was not closed: export the recording again."
-        )
+        raise wrong_size(str(path), len(content), expected, f"the {header.num_records} data records of its header")
     frames = np.frombuffer(content, dtype="<i2", offset=header.num_bytes).reshape(header.num_records, frame)
     starts = np.cumsum((0, *header.samples_per_record))
     signal = np.stack(
@@ -84,7 +90,7 @@ def read_edf(path: Path, leads: Sequence[str] | None = None) -> ECGRecord:
             for row in rows
         ]
     )
-    return make_record(path, signal, rate, [header.signals[row]["label"] for row in rows])
+    return make_record(path, signal, rate, names)
 
 
 def _read_header(path: Path, content: bytes) -> _EDFHeader:

@@ -3,33 +3,48 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from .clinic_files import check_size, in_millivolts, make_record, number, scaled, stack_leads, whole_number
-from .ecg_record import ECGRecord
+from .channels import LeadNames, channels_to_read
+from .clinic_files import (
+    check_size,
+    in_millivolts,
+    make_record,
+    number,
+    scaled,
+    stack_leads,
+    whole_number,
+    wrong_size,
+)
+from .ecg_record import ECGRecord, in_standard_order
 from .errors import RecordFileError, shown
 from .leads import STANDARD_LEADS, derive_limb_leads
 from .safe_xml import child
 
-_UNITS = {"MICROVOLTS": "uV", "MILLIVOLTS": "mV", "VOLTS": "V"}
 # Fields that shift a lead relative to the others. MUSE writes zeros.
 _SHIFTS = ("LeadTimeOffset", "LeadOffsetFirstSample", "FirstSampleBaseline")
 
 
-def read_muse(path: Path, root: Element) -> ECGRecord:
-    """The rhythm of a MUSE file, with all twelve leads.
+def read_muse(
+    path: Path, root: Element, leads: Sequence[str] | None = None, lead_names: LeadNames | None = None
+) -> ECGRecord:
+    """The rhythm of a MUSE file, with all twelve leads, and further ones (V3R, V7) behind them.
 
     III, aVR, aVL, and aVF are computed as MUSE does: II - I, -(I + II)/2, I - II/2, and II - I/2. A lead marked as off
     is NaN.
 
     Args:
         root: the file's RestingECG element. Median beats, patient, and report are ignored.
+        leads: the ones that are needed, whatever is in others; None: all.
+        lead_names: see `renamed_channels`.
 
     Raises:
+        ECGInputError: one of `leads` or `lead_names` is not there exactly once.
         RecordFileError: there is no Rhythm waveform, or several; rate, unit, scale, number of samples, or name are
             missing; sizes do not match, or the base64 is damaged.
     """
@@ -41,17 +56,17 @@ def read_muse(path: Path, root: Element) -> ECGRecord:
         )
     waveform = root.findall("Waveform")[types.index("rhythm")]
     rate = _sampling_rate(path, waveform)
-    leads = waveform.findall("LeadData")
+    channels = waveform.findall("LeadData")
     stated = child(waveform, "NumberofLeads")
-    if stated is not None and whole_number(str(path), "NumberofLeads", stated) != len(leads):
-        raise RecordFileError(f"{path}: it states {stated} leads, but has {len(leads)}. Export the recording again.")
-    check_size(str(path), len(leads), 1, rate)
-    names = [child(lead, "LeadID") for lead in leads]
-    rows = [
-        _lead(f"{path}, lead {name or position}", lead)
-        for position, (name, lead) in enumerate(zip(names, leads, strict=True), 1)
-    ]
-    return _with_limb_leads(make_record(path, stack_leads(path, rows), rate, names))
+    if stated is not None and whole_number(str(path), "NumberofLeads", stated) != len(channels):
+        raise RecordFileError(
+            f"{path}: it states {stated} leads, but has {len(channels)}. Export the recording again."
+        )
+    check_size(str(path), len(channels), 1, rate)
+    given = [child(channel, "LeadID") for channel in channels]
+    rows, names = channels_to_read(given, leads, lead_names, str(path))
+    signals = [_lead(f"{path}, lead {given[row] or row + 1}", channels[row]) for row in rows]
+    return _with_limb_leads(make_record(path, stack_leads(path, signals), rate, names))
 
 
 def _sampling_rate(path: Path, waveform: Element) -> float:
@@ -71,8 +86,7 @@ def _lead(where: str, lead: Element) -> np.ndarray:
                 "supported. Export leads that were recorded at once."
             )
     scale = number(where, "LeadAmplitudeUnitsPerBit", child(lead, "LeadAmplitudeUnitsPerBit"))
-    unit = child(lead, "LeadAmplitudeUnits")
-    scale = in_millivolts(where, "LeadAmplitudeUnitsPerBit", scale, None if unit is None else _UNITS.get(unit, unit))
+    scale = in_millivolts(where, "LeadAmplitudeUnitsPerBit", scale, child(lead, "LeadAmplitudeUnits"))
     signal = scaled(where, _counts(where, lead), scale, 0.0)
     off = (child(lead, "LeadOff") or "FALSE").upper()
     if off not in ("TRUE", "FALSE"):
@@ -98,22 +112,27 @@ def _counts(where: str, lead: Element) -> np.ndarray:
             f"{where}: its WaveFormData is damaged base64: {error}. Export the recording again."
         ) from error
     num_bytes = whole_number(where, "LeadByteCountTotal", child(lead, "LeadByteCountTotal") or str(len(content)))
-    if num_samples < 1 or len(content) != 2 * num_samples or len(content) != num_bytes:
+    if num_samples < 1 or num_bytes != 2 * num_samples:
         raise RecordFileError(
-            f"{where}: its WaveFormData has {len(content)} bytes, but the file states {num_samples} samples of 2 "
-            f"bytes, {num_bytes} bytes in all. The file is truncated: export the recording again."
+            f"{where}: it states {num_samples} samples of 2 bytes, but {num_bytes} bytes in all. Export the recording "
+            "again."
         )
+    if len(content) != num_bytes:
+        raise wrong_size(f"{where}: its WaveFormData", len(content), num_bytes, f"{num_samples} samples of 2 bytes")
     return np.frombuffer(content, dtype="<i2")
 
 
 def _with_limb_leads(record: ECGRecord) -> ECGRecord:
-    """All twelve leads; the record itself if it lacks I or II, or has other channels."""
-    if not {"I", "II"} <= set(record.lead_names) <= set(STANDARD_LEADS):
+    """With all limb leads, in the order of the twelve leads, and others last; the record itself without I and II."""
+    names = record.lead_names
+    if not {"I", "II"} <= set(names):
         return record
-    rows = [STANDARD_LEADS.index(name) for name in record.lead_names]
-    signal = np.zeros((len(STANDARD_LEADS), record.signal.shape[1]), dtype=np.float32)
-    present = np.zeros(len(STANDARD_LEADS), dtype=bool)
-    signal[rows], present[rows] = record.signal, True
-    signal, present = derive_limb_leads(signal, present)
-    names = tuple(name for name, there in zip(STANDARD_LEADS, present, strict=True) if there)
-    return replace(record, signal=signal[present], lead_names=names)
+    rows = [row for row, name in enumerate(names) if name in STANDARD_LEADS]
+    others = [row for row in range(len(names)) if row not in rows]
+    signal, present = derive_limb_leads(*in_standard_order(record.signal[rows], [names[row] for row in rows]))
+    twelve = tuple(name for name, there in zip(STANDARD_LEADS, present, strict=True) if there)
+    return replace(
+        record,
+        signal=np.concatenate([signal[present], record.signal[others]]),
+        lead_names=(*twelve, *(names[row] for row in others)),
+    )

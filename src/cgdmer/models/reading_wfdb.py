@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .ecg_record import ECGRecord
+from .channels import LeadNames
+from .ecg_record import ECGRecord, keep_leads
 from .errors import ECGInputError, RecordFileError
 from .units import LOWEST_RATE, MOST_VALUES
 from .wfdb_header import FORMATS, StoredLead, WFDBHeader, header_path_of, open_record_file, read_wfdb_header
@@ -26,7 +27,12 @@ _LARGEST_EXACT_BASELINE = 2**22
 
 
 def read_wfdb(
-    path: str | os.PathLike[str], *, verify_checksums: bool = True, seconds: tuple[float, float] | None = None
+    path: str | os.PathLike[str],
+    *,
+    verify_checksums: bool = True,
+    seconds: tuple[float, float] | None = None,
+    leads: Sequence[str] | None = None,
+    lead_names: LeadNames | None = None,
 ) -> ECGRecord:
     """Read one WFDB record.
 
@@ -36,6 +42,8 @@ def read_wfdb(
             record this is not possible.
         seconds: start and end of the part to read, in seconds from the start of the record; None reads all of it. Only
             the bytes of that part are read, so a record of many days can be read in parts.
+        leads: which of the twelve leads to use, whatever is in other channels; None: all channels.
+        lead_names: which leads channels are, as `{"MLII": "II"}`, or one name per channel; None: as the header says.
 
     Returns:
         The record: signal in float32 millivolts, shape (leads, time), NaN where the file marks a sample as invalid.
@@ -48,15 +56,16 @@ def read_wfdb(
             not state rate, number of samples, gain, unit, or lead name; sizes or checksums do not match; the record is
             of an unsupported kind (several segments or rates, skewed leads, compressed formats) or too long: more than
             31 days, 256 leads, or 2**29 samples over all leads.
-        ECGInputError: the record has no such `seconds`.
+        ECGInputError: the record has no such `seconds`, `leads`, or channels.
     """
     header_path = header_path_of(path)
-    header = read_wfdb_header(header_path)
+    header = read_wfdb_header(header_path, leads, lead_names)
     first, last = _part(header, seconds)
-    if (last - first) * len(header.leads) > MOST_VALUES:
-        longest = MOST_VALUES / len(header.leads) / header.sampling_rate
+    num_channels = sum(channel is not None for channel in header.channels)
+    if (last - first) * num_channels > MOST_VALUES:
+        longest = MOST_VALUES / num_channels / header.sampling_rate
         raise RecordFileError(
-            f"{header_path}: {len(header.leads)} leads of {last - first} samples are more than the {MOST_VALUES} "
+            f"{header_path}: {num_channels} leads of {last - first} samples are more than the {MOST_VALUES} "
             f"values that are read at once. Read parts of at most {longest:.0f} s: read_wfdb(path, seconds=(0, 3600))."
         )
     gain, baseline = tuple(lead.gain for lead in header.leads), tuple(lead.baseline for lead in header.leads)
@@ -73,7 +82,7 @@ def read_wfdb(
     exact = all(
         FORMATS[lead.format].bits <= 16 and abs(lead.baseline) <= _LARGEST_EXACT_BASELINE for lead in header.leads
     )
-    return ECGRecord(
+    record = ECGRecord(
         signal=signal,
         sampling_rate=header.sampling_rate,
         lead_names=tuple(lead.name for lead in header.leads),
@@ -81,6 +90,7 @@ def read_wfdb(
         gain=gain if exact else None,
         baseline=baseline if exact else None,
     )
+    return record if leads is None else keep_leads(record, leads)
 
 
 def counts_to_millivolts(
@@ -124,20 +134,20 @@ def _part(header: WFDBHeader, seconds: tuple[float, float] | None) -> tuple[int,
 def _read_counts(header_path: Path, header: WFDBHeader, first: int, last: int) -> np.ndarray:
     """The integers of all leads from sample `first` up to `last`, shape (leads, time), from all signal files."""
     rows_of: dict[str, list[int]] = {}
-    for row, lead in enumerate(header.leads):
-        rows_of.setdefault(lead.file_name, []).append(row)
+    for row, channel in enumerate(header.channels):
+        if channel is not None:
+            rows_of.setdefault(channel[0], []).append(row)
     parts = []
     for file_name, rows in rows_of.items():
-        layouts = {(header.leads[row].format, header.leads[row].byte_offset) for row in rows}
-        if len(layouts) > 1 or rows != list(range(rows[0], rows[0] + len(rows))):
+        leads = [lead for row, lead in zip(header.rows, header.leads, strict=True) if row in rows]
+        if len({header.channels[row] for row in rows}) > 1 or rows != list(range(rows[0], rows[0] + len(rows))):
             raise RecordFileError(
                 f"{header_path}: the leads in {file_name} must follow each other and share one storage format and "
                 "byte offset. Download the header again."
             )
-        values = _read_values(
-            header_path, header, header.leads[rows[0]], len(rows), first * len(rows), last * len(rows)
-        )
-        parts.append(values.reshape(last - first, len(rows)).T)
+        values = _read_values(header_path, header, leads[0], len(rows), first * len(rows), last * len(rows))
+        used = [row - rows[0] for row in header.rows if row in rows]
+        parts.append(values.reshape(last - first, len(rows)).T[used])
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -156,10 +166,11 @@ def _read_values(
     num_bytes = (last_block - first_block) * layout.block_bytes
     with open_record_file(path, header_path.parent, header_path.name) as (file, size):
         if not least <= size <= most:
+            wrong = f"{least - size} are missing" if size < least else f"{size - most} are too many"
             raise RecordFileError(
                 f"{path} has {size} bytes; {header_path.name} states {header.num_samples} samples of {num_leads} "
-                f"leads in format {lead.format} after byte {lead.byte_offset}, which take {least} bytes. The file is "
-                "truncated, or the number of samples or signals is wrong: download both files again."
+                f"leads in format {lead.format} after byte {lead.byte_offset}, which take {least} bytes: {wrong}. The "
+                "signal file or the header is damaged: download both files again."
             )
         file.seek(lead.byte_offset + first_block * layout.block_bytes)
         content = file.read(num_bytes).ljust(num_bytes, b"\0")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """XML from strangers: no entities, nothing is fetched, and its size is bounded."""
 
+import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -10,6 +11,16 @@ from .errors import RecordFileError, shown
 
 _MOST_BYTES = 2**24  # nine minutes of twelve leads at 500 Hz; files of ten seconds have 100 to 700 kB
 _MOST_ELEMENTS = 200_000  # including attributes
+# Encodings with several bytes per character, which expat does not know; newer ones include the older. No other codec of
+# Python is used on a file: some decompress.
+_ENCODINGS = {
+    **dict.fromkeys(("gb2312", "gb231280", "csgb2312", "gbk", "cp936", "windows936", "gb18030"), "gb18030"),
+    **dict.fromkeys(("shiftjis", "sjis", "xsjis", "mskanji", "windows31j", "cp932"), "cp932"),
+    **dict.fromkeys(("big5", "cnbig5", "csbig5", "cp950", "big5hkscs"), "big5hkscs"),
+    **dict.fromkeys(("euckr", "ksc56011987", "cp949", "windows949"), "cp949"),
+    **{"eucjp": "euc_jp", "iso2022jp": "iso2022_jp", "iso2022kr": "iso2022_kr"},
+}
+_DECLARED = re.compile(rb"""<\?xml\s[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 
 
 def parse_xml(path: Path) -> Element:
@@ -21,7 +32,7 @@ def parse_xml(path: Path) -> Element:
     Raises:
         RecordFileError: the file is not well-formed XML, declares entities, or is too large.
     """
-    content = read_bytes(path, _MOST_BYTES)
+    content, encoding = _as_utf8(path, read_bytes(path, _MOST_BYTES))
     builder = TreeBuilder()
     count = 0
 
@@ -37,7 +48,7 @@ def parse_xml(path: Path) -> Element:
             f"{path}: it declares the XML entity {shown(name)}, which no ECG needs. Export the recording without it."
         )
 
-    parser = expat.ParserCreate(namespace_separator=" ")
+    parser = expat.ParserCreate(encoding, namespace_separator=" ")
     parser.StartElementHandler = start
     parser.EndElementHandler = lambda name: builder.end(_local(name))
     parser.CharacterDataHandler = builder.data
@@ -48,6 +59,19 @@ def parse_xml(path: Path) -> Element:
     except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError, ValueError: from its encoding
         raise RecordFileError(f"{path} is damaged XML: {error}. Export the recording again.") from error
     return builder.close()
+
+
+def _as_utf8(path: Path, content: bytes) -> tuple[bytes, str | None]:
+    """The content, and the encoding that it has by now, whatever it declares; None if expat reads it as it is."""
+    declared = _DECLARED.match(content[:300].lstrip())
+    name = declared[1].decode("ascii").lower() if declared else ""
+    codec = _ENCODINGS.get(re.sub("[._-]", "", name))
+    if codec is None:
+        return content, None
+    try:
+        return content.decode(codec).encode("utf-8"), "utf-8"
+    except UnicodeError as error:
+        raise RecordFileError(f"{path} is damaged XML: {error}. Export the recording again.") from error
 
 
 def _local(name: str) -> str:

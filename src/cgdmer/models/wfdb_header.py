@@ -4,13 +4,14 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .advice import CHOOSE_LEADS
+from .advice import CHOOSE_LEADS, NAME_ALL_CHANNELS
+from .channels import LeadNames, channels_to_read
 from .errors import CGDMERError, RecordFileError
 from .units import (
     EXPECTED_UNITS,
@@ -96,7 +97,9 @@ class WFDBHeader:
         record_id: the record's name, which is also that of its header file.
         sampling_rate: samples per second (Hz), 50 to 10,000.
         num_samples: samples per lead.
-        leads: in the header's order.
+        leads: those that were asked for, in the header's order.
+        rows: which channel of the header each of them is, from 0.
+        channels: how each channel is stored; None for one in a file that holds no lead that was asked for.
         comments: the `#` lines in order, without `#` and outer blanks (age, sex, diagnoses in many corpora).
     """
 
@@ -104,17 +107,24 @@ class WFDBHeader:
     sampling_rate: float
     num_samples: int
     leads: tuple[StoredLead, ...]
+    rows: tuple[int, ...]
+    channels: tuple[tuple[str, str, int] | None, ...]  # file name, storage format, byte offset
     comments: tuple[str, ...]
 
 
-def read_wfdb_header(path: str | os.PathLike[str]) -> WFDBHeader:
+def read_wfdb_header(
+    path: str | os.PathLike[str], leads: Sequence[str] | None = None, lead_names: LeadNames | None = None
+) -> WFDBHeader:
     """Read and validate the header of a WFDB record, without its signal files.
 
     Args:
         path: the record, with or without `.hea`.
+        leads: which of the twelve leads are needed, whatever the header says about other channels; None: all.
+        lead_names: see `renamed_channels`.
 
     Raises:
         RecordFileError: the header is missing, unreadable, damaged, or leaves open what must not be guessed.
+        ECGInputError: one of `leads` or `lead_names` is not there exactly once.
     """
     header_path = header_path_of(path)
     with open_record_file(header_path, header_path.parent) as (file, size):
@@ -135,13 +145,23 @@ def read_wfdb_header(path: str | os.PathLike[str]) -> WFDBHeader:
             f"{header_path}: the number of signals is {num_leads}, but {len(lines) - 1} signal lines follow. Correct "
             "the first line, or download the file again."
         )
+    where = [f"{header_path}, signal line {row}" for row in range(1, num_leads + 1)]
+    fields = [_split_signal_line(*both) for both in zip(where, lines[1:], strict=True)]
+    rows, names = channels_to_read([match["name"] for match in fields], leads, lead_names, str(header_path))
+    files = {fields[row]["file"] for row in rows}
+    channels = [
+        (match["file"], *_parse_format(line, match["format"])) if match["file"] in files else None
+        for line, match in zip(where, fields, strict=True)
+    ]
     return WFDBHeader(
         record_id=header_path.name.removesuffix(".hea"),
         sampling_rate=sampling_rate,
         num_samples=num_samples,
         leads=tuple(
-            _parse_signal_line(f"{header_path}, signal line {row}", line) for row, line in enumerate(lines[1:], 1)
+            _parse_lead(where[row], fields[row], name, channels[row]) for row, name in zip(rows, names, strict=True)
         ),
+        rows=tuple(rows),
+        channels=tuple(channels),
         comments=comments,
     )
 
@@ -243,25 +263,33 @@ def _parse_record_line(header_path: Path, line: str) -> tuple[float, int, int]:
     return rate, num_samples, num_leads
 
 
-def _parse_signal_line(where: str, line: str) -> StoredLead:
-    """One lead's line: `file format gain(baseline)/unit resolution zero first checksum block name`."""
+def _split_signal_line(where: str, line: str) -> re.Match[str]:
+    """A channel's line: `file format gain(baseline)/unit resolution zero first checksum block name`."""
     match = _SIGNAL_LINE.fullmatch(line)
     if not match:
         raise RecordFileError(f"{where}: gain and unit are missing from {line!r}. They are not guessed: add them.")
-    _check_file_name(where, match["file"])
-    storage_format, byte_offset = _parse_format(where, match["format"])
+    return match
+
+
+def _parse_lead(where: str, match: re.Match[str], name: str, channel: tuple[str, str, int] | None) -> StoredLead:
+    """What a line says about a lead, and the name that it has by now."""
+    assert channel is not None
+    file_name, storage_format, byte_offset = channel
+    _check_file_name(where, file_name)
     gain, baseline, unit = _parse_gain(where, match["gain"])
     numbers = [
         _whole_number(field, f"{where}: the {name}")
         for name, field in zip(_NUMBERS_OF_SIGNAL_LINE, match["numbers"].split(), strict=False)
     ]
-    if match["name"] is None:
-        raise RecordFileError(f"{where}: the lead name is missing at the end of {line!r}. Add it (I, II, V1, ...).")
+    if not name:
+        raise RecordFileError(
+            f"{where}: the lead name is missing at the end of {match.group()!r}. Add it there, or {NAME_ALL_CHANNELS}."
+        )
     if baseline is None:  # by the format's own rule, 0 mV is then at the converter's zero
         baseline = numbers[1] if len(numbers) > 1 else 0
     return StoredLead(
-        name=match["name"],
-        file_name=match["file"],
+        name=name,
+        file_name=file_name,
         format=storage_format,
         byte_offset=byte_offset,
         gain=gain,
