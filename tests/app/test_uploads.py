@@ -106,6 +106,29 @@ def test_names_that_contradict_each_other_are_refused(three, tmp_path):
         read_uploads([path], **STATED)
 
 
+def test_advice_is_for_the_page(record, three, tmp_path):
+    """Each message says what to type where, and typing it works."""
+    write_wfdb(replace(record, signal=record.signal[:2], lead_names=("ECG", "PLETH")), tmp_path / "holter")
+    files = [tmp_path / "holter.hea", tmp_path / "holter.dat"]
+    with pytest.raises(RecordFileError, match=r"under Leads \(ECG=II\)") as refused:
+        read_uploads(files)
+    assert "--" not in str(refused.value) and "Python" not in str(refused.value)
+    read = read_uploads(files, lead_names="ECG=II")
+    assert read.lead_names == ("II",)
+    np.testing.assert_allclose(read.signal, record.signal[:1], atol=1e-6)
+    path = write_csv(tmp_path / "a.csv", three.T, "ECG,II,V1")
+    assert read_uploads([path], "500", "ECG=I, II", "mV").lead_names == ("I", "II")
+    timed = np.c_[np.arange(three.shape[1]) / 500, three.T]
+    for header, columns in (("time,I,II,V1", timed), ("I (mV),II (mV)", three[:2].T)):
+        path = write_csv(tmp_path / "b.csv", columns, header)
+        read = read_uploads([path], "500", "", None if "mV" in header else "mV")
+        np.testing.assert_allclose(read.signal, three[: len(read.signal)], atol=1e-5)
+    bare = write_csv(tmp_path / "c.csv", three.T)
+    with pytest.raises(ECGInputError, match="Fill in rate, leads and unit") as refused:
+        read_uploads([bare])
+    assert "--" not in str(refused.value)
+
+
 def test_a_shape_larger_than_the_file_is_refused(tmp_path):
     with open(tmp_path / "a.npy", "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (12, 10**12)})

@@ -4,8 +4,10 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -111,6 +113,42 @@ def test_named_leads_are_taken_from_fifteen_channels(model_folder, tmp_path, cap
     classify = ["classify", str(paths[0]), "--model", str(model_folder), "--labels", "normal ECG"]
     assert main([*classify, "--plot", str(tmp_path / "absent" / "ecg.png")]) == 1  # before the work, not after it
     assert "absent is not a folder" in capsys.readouterr().err
+
+
+def test_channels_are_named_and_tables_described(model_folder, tmp_path, capsys):
+    """The same scores from a Holter channel named ECG, from a table, and from an array, as from a file with names."""
+    record = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=500)
+    two = replace(record, signal=record.signal[:2], lead_names=("I", "II"))
+    known = write_wfdb(two, tmp_path / "known")
+    holter = write_wfdb(replace(two, lead_names=("ECG LA-RA", "ECG")), tmp_path / "holter")
+    table, array = tmp_path / "table.csv", tmp_path / "array.npy"
+    exact = np.rint(two.signal * 1000) / 1000
+    np.savetxt(table, exact.T, delimiter=";", header="I;II", comments="", fmt="%.3f")
+    np.save(array, exact)
+    stated = ["--sampling_rate", "500", "--unit", "millivolt"]
+    ways = {
+        known: [],
+        holter: ["--lead_names", "ECG LA-RA=I", "ECG=II"],
+        f"{holter}.hea": ["--lead_names", "I,II"],
+        table: stated,
+        array: [*stated, "--lead_names", "I", "II"],
+    }
+    answers = []
+    for path, more in ways.items():
+        command = ["classify", str(path), "--model", str(model_folder), "--json", "--labels", "normal ECG", *more]
+        assert main(command) == 0
+        answers.append(json.loads(capsys.readouterr().out)["scores"][0]["score"])
+        assert main(["plot", str(path), str(tmp_path / "ecg.png"), *more]) == 0
+        capsys.readouterr()
+    assert answers == pytest.approx([answers[0]] * 5, abs=1e-5)
+    explain = ["explain", str(table), "--model", str(model_folder), "--label", "normal ECG", "--json", *stated]
+    assert main([*explain, "--plot", str(tmp_path / "why.png"), "--leads", "II"]) == 0
+    capsys.readouterr()
+    for path, words in ((array, "--sampling_rate 500 --unit mV --lead_names I II"), (holter, "--lead_names ECG=II")):
+        assert main(["plot", str(path), str(tmp_path / "ecg.png")]) == 1
+        assert words in capsys.readouterr().err
+    assert main(["plot", str(known), str(tmp_path / "ecg.png"), *stated]) == 1
+    assert "states its own" in capsys.readouterr().err
 
 
 def test_plot_draws_a_picture(record_path, tmp_path, capsys):

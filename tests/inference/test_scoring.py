@@ -294,7 +294,8 @@ def test_the_command_prints_how_many_failed_and_the_disclaimer(folder, tmp_path,
     command = ["score", str(folder), str(tmp_path / "out.parquet"), "--labels_file", str(tmp_path / "labels.txt")]
     assert main([*command, "--num_proc", "0"]) == 0
     printed = capsys.readouterr().out.strip().splitlines()
-    assert printed[-2].startswith("8 records in ") and "3 could not be read" in printed[-2]
+    assert printed[-3].startswith("8 records in ") and "3 could not be read" in printed[-3]
+    assert printed[-2] == "Not recordings by their content, so without a row: 1 in .txt (notes.txt)"
     assert printed[-1] == "Research use only. Not a medical device."
     stated = json.loads(pyarrow.parquet.read_schema(tmp_path / "out.parquet").metadata[b"cgdmer"])
     assert stated["labels"] == LABELS and "Not a medical device" in stated["note"]
@@ -315,6 +316,53 @@ def test_files_of_the_clinic_in_a_folder(classify, tmp_path):
     assert "'html'" in rows.pop("web.xml")["error"]
     for label in LABELS:
         assert np.ptp([row[label] for row in rows.values()]) < 1e-3 and rows["one"][label] is not None
+
+
+def test_every_file_of_a_folder_has_a_row_or_a_word(tmp_path, capsys):
+    record = simulate_record(["sinus_rhythm"], seed=9, sampling_rate=100)
+    counts = np.rint(record.signal * 1000).astype(int)
+    folder = tmp_path / "in"
+    write_wfdb(record, folder / "DICOMDIR" / "one")  # of which .dat is a part
+    (folder / "DICOMDIR" / "one.atr").write_bytes(b"annotations")
+    (folder / "DICOMDIR" / "other.dat").write_bytes(b"no record's")
+    for number, (_, writer) in enumerate(WRITERS.values()):
+        writer(folder / f"IM00000{number}", counts, 1.0, record.sampling_rate, record.lead_names)
+    for name in ("x.csv", "one.CSV", "README", "a.npy", "b.npy", "page.html"):
+        (folder / name).write_bytes(b"<p>AnnotatedECG is a word here" if name == "page.html" else b"1,2\n")
+    (folder / "to_nowhere").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "pipe")  # would block whoever opens it
+    command = ["score", str(folder), str(tmp_path / "out.parquet"), "--labels", *LABELS, "--num_proc", "0", "--json"]
+    assert main(command) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["not_read"] == {
+        ".csv": ["one.CSV", "x.csv"],
+        ".dat": ["DICOMDIR/other.dat"],
+        ".html": ["page.html"],
+        ".npy": ["a.npy", "b.npy"],
+        "no suffix": ["README", "pipe", "to_nowhere"],
+    }
+    rows = rows_of(tmp_path / "out.parquet")
+    assert list(rows) == ["DICOMDIR/one", "IM000000", "IM000001", "IM000002", "IM000003"]
+    assert answer["records"] == 5 and answer["unreadable"] == 0
+    (folder / "recordings").mkdir()
+    (folder / "recordings" / "a.csv").write_text("1,2\n")
+    with pytest.raises(CorpusError, match=r"holds no recordings.*Its files: 1 in \.csv \(a\.csv\)"):
+        score_recordings(folder / "recordings", tmp_path / "none.parquet", LABELS)
+
+
+def test_channels_of_a_folder_can_be_named(tmp_path, capsys):
+    record = simulate_record(["sinus_rhythm"], seed=9, sampling_rate=100)
+    write_wfdb(replace(record, signal=record.signal[1:2], lead_names=("ECG",)), tmp_path / "in" / "one")
+    write_wfdb(replace(record, signal=record.signal[1:2], lead_names=("II",)), tmp_path / "known" / "one")
+    rows = []
+    for folder, more in (("in", ["--lead_names", "ECG=II"]), ("in", ["--lead_names", "II"]), ("known", [])):
+        output = tmp_path / f"{len(rows)}.parquet"
+        command = ["score", str(tmp_path / folder), str(output), "--labels", *LABELS, "--num_proc", "0", *more]
+        assert main(command) == 0
+        rows.append(rows_of(output)["one"])
+    assert rows[0] == rows[1] == rows[2] and rows[0]["normal ECG"] is not None
+    assert main(["score", str(tmp_path / "in"), str(tmp_path / "x.parquet"), "--labels", *LABELS]) == 0
+    assert "--lead_names ECG=II" in rows_of(tmp_path / "x.parquet")["one"]["error"]
 
 
 def test_naming_the_leads_leaves_other_channels_out(classify, dataset_folder, tmp_path):

@@ -512,7 +512,7 @@ def test_a_period_at_the_end_of_a_prompt_moves_no_score(zero_shot):
 
 def test_arguments_for_arrays_are_refused_with_only_records(zero_shot, classify):
     for inputs in (make_record(), [make_record(), make_record(seed=1)]):
-        with pytest.raises(ECGInputError, match="unit is for arrays"):
+        with pytest.raises(ECGInputError, match="unit is for arrays, CSV and NPY files"):
             zero_shot(inputs, PROMPTS, unit="uV")
         with pytest.raises(ECGInputError, match="sampling_rate is for arrays"):
             classify(inputs, sampling_rate=123)

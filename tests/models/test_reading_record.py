@@ -526,7 +526,7 @@ SET = r"<component><sequenceSet>.*?</sequenceSet></component>"
         (r'increment value="0.002"', 'increment value="1"', "sampling rate is 1 Hz"),
         (r"<increment[^>]*>", "", "time increment is missing"),
         (r"TIME_ABSOLUTE", "MDC_ECG_LEAD_V2", "0 sequences of times"),
-        (r'scale value="2.5" unit="uV"', 'scale value="2.5"', "lead 1: the unit of the scale is missing"),
+        (r'scale value="2.5" unit="uV"', 'scale value="2.5"', "lead 1 (I): the unit of the scale is missing"),
         (r'scale value="2.5" unit="uV"', 'scale value="2.5" unit="mmHg"', "'mmHg'"),
         (r'scale value="2.5"', 'scale value="1e400"', "not those of an ECG"),
         (r"<scale[^>]*>", "", "scale is missing"),

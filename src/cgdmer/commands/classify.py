@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from cgdmer.about import RESEARCH_USE_ONLY
-from cgdmer.commands._arguments import LABELS_HELP, RECORD_HELP, Leads, Positional, leads_option, model_option
+from cgdmer.commands._arguments import (
+    LABELS_HELP,
+    RECORD_HELP,
+    Leads,
+    Positional,
+    lead_names_option,
+    leads_option,
+    model_option,
+    read_recording,
+    sampling_rate_option,
+    unit_option,
+)
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
 
@@ -20,6 +31,9 @@ class Arguments:
     record: Positional = option(RECORD_HELP)
     labels: list[str] | None = option(LABELS_HELP, None)
     leads: Leads = leads_option()
+    lead_names: list[str] | None = lead_names_option()
+    sampling_rate: float | None = sampling_rate_option()
+    unit: str | None = unit_option()
     model: str | None = model_option()
     exclusive: bool = option("the labels exclude each other, so the scores sum to 1", False)
     plot: str | None = option("a picture to write, of the recording with its scores", None, metavar="PICTURE")
@@ -33,9 +47,8 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     if arguments.exclusive and len(arguments.labels or ()) < 2:
         raise ConfigurationError("--exclusive needs labels to choose among. Name at least two.")
     from cgdmer.inference.scorers import load_scorer
-    from cgdmer.models.reading_record import read_record
 
-    record = read_record(arguments.record, arguments.leads)
+    record = read_recording(arguments)
     scorer = load_scorer(arguments.model)
     scores = scorer(record, arguments.labels, arguments.exclusive)
     if arguments.plot:

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from cgdmer.about import RESEARCH_USE_ONLY
-from cgdmer.commands._arguments import PLOT_HELP, RECORD_HELP, Leads, Positional, leads_option, model_option
+from cgdmer.commands._arguments import (
+    PLOT_HELP,
+    RECORD_HELP,
+    Leads,
+    Positional,
+    lead_names_option,
+    leads_option,
+    model_option,
+    read_recording,
+    sampling_rate_option,
+    unit_option,
+)
 from cgdmer.options import option
 
 DESCRIPTION = f"""\
@@ -24,6 +35,9 @@ class Arguments:
         None,
     )
     leads: Leads = leads_option()
+    lead_names: list[str] | None = lead_names_option()
+    sampling_rate: float | None = sampling_rate_option()
+    unit: str | None = unit_option()
     model: str | None = model_option()
     plot: str = option(PLOT_HELP, "relevance.png", metavar="PICTURE")
 
@@ -34,7 +48,7 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     from cgdmer.plotting.ecg_paper import check_picture_path
 
     check_picture_path(arguments.plot)
-    explanation = explain_recording(arguments.record, arguments.label, arguments.model, leads=arguments.leads)
+    explanation = explain_recording(read_recording(arguments), arguments.label, arguments.model)
     save_explanation_plot(explanation, arguments.plot)
     say(f"{explanation.shown(explanation.score):>7}  {explanation.label}")
     for lead, share in explanation.share_by_lead().items():

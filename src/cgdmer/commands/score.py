@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from cgdmer.about import RESEARCH_USE_ONLY
-from cgdmer.commands._arguments import LABELS_HELP, Leads, Positional, leads_option, model_option
+from cgdmer.commands._arguments import (
+    LABELS_HELP,
+    Leads,
+    Positional,
+    lead_names_option,
+    leads_option,
+    model_option,
+    separated,
+)
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
 
@@ -25,6 +33,7 @@ class Arguments:
     model: str | None = model_option()
     splits: list[str] | None = option("splits of a prepared dataset to use (default: all)", None)
     leads: Leads = leads_option()
+    lead_names: list[str] | None = lead_names_option()
     embeddings: bool = option("add a column with each record's embedding, a unit vector", False)
     batch_size: int = option("records per batch", 64)
     num_proc: int = option("processes that read, besides the one that runs the model", 2)
@@ -36,11 +45,16 @@ class Arguments:
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     from cgdmer.inference.scoring import read_labels, score_recordings
+    from cgdmer.inference.sources import files_in_words
 
-    options = dict(vars(arguments))
+    options = {**vars(arguments), "lead_names": separated(arguments.lead_names)}
     if (labels_file := options.pop("labels_file")) is not None:
         options["labels"] = read_labels(labels_file)
     answer = score_recordings(**options)
     say(f"{answer['records']} records in {answer['output']}; {answer['unreadable']} could not be read", end="")
     say(" (see its column error)" if answer["unreadable"] else "")
+    if answer["not_read"]:
+        say(f"Not recordings by their content, so without a row: {files_in_words(answer['not_read'])}")
+        if any(suffix in answer["not_read"] for suffix in (".csv", ".npy")):
+            say("Tables of numbers do not state their rate, unit and leads: `cgdmer prepare folder` takes them.")
     return {**answer, "note": RESEARCH_USE_ONLY}

@@ -16,14 +16,15 @@ from cgdmer.models.ecg_record import ECGRecord, is_record
 from cgdmer.models.errors import ECGInputError
 from cgdmer.models.millivolts import in_millivolts
 from cgdmer.models.missing_samples import numbers_of
+from cgdmer.models.reading_array_file import is_array_file
 from cgdmer.models.reading_record import read_record
 from cgdmer.models.units import EXPECTED_UNITS, millivolts_per
 from cgdmer.models.wfdb_header import header_path_of
 
 _EXPECTED = (
-    "Pass a list with one entry per recording: a path (WFDB, DICOM, aECG, MUSE XML, EDF), an ECGRecord, or a row of a "
-    "prepared dataset; or pass the dataset; or an array of shape (recordings, leads, time), with sampling_rate, "
-    "lead_names and unit in the constructor."
+    "Pass a list with one entry per recording: a path (WFDB, DICOM, aECG, MUSE XML, EDF, CSV, NPY), an ECGRecord, or "
+    "a row of a prepared dataset; or pass the dataset; or an array of shape (recordings, leads, time), with rate, "
+    "leads and unit (sampling_rate, lead_names and unit) in the constructor."
 )
 
 
@@ -86,7 +87,7 @@ class GivenRecords:
     def __getitem__(self, number: int) -> ECGRecord:
         item = self.items[number]
         if isinstance(item, (str, os.PathLike)):
-            return read_record(item)
+            return read_record(item, **(vars(self.arrays) if is_array_file(item) else {}))
         if isinstance(item, Mapping):
             return row_to_record(item)
         return item if is_record(item) else self.arrays.record(item)
@@ -112,17 +113,18 @@ def given_records(X: Any, arrays: ArrayDescription) -> Records:
         check_columns(X.features, "X")
         check_rows(X, "X")
         records: Records = DatasetRecords(X)
-        holds_arrays = False
+        holds_arrays = holds_tables = False
     else:
         dimensions = (1, 2) if arrays.has_one_lead else (2,)
         items = _items(X, dimensions)
         kinds = [_is_array(number, item, dimensions) for number, item in enumerate(items)]
         records, holds_arrays = GivenRecords(items, arrays), any(kinds)
+        holds_tables = any(isinstance(item, (str, os.PathLike)) and is_array_file(item) for item in items)
     if not len(records):
         raise ECGInputError(f"X is empty: it holds 0 sample(s); at least one recording is needed. {_EXPECTED}")
     if holds_arrays:
         arrays.check()
-    elif len(arrays.missing) < 3:
+    elif len(arrays.missing) < 3 and not holds_tables:
         given = next(name for name, value in vars(arrays).items() if value is not None)
         raise ECGInputError(
             f"{given} is for arrays, but X holds none: files, ECGRecords and datasets state their own. Leave it out; "

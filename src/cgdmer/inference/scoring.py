@@ -23,6 +23,7 @@ from cgdmer.inference.embeddings import BATCH_SIZE, Windows, average_windows
 from cgdmer.inference.growing_table import GrowingTable
 from cgdmer.inference.scorers import LabelHead, Scorer, load_scorer
 from cgdmer.inference.sources import RecordingSource, open_source
+from cgdmer.models.channels import LeadNames
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
 
 NUM_PROC = 2
@@ -39,6 +40,7 @@ def score_recordings(
     *,
     splits: Sequence[str] | None = None,
     leads: Sequence[str] | None = None,
+    lead_names: LeadNames | None = None,
     embeddings: bool = False,
     batch_size: int = BATCH_SIZE,
     num_proc: int = NUM_PROC,
@@ -61,13 +63,14 @@ def score_recordings(
         labels: findings in free text; for a classifier, some of its own labels, or None for all of them.
         model: a folder or Hub id; None: the model that comes with the package.
         splits: of a prepared dataset; None: all.
-        leads: see `open_source`.
+        leads, lead_names: see `open_source`.
         embeddings: add the column `embedding`.
         batch_size: records per batch, and the most windows per call of the model.
         num_proc: processes that read records; 0: the main process reads.
 
     Returns:
-        `records`, `unreadable` (how many of them could not be read), and `output`.
+        `records`, `unreadable` (how many of them could not be read), `not_read` (the other files of a folder by their
+        kind, see `RecordingSource`), and `output`.
 
     Raises:
         ECGInputError: there are no labels and the model has none of its own; a label is empty, given twice, unknown to
@@ -80,7 +83,7 @@ def score_recordings(
 
     Example:
         >>> cgdmer.score_recordings("recordings", "scores.parquet", ["atrial fibrillation", "normal ECG"])
-        {'records': 12, 'unreadable': 0, 'output': 'scores.parquet'}
+        {'records': 12, 'unreadable': 0, 'not_read': {'.csv': ['notes.csv']}, 'output': 'scores.parquet'}
     """
     if batch_size < 1 or num_proc < 0:
         raise ConfigurationError(f"batch_size is {batch_size} and num_proc {num_proc}; at least 1 and 0 are needed.")
@@ -89,7 +92,7 @@ def score_recordings(
             f"{output}: the table is written as Parquet. Name a file that ends in .parquet; "
             "pandas.read_parquet(file).to_csv(...) converts it to CSV."
         )
-    opened = open_source(source, splits, leads)
+    opened = open_source(source, splits, leads, lead_names)
     scorer = load_scorer(model)
     head = scorer.head(labels)
     if taken := [label for label in head.labels if label in _OTHER_COLUMNS]:
@@ -114,7 +117,12 @@ def score_recordings(
                 "continue."
             ) from error
         errors = table.finish(len(opened.record_ids))["error"]
-    return {"records": len(errors), "unreadable": len(errors) - errors.null_count, "output": str(output)}
+    return {
+        "records": len(errors),
+        "unreadable": len(errors) - errors.null_count,
+        "not_read": opened.not_read,
+        "output": str(output),
+    }
 
 
 def _fill(

@@ -12,6 +12,7 @@ from transformers.pipelines.base import ChunkPipeline
 from .devices import usable_device
 from .ecg_record import is_record
 from .errors import ECGInputError, ModelFolderError
+from .reading_array_file import is_array_file
 from .reading_record import read_record
 
 SINGLE_LABEL, REGRESSION = "single_label_classification", "regression"  # of `config.problem_type`
@@ -32,6 +33,13 @@ def label_scores(logits: torch.Tensor, problem_type: str | None) -> torch.Tensor
     if problem_type == SINGLE_LABEL:
         return logits.softmax(dim=-1)
     return logits if problem_type == REGRESSION else logits.sigmoid()
+
+
+def _needs_description(recording: Any) -> bool:
+    """Whether a rate, leads, and a unit are stated beside a recording: of an array, and of a table of numbers."""
+    if isinstance(recording, (str, os.PathLike)):
+        return is_array_file(recording)
+    return not is_record(recording)
 
 
 class ECGPipeline(ChunkPipeline):
@@ -56,10 +64,11 @@ class ECGPipeline(ChunkPipeline):
             return []
         given = [name for name in _SIGNAL_ARGUMENTS if kwargs.get(name) is not None]
         several = inputs if isinstance(inputs, list) else [inputs]
-        if given and all(isinstance(one, (str, os.PathLike)) or is_record(one) for one in several):
+        if given and not any(_needs_description(one) for one in several):
             raise ECGInputError(
-                f"{given[0]} is for arrays: a file or an ECGRecord states its own. Leave it out. If a file is wrong, "
-                "pass dataclasses.replace(read_record(path), ...)."
+                f"{given[0]} is for arrays, CSV and NPY files: another file or an ECGRecord states its own. Leave it "
+                "out. If a file is wrong or does not say which lead a channel is, pass read_record(path, "
+                "lead_names=...) or dataclasses.replace(read_record(path), ...)."
             )
         return super().__call__(inputs, **kwargs)
 
@@ -73,7 +82,10 @@ class ECGPipeline(ChunkPipeline):
     def preprocess(self, inputs, **signal_arguments) -> Iterator[dict[str, Any]]:
         recording = inputs
         if isinstance(recording, (str, os.PathLike)):
-            recording = read_record(recording)
+            stated = signal_arguments if _needs_description(recording) else {}
+            if stated.get("gain") is not None:
+                raise ECGInputError("gain is for arrays, not for files. Divide the numbers by it, and pass an array.")
+            recording = read_record(recording, **{name: stated[name] for name in stated if name != "gain"})
         elif isinstance(recording, dict):
             if "ecg" not in recording or not set(recording) <= {"ecg", *_SIGNAL_ARGUMENTS}:
                 keys = ", ".join(map(repr, recording))

@@ -23,6 +23,7 @@ from .wfdb_header import header_path_of, open_record_file
 
 CLINIC_SUFFIXES = (".dcm", ".edf", ".xml")
 _XML_READERS = {"AnnotatedECG": read_aecg, "RestingECG": read_muse}
+_EDF_START = b"0       "
 _XML_STARTS = (b"<", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0<")
 
 
@@ -76,6 +77,23 @@ def read_record(
     return record
 
 
+def is_clinic_file(path: str | os.PathLike[str]) -> bool:
+    """Whether the content of a file, whatever its name, is that of DICOM, EDF, HL7 aECG, or MUSE XML.
+
+    Raises:
+        RecordFileError: it is no regular file, or cannot be read.
+    """
+    path = Path(path)
+    with open_record_file(path, path.parent) as (file, _):
+        start = file.read(4096)
+    if start[128:132] == b"DICM" or start.startswith(_EDF_START):
+        return True
+    tags = [mark + root for root in _XML_READERS for mark in ("<", ":")]  # a colon ends the prefix of a namespace
+    encodings = ("ascii", "utf-16-le", "utf-16-be")
+    is_xml = start.lstrip().startswith(_XML_STARTS)
+    return is_xml and any(tag.encode(encoding) in start for tag in tags for encoding in encodings)
+
+
 def _read_wfdb(path: str | os.PathLike[str], leads: Sequence[str] | None, lead_names: LeadNames | None) -> ECGRecord:
     header = header_path_of(path)
     if not os.path.lexists(path) and not os.path.lexists(header):
@@ -92,7 +110,7 @@ def _read_clinic_file(path: Path, leads: Sequence[str] | None, lead_names: LeadN
         start = file.read(132)
     if start[128:] == b"DICM":
         return read_dicom(path, leads, lead_names)
-    if start.startswith(b"0       "):
+    if start.startswith(_EDF_START):
         return read_edf(path, leads, lead_names)
     if start.lstrip().startswith(_XML_STARTS):
         root = parse_xml(path)

@@ -166,11 +166,13 @@ def _read_values(
     num_bytes = (last_block - first_block) * layout.block_bytes
     with open_record_file(path, header_path.parent, header_path.name) as (file, size):
         if not least <= size <= most:
-            wrong = f"{least - size} are missing" if size < least else f"{size - most} are too many"
+            wrong = f"{size - most} are too many, so the header is wrong, or something was added"
+            if size < least:
+                wrong = f"{least - size} are missing, so the file is truncated, or the header is wrong"
             raise RecordFileError(
                 f"{path} has {size} bytes; {header_path.name} states {header.num_samples} samples of {num_leads} "
-                f"leads in format {lead.format} after byte {lead.byte_offset}, which take {least} bytes: {wrong}. The "
-                "signal file or the header is damaged: download both files again."
+                f"leads in format {lead.format} after byte {lead.byte_offset}, which take {least} bytes: "
+                f"{wrong}. Download both files again."
             )
         file.seek(lead.byte_offset + first_block * layout.block_bytes)
         content = file.read(num_bytes).ljust(num_bytes, b"\0")

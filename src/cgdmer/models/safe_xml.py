@@ -11,8 +11,8 @@ from .errors import RecordFileError, shown
 
 _MOST_BYTES = 2**24  # nine minutes of twelve leads at 500 Hz; files of ten seconds have 100 to 700 kB
 _MOST_ELEMENTS = 200_000  # including attributes
-# Encodings with several bytes per character, which expat does not know; newer ones include the older. No other codec of
-# Python is used on a file: some decompress.
+# Encodings with several bytes per character, which expat does not know; newer ones include the older. No other codec
+# of Python is used on a file: some decompress.
 _ENCODINGS = {
     **dict.fromkeys(("gb2312", "gb231280", "csgb2312", "gbk", "cp936", "windows936", "gb18030"), "gb18030"),
     **dict.fromkeys(("shiftjis", "sjis", "xsjis", "mskanji", "windows31j", "cp932"), "cp932"),
@@ -20,6 +20,10 @@ _ENCODINGS = {
     **dict.fromkeys(("euckr", "ksc56011987", "cp949", "windows949"), "cp949"),
     **{"eucjp": "euc_jp", "iso2022jp": "iso2022_jp", "iso2022kr": "iso2022_kr"},
 }
+# Those that expat reads by itself or by a table of 256 characters.
+_SIMPLE_ENCODINGS = re.compile(
+    r"|utf8|utf16(le|be)?|(us)?ascii|iso8859[0-9]{1,2}|latin[0-9]|(windows|cp)[0-9]{3,4}|koi8[rut]|mac[a-z]+|tis620"
+)
 _DECLARED = re.compile(rb"""<\?xml\s[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 
 
@@ -65,8 +69,13 @@ def _as_utf8(path: Path, content: bytes) -> tuple[bytes, str | None]:
     """The content, and the encoding that it has by now, whatever it declares; None if expat reads it as it is."""
     declared = _DECLARED.match(content[:300].lstrip())
     name = declared[1].decode("ascii").lower() if declared else ""
-    codec = _ENCODINGS.get(re.sub("[._-]", "", name))
+    name = re.sub("[._-]", "", name)
+    codec = _ENCODINGS.get(name)
     if codec is None:
+        if not _SIMPLE_ENCODINGS.fullmatch(name):
+            raise RecordFileError(
+                f"{path} is damaged XML: no known encoding is {name!r}. Export the recording as UTF-8."
+            )
         return content, None
     try:
         return content.decode(codec).encode("utf-8"), "utf-8"
