@@ -7,6 +7,7 @@ there is one, is printed last. Slow imports belong in `run`.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -130,7 +131,9 @@ def main(words: Sequence[str] | None = None) -> int:
             print(*lines, end=end, flush=True)
 
     try:
-        answer = parsed.module.run(options_from(parsed.module.Arguments, parsed), say)
+        # With --json, standard output is the answer and nothing else, whatever is printed on the way.
+        with contextlib.redirect_stdout(sys.stderr) if parsed.json else contextlib.nullcontext():
+            answer = parsed.module.run(options_from(parsed.module.Arguments, parsed), say)
         if note := answer.get("note"):
             say(note)
     except (CGDMERError, OSError) as error:
