@@ -29,3 +29,9 @@ def test_every_bound_is_a_constraint():
 def test_a_dependency_without_a_bound_is_refused():
     with pytest.raises(ValueError, match="wfdb<5 has no lower bound"):
         lowest_versions({"name": "x", "dependencies": ["numpy>=2,<3", "wfdb<5"]})
+
+
+def test_the_files_that_ci_names_exist():
+    script = (ROOT / ".ci" / "run").read_text()
+    named = re.findall(r"\b(?:tests|tools)/[\w/.]+", script)
+    assert len(named) > 5 and not [name for name in named if not (ROOT / name).exists()]

@@ -300,7 +300,7 @@ def test_nothing_is_drawn_outside_the_paper():
     record.signal[:, 4500:4550] = -30.0
     dark, flat = dark_pixels(plot_ecg(record)), dark_pixels(plot_ecg(make_record()))
     rows, columns = np.nonzero(dark & ~flat)
-    below_footer = 210.0 - rows / (150 / 25.4) < 9.5  # the note about what was cut off
+    below_footer = 210.0 - rows / (150 / 25.4) < 10.0  # the note about what was cut off
     heights, widths = 210.0 - rows[~below_footer] / (150 / 25.4), columns[~below_footer] / (150 / 25.4)
     assert heights.min() > 15.5 and heights.max() < 196.5
     assert widths.min() > 26.0 and widths.max() < 276.5
