@@ -18,7 +18,7 @@ def test_every_bound_is_a_constraint():
     found = dict(one.split("==") for one in lowest_versions(project))
     groups = [
         project["dependencies"],
-        *(project["optional-dependencies"][name] for name in ("app", "formats", "export")),
+        *(project["optional-dependencies"][name] for name in ("formats", "export")),
     ]
     for line in (line for group in groups for line in group):
         name, bound = re.fullmatch(r"([\w-]+)>=([\d.]+),<[\d.]+", line).groups()
