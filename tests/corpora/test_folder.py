@@ -4,6 +4,7 @@
 import csv
 import json
 import logging
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from cgdmer.commands import main
 from cgdmer.corpora.corpus import split_of_key
 from cgdmer.corpora.preparing import corpus_records, prepare_corpus
 from cgdmer.corpora.table_rows import age_of_cell
-from cgdmer.data.storage import load_dataset_folder, row_to_record
+from cgdmer.data.storage import SkippedRecord, load_dataset_folder, row_to_record
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.simulation.cohort import simulate_record
@@ -360,3 +361,41 @@ def test_csv_and_npy_files_with_what_is_stated(tmp_path):
         (raw / name).unlink()
     with pytest.raises(CorpusError, match="sampling_rate is for CSV and NPY files, and the folder holds none"):
         prepare_corpus("folder", raw, tmp_path / "other", table=table, **how)
+
+
+def test_channels_that_are_named(tmp_path):
+    """In every format, while other leads keep their names."""
+    record = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=500)
+    one = replace(record, signal=record.signal[1:2], lead_names=("ECG",), gain=(1000.0,), baseline=(0,))
+    write_wfdb(one, tmp_path / "raw" / "w")
+    np.savetxt(tmp_path / "raw" / "c.csv", record.signal[1], header="ECG", comments="", fmt="%.3f")
+    table = str(write_table(tmp_path / "table.csv", [{"file": "w"}, {"file": "c"}]))
+    words = ["--sampling_rate", "500", "--unit", "mV", "--lead_names", "ECG=II"]
+    assert main(["prepare", "folder", str(tmp_path / "raw"), str(tmp_path / "out"), "--table", table, *words]) == 0
+    for row in rows_of(tmp_path / "out").values():
+        assert row["lead_names"] == ["II"]
+        np.testing.assert_allclose(row_to_record(row).signal[0], record.signal[1], atol=0.0011)
+
+
+def test_tables_from_elsewhere_end_in_our_own_errors(tmp_path):
+    (tmp_path / "raw").mkdir()
+    for name in ("a.dcm", "007.edf", "c.csv"):
+        (tmp_path / "raw" / name).write_bytes(b"x")
+    table = tmp_path / "t.csv"
+    whole = 'file;patient_id;AF;labels;split;age\n007;1;1;"A; B";train;63,5\na;2.0;;;val;> 89\nc;;0;B;test;\n'
+    pieces = ["", ";", ",", "\n", '"', "\0", "\t", "ß", "../", "\\", "9" * 400, "1e999"]
+    random, outcomes = np.random.default_rng(0), Counter()
+    for _ in range(400):
+        text = list(whole)
+        for _ in range(random.integers(1, 4)):
+            text[random.integers(len(text))] = pieces[random.integers(len(pieces))]
+        table.write_text("".join(text), encoding="utf-8")
+        options = {"table": str(table), "label_columns": ["AF", "labels"]}
+        try:
+            entries = list(corpus_records("folder", tmp_path / "raw", **options))
+            assert entries and all(isinstance(entry, SkippedRecord) for entry in entries)
+            outcomes["read"] += 1
+        except CorpusError as error:
+            assert len(str(error)) < 3000
+            outcomes["refused"] += 1
+    assert min(outcomes["read"], outcomes["refused"]) > 40

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cgdmer.commands._arguments import Leads, Positional, leads_option
+from cgdmer.commands._arguments import Leads, Positional, leads_option, separated
 from cgdmer.corpora.register import CORPORA
 from cgdmer.options import Group, option
 
@@ -51,13 +51,18 @@ class Arguments:
     sex_column: str | None = option("column with F, W or female, M or male (default: sex)", None)
     leads: Leads = leads_option()
     unit: str | None = option("of the values in CSV and NPY files: mV, uV or V", None)
-    lead_names: Leads = option("of the columns of CSV and NPY files, in their order", None, metavar="LEAD")
+    lead_names: list[str] | None = option(
+        'of the columns of CSV and NPY files, in their order; or which leads the channels of all files are: "ECG=II"',
+        None,
+        metavar="LEAD",
+    )
 
     @property
     def options(self) -> dict[str, Any]:
         """The options of the corpus that were given."""
         others = ("corpus", "raw_dir", "output_dir", "download", "num_proc")
-        return {name: value for name, value in vars(self).items() if name not in others and value is not None}
+        given = {name: value for name, value in vars(self).items() if name not in others and value is not None}
+        return {**given, "lead_names": separated(self.lead_names)} if self.lead_names else given
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:

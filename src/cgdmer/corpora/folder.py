@@ -4,7 +4,7 @@
 Each row names a recording: by its path in the folder, or by its file's name if no other file has it, with or without
 suffix. `cgdmer.corpora.table_rows` says which columns there may be. Rows without a recording and files without a row
 are left out and listed with the others that cannot be used. The options `sampling_rate`, `unit`, and `lead_names`
-state what CSV and NPY files do not, for all of them alike.
+state what CSV and NPY files do not, for all of them alike. Names such as `ECG=II` are for the channels of every file.
 
 Without a column of splits: 70 % train, 10 % validation, and 20 % test, by a hash of the patient, or of the recording
 if its patient is unknown.
@@ -98,7 +98,8 @@ def read_file(
             stated = {name: options[name] for name in _ARRAY_OPTIONS}
             record = read_array_file(path, leads=options["leads"], **stated)
         else:
-            record = read_record(path, options["leads"])
+            renamed = options["lead_names"] if _names_channels(options["lead_names"]) else None
+            record = read_record(path, options["leads"], lead_names=renamed)
     except CGDMERError as error:
         absent = isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError))
         return SkippedRecord(row.record_id, str(error), "absent" if absent else "unreadable")
@@ -121,8 +122,15 @@ def _refuse_workbook(table: Path) -> None:
         )
 
 
+def _names_channels(lead_names: Any) -> bool:
+    """Whether names of leads say which channel they are for, in any format: `ECG=II` or {"ECG": "II"}."""
+    return isinstance(lead_names, Mapping) or (bool(lead_names) and all("=" in name for name in lead_names))
+
+
 def _check_array_options(raw_dir: Path, found: _Recordings, options: Mapping[str, Any]) -> None:
     given = [name for name in _ARRAY_OPTIONS if options[name] is not None]
+    if _names_channels(options["lead_names"]):
+        given.remove("lead_names")
     files = (raw_dir / path for path in found.paths)
     if given and not any(path.is_file() and is_array_file(path) for path in files):
         raise CorpusError(
