@@ -23,6 +23,7 @@ from cgdmer.hub.publishing import push
 from cgdmer.models.errors import ModelFolderError
 from cgdmer.presets import preset_folder
 from cgdmer.simulation.cohort import simulate_cohort
+from cgdmer.training import run_summary
 
 REPOSITORY = "lab/tiny-ecg"
 SUMMARY = {
@@ -229,3 +230,10 @@ def test_the_tokenizers_of_the_presets_know_no_word_of_a_real_report():
         words = {piece for piece in vocabulary if re.fullmatch(r"[a-z]{2,}", piece)}
         assert len(words) > 300
         assert not [word for word in words if not any(one.startswith(word) for one in known)], preset
+
+
+def test_a_folder_that_is_gone_is_still_named_by_its_last_part(tmp_path, monkeypatch):
+    """Training may end after the folder that it started from was moved."""
+    monkeypatch.chdir(tmp_path)
+    assert [run_summary._origin(name) for name in ("/gone/to/ecgs", "../ecgs", "~/x/ecgs")] == ["ecgs"] * 3
+    assert [run_summary._origin(name) for name in ("lab/ecgs", "cgdmer-tiny")] == ["lab/ecgs", "cgdmer-tiny"]
