@@ -380,13 +380,16 @@ def test_a_summary_of_training_of_another_shape(made, tmp_path, path, value, wor
         (None, "one sigmoid per label: AFIB, NORM"),
         ("multi_label_classification", "one sigmoid per label: AFIB, NORM"),
         ("single_label_classification", "a softmax over labels that exclude each other: AFIB, NORM"),
+        ("regression", "a regression, which gives values in the units of its training data and no scores: AFIB, NORM"),
     ],
 )
 def test_how_a_classifier_scores(tmp_path, problem_type, said):
     config = CGDMERECGConfig(**TINY_ECG, id2label={0: "AFIB", 1: "NORM"}, problem_type=problem_type)
     CGDMERForECGClassification(config).save_pretrained(tmp_path)
     ECGFeatureExtractor(100, 1000, 40).save_pretrained(tmp_path)
-    assert said in fill_card(tmp_path, REPOSITORY).text
+    card = fill_card(tmp_path, REPOSITORY)
+    assert said in card.text and "A fine-tuned ECG encoder" in card.text and "fine-tuned" in card.data.tags
+    assert "those it was fine-tuned on" in card.text and "finetuning on your own labels" not in card.text
 
 
 def test_the_card_names_the_libraries_that_read_files(tmp_path):

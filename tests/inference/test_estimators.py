@@ -24,6 +24,7 @@ from sklearn.utils.estimator_checks import check_estimator, estimator_checks_gen
 from transformers import AutoModelForAudioClassification, pipeline
 
 from cgdmer import ECGClassifier, ECGEmbedder, ECGResNetConfig
+from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.families import Purpose, class_for, extractor_of, load_model, load_processor
 from cgdmer.hub.cards import fill_card
@@ -442,6 +443,21 @@ def test_the_pipeline_gives_the_same_probabilities(family, y, records, tmp_path)
     assert f"{names[0]}" in str(fill_card(tmp_path / "saved", "someone/saved"))
     again = ECGEmbedder(tmp_path / "saved").transform(few)
     np.testing.assert_array_equal(again, ECGEmbedder(model).transform(few))
+
+
+def test_a_saved_probe_says_which_records_it_and_its_model_were_trained_on(dataset_folder, records, labels, tmp_path):
+    model = save_small_model(tmp_path / "model", small_config("coreecg"))
+    train, test = (load_dataset_folder(dataset_folder)[name] for name in ("train", "validation"))
+    y = [number % 2 for number in range(len(train))]
+    ECGClassifier(model).fit(train, y).save_pretrained(tmp_path / "unknown")  # what the model was trained on is not
+    assert Fingerprints.of_model(str(tmp_path / "unknown")) is None
+    Fingerprints(np.array([3, 7])).save(model)
+    ECGClassifier(model).fit(train, y).save_pretrained(tmp_path / "saved")
+    found = Fingerprints.of_model(str(tmp_path / "saved"))
+    assert found is not None and found.patients is None and {3, 7} < set(found.records.tolist())
+    assert found.overlap(train)["records"] == len(train) and found.overlap(test)["records"] == 0
+    ECGClassifier(model).fit(records, labels).save_pretrained(tmp_path / "files")
+    assert Fingerprints.of_model(str(tmp_path / "files")) is None
 
 
 def test_a_folder_that_would_be_wrong_is_not_written(records, labels, tmp_path):

@@ -18,6 +18,8 @@ from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.explanation.explaining import explain_recording
 from cgdmer.families import ecg_config_of
+from cgdmer.hub.cards import fill_card
+from cgdmer.hub.staging import stage_model
 from cgdmer.inference.exporting import export_onnx
 from cgdmer.inference.scorers import load_scorer
 from cgdmer.inference.scoring import score_recordings
@@ -234,6 +236,12 @@ def test_what_a_trainer_saved_scores_too(classifiers, record, tmp_path):
         score = load_scorer(saved)
         assert score.problem_type == "single_label_classification"
         assert as_dict(score(record)) == pytest.approx(by_hand(saved, record), abs=1e-6)
+    assert (tmp_path / "training_args.bin").is_file()  # a pickle, which stays behind
+    published = tmp_path / "published"
+    published.mkdir()
+    stage_model(tmp_path, published)
+    assert not list(published.glob("*.bin")) and as_dict(load_scorer(published)(record)) == as_dict(score(record))
+    assert "yes, no" in fill_card(published, "lab/model").text
 
 
 def test_a_folder_that_cannot_score_says_what_can(classifiers, tmp_path):

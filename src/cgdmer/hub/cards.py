@@ -45,6 +45,10 @@ _FILTERS = {
     "lowpass_40hz": "a lowpass filter at 40 Hz",
     "bandpass_0.67_40hz": "a bandpass filter from 0.67 to 40 Hz",
 }
+_SCORES = {
+    "single_label_classification": "a classifier, a softmax over labels that exclude each other",
+    "regression": "a regression, which gives values in the units of its training data and no scores",
+}
 _SHAPE = (
     *("model_type", "num_leads", "num_samples", "sampling_rate", "patch_length", "hidden_size", "num_hidden_layers"),
     *("num_attention_heads", "intermediate_size", "vocab_size", "max_position_embeddings"),
@@ -80,12 +84,13 @@ def fill_card(
     model_class = getattr(cgdmer, (config.architectures or [""])[0], None)
     takes_texts = "text" in getattr(model_class, "input_modalities", ())
     classifies = "ecg-classification" in getattr(model_class, "pipelines", ())
+    fine_tuned = ["fine-tuned"] if classifies else []
     data = ModelCardData(
         language="en",
         library_name="transformers",
         license=license,
         pipeline_tag="zero-shot-classification" if takes_texts else None,
-        tags=["ecg", "electrocardiogram", config.hub_tag, *(["zero-shot"] if takes_texts else [])],
+        tags=["ecg", "electrocardiogram", config.hub_tag, *(["zero-shot"] if takes_texts else []), *fine_tuned],
         model_name=name if eval_results else None,
         eval_results=eval_results,
     )
@@ -106,6 +111,7 @@ def fill_card(
         name=name,
         repo_id=repo_id,
         takes_texts=takes_texts,
+        classifies=classifies,
         task="zero-shot-ecg-classification" if takes_texts else "ecg-classification" if classifies else None,
         # A name that is not UTF-8, such as that of a folder, is written as `write_text` writes it.
         **{part: text.encode("utf-8", "backslashreplace").decode() for part, text in parts.items()},
@@ -118,12 +124,11 @@ def _model(config: Any, takes_texts: bool, classifies: bool) -> str:
             f"An ECG encoder and a text encoder with a shared embedding space ({config.paper}), so findings can be "
             "scored from their names."
         )
-    labels = list(config.id2label.values()) if classifies else []
-    if labels:
-        exclusive = config.problem_type == "single_label_classification"
-        scores = "a softmax over labels that exclude each other" if exclusive else "one sigmoid per label"
-        return f"An ECG encoder ({config.paper}) with a classifier, {scores}: {plain(', '.join(labels))}."
-    return f"An ECG encoder ({config.paper}), which gives one embedding per recording."
+    if not classifies:
+        return f"An ECG encoder ({config.paper}), which gives one embedding per recording."
+    labels = plain(", ".join(map(str, config.id2label.values())))
+    scores = _SCORES.get(config.problem_type, "a classifier, one sigmoid per label")
+    return f"A fine-tuned ECG encoder ({config.paper}) with {scores}: {labels}."
 
 
 def _provenance(config: Any) -> str:

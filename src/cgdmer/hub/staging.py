@@ -27,6 +27,10 @@ from cgdmer.training import run_summary
 
 CONFIG, RUN_SUMMARY = "config.json", run_summary.FILE_NAME
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
+# What transformers.Trainer keeps beside a model to resume training. It stays behind, so its pickles do no harm.
+_OF_TRAINER = re.compile(
+    r"(checkpoint-\d+/.*|training_args\.bin|(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth)"
+)
 _PICKLE_SUFFIXES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 
 
@@ -36,7 +40,7 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
     Weights are copied byte for byte; the code is that of the installed package, as `save_pretrained` writes it.
 
     Args:
-        folder: written by `cgdmer.pretrain`, `cgdmer finetune` or `save_pretrained`.
+        folder: written by `cgdmer.pretrain`, `cgdmer finetune`, `transformers.Trainer` or `save_pretrained`.
         target: an empty folder.
 
     Raises:
@@ -82,6 +86,8 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
 
 def _refuse_pickles(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
+        if _OF_TRAINER.fullmatch(path.relative_to(folder).as_posix()):
+            continue
         if path.is_file() and (path.suffix in _PICKLE_SUFFIXES or _is_pickle(path)):
             raise ModelFolderError(
                 f"{path.relative_to(folder)} in {folder} is a pickle, or may hold one, which runs code when it is "

@@ -7,24 +7,24 @@ Shapes: n recordings, D width of the feature, K labels.
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import MultiLabelBinarizer, StandardScaler
-from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 from transformers.utils import cached_file
 
+from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.storage import DatasetRecords
 from cgdmer.families import (
     Purpose,
     class_for,
@@ -37,6 +37,7 @@ from cgdmer.families import (
 from cgdmer.inference.embedding_cache import weights_digest
 from cgdmer.inference.embeddings import BATCH_SIZE, Records, embed_records
 from cgdmer.inference.given_records import ArrayDescription, given_records
+from cgdmer.inference.label_forms import are_lists_of_names, read_labels
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
@@ -242,6 +243,7 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
         coef_: (1, D) for two classes, else (K, D) float32, for features that are not standardized.
         intercept_: (1,) or (K,) float32.
         embedder_: the fitted `ECGEmbedder`.
+        trained_on_: fingerprints of the records of a prepared dataset; None for other recordings.
 
     Example:
         >>> from cgdmer import ECGClassifier, simulate_record
@@ -259,6 +261,7 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
     coef_: np.ndarray
     intercept_: np.ndarray
     embedder_: ECGEmbedder
+    trained_on_: Fingerprints | None
 
     def __init__(
         self,
@@ -295,7 +298,7 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
                 "recording."
             )
         records = self._records(X)
-        self.classes_, targets, self.multilabel_ = _read_labels(y)
+        self.classes_, targets, self.multilabel_ = read_labels(y)
         check_consistent_length(records, targets)
         options = {name: value for name, value in self.get_params().items() if name != "C"}
         self.embedder_ = ECGEmbedder(**options).fit(records)
@@ -308,6 +311,9 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
         coef = np.concatenate([coef for coef, _ in maps]) / scaler.scale_
         intercept = np.concatenate([intercept for _, intercept in maps]) - coef @ scaler.mean_
         self.coef_, self.intercept_ = coef.astype(np.float32), intercept.astype(np.float32)
+        # Without the patients: joblib files travel.
+        known = Fingerprints.of(records.rows) if isinstance(records, DatasetRecords) else None
+        self.trained_on_ = None if known is None else replace(known, patients=None)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -356,7 +362,7 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
             NotFittedError, CGDMERError: see `decision_function`.
         """
         check_is_fitted(self)
-        if _are_lists_of_names(y):
+        if are_lists_of_names(y):
             y = MultiLabelBinarizer(classes=list(self.classes_)).fit_transform(y)
         return super().score(X, y, sample_weight)
 
@@ -364,7 +370,9 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
         """Write a folder that `pipeline("ecg-classification", model=folder)` loads, locally or from the Hub.
 
         It holds the model's encoder with the probe as its classifier, the labels, and the feature extractor. The
-        pipeline gives the same probabilities as `predict_proba`.
+        pipeline gives the same probabilities as `predict_proba`. If the model says what it was trained on, and the
+        probe was fitted on a prepared dataset, the folder also has the fingerprints of all these records, with which
+        `cgdmer evaluate` refuses them as test records.
 
         Raises:
             NotFittedError: `fit` was not called.
@@ -393,6 +401,11 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
             model.classifier.bias.copy_(torch.from_numpy(intercept))
         model.save_pretrained(save_directory)
         encoder.feature_extractor.save_pretrained(save_directory)
+        earlier = Fingerprints.of_model(source)
+        if self.trained_on_ is not None and earlier is not None:  # otherwise a part of it would be unknown
+            records = np.union1d(self.trained_on_.records, earlier.records)
+            corpora = tuple(sorted({*self.trained_on_.corpora, *earlier.corpora}))
+            Fingerprints(records, corpora).save(save_directory)
 
     @property
     def _is_binary(self) -> bool:
@@ -424,48 +437,6 @@ def _classifier_of(source: str, label_names: list[str], multilabel: bool) -> Lea
     )
     assert isinstance(model, LeadTimeClassifier)
     return model
-
-
-def _are_lists_of_names(y: Any) -> bool:
-    """Whether `y` has a list of strings per recording; numbers are left to scikit-learn."""
-    if isinstance(y, str) or not isinstance(y, Iterable) or getattr(y, "ndim", 1) != 1:
-        return False
-    lists = list(y)
-    return bool(lists) and all(
-        isinstance(names, (list, tuple, set, frozenset)) and all(isinstance(name, str) for name in names)
-        for names in lists
-    )
-
-
-def _read_labels(y: Any) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Read labels in any form that `ECGClassifier.fit` takes.
-
-    Returns:
-        (K,) classes; (n,) the index of each recording's class, or (n, K) zeros and ones; and whether it is the latter.
-    """
-    if _are_lists_of_names(y):
-        binarizer = MultiLabelBinarizer()
-        targets = binarizer.fit_transform(y)
-        if not len(binarizer.classes_):
-            raise ValueError("y holds no labels at all: every list in it is empty.")
-        return binarizer.classes_, targets, True
-    if not hasattr(y, "__array__") and not issparse(y):
-        y = list(y)
-    with np.errstate(invalid="ignore"):  # scikit-learn casts NaN to an integer before it refuses it
-        check_classification_targets(y)
-    if (kind := type_of_target(y, input_name="y")) == "multilabel-indicator":
-        matrix = y.toarray() if issparse(y) else np.asarray(y)
-        return np.asarray(getattr(y, "columns", np.arange(matrix.shape[1]))), matrix.astype(np.int64), True
-    if kind == "multiclass-multioutput":
-        raise ValueError(
-            "y is a matrix with values other than 0 and 1. For several labels per recording pass 0 and 1."
-        )
-    y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name="y")
-    classes, targets = np.unique(y, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"y holds only one class, {classes.tolist()[0]!r}; at least 2 classes are needed.")
-    return classes, targets, False
 
 
 def _linear_map(features: np.ndarray, targets: np.ndarray, C: float, label: Any) -> tuple[np.ndarray, np.ndarray]:
