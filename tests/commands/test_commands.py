@@ -259,7 +259,7 @@ def write_foreign_models(folder: Path, model_folder: Path) -> dict[str, Path]:
     BertModel(BertConfig(vocab_size=10, **sizes)).save_pretrained(made["of type 'bert'"])
     damages = {
         "no_such_type": ("config.json", '{"model_type": "no_such_type"}'),
-        "is no model of this package": ("config.json", "[]"),
+        "it is not a JSON object": ("config.json", "[]"),
         "JSONDecodeError": ("tokenizer.json", '{"version": '),
         "holds no ECGProcessor": ("processor_config.json", "[]"),
     }
