@@ -112,8 +112,9 @@ def test_pretraining(spoiled_folder, small_preset, tmp_path, capsys):
     summary = json.loads((run / "training_summary.json").read_text())
     assert summary["data"]["left_out_records"] == len(NAMES)
     assert not any(name in json.dumps(summary) for name in named), "the summary is published"
-    said = capsys.readouterr().out
-    assert said.count("record 'spoiled gap' is left out: every lead") == 1 and "6 records were left out" in said
+    said = capsys.readouterr()
+    assert said.err.count("record 'spoiled gap' is left out: every lead") == 1
+    assert "6 records were left out" in said.out
     assert "because they cannot be used: 5." in str(fill_card(run, "someone/model"))
 
 
@@ -152,12 +153,14 @@ def model_folder(small_preset, tmp_path_factory):
 
 
 @pytest.mark.parametrize("freeze_encoder", [True, False])
-def test_finetuning(spoiled_folder, model_folder, tmp_path, freeze_encoder):
+def test_finetuning(spoiled_folder, model_folder, tmp_path, freeze_encoder, capsys):
     arguments = FinetuningArguments(
         str(model_folder), str(spoiled_folder), str(tmp_path / "run"), ["sinus_rhythm"], freeze_encoder=freeze_encoder
     )
     arguments.num_train_epochs, arguments.per_device_train_batch_size = 2, 2
     results = finetune_model(arguments)
+    said = capsys.readouterr()
+    assert "7 records were left out" in said.err and not said.out
     named = named_in(tmp_path / "run")
     assert named.keys() == NAMES.keys() | {"spoiled in validation", "spoiled in test"}
     assert results["left_out"] == len(named)

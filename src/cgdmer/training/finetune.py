@@ -175,7 +175,7 @@ def _finetune(
         results = without_nan(_measured(model, parts, label_names, pretrained_on, arguments.seed, everywhere))
         if everywhere.reasons:
             results["left_out"] = len(everywhere.reasons)
-            tqdm.write(left_out.in_words(len(everywhere.reasons)))
+            left_out.say(left_out.in_words(len(everywhere.reasons)))
         everywhere.write(folder)
         write_results_json(folder / "results.json", results)
     return results

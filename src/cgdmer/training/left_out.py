@@ -8,6 +8,7 @@ all processes make the same number of steps, and their number changes nothing. A
 
 import csv
 import io
+import sys
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +69,11 @@ def with_substitutes(
     )
 
 
+def say(text: str) -> None:
+    """Print a line beside a progress bar, where it does not mix with a command's --json."""
+    tqdm.write(text, file=sys.stderr)
+
+
 class LeftOut:
     """The records that this process left out so far, by id, with the reason."""
 
@@ -81,9 +87,9 @@ class LeftOut:
                 continue
             self.reasons[record_id] = reason
             if len(self.reasons) <= _MOST_NAMED:
-                tqdm.write(f"record {record_id!r} is left out: {reason}")
+                say(f"record {record_id!r} is left out: {reason}")
             elif len(self.reasons) == _MOST_NAMED + 1:
-                tqdm.write(f"further records are left out; {FILE_NAME} will name them")
+                say(f"further records are left out; {FILE_NAME} will name them")
 
     def watched(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches, after `take_from`."""
