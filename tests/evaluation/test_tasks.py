@@ -309,6 +309,6 @@ def test_without_frequent_labels(make_dataset):
 
 
 def test_labels_choose_the_task():
-    assert EvaluationArguments("m", "d").tasks == ["ptbxl-super"]
+    assert EvaluationArguments("m", "d").tasks is None  # the model decides
     assert EvaluationArguments("m", "d", labels=["AF"]).tasks == ["labels"]
     assert EvaluationArguments("m", "d", ["csn"], labels=["AF"]).tasks == ["csn", "labels"]
