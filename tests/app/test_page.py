@@ -73,7 +73,7 @@ def test_from_drop_to_relevance(browser_page, wfdb_pair, record, classify):
     shown = browser_page.inner_text("#bars")
     for row in classify(record, ["normal ECG", "premature ventricular beats"]):
         assert f"{row['label']}\n{100 * row['score']:.1f} %" in shown
-    assert "Not a medical device" in shown and "not probabilities" in shown
+    assert "Not a medical device" in shown and "not probabilities" in shown and "All twelve leads were used." in shown
     browser_page.wait_for_selector("#paper img")
     browser_page.click("#explain")
     browser_page.wait_for_selector("#relevance img")
@@ -102,6 +102,7 @@ def test_a_bad_file_gets_a_message_and_the_page_still_works(browser_page, wfdb_p
     browser_page.get_by_role("option", name="mV", exact=True).click()
     browser_page.click("#score")
     browser_page.wait_for_selector("#bars .bars")
+    assert "Leads used: I, II. Derived from two of them: III, aVR" in browser_page.inner_text("#bars")
 
 
 def test_on_a_phone_nothing_overflows_and_the_paper_scrolls(browser_page):

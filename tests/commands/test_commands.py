@@ -17,7 +17,9 @@ from cgdmer import CGDMERConfig, CGDMERModel, CoReECGConfig, CoReECGModel
 from cgdmer.commands import build_parser, main
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
+from cgdmer.models.errors import ECGInputWarning
 from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.models.reading_record import read_record
 from cgdmer.presets import preset_folder
 from cgdmer.simulation.cohort import simulate_cohort, simulate_record
 from recordings import with_frank_leads, write_wfdb
@@ -76,6 +78,31 @@ def test_classify_prints_scores_and_that_it_is_not_a_medical_device(model_folder
     assert sum(row["score"] for row in answer["scores"]) == pytest.approx(1)
     assert {row["label"] for row in answer["scores"]} == {"atrial fibrillation", "normal ECG"}
     assert "Not a medical device" in answer["note"]
+
+
+def test_answers_say_what_was_not_used(model_folder, record_path, tmp_path, capsys):
+    record = read_record(record_path)
+    signal = record.signal.copy()
+    signal[6] = 0.0
+    signal[7, 300:] = np.nan
+    write_wfdb(replace(record, signal=signal), tmp_path / "faulty")
+    share = f"{100 * (1 - 300 / signal.shape[1]):.0f} % missing"
+    arguments = ["classify", str(tmp_path / "faulty"), "--model", str(model_folder), "--labels", "normal ECG"]
+    with pytest.warns(ECGInputWarning, match=rf"not used: V1 \(flat\); V2 \({share}\)"):
+        assert main([*arguments, "--plot", str(tmp_path / "ecg.svg")]) == 0
+    words = f"Not used: V1 (flat); V2 ({share})."
+    assert words in capsys.readouterr().out
+    with pytest.warns(ECGInputWarning):
+        assert main([*arguments, "--json"]) == 0
+    use = json.loads(capsys.readouterr().out)["record_use"]
+    assert use["leads_not_used"] == {"V1": "flat", "V2": share} and len(use["leads_used"]) == 10
+    arguments = ["explain", *arguments[1:4], "--label", "normal ECG", "--plot", str(tmp_path / "why.png")]
+    with pytest.warns(ECGInputWarning):
+        assert main(arguments) == 0
+    assert words in capsys.readouterr().out
+    with pytest.warns(ECGInputWarning):
+        assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["record_use"] == use
 
 
 def test_explain_draws_a_picture_and_refuses_an_empty_label(model_folder, record_path, tmp_path, capsys):

@@ -34,6 +34,7 @@ from recordings import with_frank_leads, write_wfdb
 LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 UNREADABLE = ["a/flat", "a/truncated", "no_signals"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+USE_COLUMNS = ["leads_used", "leads_derived", "leads_not_used", "seconds_used", "seconds_filled", "seconds_cut"]
 READABLE = ["a/fast", "a/one", "b/c/long", "b/three_leads", "short"]
 
 
@@ -73,7 +74,7 @@ def test_scores_are_those_of_the_pipeline(folder, classify, tmp_path, batch_size
     )
     assert (answer["records"], answer["unreadable"]) == (8, 3)
     table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
-    assert table.column_names == ["record_id", *LABELS, "embedding", "error"]
+    assert table.column_names == ["record_id", *LABELS, "embedding", *USE_COLUMNS, "error"]
     assert table["record_id"].to_pylist() == sorted([*READABLE, *UNREADABLE])
     assert {str(table.schema.field(label).type) for label in LABELS} == {"float"}
     rows = rows_of(tmp_path / "out.parquet")
@@ -90,9 +91,41 @@ def test_scores_are_those_of_the_pipeline(folder, classify, tmp_path, batch_size
         with pytest.raises(CGDMERError) as refused:
             classify(str(folder / record_id), candidate_labels=LABELS)
         assert row["error"] == str(refused.value)
-        assert all(row[name] is None for name in [*LABELS, "embedding"])
+        assert all(row[name] is None for name in [*LABELS, "embedding", *USE_COLUMNS])
     # Otherwise the comparison would prove little.
     assert np.ptp(log_odds) > 0.5
+
+
+def test_columns_say_what_was_used(tmp_path):
+    """A flat lead, gaps, and a filled end; also over several batches and processes."""
+    whole = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=100, duration=34.0)
+    faulty = whole.signal.copy()
+    faulty[6] = 0.0
+    faulty[7, 1000:1240] = np.nan
+    faulty[8:10, 500:550] = np.nan
+    faulty = np.concatenate([faulty, np.full((12, 200), np.nan)], axis=1)
+    for number in range(5):
+        write_wfdb(whole, tmp_path / "records" / f"whole{number}")
+    write_wfdb(replace(whole, signal=faulty), tmp_path / "records" / "faulty")
+    write_wfdb(replace(whole, signal=whole.signal[[0, 1]], lead_names=("I", "II")), tmp_path / "records" / "two")
+    for num_proc in (0, 2):
+        output = tmp_path / f"{num_proc}.parquet"
+        answer = score_recordings(tmp_path / "records", output, LABELS[:1], batch_size=2, num_proc=num_proc)
+        assert answer["with_unused_leads"] == 1
+        rows = {name: [row[column] for column in USE_COLUMNS] for name, row in rows_of(output).items()}
+        assert rows.pop("faulty") == [
+            ", ".join(lead for lead in STANDARD_LEADS if lead not in ("V1", "V2")),
+            "",
+            "V1 (flat); V2 (gap of 2.4 s)",
+            34.0,
+            1.0,
+            2.0,
+        ]
+        chest = ", ".join(STANDARD_LEADS[6:])
+        derived = "III, aVR, aVL, aVF (not given)"
+        assert rows.pop("two") == ["I, II", derived, f"{chest} (not given)", 34.0, 0.0, 0.0]
+        assert len(rows) == 5
+        assert all(row == [", ".join(STANDARD_LEADS), "", "", 34.0, 0.0, 0.0] for row in rows.values())
 
 
 def test_embeddings_are_unit_vectors_averaged_over_windows(folder, classify, tmp_path):
@@ -257,6 +290,7 @@ def test_another_job_is_refused(folder, dataset_folder, tmp_path, monkeypatch):
     ("labels", "options", "error", "message"),
     [
         (["error"], {}, ECGInputError, "name of another column"),
+        (["leads_not_used"], {}, ECGInputError, "name of another column"),
         (["a", "a"], {}, ECGInputError, "more than once"),
         ([], {}, ECGInputError, "at least one"),
         (["a"], {"splits": ["test"]}, CorpusError, "no prepared dataset"),

@@ -21,6 +21,7 @@ from cgdmer.explanation.painting import plot_explanation
 from cgdmer.inference.scorers import Scorer
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, ECGInputError
+from cgdmer.models.record_use import RecordUse
 from cgdmer.plotting.ecg_paper import plot_ecg
 from cgdmer.simulation.cohort import simulate_record
 from cgdmer.simulation.conditions import CONDITIONS
@@ -134,7 +135,13 @@ class _Answers:
             if record is None:
                 raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
             scores = self.scorer(record, self._labels_in(text))
-            answer = {"problem_type": self.scorer.problem_type, "scores": scores, "note": RESEARCH_USE_ONLY}
+            use = self.scorer.feature_extractor.use_of(record)
+            answer = {
+                "problem_type": self.scorer.problem_type,
+                "scores": scores,
+                "record_use": use.as_json(),
+                "note": RESEARCH_USE_ONLY,
+            }
             path = write_download(self.folder, answer)
             picture = _picture(plot_ecg(record))
         except (CGDMERError, OSError) as error:
@@ -142,7 +149,7 @@ class _Answers:
             return [record, _message(error), "", None, no_labels, None, gr.DownloadButton(interactive=False)]
         labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
         button = gr.DownloadButton(value=path, interactive=True)
-        return [record, "", _bars(scores, self.scorer), picture, labels, None, button]
+        return [record, "", _bars(scores, self.scorer, use), picture, labels, None, button]
 
     def _labels_in(self, text: str) -> list[str] | None:
         if self.scorer.own_labels is None:
@@ -188,10 +195,11 @@ def _message(error: Exception) -> str:
     return f'<div class="message" role="alert">{html.escape(str(error))}</div>'
 
 
-def _bars(scores: Sequence[dict[str, Any]], scorer: Scorer) -> str:
+def _bars(scores: Sequence[dict[str, Any]], scorer: Scorer, use: RecordUse) -> str:
     note = CALIBRATION_NOTE if scorer.own_labels is None else VALUE_NOTE if scorer.is_regression else CLASSIFIER_NOTE
     rows = "".join(_bar(html.escape(row["label"]), row["score"], scorer.is_regression) for row in scores)
-    return f'<div class="bars">{rows}<small>{note} {RESEARCH_USE_ONLY}</small></div>'
+    used = f"<p>{html.escape(str(use))}</p>"
+    return f'<div class="bars">{rows}{used}<small>{note} {RESEARCH_USE_ONLY}</small></div>'
 
 
 def _bar(label: str, score: float, is_value: bool) -> str:

@@ -51,13 +51,18 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     record = read_recording(arguments)
     scorer = load_scorer(arguments.model)
     scores = scorer(record, arguments.labels, arguments.exclusive)
+    use = scorer.feature_extractor.use_of(record)
     if arguments.plot:
-        save_ecg_plot(record, arguments.plot, scores=scores, are_values=scorer.is_regression)
+        notes = () if use.is_everything else use.sentences()
+        save_ecg_plot(record, arguments.plot, scores=scores, are_values=scorer.is_regression, notes=notes)
     for row in scores:
         say(f"{scorer.shown(row['score']):>7}  {row['label']}")
+    if not use.is_everything:
+        say(use)
     return {
         "record": arguments.record,
         "problem_type": scorer.problem_type,
         "scores": scores,
+        "record_use": use.as_json(),
         "note": RESEARCH_USE_ONLY,
     }

@@ -19,9 +19,10 @@ from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
 
 DESCRIPTION = f"""\
-Writes a Parquet file with one row per record: record_id, one column of scores per label, and the error if
-the record could not be read. After Ctrl-C or a kill, the same command continues from the finished part, in
-OUT.parquet.partial. {RESEARCH_USE_ONLY}"""
+Writes a Parquet file with one row per record: record_id, one column of scores per label, which leads and
+seconds were used and why others were not, and the error if the record could not be read. A fine-tuned
+classifier scores its own labels. After Ctrl-C or a kill, the same command continues from the finished part,
+in OUT.parquet.partial. {RESEARCH_USE_ONLY}"""
 
 
 @dataclass
@@ -57,4 +58,6 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         say(f"Not recordings by their content, so without a row: {files_in_words(answer['not_read'])}")
         if any(suffix in answer["not_read"] for suffix in (".csv", ".npy")):
             say("Tables of numbers do not state their rate, unit and leads: `cgdmer prepare folder` takes them.")
+    if answer["with_unused_leads"]:
+        say(f"{answer['with_unused_leads']} have leads that were not used (see its column leads_not_used)")
     return {**answer, "note": RESEARCH_USE_ONLY}

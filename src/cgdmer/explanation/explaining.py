@@ -31,6 +31,7 @@ from cgdmer.models.errors import ECGInputError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.pipeline_ecg_classification import REGRESSION
 from cgdmer.models.reading_record import read_record
+from cgdmer.models.record_use import RecordUse
 from cgdmer.models.recorded_span import recorded_span
 from cgdmer.models.resampling import resampled_length
 from cgdmer.models.windows import cut_windows
@@ -60,6 +61,7 @@ class Explanation:
             lead, shared equally among their patches.
         agreement: Spearman's rank correlation of the two over these pieces; None if either is constant.
         problem_type: what the score is, see `Scorer`.
+        record_use: what was used of the recording.
     """
 
     label: str
@@ -75,6 +77,7 @@ class Explanation:
     occlusion: np.ndarray
     agreement: float | None
     problem_type: str = ZERO_SHOT_TYPE
+    record_use: RecordUse | None = None
 
     @property
     def is_regression(self) -> bool:
@@ -113,6 +116,7 @@ class Explanation:
             "occlusion": self.occlusion.tolist(),
             "rank_correlation": self.agreement,
             "share_by_lead": self.share_by_lead(),
+            "record_use": None if self.record_use is None else self.record_use.as_json(),
             "note": RESEARCH_USE_ONLY,
         }
 
@@ -175,6 +179,7 @@ def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None) 
         occlusion=occlusion.cpu().numpy(),
         agreement=_rank_correlation(*((one * pieces).sum(dim=(1, 2)) for one in (relevance, occlusion))),
         problem_type=scorer.problem_type,
+        record_use=batch.record_use[0],
     )
 
 

@@ -12,7 +12,6 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
-from transformers import BatchFeature
 
 from cgdmer.data.workers import outlive_signals
 from cgdmer.models.ecg_record import ECGRecord
@@ -21,12 +20,14 @@ from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
+from cgdmer.models.record_use import ECGBatch, RecordUse, by_reason
 
 BATCH_SIZE = 64
 _RECORDS_PER_HANDOVER = 4  # from a reading process; a record of one day has hundreds of megabytes
 
 Unusable = Literal["raise", "nan"]
 Windows = dict[str, torch.Tensor]
+_Count = tuple[int, RecordUse]  # of a record: its windows, and what was used of it
 Computation = Callable[[Windows], torch.Tensor]  # takes the model's inputs, returns (windows, width)
 
 
@@ -138,6 +139,7 @@ def average_windows(
     batch_size: int = BATCH_SIZE,
     num_proc: int = 0,
     description: str,
+    uses: list[RecordUse | None] | None = None,
 ) -> Iterator[tuple[list[CGDMERError | None], torch.Tensor]]:
     """Prepare records and run a model on them, in order, with a progress bar.
 
@@ -150,6 +152,7 @@ def average_windows(
         first: start with this record; earlier ones count as done.
         batch_size: records per batch, and the most windows per call of the model.
         num_proc: processes that read and prepare records while the model runs; 0: all in this process.
+        uses: one entry per record is appended: what was used of it, or None if it could not be read.
 
     Yields:
         Per batch: for each record, the reason it could not be read, or None; and (n, width) float32 for the n others.
@@ -165,7 +168,7 @@ def average_windows(
         generator=torch.Generator(),  # the loader draws a seed: not from the caller's random state
     )
     with tqdm(total=len(records), initial=first, desc=description, unit="record") as progress:
-        prepared = _one_by_one(loader)
+        prepared = _one_by_one(loader, [] if uses is None else uses)
         for start in range(first, len(records), batch_size):
             count = min(batch_size, len(records) - start)
             errors: list[CGDMERError | None] = []
@@ -189,10 +192,11 @@ def _average_all(
     unusable: Unusable,
     **options: Any,
 ) -> np.ndarray:
-    """(n, width) for all n records."""
+    """(n, width) for all n records. Warns once if recorded leads are not used."""
+    uses: list[RecordUse | None] = []
     means = np.full((len(records), width), np.nan, dtype=np.float32)
     number, failed = 0, 0
-    for errors, batch in average_windows(model, compute, width, feature_extractor, records, **options):
+    for errors, batch in average_windows(model, compute, width, feature_extractor, records, uses=uses, **options):
         usable = np.array([error is None for error in errors])
         if not usable.all():
             first = int(usable.argmin())
@@ -205,6 +209,16 @@ def _average_all(
                 raise type(error)(f"{who}: {error}") from error
         means[number : number + len(errors)][usable] = batch.numpy()
         number += len(errors)
+    refused = [number for number, use in enumerate(uses) if use is not None and use.refused_leads]
+    if refused:
+        first_use = uses[refused[0]]
+        assert first_use is not None
+        warnings.warn(
+            f"{len(refused)} of {len(records)} recordings have leads that are not used; the first is recording "
+            f"{refused[0]}: {by_reason(first_use.refused_leads)}.",
+            ECGInputWarning,
+            stacklevel=4,
+        )
     return means
 
 
@@ -223,7 +237,7 @@ class _PreparedRecords(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, number: int) -> BatchFeature | CGDMERError:
+    def __getitem__(self, number: int) -> ECGBatch | CGDMERError:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ECGInputWarning)  # too many for many records; noise may be intended
@@ -232,8 +246,8 @@ class _PreparedRecords(Dataset):
             return error
 
 
-def _joined(prepared: list[BatchFeature | CGDMERError]) -> tuple[Windows, list[int | CGDMERError]]:
-    """The windows of all records, and for each record their number, or the reason there are none.
+def _joined(prepared: list[ECGBatch | CGDMERError]) -> tuple[Windows, list[_Count | CGDMERError]]:
+    """The windows of all records, and for each record their number and its use, or the reason there are none.
 
     Joined, because every tensor that a process hands over takes time.
     """
@@ -243,19 +257,26 @@ def _joined(prepared: list[BatchFeature | CGDMERError]) -> tuple[Windows, list[i
         for name in (*ECGFeatureExtractor.model_input_names, "window_weights")
         if features
     }
-    return windows, [one if isinstance(one, CGDMERError) else len(one["record_index"]) for one in prepared]
+    return windows, [
+        one if isinstance(one, CGDMERError) else (len(one["record_index"]), one.record_use[0]) for one in prepared
+    ]
 
 
-def _one_by_one(joined: Iterable[tuple[Windows, list[int | CGDMERError]]]) -> Iterator[Windows | CGDMERError]:
-    """The windows of each record, or the reason there are none."""
+def _one_by_one(
+    joined: Iterable[tuple[Windows, list[_Count | CGDMERError]]], uses: list[RecordUse | None]
+) -> Iterator[Windows | CGDMERError]:
+    """The windows of each record, or the reason there are none; `uses` gets an entry per record."""
     for windows, counts in joined:
         start = 0
         for count in counts:
             if isinstance(count, CGDMERError):
+                uses.append(None)
                 yield count
             else:
-                yield {name: tensor[start : start + count] for name, tensor in windows.items()}
-                start += count
+                length, use = count
+                uses.append(use)
+                yield {name: tensor[start : start + length] for name, tensor in windows.items()}
+                start += length
 
 
 def _chunks(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import torch
 from torch.nn import functional as F
 
@@ -25,11 +26,16 @@ from cgdmer.inference.scorers import LabelHead, Scorer, load_scorer
 from cgdmer.inference.sources import RecordingSource, open_source
 from cgdmer.models.channels import LeadNames
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
+from cgdmer.models.record_use import RecordUse, by_reason, names_refused_leads
 
 NUM_PROC = 2
 _LARGEST_LABELS_FILE = 1_000_000  # bytes; the 71 statements of PTB-XL take about 3,000
 _EXPECTED_LABELS = "Expected a text file in UTF-8 with one label per line."
-_OTHER_COLUMNS = ("record_id", "embedding", "error")
+_USE_COLUMNS = {
+    **dict.fromkeys(("leads_used", "leads_derived", "leads_not_used"), pa.string()),
+    **dict.fromkeys(("seconds_used", "seconds_filled", "seconds_cut"), pa.float32()),
+}
+_OTHER_COLUMNS = ("record_id", "embedding", *_USE_COLUMNS, "error")
 
 
 def score_recordings(
@@ -50,9 +56,13 @@ def score_recordings(
     The file has one row per record, sorted by path (or in the dataset's order). Its columns are `record_id` (in a
     folder, the path without suffix; bytes that are not UTF-8 become \\udc80 etc.), one float32 column per label with
     the score of the pipeline `zero-shot-ecg-classification` or, for a classifier, `ecg-classification`; optionally
-    `embedding` (float32 unit vector: for a classifier, the encoder's feature scaled to unit length); and `error`, the
-    reason a recording could not be read; the other columns are then null. The metadata of the schema say, under
-    `cgdmer`, how the file was made, with the `problem_type` of the scores (see `Scorer`).
+    `embedding` (float32 unit vector: for a classifier, the encoder's feature scaled to unit length); what was used of
+    the recording; and `error`, the reason a recording could not be read; the other columns are then null. The metadata
+    of the schema say, under `cgdmer`, how the file was made, with the `problem_type` of the scores (see `Scorer`).
+
+    What was used, over all windows (see `RecordUse`): `leads_used`, such as "I, II, V1"; `leads_derived` and
+    `leads_not_used` with the reasons, such as "V1, V2 (flat); V3 (gap of 2.4 s)"; `seconds_used`; `seconds_filled`,
+    the interpolated samples of all leads together; and `seconds_cut`.
 
     An interrupted run leaves `OUTPUT.partial` (see `GrowingTable`) and continues when it is started again. The result
     is the same as without interruption; with the same batch size, bit for bit.
@@ -69,8 +79,9 @@ def score_recordings(
         num_proc: processes that read records; 0: the main process reads.
 
     Returns:
-        `records`, `unreadable` (how many of them could not be read), `not_read` (the other files of a folder by their
-        kind, see `RecordingSource`), and `output`.
+        `records`, `unreadable` (how many of them could not be read), `with_unused_leads` (how many were scored without
+        some of the leads that they have), `not_read` (the other files of a folder by their kind, see
+        `RecordingSource`), and `output`.
 
     Raises:
         ECGInputError: there are no labels and the model has none of its own; a label is empty, given twice, unknown to
@@ -82,8 +93,9 @@ def score_recordings(
         KeyboardInterrupt: Ctrl-C; the message says where the finished rows are.
 
     Example:
-        >>> cgdmer.score_recordings("recordings", "scores.parquet", ["atrial fibrillation", "normal ECG"])
-        {'records': 12, 'unreadable': 0, 'not_read': {'.csv': ['notes.csv']}, 'output': 'scores.parquet'}
+        >>> answer = cgdmer.score_recordings("recordings", "scores.parquet", ["atrial fibrillation", "normal ECG"])
+        >>> answer["records"], answer["unreadable"], answer["with_unused_leads"], answer["not_read"]
+        (12, 0, 0, {'.csv': ['notes.csv']})
     """
     if batch_size < 1 or num_proc < 0:
         raise ConfigurationError(f"batch_size is {batch_size} and num_proc {num_proc}; at least 1 and 0 are needed.")
@@ -120,9 +132,17 @@ def score_recordings(
     return {
         "records": len(errors),
         "unreadable": len(errors) - errors.null_count,
+        "with_unused_leads": _with_unused_leads(Path(output)),
         "not_read": opened.not_read,
         "output": str(output),
     }
+
+
+def _with_unused_leads(path: Path) -> int:
+    """The number of records in a finished table that have leads which were not used."""
+    table = pa.parquet.read_table(path, columns=["leads_derived", "leads_not_used"])
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return sum(any(names_refused_leads(text or "") for text in row) for row in rows)
 
 
 def _fill(
@@ -130,6 +150,7 @@ def _fill(
 ) -> None:
     """Score the records that have no rows yet."""
     model = scorer.model
+    uses: list[RecordUse | None] = []
 
     def compute(windows: Windows) -> torch.Tensor:
         features = head.features(model.base_model(**windows).pooler_output).float()
@@ -145,12 +166,14 @@ def _fill(
         batch_size=batch_size,
         num_proc=num_proc,
         description="scoring",
+        uses=uses,
     )
     for errors, means in batches:
         features, logits = means.split([head.width, head.num_logits], dim=1)
         scores = head.scores(logits.to(scorer.device)).cpu()
         record_ids = source.record_ids[table.num_rows : table.num_rows + len(errors)]
-        table.append(_rows(table.schema, record_ids, errors, scores, features))
+        table.append(_rows(table.schema, record_ids, errors, scores, features, uses[-len(errors) :]))
+        uses.clear()
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:
@@ -186,7 +209,7 @@ def _schema(labels: list[str], width: int | None, job: dict[str, Any]) -> pa.Sch
     if width is not None:
         fields.append(("embedding", pa.list_(pa.float32(), width)))
     note = json.dumps({**job, "note": RESEARCH_USE_ONLY})
-    return pa.schema([*fields, ("error", pa.string())], metadata={"cgdmer": note})
+    return pa.schema([*fields, *_USE_COLUMNS.items(), ("error", pa.string())], metadata={"cgdmer": note})
 
 
 def _rows(
@@ -195,11 +218,13 @@ def _rows(
     errors: list[CGDMERError | None],
     scores: torch.Tensor,
     embeds: torch.Tensor,
+    uses: list[RecordUse | None],
 ) -> pa.Table:
     """A batch as rows; unreadable records get nulls.
 
     Args:
         scores, embeds: (n, labels) and (n, width) for the n readable records.
+        uses: what was used of each record.
     """
     absent = np.array([error is not None for error in errors])
 
@@ -214,8 +239,21 @@ def _rows(
         kind = schema.field("embedding").type
         units = spread(F.normalize(embeds, dim=-1)).ravel()
         columns.append(pa.FixedSizeListArray.from_arrays(units, type=kind, mask=pa.array(absent)))
+    described = [{} if use is None else _columns_of(use) for use in uses]
+    columns += [pa.array([row.get(name) for row in described], kind) for name, kind in _USE_COLUMNS.items()]
     columns.append(_texts([None if error is None else str(error) for error in errors]))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _columns_of(use: RecordUse) -> dict[str, Any]:
+    return {
+        "leads_used": ", ".join(use.leads_used),
+        "leads_derived": by_reason(use.leads_derived),
+        "leads_not_used": by_reason(use.leads_not_used),
+        "seconds_used": use.seconds_used,
+        "seconds_filled": sum(use.seconds_filled.values()),
+        "seconds_cut": sum(use.seconds_cut.values()),
+    }
 
 
 def _texts(values: Sequence[str | None]) -> pa.Array:

@@ -39,6 +39,7 @@ class ECGPreTrainedModel(HubFolderModel):
     """
 
     base_model_prefix = "ecg_model"
+    accepts_loss_kwargs = False  # else Trainer passes num_items_in_batch, and expects a loss that was divided by it
     main_input_name = "ecg_values"
     input_modalities: ClassVar[tuple[str, ...]] = ("ecg",)
     supports_gradient_checkpointing = True

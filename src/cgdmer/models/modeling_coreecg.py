@@ -133,7 +133,7 @@ class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
             signal = self.frequency_augmentation(signal, _views_first(spectrum_noise))
         leads, patches = (None if mask is None else self._views_of(mask) for mask in (lead_mask, patch_mask))
         mask_noise = None if noise is None else _views_first(noise)
-        ecg = ECGViews(self.ecg_model, True, signal, leads, patches, mask_noise, kwargs)
+        ecg = ECGViews(self.ecg_model, True, signal, leads, patches, mask_noise, self.for_encoder(kwargs))
         output = CoReECGForPreTrainingOutput()
         losses: dict[str, torch.Tensor] = {}
         if config.contrasts:

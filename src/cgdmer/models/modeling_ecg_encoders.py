@@ -20,6 +20,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from .errors import ConfigurationError
+from .keyword_arguments import refuse_unknown_arguments
 from .lead_time_tokenizer import init_time_embedding
 from .modeling_base import ECGPreTrainedModel, check_ecg_values, masked_mean, present_patches
 from .transformer_layers import pre_norm_layers
@@ -53,6 +54,7 @@ class _AllLeadsEncoder(ECGPreTrainedModel):
             `last_hidden_state`, (B, N, D) of a ViT and (B, F, D) of a ResNet, and `pooler_output` (B, D), its mean
             over the patches, or the frames whose middle is, within the recording.
         """
+        refuse_unknown_arguments(kwargs, self.forward, self, ("bool_masked_pos",))
         config = self.config
         check_ecg_values(ecg_values, config)
         if kwargs.get("bool_masked_pos") is not None:

@@ -4,6 +4,7 @@
 Shapes: B batch, E embedding width, S tokens per report, H text width, U distinct texts.
 """
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,7 +17,9 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_ecg_text import ECGTextConfig
 from .errors import ConfigurationError
+from .keyword_arguments import OF_ANY_MODEL, refuse_unknown_arguments
 from .modeling_base import ECGPreTrainedModel, masked_mean
+from .modeling_lead_time_encoder import ENCODER_ARGUMENTS
 from .projection_head import ProjectionHead
 
 
@@ -94,6 +97,9 @@ class ECGTextModel(ECGPreTrainedModel):
 
     def encode_text(self, input_ids, attention_mask=None, token_type_ids=None, **kwargs) -> BaseModelOutputWithPooling:
         """The text tower alone; `pooler_output` (B, H) is what the heads take."""
+        if any(name not in OF_ANY_MODEL for name in kwargs):
+            own = inspect.signature(self.text_model.forward).parameters
+            refuse_unknown_arguments(kwargs, self.encode_text, self, own)
         if token_type_ids is not None:
             kwargs["token_type_ids"] = token_type_ids
         outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
@@ -142,6 +148,7 @@ class ECGTextModel(ECGPreTrainedModel):
     @can_return_tuple
     def get_ecg_features(self, ecg_values, lead_mask=None, patch_mask=None, **kwargs) -> BaseModelOutputWithPooling:
         """ECG embeddings: `pooler_output` (B, E) holds unit vectors."""
+        refuse_unknown_arguments(kwargs, self.get_ecg_features, self, ENCODER_ARGUMENTS)
         outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs)
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
@@ -176,6 +183,7 @@ class ECGTextModel(ECGPreTrainedModel):
             ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
             input_ids, attention_mask, token_type_ids: from the tokenizer.
         """
+        refuse_unknown_arguments(kwargs, self.forward, self)
         ecg_outputs = self.ecg_model(
             ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
         )
@@ -221,6 +229,7 @@ class ZeroShotMixin:
             multi_label: True: each prompt by itself, sigmoid(score_scale * cosine + score_bias). False: prompts are
                 mutually exclusive, softmax over them.
         """
+        refuse_unknown_arguments(kwargs, self.forward, self, ENCODER_ARGUMENTS)
         if (input_ids is None) == (text_embeds is None):
             raise ValueError("pass either input_ids or text_embeds")
         if text_embeds is None:

@@ -19,10 +19,13 @@ from transformers.utils.output_capturing import capture_outputs
 from .classification_losses import LOSSES, problem_of
 from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ConfigurationError, ECGInputError
+from .keyword_arguments import refuse_unknown_arguments
 from .lead_time_tokenizer import LeadTimeTokenizer
 from .masking import gather_visible
 from .modeling_base import ECGPreTrainedModel, check_ecg_values, masked_mean, present_patches
 from .transformer_layers import pre_norm_layers
+
+ENCODER_ARGUMENTS = ("bool_masked_pos", "num_visible")  # of a `LeadTimeEncoder`, that other models pass on
 
 _OF_THE_LABELS = ("id2label", "label2id", "problem_type")
 
@@ -82,6 +85,7 @@ class LeadTimeEncoder(ECGPreTrainedModel):
             num_visible: the number of visible tokens, if it is known and the same for every record: saves a wait for
                 the device, and the attention mask.
         """
+        refuse_unknown_arguments(kwargs, self.forward, self)
         check_ecg_values(ecg_values, self.config)
         masks = (lead_mask, patch_mask, bool_masked_pos)
         needs_mask = num_visible is None and any(mask is not None for mask in masks)
@@ -171,6 +175,7 @@ class LeadTimeClassifier(ECGPreTrainedModel):
         Raises:
             ECGInputError: the labels contradict the problem type, or leave it open.
         """
+        refuse_unknown_arguments(kwargs, self.forward, self, ENCODER_ARGUMENTS)
         outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs)
         logits = self.classifier(outputs.pooler_output)
         loss = None

@@ -162,7 +162,9 @@ class MERITForPreTraining(PreTrainingMixin, MERITModel):
         if input_ids is None and config.aligns:
             raise ConfigurationError("input_ids is missing: with beta above 0, the model is trained on reports.")
         reconstructs = config.ecg_reconstruction_loss_weight > 0
-        ecg = ECGViews(self.ecg_model, reconstructs, ecg_values, lead_mask, patch_mask, noise, kwargs)
+        ecg = ECGViews(
+            self.ecg_model, reconstructs, ecg_values, lead_mask, patch_mask, noise, self.for_encoder(kwargs)
+        )
         output = MERITForPreTrainingOutput(bool_masked_pos=ecg.masked)
         losses: dict[str, torch.Tensor] = {}
         # Embeddings come first: a pass that stops after them then draws the same dropout as a full pass.

@@ -12,6 +12,7 @@ from transformers.pipelines.base import ChunkPipeline
 from .devices import usable_device
 from .ecg_record import is_record
 from .errors import ECGInputError, ModelFolderError
+from .keyword_arguments import nearest
 from .reading_array_file import is_array_file
 from .reading_record import read_record
 
@@ -76,7 +77,10 @@ class ECGPipeline(ChunkPipeline):
         known = (*self._own_arguments, *_SIGNAL_ARGUMENTS)
         unknown = sorted(set(kwargs) - set(known))
         if unknown:
-            raise ECGInputError(f"the pipeline {self.task} has no argument {unknown[0]!r}; it has {', '.join(known)}.")
+            raise ECGInputError(
+                f"the pipeline {self.task} has no argument {unknown[0]!r}; it has {', '.join(known)}."
+                f"{nearest(unknown[0], known)}"
+            )
         return {name: kwargs[name] for name in _SIGNAL_ARGUMENTS if name in kwargs}, {}, {}
 
     def preprocess(self, inputs, **signal_arguments) -> Iterator[dict[str, Any]]:

@@ -12,10 +12,17 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from .errors import ConfigurationError
+from .keyword_arguments import refuse_unknown_arguments
 from .masking import mask_patches, most_visible
 from .modeling_base import present_patches
 from .modeling_lead_time_encoder import LeadTimeEncoderOutput
 from .objectives import reconstruction_loss
+
+# A batch holds the same for every family; each uses some of it.
+_BATCH_ARGUMENTS = (
+    *("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask", "distinct_texts", "text_index"),
+    *("ecg_statement_ids", "text_statement_ids", "noise", "text_noise"),
+)
 
 
 class PreTrainingMixin:
@@ -50,6 +57,15 @@ class PreTrainingMixin:
     output_class: ClassVar[type[ModelOutput]]
     # The outputs that `alignment_losses` compares, in its order. The first has one row per record.
     compared: ClassVar[tuple[str, str]] = ("ecg_embeds", "text_embeds")
+
+    def for_encoder(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The keyword arguments that a `forward` passes on to the encoder, without those of other families.
+
+        Raises:
+            ECGInputError: one is unknown.
+        """
+        refuse_unknown_arguments(kwargs, self.forward, self, _BATCH_ARGUMENTS)  # type: ignore[attr-defined]
+        return {name: value for name, value in kwargs.items() if name not in _BATCH_ARGUMENTS}
 
     def loss_weights(self) -> dict[str, float]:
         """The weight of each loss, by its name without `_loss`."""

@@ -129,7 +129,7 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
         if input_ids is None:
             self._refuse_to_go_without_texts()
         hides = config.ecg_reconstruction_loss_weight > 0 or config.contrast_view != "full"
-        ecg = ECGViews(self.ecg_model, hides, ecg_values, lead_mask, patch_mask, noise, kwargs)
+        ecg = ECGViews(self.ecg_model, hides, ecg_values, lead_mask, patch_mask, noise, self.for_encoder(kwargs))
         texts = (input_ids, attention_mask, token_type_ids, special_tokens_mask)
         text = _TextViews(self, len(ecg_values), *texts, text_noise, distinct_texts, text_index)
         output = CGDMERForPreTrainingOutput(bool_masked_pos=ecg.masked)

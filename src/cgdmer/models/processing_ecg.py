@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """One object for both inputs of an ECG-text model: the feature extractor for signals, a tokenizer for reports."""
 
+import inspect
+
 from transformers import ProcessorMixin
 
 from .errors import ECGInputError
+from .keyword_arguments import refuse_unknown_arguments
 from .record_use import ECGBatch
+
+_NOT_OPTIONS = ("text", "kwargs", "text_target", "text_pair_target")  # of a tokenizer
 
 
 class ECGProcessor(ProcessorMixin):
@@ -31,6 +36,8 @@ class ECGProcessor(ProcessorMixin):
         **text_kwargs,
     ) -> ECGBatch:
         """The outputs of the feature extractor and the tokenizer in one batch, with its attribute `record_use`."""
+        own = inspect.signature(self.tokenizer.__call__).parameters
+        refuse_unknown_arguments(text_kwargs, self.__call__, self, [name for name in own if name not in _NOT_OPTIONS])
         if ecg is None and text is None:
             raise ECGInputError("ECGProcessor needs ecg, text, or both.")
         if text is None and text_kwargs:

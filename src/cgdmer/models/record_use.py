@@ -83,6 +83,11 @@ def by_reason(reasons: Mapping[str, str]) -> str:
     return "; ".join(f"{', '.join(leads)} ({reason})" for reason, leads in groups.items())
 
 
+def names_refused_leads(reasons: str) -> bool:
+    """Whether a text of `by_reason` names a lead that was given."""
+    return any(group and not group.endswith(f"({NOT_GIVEN})") for group in reasons.split("; "))
+
+
 def _seconds(length: float) -> str:
     return f"{length:.3g} s"
 

@@ -95,6 +95,7 @@ def plot_ecg(
     *,
     title: str | None = None,
     scores: Sequence[Mapping[str, Any]] | None = None,
+    notes: Sequence[str] = (),
     are_values: bool = False,
 ) -> Figure:
     """Draw a record on ECG paper, to scale.
@@ -106,6 +107,7 @@ def plot_ecg(
         title: one line above the paper; "Electrocardiogram" if not given.
         scores: what a pipeline returns for this record, `[{"label": str, "score": 0..1}, ...]` in any order. They are
             drawn as bars in a panel on the right, largest first, with a research-use-only note.
+        notes: sentences below the scores, such as what was not used of the recording.
         are_values: the scores are the values of a regression: any numbers, written without bars, in their own order.
 
     Returns:
@@ -119,7 +121,7 @@ def plot_ecg(
     """
     figure, axes = ecg_page(record, title=title, panel=scores is not None)
     if scores is not None:
-        _draw_scores(axes, _checked_scores(scores, are_values), are_values)
+        _draw_scores(axes, _checked_scores(scores, are_values), are_values, notes)
     return figure
 
 
@@ -162,13 +164,14 @@ def save_ecg_plot(
     *,
     title: str | None = None,
     scores: Sequence[Mapping[str, Any]] | None = None,
+    notes: Sequence[str] = (),
     are_values: bool = False,
     dpi: float = 150.0,
 ) -> None:
     """Draw a record with `plot_ecg` and save it at the size of the page.
 
     Args:
-        record, title, scores, are_values: as in `plot_ecg`.
+        record, title, scores, notes, are_values: as in `plot_ecg`.
         path: the file to write; its ending chooses the format, one of `PICTURE_SUFFIXES`.
         dpi: pixels per inch, for raster formats.
 
@@ -176,7 +179,7 @@ def save_ecg_plot(
         ConfigurationError: the path has another ending, or its folder does not exist; also what `plot_ecg` raises.
     """
     check_picture_path(path)
-    save_page(plot_ecg(record, title=title, scores=scores, are_values=are_values), path, dpi)
+    save_page(plot_ecg(record, title=title, scores=scores, notes=notes, are_values=are_values), path, dpi)
 
 
 def save_page(figure: Figure, path: str | PathLike[str], dpi: float) -> None:
@@ -417,10 +420,10 @@ def _checked_scores(scores: Sequence[Mapping[str, Any]], are_values: bool) -> li
     return pairs if are_values else sorted(pairs, key=lambda pair: -pair[1])
 
 
-def _draw_scores(axes: Axes, scores: list[tuple[str, float]], are_values: bool) -> None:
+def _draw_scores(axes: Axes, scores: list[tuple[str, float]], are_values: bool, notes: Sequence[str]) -> None:
     """Draw labels with their percentages, each above a bar on a track of 100 %, as many as the page has room for.
 
-    Values of a regression have no bars.
+    Values of a regression have no bars. Notes are at the bottom.
     """
     label_size, line_height = 9.0, 4.2
     label_width = (_BAR_WIDTH - 18.0) / MILLIMETERS_PER_INCH  # the percentage has 18 mm
@@ -428,6 +431,12 @@ def _draw_scores(axes: Axes, scores: list[tuple[str, float]], are_values: bool) 
     heading = "Values" if are_values else "Scores"
     write(axes, _BAR_LEFT, 200.0, heading, 13.0, gid="score heading", weight="bold")
     write(axes, _BAR_LEFT, axes.get_ylim()[0] + 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
+
+    words = wrap(" ".join(notes), _BAR_WIDTH / MILLIMETERS_PER_INCH, 8.0, most_lines=12) if notes else []
+    for line in reversed(words):
+        write(axes, _BAR_LEFT, bottom, line, 8.0, gid="score note", color="#555555")
+        bottom += 3.6
+    bottom += 2.0 if notes else 0.0
 
     y = top
     for position, (label, score) in enumerate(scores):
