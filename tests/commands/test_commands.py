@@ -286,9 +286,9 @@ def write_foreign_models(folder: Path, model_folder: Path) -> dict[str, Path]:
     BertModel(BertConfig(vocab_size=10, **sizes)).save_pretrained(made["of type 'bert'"])
     damages = {
         "no_such_type": ("config.json", '{"model_type": "no_such_type"}'),
-        "it is not a JSON object": ("config.json", "[]"),
+        "/config.json cannot be read: it is not a JSON object": ("config.json", "[]"),
         "JSONDecodeError": ("tokenizer.json", '{"version": '),
-        "holds no ECGProcessor": ("processor_config.json", "[]"),
+        "processor_config.json cannot be read": ("processor_config.json", "[]"),
     }
     for number, (word, (name, content)) in enumerate(damages.items()):
         made[word] = folder / f"damaged_{number}"
