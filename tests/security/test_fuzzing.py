@@ -19,6 +19,7 @@ import torch
 from hostile import encoder_call, extractor_call, made_by, mutated, usually, wfdb_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from cgdmer import CGDMERECGConfig, ECGFeatureExtractor
 from cgdmer.corpora.corpus import CorpusRow
@@ -27,9 +28,10 @@ from cgdmer.data.storage import SkippedRecord, record_to_row
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, ECGInputWarning
 from cgdmer.models.modeling_cgdmer import CGDMERECGModel
+from cgdmer.models.reading_array_file import read_array_file
 from cgdmer.models.reading_record import read_record
 from cgdmer.models.reading_wfdb import read_wfdb
-from clinic_writers import WRITERS
+from clinic_writers import WRITERS, dicom_group, save_dicom
 
 MEGABYTES = 500
 
@@ -45,6 +47,16 @@ HEADERS = {
     "packed": "rec 2 100 20\nrec.dat 212 200(1024)/mV 12 1024 995 0 0 MLII\nrec.dat 212 200/uV 12 0 0 0 0 V5\n",
     "short": "# before\nrec 1 256.5 20\nrec.dat 16 4.88/V V1\n",
 }
+ROWS = b"".join(b"%.3f,%.2f,-0.5\n" % (row / 500, row / 7) for row in range(20))
+TABLES = (
+    b"time,I,II\n" + ROWS,
+    ROWS,
+    b"time;I (mV);II (mV)\n" + ROWS.replace(b",", b";").replace(b".", b","),
+    b'"index","I","II"\n' + b"".join(b'"%d","0.%d",""\n' % (row, row) for row in range(20)),
+    b"I\tII\r\n" + b"1e-1\tnan\r\n" * 20,
+    "Name,Doe\nSample Rate,512 hertz\n\nLead,Lead I\nUnit,\u00b5V\n\n".encode() + b"-1.5\n2\n" * 20,
+    "time,I,II\n0,1,2\n".encode("utf-16") + b"1,\0" * 12,
+)
 SIGNAL_BYTES = {"16 and checksums": 120, "offset and comments": 104, "packed": 60, "short": 40}
 
 
@@ -166,7 +178,7 @@ def test_headers_by_their_grammar(tmp_path, examples):
     fuzz(check, made_by(wfdb_record), examples)
 
 
-@amounts(10_000)
+@amounts(20_000)
 @pytest.mark.parametrize("format", WRITERS)
 def test_mutated_clinic_files(tmp_path, format, examples):
     suffix, writer = WRITERS[format]
@@ -179,6 +191,74 @@ def test_mutated_clinic_files(tmp_path, format, examples):
         return used_or_refused(lambda: check_record(read_record(path)))
 
     fuzz(check, made_by(lambda random: mutated(random, content)), examples)
+
+
+@amounts(20_000, 60)
+@pytest.mark.parametrize("kind", ["undefined lengths", "implicit", "encoded"])
+def test_mutated_clinic_files_of_other_kinds(tmp_path, kind, examples):
+    """DICOM with sequences up to a mark, or without representations; XML in an encoding with several bytes."""
+    counts = np.random.default_rng(0).integers(-900, 900, (3, 60))
+    path = tmp_path / "rec"
+    if kind == "encoded":
+        text = WRITERS["aECG"][1](path, counts, 2.5, 500, ("I", "II", "V1")).read_bytes().decode()
+        content = text.replace("UTF-8", "GB2312").replace("Doe", "\u738b\u5c0f\u660e").encode("gb2312")
+    else:
+        group = dicom_group(counts, 2.5, 500, ("I", "II", "V1"))
+        group["ChannelDefinitionSequence"].is_undefined_length = kind == "undefined lengths"
+        syntax = ImplicitVRLittleEndian if kind == "implicit" else ExplicitVRLittleEndian
+        content = save_dicom(path, [group], syntax).read_bytes()
+
+    def check(changed: bytes) -> str:
+        path.write_bytes(changed)
+        return used_or_refused(lambda: check_record(read_record(path, ["I", "II"])))
+
+    fuzz(check, made_by(lambda random: mutated(random, content)), examples)
+
+
+@amounts(30_000)
+def test_mutated_tables(tmp_path, examples):
+    """CSV as spreadsheets, scripts and watches write it: no row vanishes from a table that is read."""
+    path = tmp_path / "a.csv"
+
+    def table(random: Random) -> tuple[bytes, bool]:
+        content = random.choice(TABLES)
+        return mutated(random, content), random.random() < 0.5
+
+    def check(example) -> str:
+        content, named = example
+        path.write_bytes(content)
+        lead_names = ["time", "I", "II"] if named else None
+
+        def read() -> None:
+            record = read_array_file(path, 500, "mV", lead_names)
+            check_record(record)
+            # A row is a line with a digit, or with a word for a missing sample; a header may have digits too.
+            lines = [line for line in content.replace(b"\r", b"\n").split(b"\n") if line.strip(b" \t\0")]
+            assert len(record.signal) == len(lines) or record.signal.shape[1] >= len(lines) - 12
+
+        return used_or_refused(read)
+
+    fuzz(check, made_by(table), examples)
+
+
+@amounts(30_000)
+def test_mutated_arrays(tmp_path, examples):
+    path = tmp_path / "a.npy"
+    contents = []
+    for kind in ("<f8", ">i2", "<f4", "u1"):
+        np.save(path, np.arange(60).reshape(2, 30).astype(kind))
+        contents.append(path.read_bytes())
+
+    def array(random: Random) -> bytes:
+        content = random.choice(contents)
+        header = mutated(random, content[:128]) if random.random() < 0.7 else content[:128]
+        return header + usually(random, content[128:], (b"", content[129:], content[128:] * 2), 4)
+
+    def check(content: bytes) -> str:
+        path.write_bytes(content)
+        return used_or_refused(lambda: check_record(read_array_file(path, 500, "uV", ["I", "II"])))
+
+    fuzz(check, made_by(array), examples)
 
 
 @amounts(12_000)
