@@ -95,7 +95,7 @@ def score_recordings(
     Example:
         >>> answer = cgdmer.score_recordings("recordings", "scores.parquet", ["atrial fibrillation", "normal ECG"])
         >>> answer["records"], answer["unreadable"], answer["with_unused_leads"], answer["not_read"]
-        (12, 0, 0, {'.csv': ['notes.csv']})
+        (12, 0, 0, {})
     """
     if batch_size < 1 or num_proc < 0:
         raise ConfigurationError(f"batch_size is {batch_size} and num_proc {num_proc}; at least 1 and 0 are needed.")

@@ -179,7 +179,7 @@ def _channel(where: str, item: Any) -> _Channel:
 
 def _items(where: str, item: Any, keyword: str) -> Sequence[Any]:
     value = item.get(keyword)
-    if value is None or value == b"" or value == "":
+    if value is None or (hasattr(value, "__len__") and not len(value)):
         return []
     if not hasattr(value, "is_undefined_length"):  # of pydicom's sequences
         raise RecordFileError(f"{where}: its {keyword} is no sequence. Export the recording again.")
