@@ -208,7 +208,7 @@ def _refusing(model: str | os.PathLike[str], problem: str) -> Iterator[None]:
     except CGDMERError:
         raise
     except Exception as error:  # the tokenizers library raises the bare type
-        if isinstance(error, OSError) and not os.path.isdir(model):
+        if isinstance(error, OSError) and not (os.path.isdir(model) or os.path.isabs(model)):
             raise  # no network, or no such repository: transformers explains it well
         raise ModelFolderError(f"{model} {problem} ({type(error).__name__}: {error})") from error
 

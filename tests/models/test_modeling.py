@@ -516,7 +516,7 @@ def test_weights_of_other_sizes_are_refused(cls, joint_folder, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     config["ecg_config"]["intermediate_size"] = 24
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelFolderError, match="do not have the sizes"):
+    with pytest.raises(ModelFolderError, match="has weights of other sizes"):
         cls.from_pretrained(tmp_path)
 
 

@@ -3,10 +3,10 @@
 
 from typing import ClassVar
 
-from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 
 from .configuration_checks import (
+    checked,
     refuse_below_one,
     refuse_other_than,
     refuse_to_restore_nothing,
@@ -21,7 +21,7 @@ from .errors import ConfigurationError
 PAPER, HUB_TAG = "CG-DMER, arXiv 2602.21154", "cg-dmer"
 
 
-@strict
+@checked
 class CGDMERECGConfig(LeadTimeEncoderConfig):
     r"""The ECG branch: tokens, masking, the encoder, and the decoder that reconstructs masked patches.
 
@@ -36,7 +36,7 @@ class CGDMERECGConfig(LeadTimeEncoderConfig):
 ECG_CONFIGS = {config.model_type: config for config in (CGDMERECGConfig, ECGViTConfig, ECGResNetConfig)}
 
 
-@strict
+@checked
 class CGDMERConfig(ECGTextConfig):
     r"""The complete CG-DMER: an ECG branch, a BERT-like text branch, heads, and losses.
 

@@ -2,14 +2,27 @@
 """What all configurations check and leave out."""
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from functools import wraps
 from typing import Any
 
+from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .errors import ConfigurationError
+from .errors import CGDMERError, ConfigurationError, shown
 from .foreign_keys import refuse_unknown_options
+
+# Far above those of any public model of ECGs or reports. Each layer takes time to build, and each label.
+MOST_LAYERS, MOST_LABELS, WIDEST, LARGEST = 512, 10_000, 2**16, 2**24
+_BOUNDS = (
+    (re.compile("label"), MOST_LABELS),
+    (re.compile("layer|block|stage|depth|expert"), MOST_LAYERS),
+    (re.compile("theta"), 2**40),
+    (re.compile("^(?!vocab).*(_size|_dim|channels|heads)$|^(dim|d_model|n_embd)$"), WIDEST),
+)
 
 
 def refuse_unknown_keys(config: PreTrainedConfig, kwargs: dict[str, Any]) -> None:
@@ -22,6 +35,76 @@ def refuse_unknown_keys(config: PreTrainedConfig, kwargs: dict[str, Any]) -> Non
         )
     given = [key for key in kwargs if key != "model_type"]
     refuse_unknown_options(type(config), given, [field.name for field in fields(config)])
+
+
+def checked(cls: Any) -> Any:
+    """`strict` of huggingface_hub, whose errors, and those of transformers, become our own.
+
+    The values may come from a file, so they are bounded before a model is built from them.
+    """
+    cls = strict(cls)
+    construct, from_dict = cls.__init__, cls.from_dict.__func__
+
+    @wraps(construct)
+    def __init__(self, **kwargs):
+        with _as_configuration_error(cls):
+            refuse_large_values(kwargs)
+            construct(self, **kwargs)
+
+    @wraps(from_dict)
+    def checked_from_dict(owner, config_dict, **kwargs):
+        with _as_configuration_error(cls):
+            refuse_code_from_the_hub(config_dict)
+            return from_dict(owner, config_dict, **kwargs)
+
+    cls.__init__, cls.from_dict = __init__, classmethod(checked_from_dict)
+    return cls
+
+
+@contextmanager
+def _as_configuration_error(cls: Any) -> Iterator[None]:
+    try:
+        yield
+    except CGDMERError:
+        raise
+    except Exception as error:  # of transformers, for which a configuration is trusted
+        message = " ".join(str(error)[:500].split())
+        raise ConfigurationError(f"{cls.__name__}: {message} ({type(error).__name__})") from error
+
+
+def refuse_large_values(values: Any, name: str = "") -> None:
+    """Bounds for the numbers in a configuration, nested to any depth, by what their names say about them."""
+    if isinstance(values, (dict, list, tuple)):
+        if len(values) > MOST_LABELS:
+            raise ConfigurationError(f"{name or 'the configuration'} has {len(values)} entries; {MOST_LABELS} may be.")
+        for key, value in values.items() if isinstance(values, dict) else ((name, value) for value in values):
+            refuse_large_values(value, str(key))
+    elif isinstance(values, float) and not math.isfinite(values):
+        raise ConfigurationError(f"{shown(name)} is {values}; expected a finite number.")
+    elif isinstance(values, int):
+        most = next((most for pattern, most in _BOUNDS if pattern.search(name)), LARGEST)
+        if not -LARGEST <= values <= most:
+            raise ConfigurationError(f"{shown(name)} is {shown(values)}; expected at most {most}.")
+
+
+def refuse_code_from_the_hub(values: Any, name: str = "") -> None:
+    """transformers would fetch and run an implementation of attention with a name such as org/kernel."""
+    if isinstance(values, (dict, list)):
+        for key, value in values.items() if isinstance(values, dict) else ((name, value) for value in values):
+            inherited = name if name.endswith("_implementation") else key
+            refuse_code_from_the_hub(value, str(inherited))
+    elif isinstance(values, str) and "_implementation" in name and "/" in values:
+        raise ConfigurationError(
+            f"the configuration names code on the Hub for {name} ({shown(values)}), which is never run. Remove it, or "
+            "pass attn_implementation yourself."
+        )
+
+
+def refuse_unknown_activation(config: PreTrainedConfig, name: str) -> None:
+    from transformers.activations import ACT2FN
+
+    if getattr(config, name) not in ACT2FN:
+        raise ConfigurationError(f"{name} is {shown(getattr(config, name))}; expected one such as 'gelu' or 'relu'.")
 
 
 def _refuse_unless(config: PreTrainedConfig, names: tuple[str, ...], holds: Callable, expected: str) -> None:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of CoRe-ECG (Qin et al., 2026, arXiv 2604.11359), whose full text is not public."""
 
-from huggingface_hub.dataclasses import strict
-
 from .configuration_checks import (
+    checked,
     refuse_below_one,
     refuse_to_restore_nothing,
     refuse_unless_fraction,
@@ -14,7 +13,7 @@ from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ConfigurationError
 
 
-@strict
+@checked
 class CoReECGConfig(LeadTimeEncoderConfig):
     r"""Contrastive learning and reconstruction together, on the signal alone.
 

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations of other ECG encoders, for comparisons: a transformer over time patches, and a residual network."""
 
-from huggingface_hub.dataclasses import strict
-
-from .configuration_checks import refuse_below_one, refuse_unless_fraction, refuse_unless_multiple
+from .configuration_checks import (
+    checked,
+    refuse_below_one,
+    refuse_unknown_activation,
+    refuse_unless_fraction,
+    refuse_unless_multiple,
+    refuse_unless_positive,
+)
 from .configuration_lead_time_encoder import ECGWindowConfig
 
 PAPER, HUB_TAG = "for comparisons with CG-DMER, arXiv 2602.21154", "cg-dmer"
 
 
-@strict
+@checked
 class ECGViTConfig(ECGWindowConfig):
     r"""A transformer whose tokens are time patches of all leads together.
 
@@ -37,10 +42,12 @@ class ECGViTConfig(ECGWindowConfig):
         super().__post_init__(**kwargs)
         refuse_below_one(self, "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
         refuse_unless_multiple(self, "hidden_size", "num_attention_heads")
+        refuse_unknown_activation(self, "hidden_act")
+        refuse_unless_positive(self, "layer_norm_eps")
         refuse_unless_fraction(self, "hidden_dropout", "attention_dropout")
 
 
-@strict
+@checked
 class ECGResNetConfig(ECGWindowConfig):
     r"""A residual network along time with the leads as channels (He et al., CVPR 2016, in one dimension).
 

@@ -3,21 +3,23 @@
 
 from typing import Any, ClassVar
 
-from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from .configuration_checks import (
+    checked,
     drop_registered_pipelines,
     refuse_below_one,
     refuse_other_than,
     refuse_unknown_keys,
     refuse_unless_fraction,
     refuse_unless_positive,
+    refuse_unless_weight,
 )
-from .errors import ConfigurationError
+from .errors import ConfigurationError, shown
+from .foreign_keys import hides_part_of
 
 
-@strict
+@checked
 class ECGTextConfig(PreTrainedConfig):
     r"""Two towers, how their features are pooled and projected, and how a cosine becomes a score.
 
@@ -62,6 +64,7 @@ class ECGTextConfig(PreTrainedConfig):
         refuse_unless_positive(self, "temperature")
         refuse_unless_fraction(self, "projection_dropout")
         refuse_below_one(self, "projection_hidden_size", "projection_size")
+        refuse_unless_weight(self, "initializer_range")
         super().__post_init__(**kwargs)
 
     def _ecg_config(self) -> PreTrainedConfig:
@@ -71,8 +74,8 @@ class ECGTextConfig(PreTrainedConfig):
             return self.ecg_configs[default]()
         if isinstance(given, dict):
             model_type = given.get("model_type", default)
-            if model_type not in self.ecg_configs:
-                raise ConfigurationError(f"ecg_config has model_type {model_type!r}; expected {types}.")
+            if not isinstance(model_type, str) or model_type not in self.ecg_configs:
+                raise ConfigurationError(f"ecg_config has model_type {shown(model_type)}; expected {types}.")
             return self.ecg_configs[model_type](**given)
         if getattr(given, "model_type", None) not in self.ecg_configs:
             raise ConfigurationError(f"ecg_config is {given!r}; expected a configuration of type {types}, or a dict.")
@@ -85,12 +88,16 @@ class ECGTextConfig(PreTrainedConfig):
         if isinstance(given, dict):
             options = dict(given)
             model_type = options.pop("model_type", None)
-            if model_type not in CONFIG_MAPPING:
+            if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
                 raise ConfigurationError(
-                    f"text_config has model_type {model_type!r}, which transformers does not know. Name a BERT-like "
-                    "encoder, such as 'bert'."
+                    f"text_config has model_type {shown(model_type)}, which transformers does not know. Name a "
+                    "BERT-like encoder, such as 'bert'."
                 )
-            return CONFIG_MAPPING[model_type](**options)
+            config_class = CONFIG_MAPPING[model_type]
+            for key in options:
+                if hides_part_of(config_class, key):
+                    raise ConfigurationError(f"text_config has {shown(key)}, which is no option of {model_type!r}.")
+            return config_class(**options)
         if not isinstance(given, PreTrainedConfig):
             raise ConfigurationError(
                 f"text_config is {given!r}; expected a configuration, or a dict with a model_type."

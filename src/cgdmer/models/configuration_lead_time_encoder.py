@@ -3,21 +3,25 @@
 
 from typing import ClassVar
 
-from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .configuration_checks import (
+    checked,
     drop_registered_pipelines,
     refuse_below_one,
     refuse_other_than,
+    refuse_unknown_activation,
     refuse_unknown_keys,
     refuse_unless_fraction,
     refuse_unless_multiple,
+    refuse_unless_positive,
+    refuse_unless_weight,
 )
 from .errors import ConfigurationError
+from .units import HIGHEST_RATE, LONGEST_WINDOW
 
 
-@strict
+@checked
 class ECGWindowConfig(PreTrainedConfig):
     """The window of every ECG encoder: see `LeadTimeEncoderConfig`."""
 
@@ -40,6 +44,11 @@ class ECGWindowConfig(PreTrainedConfig):
                 "which ones are present)."
             )
         refuse_below_one(self, "sampling_rate", "num_samples", "patch_length")
+        if self.sampling_rate > HIGHEST_RATE or self.num_samples > LONGEST_WINDOW:
+            raise ConfigurationError(
+                f"the window has {self.num_samples} samples at {self.sampling_rate} Hz; expected at most "
+                f"{LONGEST_WINDOW} at {HIGHEST_RATE:g} Hz."
+            )
         if self.num_samples % self.patch_length:
             raise ConfigurationError(
                 f"patch_length ({self.patch_length}) must divide num_samples ({self.num_samples})."
@@ -52,7 +61,7 @@ class ECGWindowConfig(PreTrainedConfig):
         return self.num_samples // self.patch_length
 
 
-@strict
+@checked
 class LeadTimeEncoderConfig(ECGWindowConfig):
     r"""Tokens, masking, the encoder, and the decoder that reconstructs masked patches.
 
@@ -102,12 +111,15 @@ class LeadTimeEncoderConfig(ECGWindowConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        refuse_below_one(self, "tokenizer_channels")
+        refuse_below_one(self, "tokenizer_channels", "tokenizer_stride")
         refuse_unless_multiple(self, "tokenizer_channels", 4)
         for part in ("", "decoder_"):
             sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
             refuse_below_one(self, *(part + size for size in sizes))
             refuse_unless_multiple(self, f"{part}hidden_size", f"{part}num_attention_heads")
+        refuse_unknown_activation(self, "hidden_act")
+        refuse_unless_positive(self, "layer_norm_eps")
+        refuse_unless_weight(self, "initializer_range")
         refuse_other_than(self, "mask_strategy", "uniform", "time", "lead", "dual")
         refuse_unless_fraction(self, "mask_ratio", "lead_mask_ratio", "hidden_dropout", "attention_dropout")
 

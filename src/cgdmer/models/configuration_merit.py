@@ -3,10 +3,9 @@
 
 from typing import ClassVar
 
-from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 
-from .configuration_checks import refuse_to_restore_nothing, refuse_unless_weight
+from .configuration_checks import checked, refuse_to_restore_nothing, refuse_unless_weight
 from .configuration_ecg_text import ECGTextConfig
 from .configuration_lead_time_encoder import LeadTimeEncoderConfig
 from .errors import ConfigurationError
@@ -14,7 +13,7 @@ from .errors import ConfigurationError
 PAPER, HUB_TAG = "MERIT, arXiv 2605.27583", "merit"
 
 
-@strict
+@checked
 class MERITECGConfig(LeadTimeEncoderConfig):
     """The ECG branch: see `LeadTimeEncoderConfig` for the options. All sizes are ours."""
 
@@ -22,7 +21,7 @@ class MERITECGConfig(LeadTimeEncoderConfig):
     paper, hub_tag = PAPER, HUB_TAG
 
 
-@strict
+@checked
 class MERITConfig(ECGTextConfig):
     r"""Masked modeling of the ECG together with its alignment with the report.
 

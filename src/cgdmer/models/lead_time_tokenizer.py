@@ -48,7 +48,7 @@ class LeadTimeTokenizer(nn.Module):
     def forward(self, ecg_values_BLT: torch.Tensor, indices_BK: torch.Tensor | None = None) -> torch.Tensor:
         """Tokens (B, K, D) of the given patches; without `indices_BK`, of all L * N patches (lead by lead)."""
         patches_BMP = ecg_values_BLT.unflatten(-1, (-1, self.patch_length)).flatten(1, 2)
-        patches_BMP = patches_BMP.to(self.projection.weight.dtype)
+        patches_BMP = patches_BMP.to(self.lead_embedding.dtype)  # a quantized projection has none
         place_MD = (self.time_embedding + self.lead_embedding[:, None]).flatten(0, 1)
         if indices_BK is not None:
             patches_BMP = patches_BMP.gather(1, indices_BK[..., None].expand(-1, -1, self.patch_length))

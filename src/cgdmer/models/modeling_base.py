@@ -14,10 +14,10 @@ from transformers import PreTrainedConfig
 from transformers import initialization as init
 
 from .ecg_decoder import ECGDecoder
-from .errors import ECGInputError, ModelFolderError
+from .errors import CGDMERError, ConfigurationError, ECGInputError, ModelFolderError
 from .hub_folder import HubFolderModel
 from .lead_time_tokenizer import LeadTimeTokenizer, init_lead_and_time_embeddings
-from .safe_weights import safetensors_only
+from .safe_weights import refuse_more_than_stored, safetensors_only
 from .transformer_layers import ECGAttention, ECGLayer
 
 
@@ -79,6 +79,20 @@ class ECGPreTrainedModel(HubFolderModel):
         """Whether it has a classifier for labels of its own."""
         return "ecg-classification" in self.pipelines
 
+    def post_init(self) -> None:
+        refuse_more_than_stored(self)
+        super().post_init()
+
+    def resize_token_embeddings(self, new_num_tokens=None, *args, **kwargs):
+        """As in transformers, for a model with a text tower.
+
+        Raises:
+            ConfigurationError: the model takes no texts, so it has no vocabulary.
+        """
+        if not self.takes_texts:
+            raise ConfigurationError(f"{type(self).__name__} takes no texts, so there is no vocabulary to resize.")
+        return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Conv1d)):
@@ -118,13 +132,15 @@ class ECGPreTrainedModel(HubFolderModel):
         try:
             with safetensors_only(path, kwargs) if path is not None else nullcontext():
                 model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
-        except RuntimeError as error:
-            if "mismatch" not in str(error):
-                raise
-            raise ModelFolderError(
-                f"the weights in {path} do not have the sizes in its configuration: they belong to another one. "
-                f"{error}"
-            ) from error
+        except (CGDMERError, OSError):  # no network, or no such repository: transformers explains it well
+            raise
+        except Exception as error:  # of transformers, for which a configuration is trusted
+            problem = f"cannot be loaded ({type(error).__name__})"
+            if isinstance(error, RuntimeError) and "mismatch" in str(error):
+                problem = "has weights of other sizes than its configuration: they belong to another one"
+            elif isinstance(error, ImportError):  # of a quantization, or of attention
+                problem = "needs a library that is not installed"
+            raise ModelFolderError(f"{path} {problem}. {error}") from error
         missing = [key for key in info["missing_keys"] if not key.startswith(cls._may_be_missing)]
         if missing and path is not None:
             raise ModelFolderError(

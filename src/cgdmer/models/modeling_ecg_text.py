@@ -11,16 +11,19 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoModel
+from torch.nn.modules.module import register_module_module_registration_hook
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_ecg_text import ECGTextConfig
-from .errors import ConfigurationError
+from .errors import CGDMERError, ConfigurationError, shown
 from .keyword_arguments import OF_ANY_MODEL, refuse_unknown_arguments
 from .modeling_base import ECGPreTrainedModel, masked_mean
 from .modeling_lead_time_encoder import ENCODER_ARGUMENTS
 from .projection_head import ProjectionHead
+
+MOST_MODULES = 20_000  # a BERT of twelve layers has 200
 
 
 class NestedOutput(ModelOutput):
@@ -65,6 +68,33 @@ class ZeroShotOutput(NestedOutput):
     text_embeds: torch.Tensor | None = None
 
 
+def _text_tower(text_config: PreTrainedConfig) -> PreTrainedModel:
+    """Any text encoder of transformers, whose own checks of its configuration are few.
+
+    Raises:
+        ConfigurationError: it cannot be built, or has too many parts.
+    """
+    count = 0
+
+    def counted(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_MODULES:
+            raise ConfigurationError(f"text_config asks for more than {MOST_MODULES} modules. Choose a smaller one.")
+
+    hook = register_module_module_registration_hook(counted)
+    try:
+        return AutoModel.from_config(text_config, trust_remote_code=False)
+    except CGDMERError:
+        raise
+    except Exception as error:  # of any class of transformers
+        raise ConfigurationError(
+            f"no text tower can be built from text_config ({type(error).__name__}: {shown(str(error))})."
+        ) from error
+    finally:
+        hook.remove()
+
+
 class ECGTextModel(ECGPreTrainedModel):
     """Two towers with one head each, which map ECGs and texts to unit vectors in one space.
 
@@ -80,7 +110,7 @@ class ECGTextModel(ECGPreTrainedModel):
     def __init__(self, config: ECGTextConfig):
         super().__init__(config)
         self.ecg_model = self.ecg_models[config.ecg_config.model_type]._from_config(config.ecg_config)
-        self.text_model = AutoModel.from_config(config.text_config, trust_remote_code=False)
+        self.text_model = _text_tower(config.text_config)
         if config.text_pooling == "mean" and getattr(self.text_model, "pooler", None) is not None:
             self.text_model.pooler = None  # otherwise its weights would be saved and loaded, but never used
 
@@ -94,6 +124,9 @@ class ECGTextModel(ECGPreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_model.set_input_embeddings(value)
 
     def encode_text(self, input_ids, attention_mask=None, token_type_ids=None, **kwargs) -> BaseModelOutputWithPooling:
         """The text tower alone; `pooler_output` (B, H) is what the heads take."""

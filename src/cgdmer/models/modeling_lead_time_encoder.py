@@ -94,7 +94,10 @@ class LeadTimeEncoder(ECGPreTrainedModel):
             visible_BM = visible_BM & ~bool_masked_pos
         visible_BM = visible_BM.flatten(1)
         if num_visible is None:
-            num_visible = int(visible_BM.sum(dim=1).max()) if needs_mask else visible_BM.shape[1]
+            num_visible = visible_BM.shape[1]
+            # A number that depends on the data cannot be exported: then all tokens are kept, and hidden by the mask.
+            if needs_mask and not torch.compiler.is_exporting():
+                num_visible = int(visible_BM.sum(dim=1).max())
             if not num_visible:
                 raise ECGInputError("lead_mask and patch_mask leave nothing of any recording. Omit such records.")
         if num_visible == visible_BM.shape[1]:

@@ -77,6 +77,12 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
         self.post_init()
         self.freeze_unused_parameters()
 
+    def resize_token_embeddings(self, new_num_tokens=None, *args, **kwargs):
+        embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        if self.config.text_reconstruction_loss_weight > 0:
+            self.vocabulary_head.resize(embeddings.num_embeddings)
+        return embeddings
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -5,8 +5,10 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers.utils import cached_file
 
@@ -19,6 +21,8 @@ _HOW_TO_CONVERT = (
     "and name the folder converted instead."
 )
 _LARGEST_INDEX = 2**26  # bytes; one line per weight, and the largest public models have fewer than 100,000
+_SLACK = 2**20  # tensors that are computed, such as the numbers of positions
+_loading: ContextVar[tuple[str | os.PathLike[str], dict[str, Any]] | None] = ContextVar("loading", default=None)
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
@@ -43,6 +47,7 @@ def safetensors_only(name_or_path: str | os.PathLike[str], options: dict[str, An
     if explicit is not None and not str(explicit).endswith((".safetensors", ".safetensors.index.json")):
         raise ModelFolderError(f"{name_or_path}: its configuration names the weights {explicit!r}. {advice}")
     _check_index(name_or_path, options, advice)
+    told = _loading.set((name_or_path, options))
     try:
         yield
     except SafetensorError as error:
@@ -53,6 +58,46 @@ def safetensors_only(name_or_path: str | os.PathLike[str], options: dict[str, An
         if ".safetensors" not in str(error):  # no network, or no such repository: transformers' message is fine
             raise
         raise ModelFolderError(f"{name_or_path} has no safetensors. {advice}") from error
+    finally:
+        _loading.reset(told)
+
+
+def refuse_more_than_stored(model: torch.nn.Module) -> None:
+    """While a model is loaded, refuse one that is larger than its weights, before memory is allocated for it.
+
+    transformers builds it without memory, but then allocates what the files lack. A weight takes a byte or more, or,
+    if it is quantized, a bit or more.
+
+    Raises:
+        ModelFolderError: see above.
+    """
+    if (loading := _loading.get()) is None:
+        return
+    name_or_path, options = loading
+    stored = _stored_bytes(name_or_path, options)
+    may_be_missing = getattr(model, "_may_be_missing", ())
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    needed = sum(tensor.numel() for name, tensor in tensors if not name.startswith(may_be_missing))
+    quantized = getattr(model.config, "quantization_config", None) or options.get("quantization_config")
+    if stored is not None and needed > stored * (8 if quantized else 1) + _SLACK:
+        raise ModelFolderError(
+            f"the configuration of {name_or_path} asks for {needed:,} weights, but its files have {stored:,} bytes: "
+            "they belong to another one. Fetch or save the model again."
+        )
+
+
+def _stored_bytes(name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> int | None:
+    """Of the safetensors in the folder, or of a snapshot from the Hub that has been downloaded; None if unknown."""
+    folder = os.path.join(name_or_path, options.get("subfolder") or "")
+    if not os.path.isdir(name_or_path):
+        hub_options = {name: options[name] for name in _HUB_OPTIONS if options.get(name) is not None}
+        hub_options |= {"local_files_only": True, "force_download": False}
+        config = cached_file(name_or_path, "config.json", _raise_exceptions_for_missing_entries=False, **hub_options)
+        if config is None:
+            return None
+        folder = os.path.dirname(config)
+    sizes = [os.path.getsize(entry.path) for entry in os.scandir(folder) if entry.name.endswith(".safetensors")]
+    return sum(sizes) if sizes else None
 
 
 def _check_index(name_or_path: str | os.PathLike[str], options: dict[str, Any], advice: str) -> None:

@@ -19,6 +19,14 @@ class VocabularyHead(nn.Module):
         self.transform = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.LayerNorm(hidden_size))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
+    @torch.no_grad()
+    def resize(self, vocab_size: int) -> None:
+        """Follow the word embeddings; new words start without a bias."""
+        bias = self.bias.new_zeros(vocab_size)
+        kept = min(vocab_size, len(self.bias))
+        bias[:kept] = self.bias[:kept]
+        self.bias = nn.Parameter(bias, requires_grad=self.bias.requires_grad)
+
     def forward(self, hidden_states: torch.Tensor, word_embeddings_VH: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(self.transform(hidden_states), word_embeddings_VH, self.bias)
 
