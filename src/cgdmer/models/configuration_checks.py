@@ -80,11 +80,11 @@ def refuse_large_values(values: Any, name: str = "") -> None:
         for key, value in values.items() if isinstance(values, dict) else ((name, value) for value in values):
             refuse_large_values(value, str(key))
     elif isinstance(values, float) and not math.isfinite(values):
-        raise ConfigurationError(f"{shown(name)} is {values}; expected a finite number.")
+        raise ConfigurationError(f"{name[:100]} is {values}; expected a finite number.")
     elif isinstance(values, int):
         most = next((most for pattern, most in _BOUNDS if pattern.search(name)), LARGEST)
         if not -LARGEST <= values <= most:
-            raise ConfigurationError(f"{shown(name)} is {shown(values)}; expected at most {most}.")
+            raise ConfigurationError(f"{name[:100]} is {shown(values)}; expected at most {most}.")
 
 
 def refuse_code_from_the_hub(values: Any, name: str = "") -> None:

@@ -13,11 +13,12 @@ from transformers import GenerationConfig, PreTrainedConfig
 
 from .errors import ConfigurationError, shown
 
-# Passed on by transformers, or written by it into several of a model's files.
+# Passed on by transformers, or written by it into several of a model's files. Not transformers_weights, which can name
+# a pickle.
 _OF_TRANSFORMERS = """
     attn_implementation auto_map custom_pipelines device device_map dtype experts_implementation feature_extractor_type
     fusion_config image_processor_type loss_type name_or_path num_labels output_attentions processor_class
-    quantization_config tie_last_hidden_states tie_word_embeddings tokenizer_class torch_dtype transformers_weights
+    quantization_config tie_last_hidden_states tie_word_embeddings tokenizer_class torch_dtype
     video_processor_type
 """
 # Written for every model by earlier versions.

@@ -96,8 +96,16 @@ def _stored_bytes(name_or_path: str | os.PathLike[str], options: dict[str, Any])
         if config is None:
             return None
         folder = os.path.dirname(config)
-    sizes = [os.path.getsize(entry.path) for entry in os.scandir(folder) if entry.name.endswith(".safetensors")]
-    return sum(sizes) if sizes else None
+    paths = [entry.path for entry in os.scandir(folder) if entry.name.endswith(".safetensors")]
+    if not paths or not all(map(_begins_as_safetensors, paths)):  # which safetensors will say
+        return None
+    return sum(map(os.path.getsize, paths))
+
+
+def _begins_as_safetensors(path: str) -> bool:
+    """The length of a JSON object, in eight bytes, and the object."""
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _check_index(name_or_path: str | os.PathLike[str], options: dict[str, Any], advice: str) -> None:
