@@ -10,6 +10,8 @@ from .errors import ECGInputError, shown
 
 # transformers itself acts on these, in any model's `forward`.
 OF_ANY_MODEL = ("output_attentions", "output_hidden_states", "return_dict")
+# Trainer passes these to every model, the second by way of the configuration. They mean nothing here.
+_OF_TRAINER = ("num_items_in_batch", "use_cache")
 
 
 def refuse_unknown_arguments(
@@ -27,7 +29,7 @@ def refuse_unknown_arguments(
         ECGInputError: one is unknown. The message says what was perhaps meant.
     """
     for name in given:
-        if name in OF_ANY_MODEL or name in passed_on:
+        if name in OF_ANY_MODEL or name in _OF_TRAINER or name in passed_on:
             continue
         parameters = inspect.signature(function).parameters.values()
         known = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name != "self"]
