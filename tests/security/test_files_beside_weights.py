@@ -103,11 +103,13 @@ def damaged_json(random: Random, document: dict) -> bytes:
 
 
 def damaged_tensors(random: Random, content: bytes) -> bytes:
-    """Any byte is changed, or the header, with its length put right."""
+    """Any byte is changed, or only the numbers, or the header, with its length put right."""
     if random.random() < 0.3:
         return mutated(random, content)
     (size,) = struct.unpack("<Q", content[:8])
     header, rest = content[8 : 8 + size], content[8 + size :]
+    if random.random() < 0.25:
+        return content[: 8 + size] + random.randbytes(len(rest))
     try:
         header = damaged_json(random, json.loads(header)) if random.random() < 0.6 else mutated(random, header)
     except ValueError:
