@@ -7,6 +7,7 @@ The quick suite tries the same few hundred inputs each time, the slow one 20,000
 
 import json
 import struct
+from copy import deepcopy
 from random import Random
 
 import numpy as np
@@ -94,11 +95,11 @@ def damaged_json(random: Random, document: dict) -> bytes:
             if action < 0.2:
                 place.pop(key, None)
             elif action < 0.3:
-                place[random.choice(("", "earlier", "_x", "macro_f1", "x" * 400))] = random.choice(VALUES)
+                place[random.choice(("", "earlier", "_x", "macro_f1", "x" * 400))] = deepcopy(random.choice(VALUES))
             else:
-                place[key] = random.choice(VALUES)
+                place[key] = deepcopy(random.choice(VALUES))
         elif place:
-            place[key] = random.choice(VALUES)
+            place[key] = deepcopy(random.choice(VALUES))
     return json.dumps(copy).encode("utf-8", "surrogatepass")
 
 
