@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import BatchFeature
 
-from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.ecg_record import ECGRecord, keep_leads
 from cgdmer.models.errors import ECGInputError, ECGInputWarning
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.leads import STANDARD_LEADS
@@ -97,6 +97,19 @@ def test_leads_that_were_not_given_are_no_reason_to_warn(extract):
     assert use.refused_leads == {}
     alone = use_of(ECGFeatureExtractor(derive_limb_leads=False), record_with(leads=["I", "II"]))
     assert alone.leads_derived == {} and len(alone.leads_not_used) == 10
+
+
+def test_leads_derived_before_are_derived(extract):
+    """By `keep_leads` here, as in readers; those that were asked for again keep their kind."""
+    record = record_with(leads=("I", "II", *CHEST))
+    kept = keep_leads(record, ["III", "II", "aVF", "V1"])
+    assert kept.derived_leads == ("III", "aVF")
+    use = use_of(extract, kept)
+    assert use.leads_used == ("II", "V1")
+    assert set(use.leads_derived) == {"I", "III", "aVR", "aVL", "aVF"} and not use.refused_leads
+    assert extract.use_of(kept).leads_derived == use.leads_derived
+    again = keep_leads(kept, ["aVF", "V1"])
+    assert again.derived_leads == ("aVF",) and use_of(extract, again).leads_used == ("V1",)
 
 
 def test_paper_layout_of_three_rows_and_four_columns(extract):

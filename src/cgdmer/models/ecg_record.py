@@ -33,6 +33,7 @@ class ECGRecord:
         source: where it comes from, such as the hospital or the device; None if that is not known.
         gain: analog-to-digital units per millivolt, one per lead, if `signal` came from integers.
         baseline: the integer that stands for 0 mV, one per lead. With `gain` it gives back the exact integers.
+        derived_leads: the leads, in standard spelling, that were computed from two others when the file was read.
     """
 
     signal: np.ndarray
@@ -49,6 +50,7 @@ class ECGRecord:
     source: str | None = None
     gain: tuple[float, ...] | None = field(default=None, repr=False)
     baseline: tuple[int, ...] | None = field(default=None, repr=False)
+    derived_leads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if type(self.signal) is not np.ndarray or self.signal.dtype.kind == "O":
@@ -76,6 +78,7 @@ def keep_leads(record: ECGRecord, leads: Sequence[str]) -> ECGRecord:
     wanted = wanted_leads(leads)
     needed = rows_of_leads(record.lead_names, wanted, who)
     names = [known_spelling(str(record.lead_names[row])) or "" for row in needed]
+    derived = tuple(lead for lead in wanted if lead in record.derived_leads or lead not in names)
     if set(wanted) <= set(names):
         rows = [needed[names.index(lead)] for lead in wanted]
         return replace(
@@ -84,10 +87,18 @@ def keep_leads(record: ECGRecord, leads: Sequence[str]) -> ECGRecord:
             lead_names=tuple(wanted),
             gain=None if record.gain is None else tuple(record.gain[row] for row in rows),
             baseline=None if record.baseline is None else tuple(record.baseline[row] for row in rows),
+            derived_leads=derived,
         )
     signal, _ = derive_limb_leads(*in_standard_order(record.signal[needed], names))
     rows = [STANDARD_LEADS.index(lead) for lead in wanted]
-    return replace(record, signal=signal[rows], lead_names=tuple(wanted), gain=None, baseline=None)
+    return replace(
+        record,
+        signal=signal[rows],
+        lead_names=tuple(wanted),
+        gain=None,
+        baseline=None,
+        derived_leads=derived,
+    )
 
 
 def in_standard_order(signal: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -176,7 +176,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 if count == 1:
                     raise
                 raise ECGInputError(f"recording {number} of {count}: {error}") from error
-            uses.append(self._with_seconds(use, signal_LT.shape[1], windows))
+            uses.append(self._with_seconds(_with_derived(use, recording), signal_LT.shape[1], windows))
             self._warn(uses[-1], "the recording" if count == 1 else f"recording {number} of {count}")
             cut = zip(*cut_windows(signal_LT.shape[1], self.num_samples), strict=True)
             for start, weight in cut if windows else islice(cut, 1):
@@ -196,7 +196,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             warnings.simplefilter("ignore", ECGInputWarning)
             signal, _, use = self._twelve_leads(*self._in_millivolts(record, None, None, None, None))
         length = resampled_length(signal.shape[1], record.sampling_rate, self.sampling_rate)
-        return self._with_seconds(use, length, windows=True)
+        return self._with_seconds(_with_derived(use, record), length, windows=True)
 
     def twelve_leads(self, record: "ECGRecord") -> tuple[np.ndarray, np.ndarray]:
         """A recording as the model sees it, before filtering, resampling, and normalization.
@@ -370,6 +370,17 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             return (signal_LT - recorded.mean()) / max(recorded.std(), 1e-6)
         deviation = np.maximum(signal_LT.std(axis=-1, keepdims=True), 1e-6)
         return (signal_LT - signal_LT.mean(axis=-1, keepdims=True)) / deviation
+
+
+def _with_derived(use: RecordUse, recording: Any) -> RecordUse:
+    """The same, knowing which leads of a record had been derived before."""
+    derived = [lead for lead in use.leads_used if lead in getattr(recording, "derived_leads", ())]
+    reasons = {**dict.fromkeys(derived, NOT_GIVEN), **use.leads_derived}
+    return replace(
+        use,
+        leads_used=tuple(lead for lead in use.leads_used if lead not in derived),
+        leads_derived={lead: reasons[lead] for lead in STANDARD_LEADS if lead in reasons},
+    )
 
 
 def _chosen(leads: np.ndarray) -> tuple[str, ...]:

@@ -135,4 +135,5 @@ def _with_limb_leads(record: ECGRecord) -> ECGRecord:
         record,
         signal=np.concatenate([signal[present], record.signal[others]]),
         lead_names=(*twelve, *(names[row] for row in others)),
+        derived_leads=tuple(name for name in twelve if name not in names),
     )
