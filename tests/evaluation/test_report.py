@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 
+from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.report import (
     IN_DOMAIN,
@@ -18,7 +19,6 @@ from cgdmer.evaluation.report import (
     write_results_json,
 )
 from cgdmer.evaluation.statistics import measure
-from cgdmer.plotting.ecg_paper import RESEARCH_USE_ONLY
 
 CLASSES = ("NORM", "NST_", "left | right", "none of it", "HYP")
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
+from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.explanation.explaining import Explanation
 from cgdmer.explanation.painting import plot_explanation, save_explanation_plot
 from cgdmer.models.leads import STANDARD_LEADS
-from cgdmer.plotting.ecg_paper import RESEARCH_USE_ONLY, lead_places
+from cgdmer.plotting.ecg_paper import lead_places
 from cgdmer.simulation.cohort import simulate_record
 
 

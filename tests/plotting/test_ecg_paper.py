@@ -9,10 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, ECGInputError
 from cgdmer.models.leads import STANDARD_LEADS
-from cgdmer.plotting.ecg_paper import RESEARCH_USE_ONLY, plot_ecg, save_ecg_plot
+from cgdmer.plotting.ecg_paper import plot_ecg, save_ecg_plot
 
 # Where a cardiologist looks for each lead: (row from the top, column from the left).
 PLACES = {
@@ -175,7 +176,7 @@ def test_leads_are_found_by_name_whatever_their_order_and_spelling():
 
 
 def test_absent_leads_leave_an_empty_labeled_place():
-    leads = ("V5", "aVF", "I", "V1")
+    leads = ("V5", "V2", "I", "V1")
     figure = plot_ecg(make_record(leads=leads))
     assert sorted(gid for gid in drawn_gids(figure) if gid.startswith(("lead ", "rhythm"))) == sorted(
         [*(f"lead {name}" for name in leads), "rhythm I"] + ["lead separator"] * 18
@@ -185,6 +186,18 @@ def test_absent_leads_leave_an_empty_labeled_place():
         assert (f"{name}  absent" in said) == (name not in leads)
     (rhythm_name,) = artists(figure, "name of rhythm I")
     assert rhythm_name.get_text() == "I"
+
+
+def test_limb_leads_that_two_others_determine_are_drawn_as_derived():
+    chest = STANDARD_LEADS[6:]
+    record = make_record(leads=("I", "II", *chest), pulses={"I": (0.4, 1.0, 2.0), "II": (1.0, 1.0, 2.0)})
+    figure = plot_ecg(record)
+    assert np.ptp(points(figure, "lead III")[:, 1]) == pytest.approx(6.0, abs=1e-3)  # III = II - I
+    said = texts(figure)
+    assert {f"{name}  derived" for name in ("III", "aVR", "aVL", "aVF")} <= set(said) and {"I", "II", "V1"} <= set(
+        said
+    )
+    assert not any("absent" in text for text in said)
 
 
 def test_rhythm_strip_passes_over_a_lead_without_samples():

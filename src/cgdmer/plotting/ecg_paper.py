@@ -18,8 +18,8 @@ How the signal is laid out:
   (3 mV above the first middle line and below the last), and the footer then names the lead.
 """
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,11 +32,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from cgdmer.about import RESEARCH_USE_ONLY
-from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.ecg_record import ECGRecord, in_standard_order
 from cgdmer.models.errors import ConfigurationError, ECGInputError
-from cgdmer.models.leads import STANDARD_LEADS, standard_lead_names
+from cgdmer.models.leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
 from cgdmer.plotting.page_text import MILLIMETERS_PER_INCH, TEXT_COLOR, one_line, shorten, wrap, write
+from cgdmer.plotting.score_panel import checked_scores, draw_scores
 
 PICTURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps")
 MILLIMETERS_PER_SECOND = 25.0
@@ -63,15 +63,12 @@ _CALIBRATION_SECONDS = 0.2
 _LARGE_OFFSET_MILLIVOLTS = 0.5
 
 PANEL_WIDTH = 100.0
-_BAR_LEFT, _BAR_WIDTH, _BAR_HEIGHT = PAGE_WIDTH, 89.0, 2.6
 
 _PAPER_COLOR = "#fffafa"
 _THIN_GRID_COLOR = "#f9d5d5"
 _THICK_GRID_COLOR = "#efa3a3"
 _TRACE: dict[str, Any] = {"color": "#111111", "linewidth": 0.8, "linestyle": "-", "marker": "", "zorder": 3.0}
 _PALE_TEXT_COLOR = "#777777"
-_BAR_COLOR = "#3b6ea5"
-_BAR_TRACK_COLOR = "#e9edf2"
 
 
 class LeadPlace(NamedTuple):
@@ -102,8 +99,9 @@ def plot_ecg(
 
     Args:
         record: signal in millivolts, shape (leads, time), with its rate and lead names: any of the twelve standard
-            leads, in any order. A lead that the record lacks is marked "absent". Samples that are not finite leave a
-            gap. The rhythm strip is lead II or, without it, the first standard lead in the record.
+            leads, in any order. A limb lead that two others determine is drawn and marked "derived"; any other that
+            the record lacks is marked "absent". Samples that are not finite leave a gap. The rhythm strip is lead II
+            or, without it, the first standard lead in the record.
         title: one line above the paper; "Electrocardiogram" if not given.
         scores: what a pipeline returns for this record, `[{"label": str, "score": 0..1}, ...]` in any order. They are
             drawn as bars in a panel on the right, largest first, with a research-use-only note.
@@ -121,7 +119,9 @@ def plot_ecg(
     """
     figure, axes = ecg_page(record, title=title, panel=scores is not None)
     if scores is not None:
-        _draw_scores(axes, _checked_scores(scores, are_values), are_values, notes)
+        draw_scores(
+            axes, PAGE_WIDTH, _GRID_TOP, _grid_bottom(axes), checked_scores(scores, are_values), are_values, notes
+        )
     return figure
 
 
@@ -134,6 +134,7 @@ def ecg_page(
         panel: adds an empty one of `PANEL_WIDTH` on the right.
         fewest_rows: the page is as high as this many rows need, even if there are fewer.
     """
+    record = _with_limb_leads(record)
     shown, offsets = _shown_leads(record)
     page_bottom = _ROW_HEIGHT * (len(_MIDDLE_LINES) - max(fewest_rows, _num_rows(record)))
     page_width = PAGE_WIDTH + (PANEL_WIDTH if panel else 0.0)
@@ -202,6 +203,19 @@ def check_picture_path(path: str | PathLike[str]) -> None:
         )
     if not (folder := Path(path).absolute().parent).is_dir():
         raise ConfigurationError(f"{folder} is not a folder. Create it first, or save the picture elsewhere.")
+
+
+def _with_limb_leads(record: ECGRecord) -> ECGRecord:
+    """The record with the limb leads that two others determine, if it is drawn in rows and columns."""
+    names = standard_lead_names(record.lead_names)
+    if _has_strips(record) or np.ndim(record.signal) != 2 or len(record.signal) != len(names):
+        return record
+    signal, present = derive_limb_leads(*in_standard_order(np.asarray(record.signal), names))
+    if present.sum() == len(names):
+        return record
+    twelve = [name for name, there in zip(STANDARD_LEADS, present, strict=True) if there]
+    derived = tuple(name for name in twelve if name not in names or name in record.derived_leads)
+    return replace(record, signal=signal[present], lead_names=tuple(twelve), derived_leads=derived)
 
 
 def _shown_leads(record: ECGRecord) -> tuple[dict[str, np.ndarray], dict[str, float]]:
@@ -324,20 +338,33 @@ def _draw_leads(axes: Axes, record: ECGRecord, shown: dict[str, np.ndarray]) -> 
                 axes.plot([place.left, place.left], y, gid="lead separator", **_TRACE)
     for place in places:
         kind = "rhythm" if place.seconds == _ROW_SECONDS else "lead"
-        if _draw_lead(axes, shown.get(place.name), record.sampling_rate, place, gid=f"{kind} {place.name}"):
+        gid = f"{kind} {place.name}"
+        is_derived = place.name in record.derived_leads
+        if _draw_lead(axes, shown.get(place.name), record.sampling_rate, place, gid=gid, is_derived=is_derived):
             cut_off.add(place.name)
     return [name for name in STANDARD_LEADS if name in cut_off]
 
 
-def _draw_lead(axes: Axes, samples: np.ndarray | None, sampling_rate: float, place: LeadPlace, *, gid: str) -> bool:
+def _draw_lead(
+    axes: Axes,
+    samples: np.ndarray | None,
+    sampling_rate: float,
+    place: LeadPlace,
+    *,
+    gid: str,
+    is_derived: bool,
+) -> bool:
     """Draw a lead and its name in its place; returns whether some of it was cut off.
 
     `samples` has shape (time,), in millivolts; None for an absent lead.
     """
     name, left, middle, start, seconds = place
     cut_off = False
-    continues = seconds == _ROW_SECONDS and start > 0
-    label, color, weight = f"{name}  from {start:g} s" if continues else name, TEXT_COLOR, "bold"
+    label, color, weight = name, TEXT_COLOR, "bold"
+    if is_derived:
+        label += "  derived"
+    if seconds == _ROW_SECONDS and start > 0:
+        label += f"  from {start:g} s"
     if samples is None:
         label, color, weight = f"{name}  absent", _PALE_TEXT_COLOR, "normal"
     else:
@@ -398,74 +425,3 @@ def _draw_footer(axes: Axes, record: ECGRecord, notes: list[str]) -> None:
     write(axes, _GRID_LEFT, edge + 11.2, shorten("     ".join(parts), _TEXT_WIDTH, 9.0, "bold"), 9.0, gid="footer")
     for number, line in enumerate(wrap(" ".join(notes), _TEXT_WIDTH, 7.0, "bold", most_lines=3)):
         write(axes, _GRID_LEFT, edge + 7.6 - 2.9 * number, line, 7.0, gid="footer note", color="#555555")
-
-
-def _checked_scores(scores: Sequence[Mapping[str, Any]], are_values: bool) -> list[tuple[str, float]]:
-    """Pairs of label and score, largest score first (equal scores keep their order); values in their own order."""
-    number = "number" if are_values else "number from 0 to 1"
-    expected = f'expected [{{"label": str, "score": {number}}}, ...], the scores of one record'
-    if isinstance(scores, Mapping | str) or len(scores) == 0:
-        raise ConfigurationError(f"scores is {scores!r}; {expected}. Leave it out to draw no panel.")
-    pairs = []
-    for position, entry in enumerate(scores):
-        if not isinstance(entry, Mapping) or "label" not in entry or "score" not in entry:
-            raise ConfigurationError(f"scores[{position}] is {entry!r}; {expected}.")
-        try:
-            score = float(entry["score"])
-        except (TypeError, ValueError):
-            score = float("nan")
-        if not (math.isfinite(score) if are_values else 0.0 <= score <= 1.0):
-            raise ConfigurationError(f"scores[{position}] has score {entry['score']!r}; {expected}.")
-        pairs.append((one_line(entry["label"]), score))
-    return pairs if are_values else sorted(pairs, key=lambda pair: -pair[1])
-
-
-def _draw_scores(axes: Axes, scores: list[tuple[str, float]], are_values: bool, notes: Sequence[str]) -> None:
-    """Draw labels with their percentages, each above a bar on a track of 100 %, as many as the page has room for.
-
-    Values of a regression have no bars. Notes are at the bottom.
-    """
-    label_size, line_height = 9.0, 4.2
-    label_width = (_BAR_WIDTH - 18.0) / MILLIMETERS_PER_INCH  # the percentage has 18 mm
-    top, bottom = _GRID_TOP, _grid_bottom(axes)
-    heading = "Values" if are_values else "Scores"
-    write(axes, _BAR_LEFT, 200.0, heading, 13.0, gid="score heading", weight="bold")
-    write(axes, _BAR_LEFT, axes.get_ylim()[0] + 11.2, RESEARCH_USE_ONLY, 9.0, gid="research use only", weight="bold")
-
-    words = wrap(" ".join(notes), _BAR_WIDTH / MILLIMETERS_PER_INCH, 8.0, most_lines=12) if notes else []
-    for line in reversed(words):
-        write(axes, _BAR_LEFT, bottom, line, 8.0, gid="score note", color="#555555")
-        bottom += 3.6
-    bottom += 2.0 if notes else 0.0
-
-    y = top
-    for position, (label, score) in enumerate(scores):
-        lines = wrap(label, label_width, label_size, "bold", most_lines=4)
-        height = len(lines) * line_height + _BAR_HEIGHT + 4.8
-        left_out = len(scores) - position
-        # Keep room for the line that counts the labels left out, unless this is the last label.
-        if y - height < bottom + (line_height if left_out > 1 else 0.0):
-            plural = "" if left_out == 1 else "s"
-            most = "" if are_values else f" with a score of at most {_percentage(score)}"
-            text = f"and {left_out} label{plural}{most}"
-            write(axes, _BAR_LEFT, bottom, text, 8.0, gid="scores left out", color="#555555")
-            break
-        shown = f"{score:.4g}" if are_values else _percentage(score)
-        write(axes, _BAR_LEFT + _BAR_WIDTH, y - line_height, shown, label_size, gid="score", align="right")
-        for line in lines:
-            y -= line_height
-            write(axes, _BAR_LEFT, y, line, label_size, gid="score label")
-        y -= _BAR_HEIGHT + 1.4
-        bars = ((_BAR_WIDTH, _BAR_TRACK_COLOR, "score track"), (_BAR_WIDTH * score, _BAR_COLOR, "score bar"))
-        for width, color, gid in () if are_values else bars:
-            axes.add_patch(Rectangle((_BAR_LEFT, y), width, _BAR_HEIGHT, facecolor=color, edgecolor="none", gid=gid))
-        y -= 3.4
-
-
-def _percentage(score: float) -> str:
-    """One decimal; only scores of exactly 0 and 1 become 0 % and 100 %."""
-    if 0.0 < score < 0.0005:
-        return "<0.1 %"
-    if 0.9995 <= score < 1.0:
-        return ">99.9 %"
-    return f"{100 * score:.1f} %"
