@@ -34,8 +34,10 @@ def dataset_of_classes(splits: datasets.DatasetDict, tasks: Sequence[Task], fold
                 [f"{task.name} {one}" for task in tasks for one in task.class_names if one in task.classes_of(codes)]
                 for codes in rows["labels"]
             ]
-            kept = rows.remove_columns("labels")
-            labeled[name] = kept.add_column("labels", labels, feature=rows.features["labels"])
+            changed = {"labels": labels, "statements": [[] for _ in labels]}  # those said what the old labels mean
+            for column, values in changed.items():
+                rows = rows.remove_columns(column).add_column(column, values, feature=rows.features[column])
+            labeled[name] = rows
         partial = folder.with_name(folder.name + ".part")
         datasets.DatasetDict(labeled).save_to_disk(partial)
         partial.rename(folder)

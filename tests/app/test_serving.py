@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from cgdmer.simulation.cohort import simulate_record
@@ -17,6 +16,7 @@ from recordings import write_wfdb
 
 gradio_client = pytest.importorskip("gradio_client", reason="the page needs the extra `app`")
 pytest.importorskip("gradio", reason="the page needs the extra `app`")
+httpx = pytest.importorskip("httpx", reason="the page needs the extra `app`")
 
 # Notes every name that is looked up and every address that is connected to, from the first import on.
 WATCHED = """

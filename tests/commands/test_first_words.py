@@ -44,7 +44,7 @@ def test_a_wrong_word_is_named_with_what_was_probably_meant(words, message, caps
 
 
 def test_the_beginning_of_an_option_and_what_follows_two_dashes_are_let_through(capsys):
-    assert main(["plot", "nowhere/record", "--lead", "I"]) == 1  # argparse takes it for --leads
+    assert main(["plot", "nowhere/record", "--uni", "mV"]) == 1  # argparse takes it for --unit
     assert main(["plot", "--", "--nowhere"]) == 1
     assert capsys.readouterr().err.count("cgdmer plot: ") == 2
 

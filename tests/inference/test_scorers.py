@@ -121,7 +121,8 @@ def test_given_labels_choose_among_its_own_and_change_no_score(classifiers, file
     assert as_dict(score(str(files / "b"), labels[1:])) == {name: every[name] for name in labels[1:]}
     score_recordings(files, tmp_path / "some.parquet", labels[1:], folder, num_proc=0, embeddings=True)
     table = pq.read_table(tmp_path / "some.parquet")
-    assert table.column_names == ["record_id", *labels[1:], "embedding", "error"]
+    assert table.column_names[: len(labels) + 2] == ["record_id", *labels[1:], "embedding", "leads_used"]
+    assert table.column_names[-1] == "error"
     assert table[labels[1]][1].as_py() == pytest.approx(every[labels[1]], rel=2e-6, abs=1e-6)
     embed = pipeline("ecg-embedding", model=str(folder))(str(files / "a"))
     np.testing.assert_allclose(table["embedding"][0].as_py(), embed / np.linalg.norm(embed), atol=1e-6)

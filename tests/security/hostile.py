@@ -15,6 +15,7 @@ import torch
 from hypothesis import strategies as st
 
 from cgdmer.models.ecg_record import ECGRecord
+from cgdmer.models.errors import ECGInputError
 from cgdmer.models.leads import STANDARD_LEADS
 
 NUMBERS = (
@@ -142,7 +143,11 @@ def extractor_call(random: Random) -> dict[str, Any]:
     if unit == "adu":
         arguments["gain"] = usually(random, random.choice((200, [200.0] * len(names))), ODD, 6)
     kind = usually(random, "array", ("odd", "batch", "record", "mixed", "false record"), 6)
-    record: Any = ECGRecord(values, rate, tuple(names))
+    record: Any
+    try:
+        record = ECGRecord(values, rate, tuple(names))
+    except ECGInputError:  # rows that differ in length
+        record = SimpleNamespace(signal=values, sampling_rate=rate, lead_names=tuple(names))
     if kind == "odd":
         arguments["ecg"] = random.choice(ODD)
     elif kind == "batch":

@@ -96,7 +96,7 @@ def fuzz(check: Callable, strategy: st.SearchStrategy, examples: int) -> None:
         run()
     print(dict(counts))
     # If all were refused or all used, the examples would miss their purpose.
-    assert min(counts["used"], counts["refused"]) > examples / 25, counts
+    assert min(counts["used"], counts["refused"]) > examples / 100, counts
 
 
 def used_or_refused(what: Callable[[], object]) -> str:
@@ -110,7 +110,8 @@ def used_or_refused(what: Callable[[], object]) -> str:
 
 
 def amounts(slow: int, quick: int = 100) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("examples", [quick, pytest.param(slow, marks=pytest.mark.slow)])
+    at_length = pytest.param(slow, marks=[pytest.mark.slow, pytest.mark.at_length])
+    return pytest.mark.parametrize("examples", [quick, at_length])
 
 
 def check_record(record: ECGRecord) -> None:

@@ -68,7 +68,7 @@ def dataset_from_records(
         >>> records = list(cgdmer.simulate_cohort(20, sampling_rate=100))
         >>> table = {"MRN": [number // 2 for number in range(len(records))], "AF": [0] * len(records)}
         >>> options = {"patient_column": "MRN", "label_columns": ["AF"]}
-        >>> dataset = cgdmer.dataset_from_records(records, table, "mine", **options)
+        >>> dataset = cgdmer.dataset_from_records(records, table, "own", **options)
         >>> sum(dataset.num_rows.values()) == len(records)
         True
     """
