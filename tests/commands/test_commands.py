@@ -4,6 +4,7 @@
 import csv
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 from transformers import AutoFeatureExtractor, AutoProcessor, BertConfig, BertModel
 
 from cgdmer import CGDMERConfig, CGDMERModel, CoReECGConfig, CoReECGModel
-from cgdmer.commands import build_parser, main
+from cgdmer.commands import _warnings_in_words, build_parser, main
 from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.models.errors import ECGInputWarning
@@ -91,6 +92,10 @@ def test_answers_say_what_was_not_used(model_folder, record_path, tmp_path, caps
     with pytest.warns(ECGInputWarning, match=rf"not used: V1 \(flat\); V2 \({share}\)"):
         assert main([*arguments, "--plot", str(tmp_path / "ecg.svg")]) == 0
     words = f"Not used: V1 (flat); V2 ({share})."
+    with _warnings_in_words():
+        line = warnings.formatwarning(ECGInputWarning("V1 is flat."), ECGInputWarning, "file.py", 3)
+        assert line == "cgdmer: V1 is flat.\n"
+        assert "file.py:3" in warnings.formatwarning(UserWarning("else"), UserWarning, "file.py", 3)
     assert words in capsys.readouterr().out
     with pytest.warns(ECGInputWarning):
         assert main([*arguments, "--json"]) == 0

@@ -12,8 +12,10 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.commands import (
@@ -31,7 +33,7 @@ from cgdmer.commands import (
     score,
     search,
 )
-from cgdmer.models.errors import CGDMERError
+from cgdmer.models.errors import CGDMERError, ECGInputWarning
 from cgdmer.options import add_options, did_you_mean, option_names, options_from, refuse_unknown_options
 
 COMMANDS = (demo, prepare, finetune, evaluate, push, compare, classify, explain, app, score, search, plot, export)
@@ -115,6 +117,23 @@ def _how_to_pretrain(words: Sequence[str]) -> int:
     return 0 if asks_for_help else 2
 
 
+@contextlib.contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    """Warnings about recordings are printed without the line of code that Python adds."""
+    usual = warnings.formatwarning
+
+    def in_words(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> str:
+        if issubclass(category, ECGInputWarning):
+            return f"cgdmer: {message}\n"
+        return usual(message, category, *place, **named)
+
+    warnings.formatwarning = in_words
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, or 1 after an error, whose message goes to stderr."""
     words = list(sys.argv[1:] if words is None else words)
@@ -132,7 +151,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
     try:
         # With --json, standard output is the answer and nothing else, whatever is printed on the way.
-        with contextlib.redirect_stdout(sys.stderr) if parsed.json else contextlib.nullcontext():
+        printed = contextlib.redirect_stdout(sys.stderr) if parsed.json else contextlib.nullcontext()
+        with printed, _warnings_in_words():
             answer = parsed.module.run(options_from(parsed.module.Arguments, parsed), say)
         if note := answer.get("note"):
             say(note)
