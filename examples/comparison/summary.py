@@ -19,9 +19,9 @@ import numpy as np
 from intervals import over_seeds, read_draws
 from supervised import SUPERVISED
 
+from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT
 from cgdmer.evaluation.statistics import interval, p_value
-from cgdmer.plotting.ecg_paper import RESEARCH_USE_ONLY
 
 FULL = "full"
 
