@@ -26,7 +26,6 @@ from cgdmer.models.errors import CorpusError
 from cgdmer.plotting.figure_page import (
     AXIS_HEIGHT,
     COLORS,
-    GRID_COLOR,
     MARGIN,
     PAGE_WIDTH,
     PALE_TEXT_COLOR,
@@ -34,6 +33,7 @@ from cgdmer.plotting.figure_page import (
     TEXT_SIZE,
     axes_in_inches,
     draw_rows,
+    frame_unit_square,
     house_style,
     new_page,
     row_height,
@@ -244,13 +244,7 @@ def roc_figure(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[str
                 axes.plot(*curves[column], color=_FAINT_COLOR, linewidth=0.6, zorder=2.0, gid=gid)
         for line in lines:
             axes.add_line(line)
-        for set_limits, set_ticks in ((axes.set_xlim, axes.set_xticks), (axes.set_ylim, axes.set_yticks)):
-            set_limits(-0.01, 1.01)
-            set_ticks(np.linspace(0.0, 1.0, 6))
-        axes.grid(color=GRID_COLOR, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.set_xlabel("1 - specificity (false positive rate)")
-        axes.set_ylabel("sensitivity (true positive rate)")
+        frame_unit_square(axes, "1 - specificity (false positive rate)", "sensitivity (true positive rate)")
     return figure
 
 

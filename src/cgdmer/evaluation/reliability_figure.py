@@ -13,11 +13,11 @@ from cgdmer.models.errors import CorpusError
 from cgdmer.plotting.figure_page import (
     AXIS_HEIGHT,
     COLORS,
-    GRID_COLOR,
     MARGIN,
     PAGE_WIDTH,
     REFERENCE_LINE,
     axes_in_inches,
+    frame_unit_square,
     house_style,
     new_page,
 )
@@ -59,11 +59,5 @@ def reliability_figure(calibration: Mapping[str, Any], title: str = "Calibration
         axes.plot([0, 1], [0, 1], gid="diagonal", **REFERENCE_LINE)
         axes.vlines(means, lows, highs, colors=COLORS[0], linewidths=1.2, zorder=2.0, gid="interval")
         axes.scatter(means, shares, color=COLORS[0], s=17.0, linewidths=0.0, zorder=3.0, gid="value")
-        for set_limits, set_ticks in ((axes.set_xlim, axes.set_xticks), (axes.set_ylim, axes.set_yticks)):
-            set_limits(-0.01, 1.01)
-            set_ticks(np.linspace(0.0, 1.0, 6))
-        axes.grid(color=GRID_COLOR, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.set_xlabel("mean score")
-        axes.set_ylabel("share with the finding")
+        frame_unit_square(axes, "mean score", "share with the finding")
     return figure

@@ -142,6 +142,17 @@ def axes_in_inches(figure: Figure, left: float, bottom: float, width: float, hei
     return figure.add_axes((left / page_width, bottom / page_height, width / page_width, height / page_height))
 
 
+def frame_unit_square(axes: Axes, x_name: str, y_name: str) -> None:
+    """Both axes from 0 to 1, with a grid."""
+    for set_limits, set_ticks in ((axes.set_xlim, axes.set_xticks), (axes.set_ylim, axes.set_yticks)):
+        set_limits(-0.01, 1.01)
+        set_ticks(np.linspace(0.0, 1.0, 6))
+    axes.grid(color=GRID_COLOR, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(y_name)
+
+
 def row_height(lines: Sequence[str]) -> float:
     """The height that the label of a row needs."""
     return 0.065 + _LINE_HEIGHT * len(lines)
