@@ -64,10 +64,10 @@ def test_the_losses_are_those_of_two_views_one_by_one():
 @pytest.mark.parametrize(
     ("options", "losses", "views"),
     [
-        ({}, {"contrastive", "ecg_reconstruction", "importance"}, 2),
-        ({"ecg_reconstruction_loss_weight": 0.0}, {"contrastive", "importance"}, 2),
-        ({"contrastive_loss_weight": 0.0}, {"ecg_reconstruction", "importance"}, 1),
-        ({"frequency_augmentation": False}, {"contrastive", "ecg_reconstruction"}, 2),
+        ({}, ("contrastive", "ecg_reconstruction", "importance"), 2),
+        ({"ecg_reconstruction_loss_weight": 0.0}, ("contrastive", "importance"), 2),
+        ({"contrastive_loss_weight": 0.0}, ("ecg_reconstruction", "importance"), 1),
+        ({"frequency_augmentation": False}, ("contrastive", "ecg_reconstruction"), 2),
     ],
     ids=str,
 )
@@ -76,7 +76,7 @@ def test_disabled_parts_do_not_exist_and_all_others_are_trained(options, losses,
     passes = []
     model.ecg_model.register_forward_hook(lambda module, arguments, output: passes.append(len(output.pooler_output)))
     outputs = model(tiny_ecg(3), **noise_of(model))
-    assert {name.removesuffix("_loss") for name in outputs if name.endswith("_loss")} == losses
+    assert {name.removesuffix("_loss") for name in outputs if name.endswith("_loss")} == set(losses)
     assert passes == [3 * views]
     outputs.loss.backward()
     assert not [name for name, weight in model.named_parameters() if weight.grad is None]
