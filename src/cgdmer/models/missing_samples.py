@@ -85,10 +85,9 @@ def erase_marks(signal: np.ndarray, counts: np.ndarray, unit: str) -> None:
         counts: the same values as given, before any conversion, of any type.
         unit: "adu" for converter units.
     """
-    for row, given in zip(signal, counts, strict=True):
-        # As Python numbers, since a narrow type cannot be compared with what it cannot hold.
-        lowest, highest = np.fmin.reduce(given, initial=0).item(), np.fmax.reduce(given, initial=0).item()
-        if lowest < 0 and _is_mark(given, lowest, highest, unit):
+    # As Python numbers, since a narrow type cannot be compared with what it cannot hold.
+    for row, given, lowest in zip(signal, counts, np.fmin.reduce(counts, axis=1, initial=0).tolist(), strict=True):
+        if lowest < 0 and _is_mark(given, lowest, np.fmax.reduce(given, initial=0).item(), unit):
             row[given == lowest] = np.nan
 
 

@@ -179,8 +179,8 @@ def usable_leads(
             continue
         row = STANDARD_LEADS.index(name)
         signal_LT[row], present_L[row] = whole_T, True
-        interpolated_T |= missing_T
         if missing_T.any():
+            interpolated_T |= missing_T
             filled[name] = float(missing_T.sum()) / rate
     if not present_L.any():
         raise ECGInputError(
