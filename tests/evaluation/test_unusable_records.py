@@ -98,6 +98,25 @@ def test_a_cache_remembers_them(model, processor, datasets_of, tmp_path):
         embed_records(model, processor.feature_extractor, DatasetRecords(unusable), unusable="nan")
 
 
+def test_leads_that_are_not_used_are_counted(model, processor, tmp_path):
+    records = list(simulate_cohort(60, seed=11, sampling_rate=100))
+    chosen = [number for number, record in enumerate(records) if split_of_fold(record) == "test"][:3]
+    for number in chosen:
+        signal = records[number].signal.copy()
+        signal[6] = 0.25  # V1
+        records[number] = replace(records[number], signal=signal)
+    write_dataset(records, tmp_path / "cohort", splits=split_of_fold, description="Simulated patients.")
+    splits, cache = load_dataset_folder(tmp_path / "cohort"), EmbeddingCache(tmp_path / "cache")
+    for _ in range(2):
+        evaluation = evaluate_task(model, processor, splits, TASK, **HOW, cache=cache)
+        assert evaluation.results["records_with_refused_leads"] == len(chosen)
+    assert "3 of the records have leads that are not used" in terminal_table(evaluation.results)
+    features = cache.features(model, processor.feature_extractor, DatasetRecords(splits["test"]), "test")
+    assert np.argwhere(features.refused_leads)[:, 1].tolist() == [6, 6, 6]
+    write_evaluation(tmp_path / "run", evaluation, TASK)
+    assert "leads that are not used | 3" in (tmp_path / "run" / "report.md").read_text()
+
+
 def test_retrieval_of_reports(model, processor, datasets_of):
     clean, dirty = (retrieve_reports(model, processor, splits) for splits in datasets_of)
     assert dirty["records"] == clean["records"] and dirty["left_out"].keys() == NAMES.keys()

@@ -175,6 +175,7 @@ def evaluate_task(
         "records_without_label": parts.test.unlabeled,
         "absent_records": parts.test.absent,
         "unusable_records": len(parts.test) - len(run.parts.test),
+        "records_with_refused_leads": run.records_with_refused_leads(),
         "in_domain": trained_on is not None and corpus_of(parts.test.rows) in trained_on.corpora,
         "overlap": overlap,
         "measures": run.measures,
@@ -291,6 +292,11 @@ class _ModelOnTask:
         found = reasons(part, extractor_of(self.processor), np.flatnonzero(~usable))
         self.left_out += [(what, ids[number], reason) for number, reason in found.items()]
         return part.keep(usable), features[usable]
+
+    def records_with_refused_leads(self) -> int | None:
+        """How many test records are measured without some of their leads; None if that is not known."""
+        refused = self.test.refused_leads
+        return None if refused is None else int(refused.any(axis=1).sum())
 
     def _probed(self, features: RecordFeatures) -> np.ndarray:
         """(R, D), the features that linear probes see."""

@@ -57,11 +57,13 @@ def terminal_table(results: Mapping[str, Any]) -> str:
         by_class.append([label + _star(row), f"{row['positives']:,}", *map(_number, values)])
     prompts = f", prompts: {results['prompts']}" if results["prompts"] else ""
     first = next(iter(results["measures"].values()))
+    partly = results.get("records_with_refused_leads")
     heading = [
         f"{results['task']}, protocol: {results['protocol']}{prompts}",
         f"{first['records']:,} records of {first['patients']:,} patients ({', '.join(results['splits'])}), "
         f"{results['records_without_label']:,} without a class of the task"
         + (f", {results['unusable_records']:,} that cannot be used" if results.get("unusable_records") else ""),
+        *([f"{partly:,} of the records have leads that are not used (flat, or with long gaps)"] if partly else []),
         *([IN_DOMAIN] if results["in_domain"] else []),
     ]
     return "\n".join([*heading, "", *aligned(rows), "", *aligned(by_class), *_remarks(results)])
@@ -120,6 +122,7 @@ def write_markdown(
         ["patients", f"{first['patients']:,}"],
         ["records without a class of the task", f"{results['records_without_label']:,}"],
         ["records left out because they cannot be used", f"{results.get('unusable_records', 0):,}"],
+        ["records with leads that are not used", f"{results.get('records_with_refused_leads') or 0:,}"],
         ["in-domain", "yes" if results["in_domain"] else "no"],
     ]
     parts.append(markdown_table(["", ""], facts, numbers_from=2))

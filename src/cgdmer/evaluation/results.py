@@ -91,6 +91,8 @@ class TaskResults(TypedDict):
         records_without_label: the number of test records without a class of the task.
         absent_records: the number of records that a split file lists and the dataset lacks.
         unusable_records: the number of test records left out because the feature extractor cannot use them.
+        records_with_refused_leads: how many of the test records have leads that were recorded but not used, because
+            they are flat or have long gaps; the records are measured without them.
         in_domain: whether the model was pretrained on other records of the test corpus.
         overlap: of the test records with the training records, see `Overlap`; None if those are unknown.
         measures: by name ("zero-shot", "classifier", "linear probe 1 %", ...), in the order to show, all on the same
@@ -111,6 +113,7 @@ class TaskResults(TypedDict):
     records_without_label: NotRequired[int]
     absent_records: NotRequired[int]
     unusable_records: NotRequired[int]
+    records_with_refused_leads: NotRequired[int | None]
     in_domain: bool
     overlap: NotRequired[Overlap | None]
     measures: dict[str, Measured]

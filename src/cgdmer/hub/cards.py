@@ -254,8 +254,11 @@ def _results(all_results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _unusable(results: Mapping[str, Any]) -> list[str]:
-    number = results.get("unusable_records")
-    return [f"Left out of the test records, because the model cannot use them: {number:,}."] if number else []
+    number, partly = results.get("unusable_records"), results.get("records_with_refused_leads")
+    return [
+        *([f"Left out of the test records, because the model cannot use them: {number:,}."] if number else []),
+        *([f"Test records with leads that are not used (flat, or with long gaps): {partly:,}."] if partly else []),
+    ]
 
 
 def _results_of(results: Mapping[str, Any]) -> list[str]:

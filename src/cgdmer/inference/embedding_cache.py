@@ -7,10 +7,13 @@ the texts in order, and the version. File names and model names play no part.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +28,7 @@ from cgdmer.files.writing import replacing
 from cgdmer.inference.embeddings import RecordFeatures, embed_records, embed_texts
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
@@ -66,28 +70,29 @@ class EmbeddingCache:
         widths = {"pooled": model.base_model.config.hidden_size}
         if model.takes_texts:
             widths["embeds"] = model.config.projection_size
-        shapes = {name: (len(part), width) for name, width in widths.items()}
-        arrays = self._kept(lambda: self._key_of_records(model, feature_extractor, part, change_name), compute, shapes)
-        return RecordFeatures(**arrays)
+        expected = {name: _Expected((len(part), width)) for name, width in widths.items()}
+        expected["refused_leads"] = _Expected((len(part), len(STANDARD_LEADS)), np.dtype(bool))
+        key = partial(self._key_of_records, model, feature_extractor, part, change_name)
+        return RecordFeatures(**self._kept(key, compute, expected))
 
     def texts(self, model: ECGTextModel, processor: ECGProcessor, texts: Sequence[str]) -> np.ndarray:
         """What `embed_texts` returns."""
         return self._kept(
             lambda: self._key_of_texts(model, processor, texts),
             lambda: {"embeds": embed_texts(model, processor, texts)},
-            {"embeds": (len(texts), model.config.projection_size)},
+            {"embeds": _Expected((len(texts), model.config.projection_size))},
         )["embeds"]
 
     def _kept(
         self,
         key: Callable[[], str],
         compute: Callable[[], dict[str, np.ndarray]],
-        shapes: Mapping[str, tuple[int, int]],
+        expected: Mapping[str, "_Expected"],
     ) -> dict[str, np.ndarray]:
         """The arrays on disk under a key; if there are none, they are computed and written.
 
         Args:
-            shapes: of the arrays, by their names. A file that holds anything else is damaged: as good as absent.
+            expected: the arrays, by their names. A file that holds anything else is damaged: as good as absent.
 
         Raises:
             CorpusError: the folder cannot be read or written.
@@ -96,7 +101,7 @@ class EmbeddingCache:
             return compute()
         path = self.folder / f"{key()}.safetensors"
         with self._usable_folder():
-            found = _read(path, shapes)
+            found = _read(path, expected)
         if found is not None:
             return found
         arrays = compute()
@@ -146,18 +151,25 @@ class EmbeddingCache:
         return self._weights[id(model), tower][1]
 
 
-def _read(path: Path, shapes: Mapping[str, tuple[int, int]]) -> dict[str, np.ndarray] | None:
+class _Expected(NamedTuple):
+    """An array that a file of the cache holds."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype = np.dtype(np.float32)
+
+
+def _read(path: Path, expected: Mapping[str, _Expected]) -> dict[str, np.ndarray] | None:
     """The arrays of a file; None if it is absent, or holds others than those expected."""
-    expected = sum(4 * rows * width for rows, width in shapes.values())
+    size = sum(math.prod(array.shape) * array.dtype.itemsize for array in expected.values())
     try:
-        check_size(path, expected + _LARGEST_HEADER)
+        check_size(path, size + _LARGEST_HEADER)
         arrays = load_file(path)
     except FileNotFoundError:
         return None
     except (SafetensorError, ValueError, KeyError, TypeError):  # truncated, too large, of an unknown type, not ours
         return None
-    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    return arrays if found == {name: (shape, np.float32) for name, shape in shapes.items()} else None
+    found = {name: _Expected(array.shape, array.dtype) for name, array in arrays.items()}
+    return arrays if found == expected else None
 
 
 def weights_digest(module: torch.nn.Module) -> bytes:

@@ -17,6 +17,7 @@ from cgdmer.data.workers import outlive_signals
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, CorpusError, ECGInputWarning
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
@@ -48,10 +49,13 @@ class RecordFeatures:
         embeds: (n, width) vectors in the space shared with text. The dot product with a text's unit vector is the
             zero-shot cosine. A record of one window has a unit vector; a longer one has the mean of its windows' unit
             vectors, which is shorter if they differ. None for a model without a text tower.
+        refused_leads: (n, 12) bool, the standard leads that were recorded but not used (see `RecordUse`); None if
+            that is not known.
     """
 
     pooled: np.ndarray
     embeds: np.ndarray | None = None
+    refused_leads: np.ndarray | None = None
 
     @property
     def usable(self) -> np.ndarray:
@@ -60,7 +64,7 @@ class RecordFeatures:
 
     def __getitem__(self, rows: np.ndarray) -> "RecordFeatures":
         """The features of some of the records."""
-        return RecordFeatures(self.pooled[rows], None if self.embeds is None else self.embeds[rows])
+        return RecordFeatures(**{name: array[rows] for name, array in vars(self).items() if array is not None})
 
 
 def embed_records(
@@ -89,9 +93,9 @@ def embed_records(
 
     options: dict[str, Any] = {"batch_size": batch_size, "num_proc": num_proc, "description": description}
     options["unusable"] = unusable
-    means = _average_all(model, compute, sum(_widths(model)), feature_extractor, records, **options)
+    means, refused = _average_all(model, compute, sum(_widths(model)), feature_extractor, records, **options)
     pooled, *embeds = np.split(means, np.cumsum(_widths(model))[:-1], axis=1)
-    return RecordFeatures(np.ascontiguousarray(pooled), np.ascontiguousarray(embeds[0]) if embeds else None)
+    return RecordFeatures(np.ascontiguousarray(pooled), np.ascontiguousarray(embeds[0]) if embeds else None, refused)
 
 
 def classifier_logits(
@@ -114,7 +118,7 @@ def classifier_logits(
         return model(**windows).logits
 
     options: dict[str, Any] = {"description": description, "unusable": unusable}
-    return _average_all(model, compute, model.config.num_labels, feature_extractor, records, **options)
+    return _average_all(model, compute, model.config.num_labels, feature_extractor, records, **options)[0]
 
 
 def _widths(model: ECGPreTrainedModel) -> list[int]:
@@ -191,8 +195,8 @@ def _average_all(
     records: Records,
     unusable: Unusable,
     **options: Any,
-) -> np.ndarray:
-    """(n, width) for all n records. Warns once if recorded leads are not used."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, width) for all n records, and (n, 12) the leads that were recorded but not used: a warning for all."""
     uses: list[RecordUse | None] = []
     means = np.full((len(records), width), np.nan, dtype=np.float32)
     number, failed = 0, 0
@@ -209,17 +213,16 @@ def _average_all(
                 raise type(error)(f"{who}: {error}") from error
         means[number : number + len(errors)][usable] = batch.numpy()
         number += len(errors)
-    refused = [number for number, use in enumerate(uses) if use is not None and use.refused_leads]
-    if refused:
-        first_use = uses[refused[0]]
-        assert first_use is not None
+    of_records = [{} if use is None else use.refused_leads for use in uses]
+    partly = [number for number, leads in enumerate(of_records) if leads]
+    if partly:
         warnings.warn(
-            f"{len(refused)} of {len(records)} recordings have leads that are not used; the first is recording "
-            f"{refused[0]}: {by_reason(first_use.refused_leads)}.",
+            f"{len(partly)} of {len(records)} recordings have leads that are not used; the first is recording "
+            f"{partly[0]}: {by_reason(of_records[partly[0]])}.",
             ECGInputWarning,
             stacklevel=4,
         )
-    return means
+    return means, np.array([[lead in leads for lead in STANDARD_LEADS] for leads in of_records])
 
 
 def reasons(records: Records, feature_extractor: ECGFeatureExtractor, numbers: Iterable[int]) -> dict[int, str]:
