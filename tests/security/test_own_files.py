@@ -31,7 +31,7 @@ from cgdmer.data.writing import open_shard, write_dataset
 from cgdmer.evaluation import comparison
 from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.files.writing import write_json
-from cgdmer.inference.embedding_cache import EmbeddingCache
+from cgdmer.inference.embedding_cache import EmbeddingCache, Expected
 from cgdmer.inference.growing_table import GrowingTable
 from cgdmer.inference.scoring import read_labels
 from cgdmer.models.ecg_record import ECGRecord
@@ -204,7 +204,8 @@ def test_checkpoints(checkpoint, examples):
 @amounts(FULL)
 def test_embedding_caches(tmp_path, examples):
     """A file that is not what was written is computed again."""
-    cache, shapes = EmbeddingCache(tmp_path), {"pooled": (3, 4), "embeds": (3, 2)}
+    shapes = {"pooled": (3, 4), "embeds": (3, 2)}
+    cache, expected = EmbeddingCache(tmp_path), {name: Expected(shape) for name, shape in shapes.items()}
     arrays = {name: np.arange(np.prod(shape), dtype=np.float32).reshape(shape) for name, shape in shapes.items()}
     computed = []
 
@@ -212,14 +213,14 @@ def test_embedding_caches(tmp_path, examples):
         computed.append(1)
         return arrays
 
-    cache._kept(lambda: "key", compute, shapes)
+    cache._kept(lambda: "key", compute, expected)
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
 
     def check(changed: bytes) -> str:
         path.write_bytes(changed)
         computed.clear()
-        found = cache._kept(lambda: "key", compute, shapes)
+        found = cache._kept(lambda: "key", compute, expected)
         assert {name: (one.shape, one.dtype) for name, one in found.items()} == {
             name: (shape, np.float32) for name, shape in shapes.items()
         }

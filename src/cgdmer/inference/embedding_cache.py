@@ -38,6 +38,13 @@ _METHOD = "mean over windows, weighted by what is new in each"  # part of the ke
 _LARGEST_HEADER = 10_000  # bytes of a file besides the arrays
 
 
+class Expected(NamedTuple):
+    """An array that a file of the cache holds."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype = np.dtype(np.float32)
+
+
 class EmbeddingCache:
     """A model's features, read from disk if they are there.
 
@@ -70,8 +77,8 @@ class EmbeddingCache:
         widths = {"pooled": model.base_model.config.hidden_size}
         if model.takes_texts:
             widths["embeds"] = model.config.projection_size
-        expected = {name: _Expected((len(part), width)) for name, width in widths.items()}
-        expected["refused_leads"] = _Expected((len(part), len(STANDARD_LEADS)), np.dtype(bool))
+        expected = {name: Expected((len(part), width)) for name, width in widths.items()}
+        expected["refused_leads"] = Expected((len(part), len(STANDARD_LEADS)), np.dtype(bool))
         key = partial(self._key_of_records, model, feature_extractor, part, change_name)
         return RecordFeatures(**self._kept(key, compute, expected))
 
@@ -80,14 +87,14 @@ class EmbeddingCache:
         return self._kept(
             lambda: self._key_of_texts(model, processor, texts),
             lambda: {"embeds": embed_texts(model, processor, texts)},
-            {"embeds": _Expected((len(texts), model.config.projection_size))},
+            {"embeds": Expected((len(texts), model.config.projection_size))},
         )["embeds"]
 
     def _kept(
         self,
         key: Callable[[], str],
         compute: Callable[[], dict[str, np.ndarray]],
-        expected: Mapping[str, "_Expected"],
+        expected: Mapping[str, Expected],
     ) -> dict[str, np.ndarray]:
         """The arrays on disk under a key; if there are none, they are computed and written.
 
@@ -151,14 +158,7 @@ class EmbeddingCache:
         return self._weights[id(model), tower][1]
 
 
-class _Expected(NamedTuple):
-    """An array that a file of the cache holds."""
-
-    shape: tuple[int, int]
-    dtype: np.dtype = np.dtype(np.float32)
-
-
-def _read(path: Path, expected: Mapping[str, _Expected]) -> dict[str, np.ndarray] | None:
+def _read(path: Path, expected: Mapping[str, Expected]) -> dict[str, np.ndarray] | None:
     """The arrays of a file; None if it is absent, or holds others than those expected."""
     size = sum(math.prod(array.shape) * array.dtype.itemsize for array in expected.values())
     try:
@@ -168,7 +168,7 @@ def _read(path: Path, expected: Mapping[str, _Expected]) -> dict[str, np.ndarray
         return None
     except (SafetensorError, ValueError, KeyError, TypeError):  # truncated, too large, of an unknown type, not ours
         return None
-    found = {name: _Expected(array.shape, array.dtype) for name, array in arrays.items()}
+    found = {name: Expected(array.shape, array.dtype) for name, array in arrays.items()}
     return arrays if found == expected else None
 
 
