@@ -2,6 +2,9 @@
 """Fixtures that several test folders share."""
 
 import os
+import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,32 @@ import pytest
 
 import environment  # noqa: F401  (before libraries that read the environment)
 from cgdmer.commands import demo
+
+_THIS_MACHINE = {"", "None", "localhost", "127.0.0.1", "::1", "0.0.0.0", socket.gethostname()}
+_asked: list[str] = []  # other machines
+
+
+def _note_requests(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    name = host.decode() if isinstance(host, bytes) else str(host)
+    if name not in _THIS_MACHINE:
+        _asked.append(name)
+
+
+sys.addaudithook(_note_requests)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_asked() -> Iterator[None]:
+    """Fails a test that looks up or connects to another machine. Libraries count their uses that way, unasked."""
+    _asked.clear()
+    yield
+    assert not _asked, f"requests to {', '.join(sorted(set(_asked)))}"
 
 
 @pytest.fixture(scope="session")

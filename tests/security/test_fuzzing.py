@@ -5,6 +5,7 @@ The quick suite tries a few hundred inputs, always the same. The slow one tries 
 """
 
 import resource
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import torch
 from hostile import encoder_call, extractor_call, made_by, mutated, usually, wfdb_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from cgdmer import CGDMERECGConfig, ECGFeatureExtractor
@@ -82,6 +84,7 @@ def fuzz(check: Callable, strategy: st.SearchStrategy, examples: int) -> None:
         suppress_health_check=list(HealthCheck),
     )
     counts: Counter[str] = Counter()
+    seconds = []
 
     @configured
     @given(strategy)
@@ -90,11 +93,14 @@ def fuzz(check: Callable, strategy: st.SearchStrategy, examples: int) -> None:
             warnings.simplefilter("error")
             warnings.filterwarnings("ignore", module="wfdb")  # about its own use of pandas
             warnings.simplefilter("ignore", ECGInputWarning)  # which such recordings are meant to cause
+            start = time.process_time()
             counts[check(example)] += 1
+            seconds.append(time.process_time() - start)
 
-    with little_memory():
+    with little_memory(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", HypothesisWarning)  # about the length of an example that failed
         run()
-    print(dict(counts))
+    print(dict(counts), f"slowest: {max(seconds):.3f} s of CPU time")
     # If all were refused or all used, the examples would miss their purpose.
     assert min(counts["used"], counts["refused"]) > examples / 100, counts
 

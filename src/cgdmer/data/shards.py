@@ -17,6 +17,8 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.exceptions import DatasetsError
+from datasets.packaged_modules.arrow.arrow import Arrow
+from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub import HfFileSystem, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
@@ -28,7 +30,8 @@ from cgdmer.files.reading import failing_as, read_json_object
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError
 
 _SPLITS = ("train", "validation")
-_FORMATS = ("parquet", "arrow")
+# Used directly: `datasets.load_dataset` reports each use of them to a server.
+_BUILDERS = {"parquet": Parquet, "arrow": Arrow}
 _ROWS_PER_READ = 1000
 _LARGEST_ROW_GROUP, _HIGHEST_RATIO = 2**27, 50  # bytes; samples of ECGs are compressed to a third, flat ones more
 
@@ -52,16 +55,18 @@ class ShardedDataset:
         self._is_local = Path(name).is_dir()
         try:
             self._builder = self._open()
-            if self._builder.name not in _FORMATS:  # others run decoders on the contents of their files
+            if self._builder.name not in _BUILDERS:  # others run decoders on the contents of their files
                 raise CorpusError(
-                    f"{name} is a dataset of {self._builder.name} files; supported are {', '.join(_FORMATS)}."
+                    f"{name} is a dataset of {self._builder.name} files; supported are {', '.join(_BUILDERS)}."
                 )
             self._files = {split: list((self._builder.config.data_files or {}).get(split, ())) for split in _SPLITS}
             for split, files in self._files.items():
                 if not files:
                     raise CorpusError(f"{name} has no shards of the split {split!r}.")
             self.train = self._builder.as_streaming_dataset(split="train")
-        except (OSError, ValueError, DatasetsError, pa.ArrowException) as error:
+        except CGDMERError:
+            raise
+        except Exception as error:  # whatever `datasets` makes of a wrong description of the columns
             raise CorpusError(
                 f"{name} is neither a folder of shards nor a dataset on the Hub that can be read ({error})."
             ) from error
@@ -71,12 +76,10 @@ class ShardedDataset:
         if not self._is_local:
             return datasets.load_dataset_builder(self.name, **options)
         folder = Path(self.name)
-        for suffix in _FORMATS:
+        for suffix, builder in _BUILDERS.items():
             files = {split: _shards_in(folder, split, suffix) for split in _SPLITS}
             if files["train"]:
-                return datasets.load_dataset_builder(
-                    suffix, data_files={split: found for split, found in files.items() if found}, **options
-                )
+                return builder(data_files={split: found for split, found in files.items() if found}, **options)
         raise CorpusError(f"{folder} holds no shards of the split 'train', such as data/train-00000-of-00001.parquet.")
 
     @contextmanager
@@ -119,10 +122,10 @@ class ShardedDataset:
         if self._is_local and (Path(self.name) / "dataset_dict.json").is_file():
             return load_dataset_folder(self.name)["validation"]
         try:
-            split = datasets.load_dataset(
-                self._builder.name, data_files={"validation": self._files["validation"]}, split="validation"
-            )
-        except (OSError, ValueError, DatasetsError, pa.ArrowException) as error:
+            builder = _BUILDERS[self._builder.name](data_files={"validation": self._files["validation"]})
+            builder.download_and_prepare()
+            split = builder.as_dataset(split="validation")
+        except Exception as error:  # as in __init__
             raise CorpusError(f"{self.name}: the split validation cannot be read ({error}).") from error
         check_columns(split.features, f"{self.name}: the split validation")
         check_rows(split, f"{self.name}: the split validation")

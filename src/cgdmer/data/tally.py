@@ -56,7 +56,11 @@ class Tally:
         for name in ("seconds", "sampling_rates"):
             if not all(math.isfinite(float(value)) for value in counts.get(name, {})):
                 raise ValueError(f"{name} are no numbers")
-        return cls(counts)
+        tally = cls(counts)
+        for name in ("seconds", "sampling_rates", "leads"):  # every record has one of each
+            if tally.counts[name].total() != tally.num_records:
+                raise ValueError(f"{name} are not counted for each record")
+        return tally
 
     @property
     def num_records(self) -> int:

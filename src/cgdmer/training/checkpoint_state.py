@@ -52,12 +52,14 @@ def refuse_unlike(found: Any, own: Any, place: str = "it") -> None:
 
 
 def refuse_other_shapes(state: dict[int, dict[str, torch.Tensor]], optimizer) -> None:
-    """Raise a ValueError unless each weight's state has the weight's shape, or is one number."""
+    """Raise a ValueError unless each weight's state has the weight's shape, or is one number, and holds floats."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for index, values in state.items():
         for name, tensor in values.items():
             if tensor.shape != weights[index].shape and tensor.numel() != 1:
                 raise ValueError(f"{name} of weight {index} has the shape {tuple(tensor.shape)}")
+            if not tensor.is_floating_point():
+                raise ValueError(f"{name} of weight {index} holds {tensor.dtype}")
 
 
 def shard_like_weights(state: dict[int, dict[str, torch.Tensor]], optimizer) -> None:
