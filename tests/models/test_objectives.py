@@ -244,6 +244,33 @@ def test_reconstruction_loss_does_not_see_visible_patches(normalize):
     assert torch.equal(changed.grad, gradient)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+def test_r2_is_the_share_of_variance_that_is_restored(normalize):
+    generator = torch.Generator().manual_seed(3)
+    signal = 2 + torch.randn(3, 2, 20, generator=generator, dtype=torch.float64)
+    masked = torch.rand(3, 2, 4, generator=generator) < 0.6
+    predicted = torch.randn(3, 2, 4, 5, generator=generator, dtype=torch.float64)
+    error = deviation = 0.0
+    for record, lead, patch in masked.nonzero().tolist():
+        target = signal[record, lead, 5 * patch : 5 * patch + 5]
+        level = signal[record, lead].mean()
+        if normalize:
+            target, level = (target - target.mean()) / (target.var(unbiased=False) + 1e-6).sqrt(), 0.0
+        error += float((predicted[record, lead, patch] - target).square().sum())
+        deviation += float((target - level).square().sum())
+    r2 = objectives.reconstruction_r2(predicted, signal, masked, normalize)
+    assert r2.item() == pytest.approx(1 - error / deviation, rel=1e-4)
+
+
+def test_r2_of_the_signal_is_one_and_of_its_mean_zero():
+    signal = torch.randn(2, 3, 40, generator=torch.Generator().manual_seed(0)) + 5
+    masked = torch.ones(2, 3, 8, dtype=torch.bool)
+    patches = signal.unflatten(-1, (8, 5))
+    mean = signal.mean(dim=-1)[..., None, None].expand_as(patches)
+    assert objectives.reconstruction_r2(patches, signal, masked, False).item() == pytest.approx(1)
+    assert objectives.reconstruction_r2(mean, signal, masked, False).item() == pytest.approx(0, abs=1e-5)
+
+
 def test_reconstruction_loss_of_a_flat_patch_is_finite():
     predicted, _, masked = patches()
     assert objectives.reconstruction_loss(predicted, torch.ones(3, 2, 20), masked, True).isfinite()

@@ -128,7 +128,7 @@ def test_rows(examples):
     fuzz(lambda changed: used_or_refused(lambda: row_to_record(changed)), made_by(row), examples)
 
 
-@amounts(FULL, 60)
+@amounts(FULL, 200)
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 def test_shards(dataset, tmp_path, examples, suffix):
     shards = tmp_path / "shards"

@@ -39,6 +39,7 @@ class CoReECGForPreTrainingOutput(ModelOutput):
     Args:
         loss: weighted sum over the active branches.
         contrastive_loss, ecg_reconstruction_loss, importance_loss: None when switched off.
+        ecg_reconstruction_r2: see `objectives.reconstruction_r2`; not a loss.
         reconstructed_patches: (B, L, N, samples per patch), from the first view.
         bool_masked_pos: (B, L, N) bool, the masked patches of the first view.
         first_embeds, second_embeds: (B, E) unit vectors, the global representations of the two views.
@@ -48,6 +49,7 @@ class CoReECGForPreTrainingOutput(ModelOutput):
     contrastive_loss: torch.Tensor | None = None
     ecg_reconstruction_loss: torch.Tensor | None = None
     importance_loss: torch.Tensor | None = None
+    ecg_reconstruction_r2: torch.Tensor | None = None
     reconstructed_patches: torch.Tensor | None = None
     bool_masked_pos: torch.Tensor | None = None
     first_embeds: torch.Tensor | None = None
@@ -147,8 +149,9 @@ class CoReECGForPreTraining(PreTrainingMixin, ECGPreTrainedModel):
         output["bool_masked_pos"] = ecg.masked[: len(ecg_values)]
         if config.ecg_reconstruction_loss_weight > 0:
             clean = self._views_of(ecg_values)
-            restored, loss = ecg.reconstructed(self.ecg_decoder, clean, config.normalize_patches)
-            output["reconstructed_patches"], losses["ecg_reconstruction"] = restored[: len(ecg_values)], loss
+            restored = ecg.reconstructed(self.ecg_decoder, clean, config.normalize_patches)
+            output["reconstructed_patches"] = restored.patches[: len(ecg_values)]
+            losses["ecg_reconstruction"], output["ecg_reconstruction_r2"] = restored.loss, restored.r2
         if config.frequency_augmentation and config.importance_loss_weight > 0:
             losses["importance"] = self.frequency_augmentation.share_loss()
         return self.with_losses(output, losses)

@@ -32,6 +32,7 @@ class MERITForPreTrainingOutput(NestedOutput):
         ecg_reconstruction_loss, contrastive_loss: None when switched off.
         signal_bound: E log q(x|z) per masked sample in nats, up to a constant.
         alignment_bound: log B - InfoNCE in nats, see `objectives.information_bound`.
+        ecg_reconstruction_r2: see `objectives.reconstruction_r2`; not a loss.
         reconstructed_patches: (B, L, N, samples per patch).
         bool_masked_pos: (B, L, N) bool; None without reconstruction.
         ecg_embeds, text_embeds: (B, E) unit vectors.
@@ -42,6 +43,7 @@ class MERITForPreTrainingOutput(NestedOutput):
     contrastive_loss: torch.Tensor | None = None
     signal_bound: torch.Tensor | None = None
     alignment_bound: torch.Tensor | None = None
+    ecg_reconstruction_r2: torch.Tensor | None = None
     reconstructed_patches: torch.Tensor | None = None
     bool_masked_pos: torch.Tensor | None = None
     ecg_embeds: torch.Tensor | None = None
@@ -180,9 +182,9 @@ class MERITForPreTraining(PreTrainingMixin, MERITModel):
                 embeds = (output["ecg_embeds"], output["text_embeds"])
                 losses.update(self.alignment_losses(*embeds, ecg_statement_ids, text_statement_ids))
         if reconstructs:
-            output["reconstructed_patches"], losses["ecg_reconstruction"] = ecg.reconstructed(
-                self.ecg_decoder, ecg_values, config.ecg_config.normalize_patches
-            )
+            restored = ecg.reconstructed(self.ecg_decoder, ecg_values, config.ecg_config.normalize_patches)
+            output["reconstructed_patches"], losses["ecg_reconstruction"] = restored.patches, restored.loss
+            output["ecg_reconstruction_r2"] = restored.r2
         return self.with_losses(output, losses, ecg_statement_ids)
 
     def loss_weights(self) -> dict[str, float]:

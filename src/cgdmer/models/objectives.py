@@ -194,13 +194,35 @@ def reconstruction_loss(
 
     Averaged over each record's masked patches first, then over records.
     """
-    target_BLNP = ecg_values_BLT.unflatten(-1, (-1, predicted_BLNP.shape[-1])).float()
+    target_BLNP = _patch_targets(ecg_values_BLT, predicted_BLNP.shape[-1], normalize)
+    error_BLN = (predicted_BLNP.float() - target_BLNP).square().mean(dim=-1)
+    return _mean_over_masked(error_BLN.flatten(1), masked_BLN.flatten(1))
+
+
+@torch.no_grad()
+def reconstruction_r2(
+    predicted_BLNP: torch.Tensor, ecg_values_BLT: torch.Tensor, masked_BLN: torch.Tensor, normalize: bool
+) -> torch.Tensor:
+    """The share of the masked patches' variance that is restored: 1 for all, 0 for no more than each lead's mean.
+
+    1 - squared error / squared deviation, summed over all masked samples. A normalized patch deviates from its own
+    mean. NaN if nothing deviates. Ours: the loss alone does not tell whether anything is learned.
+    """
+    target_BLNP = _patch_targets(ecg_values_BLT, predicted_BLNP.shape[-1], normalize)
+    level = 0.0 if normalize else ecg_values_BLT.float().mean(dim=-1)[..., None, None]
+    masked_BLN1 = masked_BLN[..., None]
+    error = (predicted_BLNP.float() - target_BLNP).square().masked_fill(~masked_BLN1, 0.0).sum()
+    return 1 - error / (target_BLNP - level).square().masked_fill(~masked_BLN1, 0.0).sum()
+
+
+def _patch_targets(ecg_values_BLT: torch.Tensor, patch_length: int, normalize: bool) -> torch.Tensor:
+    """(B, L, N, P): what the decoder predicts."""
+    target_BLNP = ecg_values_BLT.unflatten(-1, (-1, patch_length)).float()
     if normalize:
         mean = target_BLNP.mean(dim=-1, keepdim=True)
         variance = target_BLNP.var(dim=-1, keepdim=True, unbiased=False)
         target_BLNP = (target_BLNP - mean) / torch.sqrt(variance + 1e-6)
-    error_BLN = (predicted_BLNP.float() - target_BLNP).square().mean(dim=-1)
-    return _mean_over_masked(error_BLN.flatten(1), masked_BLN.flatten(1))
+    return target_BLNP
 
 
 def masked_token_loss(logits_BKV: torch.Tensor, tokens_BK: torch.Tensor, valid_BK: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ Shapes: B batch, L leads, T samples, N patches per lead, E embedding width, M ma
 U distinct texts.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from .keyword_arguments import refuse_unknown_arguments
 from .masking import mask_patches, most_visible
 from .modeling_base import present_patches
 from .modeling_lead_time_encoder import LeadTimeEncoderOutput
-from .objectives import reconstruction_loss
+from .objectives import reconstruction_loss, reconstruction_r2
 
 # A batch holds the same for every family; each uses some of it.
 _BATCH_ARGUMENTS = (
@@ -44,9 +44,9 @@ class PreTrainingMixin:
       parts of the batch (`training.cached_gradients`).
     - `embeds_only`: return only the compared embeddings, with the same dropout as a full pass.
 
-    It returns an `output_class`: `loss`; each individual loss as `NAME_loss`, and other values to log as `NAME_bound`,
-    None if switched off; the two `compared` embeddings, unit vectors; and, if something is reconstructed,
-    `reconstructed_patches` and `bool_masked_pos` for plots.
+    It returns an `output_class`: `loss`; each individual loss as `NAME_loss`, and other values to log as `NAME_bound`
+    and `NAME_r2`, None if switched off; the two `compared` embeddings, unit vectors; and, if something is
+    reconstructed, `reconstructed_patches` and `bool_masked_pos` for plots.
 
     If the configuration `contrasts`, `center_heads(batch)` is called once before training from random weights, with a
     few hundred records (ours). It shifts the heads so that the embeddings of the batch average to zero. Untrained
@@ -180,11 +180,24 @@ class ECGViews:
             self._encoded[hidden] = self._encoder(**self._inputs, **masks, return_dict=True, **self._more)
         return self._encoded[hidden]
 
-    def reconstructed(
-        self, decoder: nn.Module, target_BLT: torch.Tensor, normalize_patches: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, L, N, samples per patch), decoded from the visible patches, and the error of the masked ones."""
+    def reconstructed(self, decoder: nn.Module, target_BLT: torch.Tensor, normalize_patches: bool) -> "Reconstruction":
+        """Patches decoded from the visible ones."""
         assert self.masked is not None  # reconstruction always hides patches
         visible = self.encoded(hidden=True)
         patches = decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, self.present)
-        return patches, reconstruction_loss(patches, target_BLT, self.masked, normalize_patches)
+        against = (patches, target_BLT, self.masked, normalize_patches)
+        return Reconstruction(patches, reconstruction_loss(*against), reconstruction_r2(*against))
+
+
+class Reconstruction(NamedTuple):
+    """Decoded patches.
+
+    Attributes:
+        patches: (B, L, N, samples per patch)
+        loss: see `objectives.reconstruction_loss`.
+        r2: see `objectives.reconstruction_r2`.
+    """
+
+    patches: torch.Tensor
+    loss: torch.Tensor
+    r2: torch.Tensor

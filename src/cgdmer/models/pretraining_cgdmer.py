@@ -35,6 +35,7 @@ class CGDMERForPreTrainingOutput(NestedOutput):
         loss: weighted sum over the active branches.
         contrastive_loss, siglip_loss, ecg_reconstruction_loss, text_reconstruction_loss, orthogonality_loss: None
             when the weight is 0.
+        ecg_reconstruction_r2: see `objectives.reconstruction_r2`; not a loss.
         reconstructed_patches: (B, L, N, P), with the ECG decoder only.
         bool_masked_pos: (B, L, N) bool, the masked patches; None if no branch needs masks.
         ecg_embeds, text_embeds: (B, E) unit vectors.
@@ -46,6 +47,7 @@ class CGDMERForPreTrainingOutput(NestedOutput):
     ecg_reconstruction_loss: torch.Tensor | None = None
     text_reconstruction_loss: torch.Tensor | None = None
     orthogonality_loss: torch.Tensor | None = None
+    ecg_reconstruction_r2: torch.Tensor | None = None
     reconstructed_patches: torch.Tensor | None = None
     bool_masked_pos: torch.Tensor | None = None
     ecg_embeds: torch.Tensor | None = None
@@ -156,9 +158,9 @@ class CGDMERForPreTraining(PreTrainingMixin, CGDMERModel):
                     self.ecg_specific_head(ecg_pooled), ecg_shared, self.text_specific_head(own_text), own_shared
                 )
         if config.ecg_reconstruction_loss_weight > 0:
-            output["reconstructed_patches"], losses["ecg_reconstruction"] = ecg.reconstructed(
-                self.ecg_decoder, ecg_values, config.ecg_config.normalize_patches
-            )
+            restored = ecg.reconstructed(self.ecg_decoder, ecg_values, config.ecg_config.normalize_patches)
+            output["reconstructed_patches"], losses["ecg_reconstruction"] = restored.patches, restored.loss
+            output["ecg_reconstruction_r2"] = restored.r2
         if config.text_reconstruction_loss_weight > 0:
             losses["text_reconstruction"] = self._text_reconstruction_loss(text)
         if config.aligns and align:

@@ -103,6 +103,11 @@ class PretrainingArguments:
         None,
     )
     logging_steps: int = option("write a line to metrics.jsonl every N steps", 10)
+    log_gradient_shares: int | None = option(
+        "every N steps, write how much each loss moves the ECG encoder to metrics.jsonl, at a backward pass per loss "
+        "(default: never)",
+        None,
+    )
     show_report_texts: bool = option("print the records' reports on the pictures of reconstructions", False)
     report_to: list[str] | None = option(
         "trackers to log to, by their names in Accelerate (tensorboard, wandb, ...), or 'all' that are installed, or "
@@ -123,7 +128,7 @@ class PretrainingArguments:
         _refuse_below(
             *(self, 1, "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"),
             *("logging_steps", "texts_per_record", "max_train_steps", "max_train_samples", "contrastive_chunk_size"),
-            "checkpoints_total_limit",
+            *("checkpoints_total_limit", "log_gradient_shares"),
         )
         _refuse_below(
             *(self, 0, "noise", "gain", "learning_rate", "weight_decay", "num_warmup_steps", "freeze_text_layers"),
@@ -138,6 +143,9 @@ class PretrainingArguments:
                 raise ConfigurationError(
                     f"--{name} needs texts made of findings. Pass --text_source statements, or leave it out."
                 )
+        for name in ("contrastive_chunk_size", "torch_compile"):
+            if self.log_gradient_shares and getattr(self, name):
+                raise ConfigurationError(f"--log_gradient_shares cannot be used with --{name}. Leave one out.")
         if self.streaming and self.max_train_samples:
             raise ConfigurationError("--max_train_samples cannot be used with --streaming. Leave it out.")
 

@@ -51,6 +51,15 @@ def refuse_unlike(found: Any, own: Any, place: str = "it") -> None:
             refuse_unlike(one, mine, place)
 
 
+def refuse_other_settings(found: Any, own: list[dict[str, Any]]) -> None:
+    """Raise a ValueError unless an optimizer's groups are as in this run. Only the learning rate may have changed."""
+    refuse_unlike(found, own)
+    for group, mine in zip(found, own, strict=True):
+        changed = [name for name in mine if name != "lr" and group[name] != mine[name]]
+        if changed or not 0 <= group["lr"] < float("inf"):
+            raise ValueError(f"{', '.join(changed) or 'lr'} of the optimizer is not as in this run")
+
+
 def refuse_other_shapes(state: dict[int, dict[str, torch.Tensor]], optimizer) -> None:
     """Raise a ValueError unless each weight's state has the weight's shape, or is one number, and holds floats."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -60,6 +69,8 @@ def refuse_other_shapes(state: dict[int, dict[str, torch.Tensor]], optimizer) ->
                 raise ValueError(f"{name} of weight {index} has the shape {tuple(tensor.shape)}")
             if not tensor.is_floating_point():
                 raise ValueError(f"{name} of weight {index} holds {tensor.dtype}")
+            if name == "step" and not tensor.min() >= 0:
+                raise ValueError(f"step of weight {index} is {tensor.min().item()}")
 
 
 def shard_like_weights(state: dict[int, dict[str, torch.Tensor]], optimizer) -> None:

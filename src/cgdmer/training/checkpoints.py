@@ -39,6 +39,7 @@ from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderErr
 from cgdmer.training.checkpoint_state import (
     flattened,
     random_states,
+    refuse_other_settings,
     refuse_other_shapes,
     refuse_unlike,
     set_random_states,
@@ -282,7 +283,7 @@ class Checkpoints:
             tensors = load_file(path / OPTIMIZER)
         with naming(path / STATE):
             state = read_json_object(path / STATE)
-            refuse_unlike(state["optimizer"], json.loads(json.dumps(optimizer.state_dict()["param_groups"])))
+            refuse_other_settings(state["optimizer"], json.loads(json.dumps(optimizer.state_dict()["param_groups"])))
             refuse_unlike(state["scheduler"], json.loads(json.dumps(scheduler.state_dict())))
             optimizer_state = unflattened(tensors, state["optimizer"])
             refuse_other_shapes(optimizer_state["state"], optimizer)

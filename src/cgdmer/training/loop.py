@@ -24,6 +24,7 @@ from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.cached_gradients import backward_in_chunks
 from cgdmer.training.calibration import fit_score
 from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_beyond, naming
+from cgdmer.training.gradient_shares import gradient_shares
 from cgdmer.training.left_out import LeftOut
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
 from cgdmer.training.optimization import FiniteSteps, adamw, schedule
@@ -41,7 +42,7 @@ from cgdmer.training.stopping import StopRequest
 from cgdmer.training.throughput import Throughput, in_words
 from cgdmer.training.watching import Watcher
 
-LOGGED = ("_loss", "_bound")  # outputs whose names end so are logged
+LOGGED = ("_loss", "_bound", "_r2")  # outputs whose names end so are logged
 _RECORDS_TO_CENTER = 256
 
 
@@ -97,6 +98,8 @@ def _pretrain(options: PretrainingArguments, accelerator: Accelerator) -> dict[s
     set_seed(options.seed)
     model, processor = model_and_processor(options)
     _check_batch(options, accelerator, model.config.contrasts)
+    if options.log_gradient_shares and accelerator.is_fsdp2:
+        raise ConfigurationError("--log_gradient_shares needs whole weights, and FSDP2 splits them. Leave it out.")
     if options.gradient_checkpointing:
         checkpoint_activations(model)
     training, validation_loader, validation_pairs = training_and_validation(
@@ -260,6 +263,7 @@ class _Training:
                     outputs = backward_in_chunks(self.accelerator, self.model, batch, chunk_size)
                 else:
                     outputs = self.model(**batch)
+                    self._log_gradient_shares(outputs)
                     self.accelerator.backward(outputs.loss)
                 if self.accelerator.sync_gradients:
                     limit = self.options.max_grad_norm
@@ -294,8 +298,15 @@ class _Training:
         )
         self._log({**metrics, "learning_rate": self.scheduler.get_last_lr()[0], "epoch": epoch})
 
+    def _log_gradient_shares(self, outputs) -> None:
+        """For the step that is being made."""
+        every = self.options.log_gradient_shares
+        if every and self.accelerator.sync_gradients and (self.step + 1) % every == 0:
+            core = self.accelerator.unwrap_model(self.model)
+            self._log(gradient_shares(self.accelerator, core, outputs), self.step + 1)
+
     def _losses(self, outputs) -> dict[str, float]:
-        """The total loss, each loss, and each bound, averaged over processes."""
+        """The total loss, and each output that is logged, averaged over processes."""
         names = ["loss", *(name for name in outputs if name.endswith(LOGGED) and outputs[name] is not None)]
         values = torch.stack([outputs[name].detach().float() for name in names])
         return dict(zip(names, self.accelerator.reduce(values, "mean").tolist(), strict=True))
@@ -317,11 +328,12 @@ class _Training:
         self._log(self.last_validation)
         self.watcher.after_validation(self.step)
 
-    def _log(self, metrics: dict[str, float]) -> None:
-        self.accelerator.log(metrics, step=self.step)
+    def _log(self, metrics: dict[str, float], step: int | None = None) -> None:
+        step = self.step if step is None else step
+        self.accelerator.log(metrics, step=step)
         if self.accelerator.is_main_process:
             with open(self.folder / "metrics.jsonl", "a") as file:
-                file.write(json.dumps({"step": self.step, **metrics}) + "\n")
+                file.write(json.dumps({"step": step, **metrics}) + "\n")
 
     def save_checkpoint(self, name: str, epoch: int, batch: int) -> None:
         self.throughput.stop()
