@@ -90,6 +90,7 @@ def in_use(server: Server, tmp_path: Path) -> list:
     return answers
 
 
+@pytest.mark.asks  # the client does, not the page
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_nobody_is_called_and_nothing_is_left(server, tmp_path, how):
     answers = json.dumps(in_use(server, tmp_path))
@@ -109,6 +110,7 @@ def test_nobody_is_called_and_nothing_is_left(server, tmp_path, how):
     assert server.noted.read_text() == ""
 
 
+@pytest.mark.asks  # the client
 def test_an_address_in_place_of_a_file_is_not_requested(server, tmp_path):
     client = gradio_client.Client(server.address, verbose=False, download_files=False, analytics_enabled=False)
     named = {"path": "https://example.com/one.hea", "meta": {"_type": "gradio.FileData"}}

@@ -13,9 +13,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
+from datasets.packaged_modules.parquet.parquet import Parquet
 from wfdb_files import assert_same_dataset, write_csn, write_record, write_table
 
 from cgdmer.commands import build_parser, main
@@ -366,7 +366,7 @@ def test_parquet_streams_back_every_sample(raw, whole, tmp_path):
     for split, dataset in loaded.items():
         dataset.to_parquet(tmp_path / f"{split}.parquet")
     files = {split: str(tmp_path / f"{split}.parquet") for split in loaded}
-    streamed = datasets.load_dataset("parquet", data_files=files, streaming=True, cache_dir=str(tmp_path / "cache"))
+    streamed = Parquet(data_files=files, cache_dir=str(tmp_path / "cache")).as_streaming_dataset()
     number = 0
     for split in loaded:
         for row, local in zip(streamed[split], loaded[split], strict=True):

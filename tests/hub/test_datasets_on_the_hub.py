@@ -26,6 +26,7 @@ def prepared(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.asks  # `datasets` counts downloads from the Hub
 def test_pushed_and_streamed_back(to_hub, prepared):
     splits = load_dataset_folder(prepared)
     splits.push_to_hub(REPOSITORY, private=True, num_shards={"train": 2, "validation": 1, "test": 1})

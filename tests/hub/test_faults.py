@@ -109,6 +109,7 @@ def test_missing_and_wrong_tokens(to_hub, model_folder, monkeypatch, capsys, tok
     assert not any(request.kind in ("preupload", "commit") for request in to_hub.requests)
 
 
+@pytest.mark.asks
 def test_no_network_and_offline_mode(to_hub, versions, monkeypatch):
     to_hub.stop()
     with pytest.raises(PublishingError, match=r"cannot be reached.*Check the network"):

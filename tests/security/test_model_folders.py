@@ -44,7 +44,9 @@ def changed_json(random: Random, content: bytes) -> bytes:
                 break
             place = random.choice(inner)
         chosen = copy.deepcopy(random.choice(VALUES))
-        if isinstance(place, list):
+        if not place:
+            value["added"] = chosen
+        elif isinstance(place, list):
             place[random.randrange(len(place))] = chosen
         elif random.random() < 0.3:
             place[random.choice(KEYS)] = chosen

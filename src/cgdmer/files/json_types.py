@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks JSON from elsewhere against the TypedDict that its reader expects."""
 
+import sys
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -10,7 +11,8 @@ _LONGEST = 300  # characters of a message; the library's messages repeat the val
 
 
 def check(value: Any, kind: Any, place: str = "") -> None:
-    """Check a JSON value against a type. Keys that a TypedDict does not name are ignored; an int counts as a float.
+    """Check a JSON value against a type. Keys that a TypedDict does not name are ignored; an int counts as a float
+    if it is no larger than one.
 
     Values other than TypedDicts are checked by huggingface_hub. Its own function for TypedDicts does not support
     nested ones, rejects extra keys, and before version 2 accepts a bool as an int.
@@ -49,6 +51,8 @@ def check(value: Any, kind: Any, place: str = "") -> None:
 def _check_leaf(value: Any, kind: Any, place: str) -> None:
     allowed = get_args(kind) or (kind,)
     if type(value) is int and float in allowed:
+        if abs(value) > sys.float_info.max:
+            raise ValueError(f"{_named(place)} is a number of more than 300 digits")
         return
     try:
         if isinstance(value, bool) and not {bool, Any} & set(allowed):
