@@ -12,7 +12,6 @@ command with `--resume_from_checkpoint latest` continues from there, or starts o
 """
 
 import argparse
-import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from cgdmer.about import __version__
 from cgdmer.models.errors import CGDMERError
 from cgdmer.options import add_options, option_names, options_from, refuse_unknown_options
 from cgdmer.presets import preset_in_words, presets
+from cgdmer.threads import threads_wait_briefly
 from cgdmer.training.arguments import PretrainingArguments
 
 
@@ -60,7 +60,7 @@ def _presets_in_words() -> str:
 
 def main(words: Sequence[str] | None = None) -> dict[str, Any]:
     arguments = parse_arguments(words)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the cores to others
+    threads_wait_briefly()
     from cgdmer.training.loop import pretrain_model
 
     try:

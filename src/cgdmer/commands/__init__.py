@@ -9,7 +9,6 @@ there is one, is printed last. Slow imports belong in `run`.
 import argparse
 import contextlib
 import json
-import os
 import shlex
 import sys
 import warnings
@@ -35,6 +34,7 @@ from cgdmer.commands import (
 )
 from cgdmer.models.errors import CGDMERError, ECGInputWarning
 from cgdmer.options import add_options, did_you_mean, option_names, options_from, refuse_unknown_options
+from cgdmer.threads import threads_wait_briefly
 
 COMMANDS = (demo, prepare, finetune, evaluate, push, compare, classify, explain, app, score, search, plot, export)
 
@@ -139,8 +139,7 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     if words[:1] == ["pretrain"]:
         return _how_to_pretrain(words[1:])
-    # Threads that wait for work would otherwise keep the cores busy which other threads and processes need.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    threads_wait_briefly()
     parser = build_parser()
     _refuse_wrong_words(parser, words)
     parsed = parser.parse_args(words)
