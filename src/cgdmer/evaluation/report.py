@@ -7,6 +7,7 @@ measured is shown as "-".
 
 import csv
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -237,7 +238,7 @@ def without_nan(value: Any) -> Any:
         return without_nan(value.tolist())
     if isinstance(value, list | tuple):
         return [without_nan(one) for one in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _remarks(results: Mapping[str, Any]) -> list[str]:
@@ -268,7 +269,7 @@ def _star(row: Mapping[str, Any]) -> str:
 
 
 def _absent(value: float | None) -> bool:
-    return value is None or bool(np.isnan(value))
+    return value is None or math.isnan(value)  # numpy takes no integer above 2^64
 
 
 def _number(value: float | None) -> str:
