@@ -270,7 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
         namespace = wanted.get("organization") or self.account.name
         self._writer(namespace)
         kind, name = wanted.get("type", "model"), f"{namespace}/{wanted['name']}"
-        self.store.create(kind, name, wanted.get("visibility") == "private")
+        # huggingface_hub says `visibility` since version 2.
+        self.store.create(kind, name, wanted.get("visibility") == "private" or bool(wanted.get("private")))
         return Answer.of_json({"url": self._url(kind, name), "name": name})
 
     def _url(self, kind: str, name: str) -> str:
