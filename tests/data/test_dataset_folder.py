@@ -189,6 +189,19 @@ def test_a_shard_that_unfolds_to_gigabytes(folder, tmp_path):
         ShardedDataset(str(tmp_path / "shards"))
 
 
+def test_columns_of_a_shard_that_datasets_cannot_describe(folder, tmp_path):
+    """What is written beside the columns of an Arrow file is read by `datasets`, whose errors may be of any type."""
+    rows = load_dataset_folder(folder)["train"].data.table
+    described = rows.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": {"signal": "text"}}})})
+    path = tmp_path / "shards" / "train" / "0.arrow"
+    path.parent.mkdir(parents=True)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, described.schema) as stream:
+        stream.write_table(described)
+    shutil.copytree(path.parent, tmp_path / "shards" / "validation")
+    with pytest.raises(CorpusError, match="neither a folder of shards"):
+        ShardedDataset(str(tmp_path / "shards"))
+
+
 def test_links_and_odd_names_of_shards(folder, tmp_path):
     shards = tmp_path / "shards" / "train"
     shards.mkdir(parents=True)

@@ -182,6 +182,12 @@ def test_csv_read_back_is_the_results(tmp_path):
             np.testing.assert_array_equal(numbers, [known[metric], *known[f"{metric}_interval"]])
 
 
+def test_numbers_that_numpy_does_not_take():
+    results = make_results()
+    results["measures"]["zero-shot"]["macro_auprc"] = 2**70  # JSON from elsewhere may hold it
+    assert f"{2**70:.3f}" in terminal_table(results)
+
+
 def markdown(tmp_path, results, figures=None):
     (tmp_path / "report").mkdir(exist_ok=True)
     write_markdown(tmp_path / "report" / "report.md", results, figures or {})

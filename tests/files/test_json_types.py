@@ -57,6 +57,7 @@ def test_accepted_values(change):
     ("change", "words"),
     [
         ({"name": None}, "'name' expected str, got NoneType"),
+        ({"share": 10**310}, "share is a number of more than 300 digits"),
         ({"name": True}, "'name' expected str, got bool"),
         ({"share": None}, "'share' expected float, got NoneType"),
         ({"share": "1"}, "'share' expected float, got str"),

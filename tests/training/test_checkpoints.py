@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.training import checkpoints as module
@@ -76,6 +77,32 @@ def test_a_loaded_run_continues_bit_for_bit(tmp_path):
     assert resumed.load(path) == {"shard": [2, 5]}
     resumed.go(4)
     assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), resumed.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("training_state.json", lambda state: state["optimizer"][0].update(betas=[0.9, 1.5])),
+        ("training_state.json", lambda state: state["optimizer"][0].update(lr=-0.1)),
+        ("optimizer.safetensors", lambda tensors: tensors.update({"0.step": torch.tensor(-3.0)})),
+        ("optimizer.safetensors", lambda tensors: tensors.update({"0.exp_avg": tensors["0.exp_avg"].to(torch.int32)})),
+    ],
+)
+def test_a_state_with_which_no_step_can_be_made(tmp_path, name, change):
+    """Its manifest is made anew, as by somebody who wants it loaded; a later step would end in an error of torch."""
+    path = Run(tmp_path).go(2).save()
+    if name.endswith(".json"):
+        state = json.loads((path / name).read_text())
+        change(state)
+        (path / name).write_text(json.dumps(state))
+    else:
+        tensors = load_file(path / name)
+        change(tensors)
+        save_file(tensors, path / name)
+    (path / MANIFEST).unlink()
+    write_manifest(path, RunPosition(2, 0, 2), CONFIGURATION)
+    with pytest.raises(ModelFolderError, match="cannot be used"):
+        Run(tmp_path / "other").load(path)
 
 
 @pytest.mark.parametrize("how", ["truncated", "altered", "missing"])
