@@ -45,9 +45,13 @@ def test_the_losses_are_those_of_two_views_one_by_one():
         masked = mask_patches(noise["noise"][:, view], present, "dual", 0.5, 0.2)
         encoded = model.ecg_model(perturbed, lead_mask=lead_mask, bool_masked_pos=masked)
         embeds.append(F.normalize(model.ecg_head(encoded.pooler_output), dim=-1))
-        decoded = model.ecg_decoder(encoded.last_hidden_state, encoded.visible_indices, encoded.visible_mask, present)
+        visible = (encoded.last_hidden_state, encoded.visible_indices, encoded.visible_mask)
+        decoded = model.ecg_decoder(*visible, torch.arange(96).expand(3, -1)).unflatten(1, (12, 8))
         clean = ecg.unflatten(-1, (-1, 8))  # the target is the original signal, not the perturbed one
-        errors += [(decoded[record] - clean[record])[masked[record]].square().mean() for record in range(3)]
+        for record in range(3):
+            recorded = ecg[record, lead_mask[record].bool()]
+            variance = (recorded - recorded.mean(dim=1, keepdim=True)).square().mean()
+            errors.append((decoded[record] - clean[record])[masked[record]].square().mean() / variance)
         if view == 0:
             assert torch.equal(outputs.bool_masked_pos, masked)
             torch.testing.assert_close(outputs.reconstructed_patches, decoded)

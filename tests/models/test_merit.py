@@ -28,8 +28,11 @@ def test_the_loss_is_the_error_of_masked_patches_plus_beta_times_infonce():
     model.config.ecg_config.normalize_patches = False
     outputs = model(**batch)
     target = batch["ecg_values"].unflatten(-1, (-1, 8))
+    ecgs = batch["ecg_values"]
+    variances = (ecgs - ecgs.mean(dim=2, keepdim=True)).square().mean(dim=(1, 2))
+    masked = outputs.bool_masked_pos
     errors = [
-        (outputs.reconstructed_patches[record] - target[record])[outputs.bool_masked_pos[record]].square().mean()
+        (outputs.reconstructed_patches[record] - target[record])[masked[record]].square().mean() / variances[record]
         for record in range(4)
     ]
     # Branch 2 sees the whole ECG and the whole text.
@@ -39,12 +42,15 @@ def test_the_loss_is_the_error_of_masked_patches_plus_beta_times_infonce():
     torch.testing.assert_close(outputs.text_embeds, text)
     logits, own = ecg @ text.T / 0.07, torch.arange(4)
     infonce = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-    torch.testing.assert_close(outputs.loss, 3.0 * torch.stack(errors).mean() + 0.1 * infonce)
-    # sigma^2 = 1/2: the density of a sample is exp(-error) / sqrt(pi).
-    density = torch.distributions.Normal(outputs.reconstructed_patches, math.sqrt(0.5)).log_prob(target)
-    by_record = [density[record][outputs.bool_masked_pos[record]].mean() for record in range(4)]
+    torch.testing.assert_close(outputs.loss, 3.0 * torch.stack(errors).mean() + 0.1 * infonce, atol=1e-5, rtol=1e-5)
+    # In units of the record's standard deviation and with sigma^2 = 1/2, the density of a sample is
+    # exp(-error) / sqrt(pi).
+    units = variances.sqrt()[:, None, None, None]
+    normal = torch.distributions.Normal(outputs.reconstructed_patches / units, math.sqrt(0.5))
+    density = normal.log_prob(target / units)
+    by_record = [density[record][masked[record]].mean() for record in range(4)]
     bound = torch.stack(by_record).mean() + math.log(math.pi) / 2
-    torch.testing.assert_close(outputs.signal_bound, bound)
+    torch.testing.assert_close(outputs.signal_bound, bound, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(outputs.alignment_bound, math.log(4) - infonce)
 
 

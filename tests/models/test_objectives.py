@@ -220,7 +220,8 @@ def test_reconstruction_loss_is_the_mean_over_masked_patches(normalize):
             if normalize:
                 target = (target - target.mean()) / (target.var(unbiased=False) + 1e-6).sqrt()
             errors.append(((predicted[record, lead, patch] - target) ** 2).sum().item() / 5)
-        total += sum(errors) / len(errors)
+        variance = sum(lead.var(unbiased=False).item() for lead in signal[record]) / len(signal[record])
+        total += sum(errors) / len(errors) / (1 if normalize else variance)
     ours = objectives.reconstruction_loss(predicted, signal, masked, normalize)
     assert ours.item() == pytest.approx(total / 3, rel=1e-5)
 
@@ -269,6 +270,29 @@ def test_r2_of_the_signal_is_one_and_of_its_mean_zero():
     mean = signal.mean(dim=-1)[..., None, None].expand_as(patches)
     assert objectives.reconstruction_r2(patches, signal, masked, False).item() == pytest.approx(1)
     assert objectives.reconstruction_r2(mean, signal, masked, False).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_reconstruction_loss_is_the_same_in_any_unit():
+    predicted, signal, masked = patches()
+    once = objectives.reconstruction_loss(predicted, signal, masked, False)
+    tenfold = objectives.reconstruction_loss(10 * predicted, 10 * signal, masked, False)
+    assert tenfold.item() == pytest.approx(once.item(), rel=1e-4)
+    means = signal.mean(dim=-1)[..., None, None].expand_as(predicted)
+    everything = torch.ones_like(masked)
+    assert objectives.reconstruction_loss(means, signal, everything, False).item() == pytest.approx(1, rel=1e-4)
+
+
+def test_what_was_not_recorded_is_no_part_of_the_variance():
+    """A record of one lead and half the time costs as much as one that has nothing else."""
+    predicted, signal, masked = patches()
+    present = torch.zeros_like(masked)
+    present[:, 1, :2] = True
+    signal = signal.masked_fill(~present.repeat_interleave(5, dim=2), 0.0)
+    padded = objectives.reconstruction_loss(predicted, signal, masked & present, False, present)
+    alone = objectives.reconstruction_loss(
+        predicted[:, 1:, :2], signal[:, 1:, :10], masked[:, 1:, :2], False, present[:, 1:, :2]
+    )
+    torch.testing.assert_close(padded, alone)
 
 
 def test_reconstruction_loss_of_a_flat_patch_is_finite():

@@ -83,7 +83,11 @@ class LeadTimeEncoderConfig(ECGWindowConfig):
             leads (`lead`).
         lead_mask_ratio (`float`): share of the leads that `dual` masks in addition to the columns.
         decoder_hidden_size, decoder_num_hidden_layers, decoder_num_attention_heads, decoder_intermediate_size: the
-            decoder, joint over leads and time.
+            decoder, see `ECGDecoder`.
+        decoder_reach (`int`, *optional*): how many patches before and after a masked patch the decoder looks at, in
+            all leads. By default, at the whole window, from which a small model hardly learns to restore anything.
+        decoder_share (`float`): share of the masked patches that a training step restores, drawn at random; in
+            evaluation, all are.
         normalize_patches (`bool`): reconstruct each patch normalized to mean 0 and standard deviation 1, as in masked
             autoencoders. Ours.
     """
@@ -107,6 +111,8 @@ class LeadTimeEncoderConfig(ECGWindowConfig):
     decoder_num_hidden_layers: int = 4
     decoder_num_attention_heads: int = 4
     decoder_intermediate_size: int = 1024
+    decoder_reach: int | None = None
+    decoder_share: float | int = 1.0
     normalize_patches: bool = True
 
     def __post_init__(self, **kwargs):
@@ -120,6 +126,10 @@ class LeadTimeEncoderConfig(ECGWindowConfig):
         refuse_unknown_activation(self, "hidden_act")
         refuse_unless_positive(self, "layer_norm_eps")
         refuse_unless_weight(self, "initializer_range")
+        if self.decoder_reach is not None:
+            refuse_below_one(self, "decoder_reach")
+        if not 0 < self.decoder_share <= 1:
+            raise ConfigurationError(f"decoder_share is {self.decoder_share}; expected more than 0 and at most 1.")
         refuse_other_than(self, "mask_strategy", "uniform", "time", "lead", "dual")
         refuse_unless_fraction(self, "mask_ratio", "lead_mask_ratio", "hidden_dropout", "attention_dropout")
 

@@ -64,6 +64,16 @@ def most_visible(num_leads: int, num_patches: int, strategy: str, mask_ratio: fl
     return leads * kept(num_patches, mask_ratio)
 
 
+def choose_masked(noise_BLN: torch.Tensor, masked_BLN: torch.Tensor, count: int) -> torch.Tensor:
+    """(B, count): indices of masked patches drawn at random; in a record with fewer of them, other patches too.
+
+    Args:
+        noise_BLN: the uniform numbers that decided what is masked. Their later digits decide here.
+    """
+    later_BM = (noise_BLN * 4096 % 1).flatten(1)
+    return later_BM.masked_fill(~masked_BLN.flatten(1), 2.0).argsort(dim=1, stable=True)[:, :count]
+
+
 def gather_visible(visible_BM: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the visible tokens in ascending order.
 

@@ -96,8 +96,9 @@ class MERITForPreTraining(PreTrainingMixin, MERITModel):
 
         log q(x|z) = -||x - decoder(z)||^2 / (2 sigma^2) + constant,
 
-    so with 2 sigma^2 = 1, maximizing the bound means minimizing the squared error. H(X) is a property of the data and
-    does not affect the weights.
+    so with 2 sigma^2 = 1, maximizing the bound means minimizing the squared error. Here X is measured in units of the
+    record's own standard deviation (ours; with `normalize_patches`, of the patch's). H(X) is a property of the data
+    and does not affect the weights.
 
     Report. For a batch of B pairs and any similarity of z and t (van den Oord et al., arXiv 1807.03748),
 
@@ -110,8 +111,7 @@ class MERITForPreTraining(PreTrainingMixin, MERITModel):
     What this does and does not say:
 
     - H(X) is unknown, so the first bound holds up to a constant. `signal_bound` = -MSE, in nats per masked sample,
-      compares runs on the same data in the same units (with `normalize_patches`, X is the normalized patches). It is
-      not an amount of information.
+      compares runs on the same data in the same units. It is not an amount of information.
     - The sum and the mean over a signal's samples differ by a factor, which is part of the weight; so is sigma. Only
       the ratio of beta to the weight matters, and it is not the ratio of the two amounts of information.
     - The decoder sees z of the masked signal and predicts the rest, so the bound is on what visible patches tell about

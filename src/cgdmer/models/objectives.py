@@ -188,15 +188,37 @@ def siglip_loss(
 
 
 def reconstruction_loss(
-    predicted_BLNP: torch.Tensor, ecg_values_BLT: torch.Tensor, masked_BLN: torch.Tensor, normalize: bool
+    predicted_BLNP: torch.Tensor,
+    ecg_values_BLT: torch.Tensor,
+    masked_BLN: torch.Tensor,
+    normalize: bool,
+    present_BLN: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Squared error over masked patches (eq. 2, but with the mean over a patch's samples instead of the sum).
 
-    Averaged over each record's masked patches first, then over records.
+    Averaged over each record's masked patches first, then over records. Without normalized patches, a record's error
+    is divided by its variance around each lead's mean (ours): a prediction of those means costs about 1, whatever the
+    unit, and a record with large amplitudes counts no more than others.
+
+    Args:
+        normalize: the target is each patch with mean 0 and standard deviation 1.
+        present_BLN: the patches that exist; None: all.
     """
     target_BLNP = _patch_targets(ecg_values_BLT, predicted_BLNP.shape[-1], normalize)
     error_BLN = (predicted_BLNP.float() - target_BLNP).square().mean(dim=-1)
+    if not normalize:
+        present_BLN = torch.ones_like(masked_BLN) if present_BLN is None else present_BLN
+        error_BLN = error_BLN / _variance(target_BLNP, present_BLN)[:, None, None]
     return _mean_over_masked(error_BLN.flatten(1), masked_BLN.flatten(1))
+
+
+def _variance(signal_BLNP: torch.Tensor, present_BLN: torch.Tensor) -> torch.Tensor:
+    """(B,) of a record's samples around their lead's mean."""
+    present_BLN1 = present_BLN[..., None]
+    counts_BL = present_BLN.sum(dim=2) * signal_BLNP.shape[-1]
+    means_BL = signal_BLNP.masked_fill(~present_BLN1, 0.0).sum(dim=(2, 3)) / counts_BL.clamp(min=1)
+    deviations_BLNP = (signal_BLNP - means_BL[..., None, None]).masked_fill(~present_BLN1, 0.0)
+    return deviations_BLNP.square().sum(dim=(1, 2, 3)) / counts_BL.sum(dim=1).clamp(min=1) + 1e-6
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ Shapes: B batch, L leads, T samples, N patches per lead, E embedding width, M ma
 U distinct texts.
 """
 
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from transformers.utils import ModelOutput
 
 from .errors import ConfigurationError
 from .keyword_arguments import refuse_unknown_arguments
-from .masking import mask_patches, most_visible
+from .masking import choose_masked, mask_patches, most_visible
 from .modeling_base import present_patches
 from .modeling_lead_time_encoder import LeadTimeEncoderOutput
 from .objectives import reconstruction_loss, reconstruction_r2
@@ -163,16 +164,18 @@ class ECGViews:
         self._encoded: dict[bool, LeadTimeEncoderOutput] = {}
         self.present: torch.Tensor | None = None
         self.masked: torch.Tensor | None = None
+        self._noise = noise
         self._num_visible: int | None = None
         if hides:
             self.present = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
             if noise is None:
-                noise = torch.rand(self.present.shape, device=ecg_values.device)
+                self._noise = noise = torch.rand(self.present.shape, device=ecg_values.device)
             masking = (config.mask_strategy, config.mask_ratio, config.lead_mask_ratio)
             self.masked = mask_patches(noise, self.present, *masking)
+            most = most_visible(config.num_leads, config.num_patches, *masking)
+            self._num_restored = math.ceil((config.num_leads * config.num_patches - most) * config.decoder_share)
             if lead_mask is None and patch_mask is None:
-                self._num_visible = most_visible(config.num_leads, config.num_patches, *masking)
-                self.present = None
+                self._num_visible, self.present = most, None
 
     def encoded(self, hidden: bool) -> LeadTimeEncoderOutput:
         if hidden not in self._encoded:
@@ -181,19 +184,30 @@ class ECGViews:
         return self._encoded[hidden]
 
     def reconstructed(self, decoder: nn.Module, target_BLT: torch.Tensor, normalize_patches: bool) -> "Reconstruction":
-        """Patches decoded from the visible ones."""
-        assert self.masked is not None  # reconstruction always hides patches
+        """Patches decoded from the visible ones: in training a share of the masked ones, in evaluation all places."""
+        assert self.masked is not None and self._noise is not None  # reconstruction always hides patches
         visible = self.encoded(hidden=True)
-        patches = decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, self.present)
-        against = (patches, target_BLT, self.masked, normalize_patches)
-        return Reconstruction(patches, reconstruction_loss(*against), reconstruction_r2(*against))
+        restored = self.masked
+        places_BQ = torch.arange(self.masked[0].numel(), device=self.masked.device).expand(len(self.masked), -1)
+        if decoder.training and self._num_restored < places_BQ.shape[1]:
+            places_BQ = choose_masked(self._noise, self.masked, self._num_restored)
+            chosen = torch.zeros_like(self.masked).flatten(1).scatter(1, places_BQ, True)
+            restored = restored & chosen.view_as(restored)
+        decoded_BQP = decoder(
+            visible.last_hidden_state, visible.visible_indices, visible.visible_mask, places_BQ
+        )
+        patches = decoded_BQP.new_zeros(*self.masked.shape, decoded_BQP.shape[-1])
+        patches = patches.flatten(1, 2).scatter(1, places_BQ[..., None].expand_as(decoded_BQP), decoded_BQP)
+        patches = patches.view(*self.masked.shape, -1)
+        loss = reconstruction_loss(patches, target_BLT, restored, normalize_patches, self.present)
+        return Reconstruction(patches, loss, reconstruction_r2(patches, target_BLT, restored, normalize_patches))
 
 
 class Reconstruction(NamedTuple):
     """Decoded patches.
 
     Attributes:
-        patches: (B, L, N, samples per patch)
+        patches: (B, L, N, samples per patch), zeros where a training step restores nothing.
         loss: see `objectives.reconstruction_loss`.
         r2: see `objectives.reconstruction_r2`.
     """

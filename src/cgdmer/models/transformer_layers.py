@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention and pre-norm layers shared by the ECG encoder and both decoders.
+"""Attention and pre-norm layers shared by the ECG encoders and both decoders.
 
 Attention goes through transformers' attention interface: sdpa, eager, flash, or flex by `attn_implementation`.
 """
@@ -122,22 +122,18 @@ class ECGLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_states)))
 
 
-def pre_norm_layers(config, part: str = "") -> nn.ModuleList:
-    """The encoder's layers by its configuration, or with `part="decoder_"` the decoder's."""
-
-    def size(name: str) -> int:
-        return getattr(config, part + name)
-
+def pre_norm_layers(config) -> nn.ModuleList:
+    """An encoder's layers by its configuration."""
     return nn.ModuleList(
         ECGLayer(
             config,
-            size("hidden_size"),
-            size("num_attention_heads"),
-            size("intermediate_size"),
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
             config.hidden_act,
             config.hidden_dropout,
             config.attention_dropout,
             layer_norm_eps=config.layer_norm_eps,
         )
-        for _ in range(size("num_hidden_layers"))
+        for _ in range(config.num_hidden_layers)
     )
