@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch.nn import functional as F
 
 
-def _rank_and_world_size() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -42,7 +42,7 @@ class _GatherWithGradient(torch.autograd.Function):
 
 def _shifted(local: torch.Tensor, by: int) -> torch.Tensor:
     """The tensor of the process `by` places before this one in a ring."""
-    rank, world_size = _rank_and_world_size()
+    rank, world_size = rank_and_world_size()
     received = torch.empty_like(local, memory_format=torch.contiguous_format)
     exchanges = [
         dist.P2POp(dist.isend, local.contiguous(), (rank + by) % world_size),
@@ -67,7 +67,7 @@ class _FromPreviousProcess(torch.autograd.Function):
 
 def gather_over_processes(local: torch.Tensor) -> torch.Tensor:
     """(b, ...) in each process -> (B, ...) in all, in rank order; gradients flow back. b must be equal everywhere."""
-    return local if _rank_and_world_size()[1] == 1 else _GatherWithGradient.apply(local)
+    return local if rank_and_world_size()[1] == 1 else _GatherWithGradient.apply(local)
 
 
 def satisfied_pairs(ecg_statement_ids: torch.Tensor, text_statement_ids: torch.Tensor) -> torch.Tensor:
@@ -111,7 +111,7 @@ def contrastive_loss(
     Returns:
         This process's share; the loss is the mean of all shares.
     """
-    rank, _ = _rank_and_world_size()
+    rank, _ = rank_and_world_size()
     target_b = torch.arange(len(ecg_bE), device=ecg_bE.device) + rank * len(ecg_bE)
 
     def one_direction(own_bE: torch.Tensor, others_bE: torch.Tensor, left_out_bB: torch.Tensor | None) -> torch.Tensor:
@@ -148,7 +148,7 @@ def information_bound(ecg_bE: torch.Tensor, text_bE: torch.Tensor, temperature: 
     Args:
         ecg_bE, text_bE, temperature: see `contrastive_loss`; without statements.
     """
-    _, world_size = _rank_and_world_size()
+    _, world_size = rank_and_world_size()
     return math.log(world_size * len(text_bE)) - contrastive_loss(ecg_bE, text_bE, temperature)
 
 
@@ -174,7 +174,7 @@ def siglip_loss(
     """
     positive_bb = torch.eye(len(ecg_bE), dtype=torch.bool, device=ecg_bE.device)
     total_b = torch.zeros(len(ecg_bE), dtype=ecg_bE.dtype, device=ecg_bE.device)
-    for hop in range(_rank_and_world_size()[1]):
+    for hop in range(rank_and_world_size()[1]):
         if hop:
             text_bE = _FromPreviousProcess.apply(text_bE)
             positive_bb = torch.zeros_like(positive_bb)

@@ -59,6 +59,18 @@ class PreTrainingMixin:
     # The outputs that `alignment_losses` compares, in its order. The first has one row per record.
     compared: ClassVar[tuple[str, str]] = ("ecg_embeds", "text_embeds")
 
+    @property
+    def contrasts(self) -> bool:
+        """Whether any loss compares the records of a batch."""
+        does: bool = self.config.contrasts  # type: ignore[attr-defined]
+        return does
+
+    @property
+    def aligns(self) -> bool:
+        """Whether ECGs are trained to be near their texts."""
+        does: bool = self.config.aligns  # type: ignore[attr-defined]
+        return does
+
     def for_encoder(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments that a `forward` passes on to the encoder, without those of other families.
 
@@ -193,9 +205,7 @@ class ECGViews:
             places_BQ = choose_masked(self._noise, self.masked, self._num_restored)
             chosen = torch.zeros_like(self.masked).flatten(1).scatter(1, places_BQ, True)
             restored = restored & chosen.view_as(restored)
-        decoded_BQP = decoder(
-            visible.last_hidden_state, visible.visible_indices, visible.visible_mask, places_BQ
-        )
+        decoded_BQP = decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, places_BQ)
         patches = decoded_BQP.new_zeros(*self.masked.shape, decoded_BQP.shape[-1])
         patches = patches.flatten(1, 2).scatter(1, places_BQ[..., None].expand_as(decoded_BQP), decoded_BQP)
         patches = patches.view(*self.masked.shape, -1)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import Group, Marker, option
+from cgdmer.training.objectives import OBJECTIVES, objective_class
 
 FIXED, ON_CARD, POSITIONAL = Marker.FIXED, Marker.ON_CARD, Marker.POSITIONAL
 
@@ -59,6 +60,11 @@ class PretrainingArguments:
     )
     model: Annotated[str | None, ON_CARD] = option(
         "continue from a pretrained model (a folder, a Hub id, or cgdmer-tiny-ptbxl), with a new schedule", None
+    )
+    objective: Annotated[str | None, FIXED, ON_CARD] = option(
+        f"train by another method, for comparisons, and save the encoder alone: {', '.join(OBJECTIVES)} (default: the "
+        "model's own losses)",
+        None,
     )
     text_model: Annotated[str | None, FIXED, ON_CARD] = option(
         "load the text tower and its tokenizer from this model (default: random weights and the preset's tokenizer, "
@@ -143,6 +149,10 @@ class PretrainingArguments:
                 raise ConfigurationError(
                     f"--{name} needs texts made of findings. Pass --text_source statements, or leave it out."
                 )
+        if self.objective:
+            objective_class(self.objective)
+            if self.contrastive_chunk_size:
+                raise ConfigurationError("--contrastive_chunk_size cannot be used with --objective. Leave one out.")
         for name in ("contrastive_chunk_size", "torch_compile"):
             if self.log_gradient_shares and getattr(self, name):
                 raise ConfigurationError(f"--log_gradient_shares cannot be used with --{name}. Leave one out.")

@@ -16,6 +16,7 @@ from cgdmer.families import extractor_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.augmentation import Augmentation
+from cgdmer.training.objectives.views import Views
 from cgdmer.training.pairs import EpochSampler, PairCollator, PairDataset, PairMaker, tokenizer_of
 from cgdmer.training.streaming import StreamingLoader, streaming_loader
 
@@ -81,13 +82,17 @@ def _loader(
 
 
 def training_and_validation(
-    options: PretrainingArguments, processor, accelerator: Accelerator, noise_shapes: Mapping[str, tuple[int, ...]]
+    options: PretrainingArguments,
+    processor,
+    accelerator: Accelerator,
+    noise_shapes: Mapping[str, tuple[int, ...]],
+    views: Views | None = None,
 ) -> tuple[TrainingLoader, DataLoader, PairDataset]:
     """The training loader, the prepared validation loader, and the validation pairs.
 
     Args:
         processor: of the model; a feature extractor if it takes no texts.
-        noise_shapes: see `PairMaker`.
+        noise_shapes, views: see `PairMaker`.
 
     Raises:
         CorpusError, ConfigurationError: the dataset cannot be used with these options.
@@ -98,6 +103,7 @@ def training_and_validation(
     making: dict[str, Any] = {
         "wordings": load_wordings() if options.wordings else None,
         "noise_shapes": noise_shapes,
+        "views": views,
     }
     augmentation = Augmentation(options.lead_dropout, options.noise, options.gain)
     training: TrainingLoader

@@ -27,6 +27,7 @@ from cgdmer.training.checkpoints import Checkpoints, RunPosition, drop_metrics_b
 from cgdmer.training.gradient_shares import gradient_shares
 from cgdmer.training.left_out import LeftOut
 from cgdmer.training.loaders import TrainingLoader, training_and_validation
+from cgdmer.training.objectives.base import Objective
 from cgdmer.training.optimization import FiniteSteps, adamw, schedule
 from cgdmer.training.output_folder import claimed
 from cgdmer.training.pairs import PairCollator, PairDataset, noise_shapes_of, tokenizer_of
@@ -42,7 +43,7 @@ from cgdmer.training.stopping import StopRequest
 from cgdmer.training.throughput import Throughput, in_words
 from cgdmer.training.watching import Watcher
 
-LOGGED = ("_loss", "_bound", "_r2")  # outputs whose names end so are logged
+LOGGED = ("_loss", "_bound", "_r2", "_deviation")  # outputs whose names end so are logged
 _RECORDS_TO_CENTER = 256
 
 
@@ -97,15 +98,17 @@ def _pretrain(options: PretrainingArguments, accelerator: Accelerator) -> dict[s
     checkpoint = checkpoints.find(options.resume_from_checkpoint)
     set_seed(options.seed)
     model, processor = model_and_processor(options)
-    _check_batch(options, accelerator, model.config.contrasts)
+    _check_batch(options, accelerator, model.contrasts)
     if options.log_gradient_shares and accelerator.is_fsdp2:
         raise ConfigurationError("--log_gradient_shares needs whole weights, and FSDP2 splits them. Leave it out.")
+    if options.objective and accelerator.is_fsdp2:
+        raise ConfigurationError("--objective cannot be used with FSDP2. Choose plain multi-GPU training.")
     if options.gradient_checkpointing:
         checkpoint_activations(model)
     training, validation_loader, validation_pairs = training_and_validation(
-        options, processor, accelerator, noise_shapes_of(model.config)
+        options, processor, accelerator, noise_shapes_of(model.config), getattr(model, "views", None)
     )
-    if options.config_name and checkpoint is None and model.config.contrasts:
+    if options.config_name and checkpoint is None and model.contrasts:
         first = PairCollator(tokenizer_of(processor))(training.pairs.first(_RECORDS_TO_CENTER))
         first.pop(left_out.KEY, None)  # named once training comes to them
         model.center_heads(first)
@@ -178,7 +181,12 @@ class _Training:
         self.finite = FiniteSteps(self.optimizer.optimizer, accelerator.device, accelerator.scaler is not None)
         self.throughput = Throughput(accelerator, core if accelerator.device.type == "cuda" else None)
         self.stop = StopRequest(accelerator)
-        self.watcher = Watcher(accelerator, self.config, self.processor, self.folder, self.options.show_report_texts)
+        self.objective = core if isinstance(core, Objective) else None
+        self.watcher = Watcher(
+            *(accelerator, self.config, self.processor, self.folder),
+            aligns=core.aligns,
+            shows_texts=self.options.show_report_texts,
+        )
 
     # Start
 
@@ -258,6 +266,8 @@ class _Training:
             self.checkpoints.restore_random_states()
             if self.step >= self.total_steps:
                 break
+            if self.objective is not None:
+                self.objective.progress = self.step / self.total_steps
             with self.accelerator.accumulate(self.model):
                 if chunk_size := self.options.contrastive_chunk_size:
                     outputs = backward_in_chunks(self.accelerator, self.model, batch, chunk_size)
@@ -275,6 +285,8 @@ class _Training:
             self.throughput.count(batch)
             if not self.accelerator.sync_gradients:
                 continue
+            if self.objective is not None:
+                self.objective.after_step()
             self.step, self.place = self.step + 1, (epoch, batches)
             self.progress.update(1)
             is_logged = self.step % self.options.logging_steps == 0 or self.step == self.total_steps
@@ -376,7 +388,10 @@ class _Training:
         everywhere = LeftOut.of_all(self.accelerator, self.left_out, self.left_out_of_validation)
         model = whole_model(self.accelerator, self.model)
         if model is not None and self.accelerator.is_main_process:
-            if model.config.aligns:
+            aligns = model.aligns
+            if isinstance(model, Objective):  # of which only the model is of use
+                model = model.model
+            if aligns:
                 fit_score(model, self.processor, validation)
             model.save_pretrained(self.folder, save_function=self.accelerator.save)
             self.processor.save_pretrained(self.folder)

@@ -27,6 +27,7 @@ from cgdmer.models.ecg_record import ECGRecord, without_filled_ends
 from cgdmer.models.errors import CorpusError, ECGInputError, ECGInputWarning
 from cgdmer.training import left_out
 from cgdmer.training.augmentation import Augmentation
+from cgdmer.training.objectives.views import View, Views
 
 MOST_STATEMENTS = 16  # fixed, so that all processes hold tensors of the same shape
 _OF_TEXTS = ("texts", "text_seed", "text_statement_ids")  # parts of a sample that a batch holds in another form
@@ -95,6 +96,8 @@ class PairMaker:
         wordings: also state findings in these words, and general terms that hold. However it is worded, a text keeps
             the identity of its finding.
         noise_shapes: see `noise_shapes_of`; None: as for the default mask of the extracted features.
+        views: makes further parts of a sample, see `cgdmer.training.objectives`; the sample then also says whose it
+            is (`patient_ids`, a number).
 
     Raises:
         CorpusError: there are no wordings for any label in `counts`.
@@ -108,6 +111,7 @@ class PairMaker:
     augmentation: Augmentation | None = None
     wordings: Wordings | None = None
     noise_shapes: Mapping[str, tuple[int, ...]] | None = None
+    views: Views | None = None
 
     def __post_init__(self) -> None:
         wordings = self.wordings
@@ -132,6 +136,11 @@ class PairMaker:
         mask_shape = {"noise": (len(sample["lead_mask"]), len(sample["patch_mask"]))}
         for name, shape in (self.noise_shapes or mask_shape).items():
             sample[name] = random.random(shape, dtype=np.float32)
+        if self.views is not None:
+            generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+            sample |= self.views(View.of(sample), generator)
+            patient = row["patient_id"] or row["record_id"]
+            sample["patient_ids"] = np.asarray(number_of(str(patient).encode()), dtype=np.int64)
         if self.text_source is None:
             return sample
         sample["text_seed"] = int(random.integers(2**62))
@@ -223,7 +232,7 @@ class PairDataset(Dataset):
             every record is used.
         seed: of all draws.
         fixed_epoch: always use the draws of this epoch, and do not change the signals (for validation).
-        feature_extractor, texts_per_record, augmentation, wordings, noise_shapes: see `PairMaker`.
+        feature_extractor, texts_per_record, augmentation, wordings, noise_shapes, views: see `PairMaker`.
 
     Raises:
         CorpusError: no row has a text of that kind, or there are no wordings for its labels.
@@ -240,6 +249,7 @@ class PairDataset(Dataset):
         augmentation: Augmentation | None = None,
         wordings: Wordings | None = None,
         noise_shapes: Mapping[str, tuple[int, ...]] | None = None,
+        views: Views | None = None,
     ):
         column = text_column(text_source)
         if column is None:
@@ -265,6 +275,7 @@ class PairDataset(Dataset):
             augmentation=None if self.is_fixed else augmentation,
             wordings=wordings,
             noise_shapes=noise_shapes,
+            views=views,
         )
         self.seed = seed
         self.epoch = 0 if fixed_epoch is None else fixed_epoch

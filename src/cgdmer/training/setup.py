@@ -4,6 +4,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.tracking import get_available_trackers
@@ -31,6 +32,8 @@ from cgdmer.models.safe_weights import safetensors_only
 from cgdmer.options import default_of
 from cgdmer.presets import preset_folder
 from cgdmer.training.arguments import PretrainingArguments
+from cgdmer.training.objectives import objective_class
+from cgdmer.training.objectives.base import Objective
 
 _TEXT_OPTIONS = ("wordings", "texts_per_record", "text_model", "freeze_text_layers")
 
@@ -83,14 +86,21 @@ def installed_trackers(names: list[str] | None) -> list[str]:
 
 def model_and_processor(
     options: PretrainingArguments,
-) -> tuple[ECGPreTrainedModel, ECGProcessor | ECGFeatureExtractor]:
+) -> tuple[Any, ECGProcessor | ECGFeatureExtractor]:
     """The model to train and its processor; for a model of signals alone, a feature extractor.
+
+    With `--objective`, the model is an `Objective` around the one to save.
 
     Fills in options that were left open: the number of frozen text layers and, for signals alone, `text_source=None`.
     """
     folder = options.model or preset_folder(options.config_name or "")
     config = config_of(folder)
-    model_class = class_for(config, Purpose.PRETRAINING)
+    objective = objective_class(options.objective) if options.objective else None
+    if objective is None:
+        model_class = class_for(config, Purpose.PRETRAINING)
+    else:
+        config = _config_for(objective, config, folder)
+        model_class = class_for(config, Purpose.ENCODING)
     processor: ECGProcessor | ECGFeatureExtractor
     if "text" in model_class.input_modalities:
         model, processor = _with_text_tower(options, folder, config, model_class)
@@ -109,7 +119,16 @@ def model_and_processor(
                 f"{name} is {extracted} in the feature extractor and {expected} in the model's configuration. "
                 "Change one of the two files of the preset."
             )
-    return model, processor
+    return (model if objective is None else objective(model)), processor
+
+
+def _config_for(objective: type[Objective], config: PreTrainedConfig, folder: str | Path) -> PreTrainedConfig:
+    """The part of a configuration that a method trains: an ECG encoder or, if it takes texts, both towers."""
+    if not objective.takes_texts:
+        return ecg_config_of(config)
+    if not isinstance(config, ECGTextConfig):
+        raise ConfigurationError(f"{folder} has no text tower, which {objective.__name__} needs. Name one that has.")
+    return config
 
 
 def _with_text_tower(

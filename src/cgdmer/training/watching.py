@@ -32,15 +32,22 @@ class Watcher:
     """Sees every batch of a validation, then measures and draws.
 
     Every process calls `see` for each batch, since the processes exchange what they hold. `processor` is a feature
-    extractor if the model takes no texts; `folder` holds the run's `metrics.jsonl`. Only with `shows_texts` do the
+    extractor if the model takes no texts; `folder` holds the run's `metrics.jsonl`; `aligns` says whether the outputs
+    have embeddings of ECGs and texts. Only with `shows_texts` do the
     pictures, which people pass on, print the reports.
     """
 
     def __init__(
-        self, accelerator: Accelerator, config: PreTrainedConfig, processor, folder: Path, shows_texts: bool = False
+        self,
+        accelerator: Accelerator,
+        config: PreTrainedConfig,
+        processor,
+        folder: Path,
+        aligns: bool,
+        shows_texts: bool = False,
     ):
         self.accelerator, self.config, self.processor, self.folder = accelerator, config, processor, folder
-        self.shows_texts = shows_texts
+        self.aligns, self.shows_texts = aligns, shows_texts
         self._forget()
 
     def _forget(self) -> None:
@@ -60,7 +67,7 @@ class Watcher:
             ecg_config = ecg_config_of(self.config)
             self.reconstructions = reconstructions(batch, outputs, self.processor, ecg_config, self.shows_texts)
         # Gathered, so that all processes count the same and stop at the same batch.
-        if self.config.aligns and sum(len(ecg) for ecg, *_ in self.pairs) < MOST_PAIRS:
+        if self.aligns and sum(len(ecg) for ecg, *_ in self.pairs) < MOST_PAIRS:
             mine = [outputs[name] for name in ("ecg_embeds", "text_embeds")]
             mine += [batch[name] for name in ("ecg_statement_ids", "text_statement_ids")]
             self.pairs.append(tuple(part.cpu() for part in self.accelerator.gather_for_metrics(mine)))

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches for objectives, as the loader makes them, and the comparison of several processes with one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cgdmer.training.objectives import objective_class
+from cgdmer.training.objectives.views import View
+from tests.models.tiny import NUM_LEADS, NUM_PATCHES, tiny_batch
+from tests.training.objectives.in_processes import objective_on, step
+
+
+def batch_for(name: str, records: int = 8, seed: int = 0) -> dict[str, torch.Tensor]:
+    """In double precision; two records of each patient. Texts, if the method takes them, are tiny reports."""
+    batch = tiny_batch(records, seed)
+    views = objective_class(name).views
+    if views is not None:
+        made: list[dict[str, np.ndarray]] = []
+        for row in range(records):
+            view = View(batch["ecg_values"][row], torch.ones(NUM_LEADS).long(), torch.ones(NUM_PATCHES).long())
+            made.append(views(view, torch.Generator().manual_seed(seed + row)))
+        for part in made[0]:
+            batch[part] = torch.from_numpy(np.stack([one[part] for one in made]))
+        batch["patient_ids"] = torch.arange(records) // 2
+    if not objective_class(name).takes_texts:
+        for part in ("input_ids", "attention_mask", "special_tokens_mask", "text_noise"):
+            del batch[part]
+    return {part: value.double() if value.is_floating_point() else value for part, value in batch.items()}
+
+
+def assert_two_processes_equal_one(name: str, folder: Path) -> None:
+    batch = batch_for(name)
+    torch.save(batch, folder / "batch.pt")
+    command = [sys.executable, "-m", "tests.training.objectives.in_processes", str(folder), name]
+    processes = [
+        subprocess.Popen([*command, str(rank), "2"], env=os.environ | {"OMP_NUM_THREADS": "1"}) for rank in range(2)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    two, one = torch.load(folder / "result.pt"), step(objective_on(name), batch)
+    for kind in ("losses", "gradients"):
+        for key, value in one[kind].items():
+            expected = torch.zeros(()) if value is None else value
+            torch.testing.assert_close(two[kind][key], expected.to(two[kind][key]))
