@@ -5,13 +5,13 @@ from itertools import islice
 
 import pytest
 import torch
+from tiny import NUM_LEADS, NUM_PATCHES, only_losses, some_masks, tiny_config, tiny_ecg, tiny_ecg_config
 from torch.nn import functional as F
 
 from cgdmer import CGDMERForPreTraining
 from cgdmer.models.ecg_decoder import ECGDecoder
 from cgdmer.models.masking import choose_masked
 from cgdmer.simulation.cohort import simulate_cohort
-from tests.models.tiny import NUM_LEADS, NUM_PATCHES, only_losses, some_masks, tiny_config, tiny_ecg, tiny_ecg_config
 
 PLACES = NUM_LEADS * NUM_PATCHES
 

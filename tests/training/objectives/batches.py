@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from in_processes import objective_on, step
 
 from cgdmer.training.objectives import objective_class
 from cgdmer.training.objectives.views import View
-from tests.models.tiny import NUM_LEADS, NUM_PATCHES, tiny_batch
-from tests.training.objectives.in_processes import objective_on, step
+from models.tiny import NUM_LEADS, NUM_PATCHES, tiny_batch
 
 
 def batch_for(name: str, records: int = 8, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from cgdmer import CGDMERModel, ECGResNetModel, ECGViTModel
 from cgdmer.models.modeling_cgdmer import CGDMERECGModel
 from cgdmer.training.objectives import objective_class
 from cgdmer.training.objectives.base import Objective
-from tests.models.tiny import only_losses, tiny_config, tiny_ecg_config, tiny_resnet_config, tiny_vit_config
+from models.tiny import only_losses, tiny_config, tiny_ecg_config, tiny_resnet_config, tiny_vit_config
 
 
 def objective_on(name: str, encoder: str = "lead_time") -> Objective:

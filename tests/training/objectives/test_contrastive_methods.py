@@ -4,12 +4,12 @@
 import math
 
 import torch
+from batches import assert_two_processes_equal_one, batch_for
+from in_processes import objective_on, step
 
 from cgdmer.training.objectives.base import MomentumCopy
 from cgdmer.training.objectives.byol import BYOL
 from cgdmer.training.objectives.simclr import nt_xent
-from tests.training.objectives.batches import assert_two_processes_equal_one, batch_for
-from tests.training.objectives.in_processes import objective_on, step
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -6,7 +6,6 @@ No code was released; what the paper leaves open (heads, temperature) is as in C
 
 from typing import ClassVar
 
-
 from cgdmer.models.objectives import contrastive_loss
 from cgdmer.models.pretraining_base import with_each_text
 from cgdmer.training.objectives.base import Batch, Computed, Objective, precise
