@@ -36,10 +36,9 @@ def batch_for(name: str, records: int = 8, seed: int = 0) -> dict[str, torch.Ten
 def assert_two_processes_equal_one(name: str, folder: Path) -> None:
     batch = batch_for(name)
     torch.save(batch, folder / "batch.pt")
-    command = [sys.executable, "-m", "tests.training.objectives.in_processes", str(folder), name]
-    processes = [
-        subprocess.Popen([*command, str(rank), "2"], env=os.environ | {"OMP_NUM_THREADS": "1"}) for rank in range(2)
-    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, str(Path(__file__).with_name("in_processes.py")), str(folder), name]
+    processes = [subprocess.Popen([*command, str(rank), "2"], env=environment) for rank in range(2)]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     two, one = torch.load(folder / "result.pt"), step(objective_on(name), batch)
     for kind in ("losses", "gradients"):

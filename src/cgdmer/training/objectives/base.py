@@ -6,6 +6,7 @@ Shapes: b records in this process, B in all of them, D features.
 
 import copy
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -154,7 +155,7 @@ class GlobalBatchNorm(nn.BatchNorm1d):
 def mlp(*widths: int, norm_last: bool = False) -> nn.Sequential:
     """Linear layers with batch normalization and ReLU between them; with `norm_last`, the output is normalized too."""
     layers: list[nn.Module] = []
-    for number, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for number, (inputs, outputs) in enumerate(pairwise(widths)):
         is_last = number == len(widths) - 2
         layers.append(nn.Linear(inputs, outputs, bias=is_last and not norm_last))
         if not is_last:
