@@ -71,7 +71,7 @@ def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
     config = rows.write_preset(tmp_path / "changed", row)
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "changed")
     assert extractor.patch_length == ecg_config_of(config).patch_length
-    assert extractor.normalization == "fixed"  # as the committed rows were measured; presets take offsets off
+    assert extractor.normalization == "centered"
     full = rows.write_preset(tmp_path / "full", rows.read_row("full", FOLDER / "base.json"))
     sizes = [class_for(one, Purpose.PRETRAINING)(one).ecg_model.num_parameters() for one in (config, full)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
