@@ -143,8 +143,8 @@ def evaluate_task(
         fractions: shares of the training records, above 0 and up to 1, for readouts; five seeds each below 1. Empty:
             none is fitted to shares.
         shots: also fit readouts to this many records per class, with five seeds each.
-        probed_feature: what `mean` and `knn` see, "pooled" (the encoder's feature) or "embeds" (the vector in the space
-            shared with text, which only a model that takes texts has).
+        probed_feature: what `mean` and `knn` see, "pooled" (the encoder's feature) or "embeds" (the vector in the
+            space shared with text, which only a model that takes texts has).
         readouts: names in `cgdmer.evaluation.readouts.register`. Those that the encoder does not allow are left out,
             and the results say so.
         robustness: also measure with fewer leads, at lower rates, and with noise; with readouts of all records.
