@@ -91,7 +91,7 @@ class TokenWriter:
         self.path = path
         self._counts = [np.zeros(0, np.int64)]
         with self._writing():
-            self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
+            self._file = open(path, "wb", opener=_for_oneself)  # noqa: SIM115 - closed by __exit__
 
     def __enter__(self) -> "TokenWriter":
         return self
@@ -129,6 +129,11 @@ class TokenWriter:
         windows["record"], windows["tokens"], windows["weight"] = records, np.concatenate(self._counts), weights
         with self._writing():
             self._file.write(windows.tobytes() + np.array(len(windows), _COUNT).tobytes())
+
+
+def _for_oneself(path: str, flags: int) -> int:
+    """Opens a file that other users cannot read, like the other files of a cache: it is from people's ECGs."""
+    return os.open(path, flags, 0o600)
 
 
 def read_tokens(

@@ -83,7 +83,7 @@ class FittedAttention:
 
 
 class Attention(Readout):
-    """Trained with AdamW on binary cross-entropy for the number of steps that is best on validation records, or none.
+    """Trained with AdamW on binary cross-entropy for the number of steps, from none on, that is best on other records.
 
     On the CPU with draws of its own, so it has the same bits on every run on a machine. Only a batch of tokens is in
     memory. Each step sees one window of each record in its batch, drawn in proportion to what the window adds.
