@@ -23,17 +23,21 @@ def test_norms_are_those_of_each_loss_alone(small_preset):
     found = gradient_shares(Accelerator(), model, outputs := model(**batch))
     outputs.loss.backward()  # the graph is still there
     assert all(weight.grad is not None for weight in model.ecg_model.parameters())
-    expected = {}
-    for name in LOSSES:
-        model.zero_grad()
-        (model.loss_weights()[name] * model(**batch)[f"{name}_loss"]).backward()
-        squares = [weight.grad.square().sum() for weight in model.ecg_model.parameters() if weight.grad is not None]
-        expected[name] = float(sum(squares)) ** 0.5
-    assert expected["text_reconstruction"] == 0 and min(value for value in expected.values() if value) > 1e-6
-    for name, norm in expected.items():
-        assert found[f"{name}_gradient_norm"] == pytest.approx(norm, rel=1e-4)
-        assert found[f"{name}_gradient_share"] == pytest.approx(norm / sum(expected.values()), rel=1e-4)
-    assert sum(found[f"{name}_gradient_share"] for name in LOSSES) == pytest.approx(1)
+    for tower, module, unreached in (
+        ("", model.ecg_model, "text_reconstruction"),
+        ("text_", model.text_model, "ecg_reconstruction"),
+    ):
+        expected = {}
+        for name in LOSSES:
+            model.zero_grad()
+            (model.loss_weights()[name] * model(**batch)[f"{name}_loss"]).backward()
+            squares = [weight.grad.square().sum() for weight in module.parameters() if weight.grad is not None]
+            expected[name] = float(sum(squares)) ** 0.5
+        assert expected[unreached] == 0 and min(value for value in expected.values() if value) > 1e-6
+        for name, norm in expected.items():
+            assert found[f"{name}_{tower}gradient_norm"] == pytest.approx(norm, rel=1e-4)
+            assert found[f"{name}_{tower}gradient_share"] == pytest.approx(norm / sum(expected.values()), rel=1e-4)
+        assert sum(found[f"{name}_{tower}gradient_share"] for name in LOSSES) == pytest.approx(1)
 
 
 def test_a_run_writes_them_and_is_the_same_run(cohort_folder, small_preset, tmp_path):

@@ -110,7 +110,7 @@ class PretrainingArguments:
     )
     logging_steps: int = option("write a line to metrics.jsonl every N steps", 10)
     log_gradient_shares: int | None = option(
-        "every N steps, write how much each loss moves the ECG encoder to metrics.jsonl, at a backward pass per loss "
+        "every N steps, write how much each loss moves each tower to metrics.jsonl, at a backward pass per loss "
         "(default: never)",
         None,
     )
