@@ -26,7 +26,7 @@ def batch_for(name: str, records: int = 8, seed: int = 0) -> dict[str, torch.Ten
             made.append(views(view, torch.Generator().manual_seed(seed + row)))
         for part in made[0]:
             batch[part] = torch.from_numpy(np.stack([one[part] for one in made]))
-        batch["patient_ids"] = torch.arange(records) // 2
+        batch["patient_ids"] = torch.arange(records) % (records // 2)  # on two processes, one record is in each
     if not objective_class(name).takes_texts:
         for part in ("input_ids", "attention_mask", "special_tokens_mask", "text_noise"):
             del batch[part]

@@ -14,9 +14,16 @@ if TYPE_CHECKING:
 
 # The name of each method, its file, and its class.
 OBJECTIVES = {
+    "astcl": "astcl.ASTCL",
+    "barlow_twins": "barlow_twins.BarlowTwins",
     "byol": "byol.BYOL",
+    "clocs": "clocs.CLOCS",
+    "clocs_halves": "clocs.HalvesCLOCS",
+    "clocs_leads": "clocs.LeadsCLOCS",
     "etp": "etp.ETP",
+    "moco_v3": "moco_v3.MoCoV3",
     "simclr": "simclr.SimCLR",
+    "simsiam": "simsiam.SimSiam",
 }
 
 

@@ -172,6 +172,9 @@ class MomentumCopy(nn.Module):
         modules: by name; the copies are attributes of the same names.
     """
 
+    encoder: nn.Module
+    projector: nn.Module
+
     def __init__(self, **modules: nn.Module):
         super().__init__()
         for name, module in modules.items():
@@ -184,5 +187,5 @@ class MomentumCopy(nn.Module):
             mine = getattr(self, name)
             for old, new in zip(mine.parameters(), module.parameters(), strict=True):
                 old.lerp_(new, 1 - momentum)
-            for old, new in zip(mine.buffers(), module.buffers(), strict=True):
-                old.copy_(new)
+            for buffer, taken in zip(mine.buffers(), module.buffers(), strict=True):
+                buffer.copy_(taken)

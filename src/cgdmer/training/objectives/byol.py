@@ -41,8 +41,12 @@ class BYOL(Objective):
         return {"prediction": 1.0}
 
     def after_step(self) -> None:
-        momentum = 1 - (1 - MOMENTUM) * (math.cos(math.pi * self.progress) + 1) / 2
-        self.target.follow(momentum, encoder=self.ecg_model, projector=self.projector)
+        self.target.follow(rising(MOMENTUM, self.progress), encoder=self.ecg_model, projector=self.projector)
+
+
+def rising(momentum: float, progress: float) -> float:
+    """From `momentum` at the start of the training to 1 at its end, along half a cosine."""
+    return 1 - (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2
 
 
 def negative_cosine(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

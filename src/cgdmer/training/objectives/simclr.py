@@ -31,7 +31,8 @@ class SimCLR(Objective):
         first, second = (self.encode(batch, view).pooler_output for view in ("first", "second"))
         # Together, so that batch normalization sees both views.
         projected = F.normalize(precise(self.projector(torch.cat([first, second]))), dim=-1)
-        return Computed({"contrastive": nt_xent(*projected.chunk(2), TEMPERATURE)}, first)
+        one, other = projected.chunk(2)
+        return Computed({"contrastive": nt_xent(one, other, TEMPERATURE)}, first)
 
     def loss_weights(self) -> dict[str, float]:
         return {"contrastive": 1.0}
@@ -51,7 +52,8 @@ def nt_xent(first_bE: torch.Tensor, second_bE: torch.Tensor, temperature: float)
     everything = torch.cat([gather_over_processes(first_bE), gather_over_processes(second_bE)])
     total = len(everything) // 2
     own = torch.arange(b, device=first_bE.device) + rank * b
-    logits = torch.cat([first_bE, second_bE]) @ everything.T / temperature
+    with torch.autocast(first_bE.device.type, enabled=False):  # half precision cannot tell close ones apart
+        logits = torch.cat([first_bE, second_bE]) @ everything.T / temperature
     itself = torch.cat([own, own + total])
     logits = logits.scatter(1, itself[:, None], -torch.inf)
     return F.cross_entropy(logits, torch.cat([own + total, own]))

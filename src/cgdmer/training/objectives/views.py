@@ -9,6 +9,7 @@ Shapes: L leads, T samples, N patches per lead.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,7 +39,12 @@ class View:
 
 
 Change = Callable[[View, torch.Generator], View]
-Views = Callable[[View, torch.Generator], dict[str, np.ndarray]]  # as parts of a sample, by name
+
+
+class Views(Protocol):
+    """Makes parts of a sample, by name."""
+
+    def __call__(self, view: View, generator: torch.Generator) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
