@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 # The name of each method, its file, and its class.
 OBJECTIVES = {
     "byol": "byol.BYOL",
+    "cpc": "cpc.CPC",
     "etp": "etp.ETP",
+    "jepa": "jepa.JEPA",
     "simclr": "simclr.SimCLR",
 }
 

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for all methods that look at an encoder's tokens."""
+
+import pytest
+import torch
+from batches import batch_for
+from in_processes import objective_on, step
+
+RUNS_ON = [("jepa", "lead_time"), ("cpc", "lead_time"), ("cpc", "vit"), ("cpc", "resnet")]
+
+
+@pytest.mark.parametrize(("name", "encoder"), RUNS_ON)
+def test_every_weight_gets_a_gradient(name, encoder):
+    """DDP refuses weights without one."""
+    found = step(objective_on(name, encoder), batch_for(name))
+    assert all(torch.isfinite(loss) for loss in found["losses"].values())
+    assert found["gradients"]
+    assert [key for key, gradient in found["gradients"].items() if gradient is None] == []
