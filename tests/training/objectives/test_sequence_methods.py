@@ -6,7 +6,8 @@ import torch
 from batches import batch_for
 from in_processes import objective_on, step
 
-RUNS_ON = [("jepa", "lead_time"), ("cpc", "lead_time"), ("cpc", "vit"), ("cpc", "resnet")]
+ENCODERS = ("lead_time", "vit", "resnet")
+RUNS_ON = [("jepa", "lead_time"), *((name, encoder) for name in ("cpc", "ts_tcc") for encoder in ENCODERS)]
 
 
 @pytest.mark.parametrize(("name", "encoder"), RUNS_ON)

@@ -19,6 +19,7 @@ OBJECTIVES = {
     "etp": "etp.ETP",
     "jepa": "jepa.JEPA",
     "simclr": "simclr.SimCLR",
+    "ts_tcc": "ts_tcc.TSTCC",
 }
 
 
