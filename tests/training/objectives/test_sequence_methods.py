@@ -7,7 +7,11 @@ from batches import batch_for
 from in_processes import objective_on, step
 
 ENCODERS = ("lead_time", "vit", "resnet")
-RUNS_ON = [("jepa", "lead_time"), *((name, encoder) for name in ("cpc", "ts_tcc") for encoder in ENCODERS)]
+RUNS_ON = [
+    ("crt", "lead_time"),
+    ("jepa", "lead_time"),
+    *((name, encoder) for name in ("cpc", "ts_tcc") for encoder in ENCODERS),
+]
 
 
 @pytest.mark.parametrize(("name", "encoder"), RUNS_ON)

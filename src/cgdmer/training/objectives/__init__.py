@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 OBJECTIVES = {
     "byol": "byol.BYOL",
     "cpc": "cpc.CPC",
+    "crt": "crt.CRT",
     "etp": "etp.ETP",
     "jepa": "jepa.JEPA",
     "simclr": "simclr.SimCLR",
