@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from transformers.masking_utils import create_bidirectional_mask
 
 from cgdmer.models.errors import ConfigurationError
-from cgdmer.models.modeling_base import ECGPreTrainedModel, masked_mean, present_patches
+from cgdmer.models.modeling_base import ECGPreTrainedModel, masked_mean
 from cgdmer.models.modeling_ecg_encoders import ECGResNetModel
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
 from cgdmer.models.objectives import gather_over_processes, rank_and_world_size
 from cgdmer.training.objectives.base import Batch, Computed, Objective, precise
+from cgdmer.training.objectives.tokens import is_complete, present_in
 
 SEGMENT_SECONDS = 0.5  # rounded to whole patches, of which it has two at least
 STEPS_AHEAD = 4
@@ -58,14 +59,12 @@ class CPC(Objective):
 
     def encode_segments(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """(b, S, D), the mean token of each segment, and (b, S) bool, whether all of it was recorded."""
-        values_bLT, masks = batch["ecg_values"], [batch.get(name) for name in ("lead_mask", "patch_mask")]
-        present_bLN = present_patches(values_bLT, *masks, self.ecg_model.config.num_patches)
+        present_bLN = present_in(batch, self.ecg_model)
         present_bLSG = self._cut(present_bLN)
         present_bS = present_bLSG.any(dim=1).all(dim=-1)
         if isinstance(self.ecg_model, ECGResNetModel):
-            return self._by_convolutions(values_bLT, present_bLN), present_bS
-        is_complete = all(mask is None for mask in masks)
-        return self._by_attention(batch, present_bLN, None if is_complete else present_bLSG), present_bS
+            return self._by_convolutions(batch["ecg_values"], present_bLN), present_bS
+        return self._by_attention(batch, present_bLN, None if is_complete(batch) else present_bLSG), present_bS
 
     def _cut(self, columns: torch.Tensor) -> torch.Tensor:
         """(b, L, N, ...) -> (b, L, S, G, ...), without what is left at the end."""

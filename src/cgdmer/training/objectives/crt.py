@@ -17,11 +17,11 @@ from cgdmer.models.ecg_decoder import DecoderLayer
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.lead_time_tokenizer import init_lead_and_time_embeddings, init_time_embedding
 from cgdmer.models.masking import gather_visible, mask_patches, most_visible
-from cgdmer.models.modeling_base import ECGPreTrainedModel, masked_mean, present_patches
+from cgdmer.models.modeling_base import ECGPreTrainedModel, masked_mean
 from cgdmer.training.objectives.base import Batch, Computed, Objective, precise
-from cgdmer.training.objectives.tokens import refuse_other_than_lead_time
+from cgdmer.training.objectives.tokens import is_complete, present_in, refuse_other_than_lead_time
 
-DROPPED = (0.3, 0.8)  # the share of the patches at the start and at the end of the training
+DROPPED = (0.3, 0.8)  # the share of the patches is that of the training that is done, within these limits
 # One mean over all patches, of which the signal has twice as many as each part of the spectrum.
 WEIGHTS = {"time": 0.5, "magnitude": 0.25, "phase": 0.25, "discrimination": 1e-4}
 
@@ -66,19 +66,18 @@ class CRT(Objective):
                 of_part += 0.5 * torch.randn(of_part.shape[1])  # which part it is
 
     def dropped_share(self) -> float:
-        first, last = DROPPED
-        return first + (last - first) * self.progress
+        least, most = DROPPED
+        return min(max(self.progress, least), most)
 
     def compute(self, batch: Batch) -> Computed:
         config, share = self.ecg_model.config, self.dropped_share()
-        masks = [batch.get(name) for name in ("lead_mask", "patch_mask")]
-        present_bLN = present_patches(batch["ecg_values"], *masks, config.num_patches)
+        present_bLN = present_in(batch, self.ecg_model)
         places = Places(batch["noise"], present_bLN, self.bands, share)
         signal_bLT, spectrum_2bMV = in_both_domains(batch["ecg_values"], present_bLN, self.bands)
 
         tokens_bKD = self.shown_tokens(batch["ecg_values"], spectrum_2bMV, places)
         attention_mask = None
-        if any(mask is not None for mask in masks):
+        if not is_complete(batch):
             attention_mask = create_bidirectional_mask(self.ecg_model.config, tokens_bKD, places.shown_valid)
         encoded_bKD = self.ecg_model.dropout(tokens_bKD)
         for layer in self.ecg_model.layers:

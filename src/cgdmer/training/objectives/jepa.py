@@ -6,7 +6,7 @@ After I-JEPA for images (Assran et al., CVPR 2023, arXiv 2301.08243).
 Shapes: b records in this process, L leads, N patches per lead (columns), Q hidden places, D width.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from cgdmer.models.ecg_decoder import ECGDecoder
 from cgdmer.models.masking import gather_visible, mask_patches, most_visible
-from cgdmer.models.modeling_base import ECGPreTrainedModel, masked_mean, present_patches
+from cgdmer.models.modeling_base import ECGPreTrainedModel, masked_mean
 from cgdmer.training.objectives.base import Batch, Computed, MomentumCopy, Objective, precise
-from cgdmer.training.objectives.tokens import in_place, refuse_other_than_lead_time
+from cgdmer.training.objectives.tokens import in_place, is_complete, present_in, refuse_other_than_lead_time
 
 HIDDEN_SHARE = 0.65  # of the columns, in all leads: from the other leads at the same time, a token nearly follows
 MOMENTUM = 0.99  # at the start; it rises to 1 with the progress. Kim's 0.996 is for a hundred times as many steps
@@ -47,13 +47,10 @@ class JEPA(Objective):
         return self
 
     def compute(self, batch: Batch) -> Computed:
-        masks = [batch.get(name) for name in ("lead_mask", "patch_mask")]
-        is_complete = all(mask is None for mask in masks)
-        present_bLN = present_patches(batch["ecg_values"], *masks, self.ecg_model.config.num_patches)
-        hidden_bLN = mask_patches(batch["noise"], present_bLN, "time", HIDDEN_SHARE)
+        hidden_bLN = mask_patches(batch["noise"], present_in(batch, self.ecg_model), "time", HIDDEN_SHARE)
         context = self.ecg_model(
-            *(batch["ecg_values"], *masks, hidden_bLN),
-            num_visible=self._num_visible if is_complete else None,
+            *(batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"), hidden_bLN),
+            num_visible=self._num_visible if is_complete(batch) else None,
             return_dict=True,
         )
         places_bQ, valid_bQ = gather_visible(hidden_bLN.flatten(1), hidden_bLN[0].numel() - self._num_visible)
@@ -67,7 +64,8 @@ class JEPA(Objective):
     @torch.no_grad()
     def targets(self, batch: Batch, places_bQ: torch.Tensor) -> torch.Tensor:
         """(b, Q, D): the copy's tokens at these places of the whole record, each with mean 0 and deviation 1."""
-        whole = self.encode(batch, encoder=self.teacher.encoder)
+        teacher: Any = self.teacher.encoder
+        whole = self.encode(batch, encoder=teacher)
         num_places = self.ecg_model.config.num_leads * self.ecg_model.config.num_patches
         tokens_bMD = in_place(precise(whole.last_hidden_state), whole.visible_indices, num_places)
         target_bQD = tokens_bMD.gather(1, places_bQ[..., None].expand(-1, -1, self.hidden_size))

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from cgdmer.models.errors import ConfigurationError
-from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.models.modeling_base import ECGPreTrainedModel, present_patches
 from cgdmer.models.modeling_ecg_encoders import ECGResNetModel
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder
+from cgdmer.training.objectives.base import Batch
 
 SAMPLES_PER_FRAME = 16  # of a ResNet
 
@@ -27,6 +28,17 @@ def refuse_other_than_lead_time(encoder: ECGPreTrainedModel, method: str) -> Non
             f"{method} hides tokens, which an encoder of type {encoder.config.model_type!r} cannot. Choose a model "
             "whose ECG encoder has a token per lead and patch, such as --config_name cgdmer-tiny."
         )
+
+
+def is_complete(batch: Batch) -> bool:
+    """Whether nothing of any record is absent."""
+    return "lead_mask" not in batch and "patch_mask" not in batch
+
+
+def present_in(batch: Batch, encoder: ECGPreTrainedModel) -> torch.Tensor:
+    """(b, L, N) bool: the lead was recorded and the patch lies within the recording."""
+    masks = (batch.get("lead_mask"), batch.get("patch_mask"))
+    return present_patches(batch["ecg_values"], masks[0], masks[1], encoder.config.num_patches)
 
 
 def in_place(tokens_bKD: torch.Tensor, indices_bK: torch.Tensor, num_places: int) -> torch.Tensor:

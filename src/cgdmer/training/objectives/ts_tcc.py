@@ -68,8 +68,8 @@ class TSTCC(Objective):
             predicted_bKD = torch.stack([predictor(contexts[own]) for predictor in self.predictors], dim=1)
             target_bKD, present_bK = (part.index_select(1, later) for part in (features[other], sequences[other][1]))
             temporal = temporal + temporal_loss(predicted_bKD, target_bKD, present_bK)
-        projected = F.normalize(precise(self.projector(torch.cat(contexts))), dim=-1)
-        contextual = nt_xent(*projected.chunk(2), TEMPERATURE)
+        first, second = F.normalize(precise(self.projector(torch.cat(contexts))), dim=-1).chunk(2)
+        contextual = nt_xent(first, second, TEMPERATURE)
         return Computed({"temporal": temporal, "contextual": contextual}, outputs[0].pooler_output)
 
     def loss_weights(self) -> dict[str, float]:
