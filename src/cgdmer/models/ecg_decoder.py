@@ -36,7 +36,7 @@ class ECGDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(width))
         self.lead_embedding = nn.Parameter(torch.zeros(config.num_leads, width))
         self.time_embedding = nn.Parameter(torch.zeros(config.num_patches, width))
-        self.layers = nn.ModuleList(_DecoderLayer(config) for _ in range(config.decoder_num_hidden_layers))
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_num_hidden_layers))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.prediction = nn.Linear(width, config.patch_length)
 
@@ -74,7 +74,7 @@ class ECGDecoder(nn.Module):
         return near_BQK | (valid_B1K & ~near_BQK.any(dim=-1, keepdim=True))
 
 
-class _DecoderLayer(GradientCheckpointingLayer):
+class DecoderLayer(GradientCheckpointingLayer):
     """Cross-attention and a feed-forward network, each after a norm."""
 
     def __init__(self, config):

@@ -20,10 +20,14 @@ OBJECTIVES = {
     "clocs": "clocs.CLOCS",
     "clocs_halves": "clocs.HalvesCLOCS",
     "clocs_leads": "clocs.LeadsCLOCS",
+    "cpc": "cpc.CPC",
+    "crt": "crt.CRT",
     "etp": "etp.ETP",
+    "jepa": "jepa.JEPA",
     "moco_v3": "moco_v3.MoCoV3",
     "simclr": "simclr.SimCLR",
     "simsiam": "simsiam.SimSiam",
+    "ts_tcc": "ts_tcc.TSTCC",
 }
 
 
