@@ -75,13 +75,17 @@ def crop(view: View, generator: torch.Generator, share: float = 0.5) -> View:
 
 
 def time_out(view: View, generator: torch.Generator, longest: float = 0.2) -> View:
-    """Set a stretch of up to that share of the window to zero."""
-    length = view.ecg_values.shape[1]
-    count = _integer(generator, int(longest * length) + 1)
-    start = _integer(generator, length - count + 1)
-    values = view.ecg_values.clone()
-    values[:, start : start + count] = 0.0
-    return replace(view, ecg_values=values)
+    """Make a stretch of up to that share of the window absent, in whole patches; one that was recorded always stays.
+
+    The original sets it to zero. A constant patch has no variance, and the gradient of normalizing it is thousands of
+    times that of any other, so that clipping would leave nothing of the rest.
+    """
+    recorded = view.patch_mask.nonzero().flatten()
+    count = _integer(generator, min(round(longest * len(view.patch_mask)), len(recorded) - 1) + 1)
+    start = _integer(generator, len(recorded) - count + 1)
+    mask = view.patch_mask.clone()
+    mask[recorded[start : start + count]] = 0
+    return replace(view, patch_mask=mask)
 
 
 def mask_leads(view: View, generator: torch.Generator, probability: float = 0.5) -> View:
