@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 # The name of each method, its file, and its class.
 OBJECTIVES = {
     "byol": "byol.BYOL",
+    "c_melt": "c_melt.CMELT",
     "etp": "etp.ETP",
+    "merl": "merl.MERL",
     "simclr": "simclr.SimCLR",
 }
 
