@@ -21,12 +21,11 @@ def small_ecg_options(width: int, layers: int, heads: int) -> dict[str, Any]:
         "intermediate_size": 2 * width,
         "hidden_dropout": 0.0,
         "attention_dropout": 0.0,
-        # Per-patch normalization would reward features without amplitude.
-        "normalize_patches": False,
-        "decoder_hidden_size": width // 2,
-        "decoder_num_hidden_layers": 1,
+        "decoder_hidden_size": 128,
+        "decoder_num_hidden_layers": 2,
         "decoder_num_attention_heads": heads,
-        "decoder_intermediate_size": width,
+        "decoder_intermediate_size": 256,
+        "decoder_reach": 2,
     }
 
 

@@ -1,43 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare methods on the same records, with the same training time and encoders of the same size.
+"""Compare methods on the same records: every row sees the same number of ECGs, with encoders of the same size.
 
     python examples/comparison/run.py --dataset ptbxl --output_dir WORK --splits validation test \
-        --csv examples/comparison/results.csv --minutes 6
+        --csv examples/comparison/results.csv
 
-Each file in rows/ says what a row of the comparison changes in base.json. Nothing is chosen on the validation split,
-so you can test on it too. A row and seed that is already in the CSV file is skipped, so the same command resumes after
-a kill. The lines of a row and seed are written all at once, after the draws from which summary.py computes its
-intervals (results_draws/ next to results.csv).
+Each file in rows/ says what a row of the comparison changes in base.json. Two views of an ECG count as two ECGs. Each
+row's learning rate is chosen first: of the same few values, the one with the best linear probe on the last training
+fold, for weights trained on the other ones with seed 0. The choices stand in results_protocol.json beside results.csv,
+together with the settings that all rows share. Then each seed trains on all training folds. The test splits have no
+part in any choice.
 
-`--minutes` counts training steps only, without validation and loading. The time per step is measured for all rows
-before the first training (steps 21 to 30 of a run of 30). It is kept in results_protocol.json next to results.csv,
-together with the tasks and splits. This is because the cosine schedule must know its end in advance, and because all
-seeds of a row make the same number of steps, wherever they run and however often they are interrupted. The machine
-should do nothing else until the first training begins. After that, other work makes the runs take longer, but does not
-change the number of steps.
+A row and seed that is already in the CSV file is skipped, and so is a training that has ended, so the same command
+resumes after a kill. The lines of a row and seed are written all at once, after the draws from which summary.py
+computes its intervals (results_draws/ next to results.csv). Seconds are those of training steps, without validation
+and loading; other work on the machine makes them more.
 """
 
 import argparse
 import csv
 import json
+import math
 import shutil
 import subprocess
 import time
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import datasets
 from accelerate import PartialState
 from accelerate.utils import set_seed
 from intervals import draws_file, write_draws
 from rows import ROWS, read_row, write_preset
-from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training, seconds_per_step
+from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
-from cgdmer.evaluation.evaluate_task import FRACTIONS, ZERO_SHOT, Evaluation, evaluate_task
+from cgdmer.evaluation.evaluate_task import FRACTIONS, LINEAR_PROBE, ZERO_SHOT, Evaluation, evaluate_task
 from cgdmer.evaluation.report import write_results_json
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import Purpose, class_for, load_model, load_processor
@@ -50,11 +50,13 @@ from cgdmer.training.loop import pretrain_model
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ["row", "seed", "task", "measure", "macro_auroc", "interval_low", "interval_high"]
-COLUMNS += ["frequent_classes", "frequent_macro_auroc", "steps", "seconds", "version"]
+COLUMNS += ["frequent_classes", "frequent_macro_auroc", "learning_rate", "steps", "seconds", "version"]
 TASKS = ["ptbxl-super", "ptbxl-sub", "ptbxl-form", "ptbxl-rhythm"]
 # The training texts are statements, which do not name superclasses. So a superclass is prompted by its statements.
 PROMPTS = {"ptbxl-super": HERE / "superclass_prompts.json"}
-STEPS_TO_MEASURE = 30
+CHOOSING_SEED = 0
+LEARNING_RATES = [3e-4, 1e-3, 3e-3]
+PASSES = 12.0
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -64,8 +66,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--csv", required=True, type=Path, help="the results, one line per row, seed, task, and measure"
     )
-    parser.add_argument("--minutes", type=float, default=6.0, help="time for training steps, for each row and seed")
-    parser.add_argument("--max_train_steps", type=int, help="train for this many steps instead, to try things out")
+    parser.add_argument(
+        "--passes", type=float, default=PASSES, help="ECGs to see, as passes over the training records"
+    )
+    parser.add_argument(
+        "--learning_rates", nargs="+", type=float, default=LEARNING_RATES, help="those to choose from, for each row"
+    )
     parser.add_argument("--rows", nargs="+", default=ROWS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", default=TASKS)
@@ -83,9 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
     protocol = _Protocol(options)
     git = ["git", "describe", "--always", "--dirty"]
     version = subprocess.run(git, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
-    if not options.max_train_steps:
-        for name, row in rows.items():
-            _One(name, row, options.seeds[0], options, protocol).measure_a_step()
+    for name, row in rows.items():
+        _One(name, row, CHOOSING_SEED, options, protocol).choose_learning_rate()
     for seed in options.seeds:
         for name, row in rows.items():
             if (name, str(seed)) in {(line["row"], line["seed"]) for line in read_lines(options.csv)}:
@@ -93,17 +98,17 @@ def main(arguments: list[str] | None = None) -> None:
                 continue
             print(f"{name}, seed {seed}: {row['about']}", flush=True)
             one = _One(name, row, seed, options, protocol)
-            evaluations, steps, seconds = one.supervised() if row["training"] == SUPERVISED else one.pretrained()
+            evaluations, steps, seconds = one.evaluated()
             lines = []
             for task, evaluation in evaluations.items():
                 (one.folder / task).mkdir(exist_ok=True)
                 write_results_json(one.folder / task / RESULTS, evaluation.results)
                 write_scores(one.folder / task / SCORES, evaluation, get_task(task).class_names)
                 for measure, result in evaluation.results["measures"].items():
-                    lines.append((name, seed, task, measure, *figures_of(result), steps, round(seconds, 1), version))
+                    spent = (protocol.learning_rate(name), steps, round(seconds, 1))
+                    lines.append((name, seed, task, measure, *figures_of(result), *spent, version))
             write_draws(draws_file(options.csv, name, seed), evaluations)
             add_lines(options.csv, COLUMNS, lines)
-            shutil.rmtree(one.folder / "embeddings", ignore_errors=True)
 
 
 def figures_of(result: dict[str, Any]) -> tuple[float | str, ...]:
@@ -133,7 +138,7 @@ def add_lines(path: Path, columns: list[str], lines: list[tuple]) -> None:
 
 
 class _Protocol:
-    """What all rows of a CSV file have in common, and the time per step of each row; kept in a file next to it.
+    """What all rows of a CSV file have in common, and each row's learning rate; kept in a file next to it.
 
     Raises:
         ConfigurationError: the rows in that file were measured with other settings.
@@ -141,120 +146,134 @@ class _Protocol:
 
     def __init__(self, options: argparse.Namespace):
         self._file = options.csv.with_name(f"{options.csv.stem}_protocol.json")
-        wanted = {name: getattr(options, name) for name in ("tasks", "splits", "fractions", "minutes")}
-        self._kept = json.loads(self._file.read_text()) if self._file.is_file() else {**wanted, "seconds_per_step": {}}
+        names = ("tasks", "splits", "fractions", "passes", "learning_rates")
+        wanted = {name: getattr(options, name) for name in names}
+        self._kept = json.loads(self._file.read_text()) if self._file.is_file() else {**wanted, "validation": {}}
         for name, value in wanted.items():
-            if self._kept[name] != value and not (name == "minutes" and options.max_train_steps):
+            if self._kept.get(name) != value:
                 raise ConfigurationError(
-                    f"{self._file}: the rows were measured with {name} {self._kept[name]}, not {value}. "
+                    f"{self._file}: the rows were measured with {name} {self._kept.get(name)}, not {value}. "
                     "Use the same settings, or name another --csv."
                 )
 
-    @property
-    def seconds_per_step(self) -> dict[str, float]:
-        return self._kept["seconds_per_step"]
+    def validated(self, row: str) -> dict[str, float]:
+        """The macro AUROC on the fold held out, by learning rate."""
+        found: dict[str, float] = self._kept["validation"].setdefault(row, {})
+        return found
 
-    def keep(self, row: str, seconds: float) -> None:
-        self.seconds_per_step[row] = seconds
+    def keep(self, row: str, learning_rate: float, macro_auroc: float) -> None:
+        self.validated(row)[str(learning_rate)] = macro_auroc
         self._file.parent.mkdir(parents=True, exist_ok=True)
         write_results_json(self._file, self._kept)
+
+    def learning_rate(self, row: str) -> float | None:
+        """The chosen one; None for a row that is not trained."""
+        found = self.validated(row)
+        return float(max(found, key=lambda rate: found[rate])) if found else None
 
 
 class _One:
     """One row with one seed."""
 
     def __init__(self, name: str, row: dict[str, Any], seed: int, options: argparse.Namespace, protocol: _Protocol):
-        self.seed, self.options, self.settings, self.training = seed, options, row["options"], row["training"]
-        self.protocol = protocol
+        self.name, self.row, self.seed, self.options, self.protocol = name, row, seed, options, protocol
+        self.training, self.batch_size = row["training"], row["options"]["per_device_train_batch_size"]
         self.dataset = load_dataset_folder(options.dataset)
         self.place = options.output_dir / name
         self.folder = self.place / f"seed_{seed}"
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.config = write_preset(self.place / "preset", row)
 
-    def pretrained(self) -> tuple[dict[str, Evaluation], int, float]:
-        """The evaluation of each task, and the steps and seconds of training."""
-        model_folder, steps, seconds = self.folder / "model", 0, 0.0
+    def choose_learning_rate(self) -> None:
+        """Once for all seeds of the row, on the last training fold."""
         if self.training == "none":
+            return
+        tuning = tuning_folder(self.dataset, self.options.output_dir / "tuning")
+        for rate in self.options.learning_rates:
+            if str(rate) in self.protocol.validated(self.name):
+                continue
+            print(f"{self.name}, learning rate {rate:g}: trained without the last fold", flush=True)
+            folder = self.place / f"learning_rate_{rate:g}"
+            found, _, _ = self._trained(tuning, folder, rate, self.options.tasks[:1], ["validation"], [1.0])
+            (evaluation,) = found.values()
+            measure = SUPERVISED if self.training == SUPERVISED else LINEAR_PROBE
+            self.protocol.keep(self.name, rate, evaluation.results["measures"][measure]["macro_auroc"])
+
+    def evaluated(self) -> tuple[dict[str, Evaluation], int, float]:
+        """The evaluation of each task, and the steps and seconds of training."""
+        rate = self.protocol.learning_rate(self.name)
+        options = self.options
+        return self._trained(
+            Path(options.dataset), self.folder, rate, options.tasks, options.splits, options.fractions
+        )
+
+    def _trained(
+        self,
+        dataset: Path,
+        folder: Path,
+        learning_rate: float | None,
+        tasks: list[str],
+        splits: list[str],
+        fractions: list[float],
+    ) -> tuple[dict[str, Evaluation], int, float]:
+        folder.mkdir(parents=True, exist_ok=True)
+        records, model_folder = load_dataset_folder(dataset), folder / "model"
+        if self.training == SUPERVISED:
+            return self._supervised(dataset, folder, learning_rate, tasks, splits)
+        steps, seconds = 0, 0.0
+        if learning_rate is None:
             self._save_random(model_folder)
         else:
-            steps = self._steps()
+            steps = self._steps(len(records["train"]))
             if not (model_folder / "training_records.safetensors").is_file():  # the last file that `pretrain` writes
-                self._pretrain(model_folder, self.seed, steps)
-            seconds = steps * _seconds_logged(model_folder, self.settings["per_device_train_batch_size"])
+                self._pretrain(dataset, model_folder, learning_rate, steps)
+            seconds = steps * seconds_per_step(model_folder, self.batch_size)
         model = load_model(model_folder).to(PartialState().device)
         processor, trained_on = load_processor(model_folder, model), Fingerprints.of_model(model_folder)
         # Random weights have their own row.
-        how = {"fractions": self.options.fractions, "trained_on": trained_on, "untrained": False}
-        how["splits"] = self.options.splits
-        how["cache"] = EmbeddingCache(self.folder / "embeddings")
+        how = {"fractions": fractions, "trained_on": trained_on, "untrained": False, "splits": splits}
+        how["cache"] = EmbeddingCache(folder / "embeddings")
         found = {
             name: evaluate_task(
-                model, processor, self.dataset, get_task(name), prompts=PROMPTS.get(name, "ensemble"), **how
+                model, processor, records, get_task(name), prompts=PROMPTS.get(name, "ensemble"), **how
             )
-            for name in self.options.tasks
+            for name in tasks
         }
-        if not self.config.aligns:
+        if not getattr(model.config, "aligns", False):
             found = {name: _without_zero_shot(one) for name, one in found.items()}
+        shutil.rmtree(folder / "embeddings", ignore_errors=True)
         return found, steps, seconds
 
-    def supervised(self) -> tuple[dict[str, Evaluation], int, float]:
-        """As `pretrained`, but training ends with a whole epoch, and the seconds are those of the whole finetuning."""
-        dataset, start, batch = self._supervised_start()
-        model_folder = self.folder / "model"
-        steps_per_epoch = len(self.dataset["train"]) // batch
-        epochs = max(1, round(self._steps() / steps_per_epoch))
-        seconds_file = self.folder / "seconds.json"
+    def _supervised(
+        self, dataset: Path, folder: Path, learning_rate: float | None, names: list[str], splits: list[str]
+    ) -> tuple[dict[str, Evaluation], int, float]:
+        """The seconds are those of the whole finetuning."""
+        tasks, records = [get_task(name) for name in self.options.tasks], load_dataset_folder(dataset)
+        labeled = dataset_of_classes(records, tasks, self.options.output_dir / f"{dataset.name}_of_classes")
+        self._save_random(folder / "start")
+        seconds_file, epochs = folder / "seconds.json", math.ceil(self._passes())
         if not seconds_file.is_file():
             began = time.perf_counter()
             finetune_model(
                 FinetuningArguments(
-                    *(str(start), str(dataset), str(model_folder), labels_in_training(dataset)),
+                    *(str(folder / "start"), str(labeled), str(folder / "model"), labels_in_training(labeled)),
                     num_train_epochs=epochs,
-                    learning_rate=self.settings["learning_rate"],
-                    per_device_train_batch_size=batch,
-                    weight_decay=self.settings["weight_decay"],
+                    learning_rate=learning_rate,
+                    per_device_train_batch_size=min(self.batch_size, len(records["train"])),
+                    weight_decay=self.row["options"]["weight_decay"],
                     seed=self.seed,
                 )
             )
             write_results_json(seconds_file, time.perf_counter() - began)
-        how = {"splits": self.options.splits}
-        tasks = [get_task(name) for name in self.options.tasks]
-        found = {task.name: evaluate_classifier(model_folder, self.dataset, task, **how) for task in tasks}
-        return found, epochs * steps_per_epoch, json.loads(seconds_file.read_text())
+        found = {name: evaluate_classifier(folder / "model", records, get_task(name), splits=splits) for name in names}
+        return found, epochs * (len(records["train"]) // self.batch_size), json.loads(seconds_file.read_text())
 
-    def measure_a_step(self) -> None:
-        """Once for all seeds of the row."""
-        if self.training == "none" or self.place.name in self.protocol.seconds_per_step:
-            return
-        print(f"{self.place.name}: how long a step takes", flush=True)
-        if self.training == SUPERVISED:
-            dataset, start, batch = self._supervised_start()
-            seconds = seconds_per_step(start, dataset, batch)
-        else:
-            folder = self.place / "timing"
-            shutil.rmtree(folder, ignore_errors=True)
-            self._pretrain(folder, 0, STEPS_TO_MEASURE)
-            batch = self.settings["per_device_train_batch_size"]
-            seconds = _seconds_logged(folder, batch, after=STEPS_TO_MEASURE - 10)
-        self.protocol.keep(self.place.name, seconds)
+    def _passes(self) -> float:
+        passes: float = self.row.get("passes", self.options.passes)
+        return passes
 
-    def _steps(self) -> int:
-        """As many as fit into the time."""
-        if self.options.max_train_steps:
-            return self.options.max_train_steps
-        return max(1, round(60 * self.options.minutes / self.protocol.seconds_per_step[self.place.name]))
-
-    def _supervised_start(self) -> tuple[Path, Path, int]:
-        """(dataset with the classes of all tasks, folder of random weights to start from, batch size)."""
-        tasks = [get_task(name) for name in self.options.tasks]
-        dataset = dataset_of_classes(self.dataset, tasks, self.options.output_dir / "dataset_of_classes")
-        self._save_random(self.folder / "start")
-        return (
-            dataset,
-            self.folder / "start",
-            min(self.settings["per_device_train_batch_size"], len(self.dataset["train"])),
-        )
+    def _steps(self, num_records: int) -> int:
+        """Those in which the row sees its ECGs."""
+        return max(1, round(self._passes() * num_records / (self.batch_size * self.row.get("views", 1))))
 
     def _save_random(self, folder: Path) -> None:
         set_seed(self.seed)
@@ -262,19 +281,36 @@ class _One:
         model.save_pretrained(folder)
         load_processor(self.place / "preset", model).save_pretrained(folder)
 
-    def _pretrain(self, folder: Path, seed: int, steps: int) -> None:
-        options = {"dataset": self.options.dataset, "config_name": self.place / "preset", "output_dir": folder}
-        options |= {"seed": seed, "max_train_steps": steps, "report_to": "none", "resume_from_checkpoint": "latest"}
-        options |= {"checkpointing_steps": 500, "checkpoints_total_limit": 1, **self.settings}
+    def _pretrain(self, dataset: Path, folder: Path, learning_rate: float, steps: int) -> None:
+        options = {"dataset": dataset, "config_name": self.place / "preset", "output_dir": folder}
+        options |= {"seed": self.seed, "max_train_steps": steps, "report_to": "none"}
+        options |= {"resume_from_checkpoint": "latest", "checkpointing_steps": 500, "checkpoints_total_limit": 1}
+        options |= {**self.row["options"], "learning_rate": learning_rate}
         pretrain_model(parse_arguments([f"--{name}={value}" for name, value in options.items()]))
 
 
-def _seconds_logged(folder: Path, batch_size: int, after: int = 0) -> float:
-    """Mean seconds per step that a run logged after its first `after` steps."""
+def tuning_folder(splits: datasets.DatasetDict, folder: Path) -> Path:
+    """Write the training records to a new folder, with the last of their folds as the validation split."""
+    if not folder.is_dir():
+        rows = splits["train"]
+        folds = rows["fold"]
+        last = max(folds)
+        parts = {
+            "train": rows.select([row for row, fold in enumerate(folds) if fold != last]),
+            "validation": rows.select([row for row, fold in enumerate(folds) if fold == last]),
+        }
+        partial = folder.with_name(folder.name + ".part")
+        datasets.DatasetDict(parts).save_to_disk(partial)
+        partial.rename(folder)
+    return folder
+
+
+def seconds_per_step(folder: Path, batch_size: int) -> float:
+    """Mean seconds per step that a run logged."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rates = {line["step"]: line["samples_per_second"] for line in lines if "samples_per_second" in line}
-    parts = [(end - begin, rates[end]) for begin, end in pairwise([0, *rates]) if begin >= after]
-    return sum(steps * batch_size / rate for steps, rate in parts) / sum(steps for steps, _ in parts)
+    parts = zip([0, *rates], rates, strict=False)
+    return sum((end - begin) * batch_size / rates[end] for begin, end in parts) / max(rates)
 
 
 def _without_zero_shot(evaluation: Evaluation) -> Evaluation:

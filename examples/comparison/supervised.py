@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The row without pretraining: one classifier for the classes of all tasks, trained from random weights."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
 import numpy as np
 from accelerate import PartialState
-from torch.utils.data import DataLoader
 from transformers import AutoFeatureExtractor
 
 from cgdmer.data.storage import load_dataset_folder
@@ -18,9 +16,6 @@ from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import Task
 from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
 from cgdmer.inference.embeddings import classifier_logits
-from cgdmer.training import left_out
-from cgdmer.training.finetune import LabeledDataset, collate_labeled
-from cgdmer.training.optimization import adamw
 
 SUPERVISED = "supervised"
 
@@ -51,29 +46,6 @@ def labels_in_training(dataset: Path) -> list[str]:
 
 def _classifier_class(folder: Path) -> type:
     return class_for(ecg_config_of(config_of(str(folder))), Purpose.CLASSIFICATION)
-
-
-def seconds_per_step(start: Path, dataset: Path, batch_size: int, steps: int = 20) -> float:
-    """Time per step of training the classifier, over the second half of the steps."""
-    extractor, labels = AutoFeatureExtractor.from_pretrained(start), labels_in_training(dataset)
-    rows = LabeledDataset(load_dataset_folder(dataset)["train"], extractor, labels)
-    model = _classifier_class(start).from_pretrained(start, num_labels=len(labels)).to(PartialState().device)
-    optimizer, began, done = adamw(model.train(), 1e-5, 0.0), 0.0, 0
-    while True:
-        for batch in DataLoader(
-            rows, min(batch_size, len(rows)), shuffle=True, drop_last=True, collate_fn=collate_labeled
-        ):
-            batch.pop(left_out.KEY, None)
-            if done == steps // 2:
-                began = time.perf_counter()
-            loss = model(**{name: value.to(model.device) for name, value in batch.items()}).loss
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            loss.item()  # waits for the device
-            done += 1
-            if done == steps:
-                return (time.perf_counter() - began) / (steps - steps // 2)
 
 
 def evaluate_classifier(folder: Path, dataset: datasets.DatasetDict, task: Task, splits: Sequence[str]) -> Evaluation:

@@ -8,9 +8,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from cgdmer import ECGFeatureExtractor
 from cgdmer.evaluation import as_published
 from cgdmer.evaluation.as_published import (
     first_five_seconds,
+    missing_as_zero,
     published_probe,
     published_probes,
     published_splits,
@@ -21,6 +23,7 @@ from cgdmer.evaluation.splits import repaired_splits
 from cgdmer.evaluation.tasks import TASKS, get_task
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.models.leads import STANDARD_LEADS
 
 CSN_CODE_OF = {acronyms[0]: code for code, acronyms in CSN_ACRONYMS_OF.items()}
 
@@ -170,7 +173,7 @@ def test_defect_d_half_of_each_cpsc2018_record_is_zero(make_dataset):
     cut = first_five_seconds(ECGRecord(signal, 500.0, tuple("abcdefghijkl"), record_id="A0001"))
     assert cut.signal.shape == (12, 5000) and cut.record_id == "A0001"
     np.testing.assert_array_equal(cut.signal[:, :2500], signal[:, :2500])
-    assert not cut.signal[:, 2500:].any()
+    assert not cut.signal[:, 2500:-1].any()
     assert first_five_seconds(ECGRecord(signal, 100.0, cut.lead_names)).signal.shape == (12, 1000)
     rows = [(f"A{number:04d}", None, ["59118001"], "train") for number in range(20)]
     task = get_task("cpsc2018")
@@ -178,6 +181,28 @@ def test_defect_d_half_of_each_cpsc2018_record_is_zero(make_dataset):
     assert all(record.signal.shape == (1, 5000) for part in published.values() for record in part)
     repaired = repaired_splits(make_dataset(rows), task)
     assert all(record.signal.shape == (1, 4) for record in repaired["train"])
+
+
+def test_a_model_is_given_the_constant_half():
+    """The feature extractor cuts off filled ends; not this one, or the defect would not be repeated."""
+    extractor = ECGFeatureExtractor(sampling_rate=100, num_samples=1000, patch_length=50, normalization="fixed")
+    signal = np.random.default_rng(0).normal(size=(12, 7000)).astype(np.float32)
+    extracted = extractor(first_five_seconds(ECGRecord(signal, 500.0, STANDARD_LEADS)))
+    assert extracted["patch_mask"].all() and extracted["lead_mask"].all()
+    assert extracted["ecg_values"][..., :490].std() > 1
+    assert abs(extracted["ecg_values"][..., 510:]).max() < 0.05
+
+
+def test_defect_e_missing_samples_are_zeros(make_dataset):
+    signal = np.random.default_rng(0).normal(size=(12, 1000)).astype(np.float32)
+    signal[3, 200:300] = np.nan
+    record = missing_as_zero(ECGRecord(signal, 100.0, STANDARD_LEADS))
+    assert not record.signal[3, 200:300].any() and np.array_equal(record.signal[0], signal[0])
+    extractor = ECGFeatureExtractor(sampling_rate=100, num_samples=1000, patch_length=50, normalization="fixed")
+    assert not extractor(record)["ecg_values"][0, 3, 200:300].any()
+    rows = [(str(number), None, ["NORM"], ("train", "validation", "test")[number % 3]) for number in range(20)]
+    published = published_splits(make_dataset(rows), get_task("ptbxl-super"))
+    assert all(part.change is missing_as_zero for part in published.values())
 
 
 @pytest.mark.parametrize(

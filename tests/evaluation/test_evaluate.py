@@ -8,18 +8,22 @@ import torch
 from sklearn.metrics import roc_auc_score
 from transformers import AutoProcessor
 
-from cgdmer import CGDMERConfig, CGDMERModel
+from cgdmer import CGDMERConfig, CGDMERModel, ECGViTConfig, ECGViTModel
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder, row_to_record, split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.evaluation.evaluate_task import PROTOCOLS, evaluate_task, untrained_like
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.outputs import write_evaluation
+from cgdmer.evaluation.readouts import attention
+from cgdmer.evaluation.readouts.readout import LabeledFeatures
+from cgdmer.evaluation.readouts.register import READOUTS
 from cgdmer.evaluation.report import terminal_table, without_nan
 from cgdmer.evaluation.robustness import DISTURBANCES
 from cgdmer.evaluation.splits import LabeledRows
 from cgdmer.evaluation.statistics import auroc_by_column
 from cgdmer.evaluation.tasks import Task, get_task
+from cgdmer.hub.results import as_eval_results, read_results
 from cgdmer.inference import embedding_cache
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.inference.embeddings import RecordFeatures, embed_prompts, embed_records
@@ -339,3 +343,113 @@ def test_the_published_protocol_names_itself_and_has_its_own_probe(model, proces
     assert "protocol: as_published" in table and "published probe 100 %" in table
     with pytest.raises(ConfigurationError, match="no protocol 'published'"):
         evaluate_task(model, processor, cpsc2018, get_task("cpsc2018"), protocol="published")
+
+
+# Readouts.
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "STEPS", 100)
+        yield
+
+
+@pytest.fixture(scope="module")
+def all_readouts(model, processor, splits, tmp_path_factory):
+    cache = EmbeddingCache(tmp_path_factory.mktemp("cache"))
+    how = {"fractions": (0.1, 1.0), "shots": (3,), "readouts": list(READOUTS), "robustness": True, "cache": cache}
+    return evaluate_task(model, processor, splits, get_task("simulated"), **how)
+
+
+def test_every_readout_is_measured_as_fitted_by_hand(all_readouts, evaluation, model, processor, splits):
+    results, task = all_readouts.results, get_task("simulated")
+    repeated = ("linear probe", "per-lead probe", "nearest neighbors")
+    names = [f"{name} {share}" for name in repeated for share in ("10 %", "100 %", "3 shots")]
+    names = ["zero-shot", *names, "attention probe 100 %"]
+    assert list(results["measures"]) == list(results["untrained"]) == list(all_readouts.scores) == names
+    of_task, parts = PROTOCOLS["repaired"](splits, task, None), {}
+    for name, part in of_task.items():
+        features = embed_records(model, processor.feature_extractor, part, further=("per_lead", "tokens"))
+        parts[name] = LabeledFeatures(features, part.labels, part.patients)
+    for readout in READOUTS.values():
+        name = f"{readout.measure} 100 %"
+        fitted = readout().fit(parts["train"], parts["validation"])
+        scores = fitted.scores(parts["test"].features)
+        np.testing.assert_allclose(all_readouts.scores[name][0], scores, atol=1e-4)
+        areas = auroc_by_column(parts["test"].labels, scores)
+        assert results["measures"][name]["macro_auroc"] == pytest.approx(np.nanmean(areas))
+        chosen = {"training_records": [len(splits["train"])]} | {what: [one] for what, one in fitted.chosen.items()}
+        assert chosen.items() <= results["measures"][name].items()
+    for name in ("zero-shot", "linear probe 10 %", "linear probe 100 %", "linear probe 3 shots"):
+        assert np.array_equal(all_readouts.scores[name], evaluation.scores[name]), "as without other readouts"
+
+
+def test_every_readout_is_in_the_tables_and_for_the_hub(all_readouts, tmp_path):
+    results = all_readouts.results
+    whole = ["zero-shot", *(f"{readout.measure} 100 %" for readout in READOUTS.values())]
+    for families in (results["groups"], results["robustness"]):
+        assert all(list(row) == ["name", *whole] for rows in families.values() for row in rows)
+    for name in whole:
+        noisy = results["robustness"]["noise"][-1][name]["macro_auroc"]
+        assert noisy != results["measures"][name]["macro_auroc"]
+    write_evaluation(tmp_path, all_readouts, get_task("simulated"))
+    (read,), report, table = read_results([tmp_path]), (tmp_path / "report.md").read_text(), terminal_table(results)
+    for name in whole:
+        assert name in table and f"| {name} | trained |" in report and f"| {name} | untrained |" in report
+        interval = "macro_auroc_interval"
+        assert read["measures"][name][interval] == results["measures"][name][interval]
+    names = {entry.task_name for entry in as_eval_results([read])}
+    assert names == {"zero-shot", *(readout.measure for readout in READOUTS.values())}
+
+
+def test_tokens_are_kept_in_the_cache_with_the_other_features(model, processor, splits, tmp_path, monkeypatch):
+    part = PROTOCOLS["repaired"](splits, get_task("simulated"), None)["test"]
+    calls, original = [], embedding_cache.embed_records
+    monkeypatch.setattr(embedding_cache, "embed_records", lambda *a, **k: calls.append(1) or original(*a, **k))
+
+    def features(*further: str) -> RecordFeatures:
+        return EmbeddingCache(tmp_path).features(model, processor.feature_extractor, part, "", further=further)
+
+    def same(first: RecordFeatures, second: RecordFeatures) -> bool:
+        tokens = [one.tokens.batch(range(len(part)))[0] for one in (first, second)]
+        return torch.equal(*tokens) and np.array_equal(first.per_lead, second.per_lead, equal_nan=True)
+
+    alone, whole = features(), features("tokens", "per_lead")
+    assert len(calls) == 2 and alone.tokens is None and alone.per_lead is None
+    assert np.array_equal(features().pooled, alone.pooled) and same(features("per_lead", "tokens"), whole)
+    assert len(calls) == 2
+    for ending in ("tokens", "safetensors"):
+        (path,) = tmp_path.glob(f"*per_lead-tokens.{ending}")
+        kept = path.read_bytes()
+        path.unlink()  # not cut off in place: `whole` still maps it
+        path.write_bytes(kept[:-3])
+        assert same(features("per_lead", "tokens"), whole) and same(features("per_lead", "tokens"), whole)
+    assert len(calls) == 4 and not list(tmp_path.glob(".*"))
+
+
+def test_an_encoder_of_all_leads_has_no_probe_per_lead_and_results_say_so(processor, splits, tmp_path):
+    task, extractor = get_task("simulated"), processor.feature_extractor
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    vit = ECGViTModel(ECGViTConfig(sampling_rate=100, num_samples=1000, patch_length=40, **sizes)).eval()
+    how = {"fractions": (1.0,), "readouts": ["attention", "per_lead", "mean"], "untrained": False}
+    found = evaluate_task(vit, extractor, splits, task, **how)
+    assert list(found.results["measures"]) == ["linear probe 100 %", "attention probe 100 %"]
+    assert found.results["readouts_left_out"] == {"per_lead": "the encoder's tokens belong to no lead"}
+    line = "Readout per_lead: left out, because the encoder's tokens belong to no lead."
+    write_evaluation(tmp_path, found, task)
+    assert line in terminal_table(found.results) and line in (tmp_path / "report.md").read_text()
+    assert read_results([tmp_path])[0]["readouts_left_out"] == found.results["readouts_left_out"]
+    with pytest.raises(ConfigurationError, match="nothing to measure without per_lead, because the encoder's tokens"):
+        evaluate_task(vit, extractor, splits, task, **how | {"readouts": ["per_lead"]})
+    with pytest.raises(ConfigurationError, match="without attention, because it is for all training records"):
+        evaluate_task(vit, extractor, splits, task, readouts=["attention"], fractions=(0.1,))
+
+
+def test_readouts_that_do_not_exist_or_do_not_suit_the_protocol_are_refused(model, processor, splits):
+    task = get_task("simulated")
+    with pytest.raises(ConfigurationError, match=r"no readout 'median'\. Readouts: mean, per_lead"):
+        evaluate_task(model, processor, splits, task, readouts=["mean", "median"])
+    with pytest.raises(ConfigurationError, match="as_published has a probe of its own"):
+        evaluate_task(model, processor, splits, task, readouts=["knn"], protocol="as_published")

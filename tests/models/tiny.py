@@ -48,6 +48,7 @@ def tiny_ecg_options(**overrides) -> dict:
         "decoder_num_hidden_layers": 1,
         "decoder_num_attention_heads": 2,
         "decoder_intermediate_size": 16,
+        "decoder_share": 1.0,
     }
     return options | overrides
 

@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 from transformers import AutoFeatureExtractor
 
 from cgdmer import CGDMERForECGClassification
+from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation import statistics
 from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.tasks import get_task
@@ -37,6 +37,8 @@ import run  # noqa: E402
 import summary  # noqa: E402
 import supervised  # noqa: E402
 
+PASSES = 0.5
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, make_preset) -> Path:
@@ -50,7 +52,8 @@ def place(tmp_path_factory, make_preset) -> Path:
 def arguments(place: Path, dataset: Path, *more: str) -> list[str]:
     return [
         *("--dataset", str(dataset), "--output_dir", str(place / "work"), "--csv", str(place / "results.csv")),
-        *("--base", str(place / "base.json"), "--tasks", "simulated", "--fractions", "1", *more),
+        *("--base", str(place / "base.json"), "--tasks", "simulated", "--fractions", "1"),
+        *("--passes", str(PASSES), "--learning_rates", "1e-3", "1e-4", *more),
     ]
 
 
@@ -68,7 +71,7 @@ def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
     config = rows.write_preset(tmp_path / "changed", row)
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "changed")
     assert extractor.patch_length == ecg_config_of(config).patch_length
-    assert extractor.normalization == "fixed"  # as the committed rows were measured; presets take offsets off
+    assert extractor.normalization == "centered"
     full = rows.write_preset(tmp_path / "full", rows.read_row("full", FOLDER / "base.json"))
     sizes = [class_for(one, Purpose.PRETRAINING)(one).ecg_model.num_parameters() for one in (config, full)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
@@ -76,8 +79,8 @@ def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
 
 
 def test_superclasses_alone_are_asked_for_by_their_statements(compared, cohort_folder, tmp_path, monkeypatch):
-    options = Namespace(dataset=cohort_folder, output_dir=tmp_path, csv=tmp_path / "results.csv", minutes=0.02)
-    options.tasks, options.max_train_steps = ["ptbxl-super", "ptbxl-sub"], None
+    options = Namespace(dataset=cohort_folder, output_dir=tmp_path, csv=tmp_path / "results.csv", passes=1.0)
+    options.tasks, options.learning_rates = ["ptbxl-super", "ptbxl-sub"], [1e-3]
     options.splits, options.fractions = ["test"], [1.0]
     asked = {}
 
@@ -86,7 +89,7 @@ def test_superclasses_alone_are_asked_for_by_their_statements(compared, cohort_f
 
     monkeypatch.setattr(run, "evaluate_task", note)
     row = rows.read_row("random_init", compared / "base.json")
-    run._One("random_init", row, 0, options, run._Protocol(options)).pretrained()
+    run._One("random_init", row, 0, options, run._Protocol(options)).evaluated()
     assert "complete left bundle branch block" in asked["ptbxl-super"][get_task("ptbxl-super").class_names.index("CD")]
     assert asked["ptbxl-sub"] == get_task("ptbxl-sub").prompts()
 
@@ -112,8 +115,7 @@ def test_seconds_per_step_are_those_that_the_run_logged(tmp_path):
         {"step": 25, "samples_per_second": 32.0},  # 2.5 s
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in logged))
-    assert run._seconds_logged(tmp_path, 16) == pytest.approx(32.5 / 25)
-    assert run._seconds_logged(tmp_path, 16, after=10) == pytest.approx(12.5 / 15)
+    assert run.seconds_per_step(tmp_path, 16) == pytest.approx(32.5 / 25)
 
 
 # Runs.
@@ -121,7 +123,7 @@ def test_seconds_per_step_are_those_that_the_run_logged(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_line_and_goes_on(place, cohort_folder, capsys):
-    command = arguments(place, cohort_folder, "--rows", "contrast_only_vit", "--seeds", "0", "--max_train_steps", "2")
+    command = arguments(place, cohort_folder, "--rows", "contrast_only_vit", "--seeds", "0")
     model = place / "work" / "contrast_only_vit" / "seed_0" / "model"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
@@ -140,9 +142,7 @@ def test_a_killed_run_leaves_no_line_and_goes_on(place, cohort_folder, capsys):
 
     run.main(command)
     assert (model / "model.safetensors").stat().st_mtime_ns == trained, "the finished training was not used"
-    assert [(line["row"], line["seed"], line["steps"]) for line in lines(place)] == [
-        ("contrast_only_vit", "0", "2")
-    ] * 2
+    assert [(line["row"], line["seed"]) for line in lines(place)] == [("contrast_only_vit", "0")] * 2
     assert [line["measure"] for line in lines(place)] == ["zero-shot", "linear probe 100 %"]
     before = (place / "results.csv").read_text()
     capsys.readouterr()
@@ -153,10 +153,9 @@ def test_a_killed_run_leaves_no_line_and_goes_on(place, cohort_folder, capsys):
 
 @pytest.fixture(scope="module")
 def compared(place, cohort_folder) -> Path:
-    """The full model for the time of some steps, one without text, and one without pretraining."""
-    run.main(arguments(place, cohort_folder, "--rows", "full", "--seeds", "0", "--minutes", "0.02"))
-    more = ("--seeds", "1", "--max_train_steps", "2")
-    run.main(arguments(place, cohort_folder, "--rows", "full", "reconstruction_only", "supervised", *more))
+    """The full model with two seeds, one without text, and one without pretraining."""
+    run.main(arguments(place, cohort_folder, "--rows", "full", "--seeds", "0"))
+    run.main(arguments(place, cohort_folder, "--rows", "full", "reconstruction_only", "supervised", "--seeds", "1"))
     return place
 
 
@@ -165,32 +164,38 @@ def of(place: Path, row: str, seed: int) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_steps_are_those_that_fit_the_minutes(compared):
-    measured = json.loads((compared / "results_protocol.json").read_text())["seconds_per_step"]["full"]
+def test_a_row_sees_its_ecgs_at_the_learning_rate_that_the_last_fold_prefers(compared, cohort_folder):
+    protocol = json.loads((compared / "results_protocol.json").read_text())
+    validated = protocol["validation"]["full"]
+    assert set(validated) == {"0.001", "0.0001"}
+    chosen = max(validated, key=validated.get)
+    records = load_dataset_folder(cohort_folder)["train"]
+    steps = round(PASSES * len(records) / 16)
     found = of(compared, "full", 0)
-    assert {line["steps"] for line in found} == {str(max(1, round(1.2 / measured)))}
+    assert {(line["steps"], line["learning_rate"]) for line in found} == {(str(steps), chosen)}
     model = compared / "work" / "full" / "seed_0" / "model"
-    assert json.loads((model / "training_arguments.json").read_text())["max_train_steps"] == int(found[0]["steps"])
-    last = json.loads((model / "metrics.jsonl").read_text().splitlines()[-2])
-    assert last["step"] == int(found[0]["steps"]) and last["learning_rate"] == pytest.approx(0, abs=1e-9)
+    written = json.loads((model / "training_arguments.json").read_text())
+    assert (written["max_train_steps"], written["learning_rate"]) == (steps, float(chosen))
+    tuning = load_dataset_folder(compared / "work" / "tuning")
+    assert set(tuning["validation"]["fold"]) == {max(records["fold"])}
+    assert sorted(tuning["train"]["record_id"] + tuning["validation"]["record_id"]) == sorted(records["record_id"])
+    assert not set(tuning["train"]["fold"]) & set(tuning["validation"]["fold"])
+
+
+def test_two_views_of_an_ecg_count_as_two(tmp_path):
+    options = Namespace(dataset=None, output_dir=tmp_path, passes=12.0)
+    one = object.__new__(run._One)
+    one.options, one.batch_size = options, 64
+    for row, steps in (({}, 600), ({"views": 2}, 300), ({"passes": 30}, 1500)):
+        one.row = row
+        assert one._steps(3200) == steps
 
 
 @pytest.mark.slow
-def test_another_seed_makes_as_many_steps_wherever_it_runs(compared, cohort_folder, tmp_path):
-    options = Namespace(dataset=cohort_folder, output_dir=tmp_path, csv=compared / "results.csv", minutes=0.02)
-    options.tasks, options.splits, options.fractions, options.max_train_steps = (
-        ["simulated"],
-        ["test"],
-        [1.0],
-        None,
-    )
-    other = run._One("full", rows.read_row("full", compared / "base.json"), 5, options, run._Protocol(options))
-    other.measure_a_step()
-    assert not list(other.place.glob("timing*"))
-    assert other._steps() == int(of(compared, "full", 0)[0]["steps"])
-    for name, value in (("tasks", ["ptbxl-super"]), ("minutes", 6.0), ("splits", ["validation"])):
-        with pytest.raises(ConfigurationError, match=rf"results_protocol.json: the rows were measured with {name}"):
-            run._Protocol(Namespace(**{**vars(options), name: value}))
+def test_other_settings_are_refused(compared, cohort_folder):
+    for option in ("--passes", "--learning_rates", "--fractions"):
+        with pytest.raises(ConfigurationError, match=rf"results_protocol.json: .* with {option[2:]}"):
+            run.main(arguments(compared, cohort_folder, "--rows", "full", option, "0.25"))
 
 
 @pytest.mark.slow
@@ -222,10 +227,8 @@ def test_the_supervised_row_is_scored_by_its_own_classifier(compared, cohort_fol
 
 @pytest.mark.slow
 def test_classes_stand_for_labels_in_every_task(compared, cohort_folder):
-    from cgdmer.data.storage import load_dataset_folder
-
     before = load_dataset_folder(cohort_folder)["test"]
-    after = load_dataset_folder(compared / "work" / "dataset_of_classes")["test"]
+    after = load_dataset_folder(compared / "work" / f"{cohort_folder.name}_of_classes")["test"]
     assert [sorted(f"simulated {label}" for label in row) for row in before["labels"]] == [
         sorted(row) for row in after["labels"]
     ]
@@ -240,17 +243,6 @@ def test_the_summary_has_every_row_and_the_figures_of_the_file(compared, capsys)
     assert f"| full, 2 seeds | {mean:.3f} (" in text
     assert "### supervised, macro AUROC minus that of full (linear probe 100 %)" in text
     assert "| reconstruction_only, 1 seed |" in text and "not a medical device" in text.lower()
-
-
-def test_the_committed_results_can_be_gone_on_with(cohort_folder, tmp_path, capsys):
-    """By the command of the docstring: rows that are there are left out."""
-    names = ("results.csv", "results_protocol.json")
-    for name in names:
-        shutil.copy(FOLDER / name, tmp_path)
-    how = ["--dataset", str(cohort_folder), "--output_dir", str(tmp_path / "work"), "--csv", str(tmp_path / names[0])]
-    run.main([*how, "--splits", "validation", "test", "--rows", "full", "random_init", "--seeds", "0"])
-    assert capsys.readouterr().out.count("already") == 2
-    assert all((tmp_path / name).read_bytes() == (FOLDER / name).read_bytes() for name in names)
 
 
 def test_the_committed_summary_is_that_of_the_committed_draws(capsys):

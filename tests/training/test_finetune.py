@@ -19,7 +19,7 @@ from cgdmer.evaluation.tasks import choose_labels
 from cgdmer.hub.cards import fill_card
 from cgdmer.inference.embeddings import classifier_logits
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import CorpusError, TrainingError
+from cgdmer.models.errors import ConfigurationError, CorpusError, TrainingError
 from cgdmer.simulation.cohort import simulate_record
 from cgdmer.training.arguments import FinetuningArguments
 from cgdmer.training.finetune import LabeledDataset, finetune_model
@@ -105,6 +105,18 @@ def test_the_whole_model_is_trained_and_learns_its_training_records(tune, model_
     with torch.no_grad():
         scores = model(**inputs).logits[:, 1].numpy()
     assert roc_auc_score(["sinus_rhythm" in row["labels"] for row in rows], scores) > 0.8
+
+
+def test_a_layer_decay_of_nearly_nothing_trains_the_classifier_and_the_last_norm(tune, model_folder, tmp_path):
+    how = {"labels": ["low_voltage", "sinus_rhythm"], "num_train_epochs": 2, "per_device_train_batch_size": 16}
+    tune(layer_decay=1e-12, learning_rate=1e-2, **how)
+    before, after = (CGDMERECGModel.from_pretrained(folder).state_dict() for folder in (model_folder, tmp_path))
+    for name, weight in before.items():
+        moved = not torch.allclose(weight, after[name], rtol=0.0, atol=1e-6)
+        assert moved == name.startswith("norm."), name
+    for value in (0.0, 1.5, float("nan")):
+        with pytest.raises(ConfigurationError, match="--layer_decay"):
+            tune(layer_decay=value)
 
 
 def test_a_classifier_is_replaced_when_the_labels_change(tune, tmp_path):

@@ -6,8 +6,18 @@ import pytest
 import torch
 from pretraining_runs import metrics, pretrain
 
+from cgdmer import (
+    CGDMERECGConfig,
+    CGDMERForECGClassification,
+    ECGResNetConfig,
+    ECGResNetModel,
+    ECGViTConfig,
+    ECGViTModel,
+)
 from cgdmer.models.errors import TrainingError
-from cgdmer.training.optimization import MOST_SKIPPED_IN_A_ROW, FiniteSteps, adamw, schedule
+from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.training.optimization import MOST_SKIPPED_IN_A_ROW, FiniteSteps, adamw, schedule, shares_by_layer
+from small_families import ECG
 
 
 def trained(bad_steps: dict[int, float], count: int, leave_out: bool = False) -> tuple[torch.nn.Module, FiniteSteps]:
@@ -69,6 +79,39 @@ def test_only_matrices_decay():
     assert [decayed["weight_decay"], others["weight_decay"]] == [0.5, 0.0]
     assert [tuple(weight.shape) for weight in decayed["params"]] == [(3, 2)]
     assert [tuple(weight.shape) for weight in others["params"]] == [(3,), (3,), (3,)]
+
+
+def encoder_with_layers(kind: str) -> tuple[ECGPreTrainedModel, list[tuple[str, ...]]]:
+    """A model, and from the bottom to the top the beginnings of its parameters' names."""
+    if kind == "classifier":
+        model = CGDMERForECGClassification(CGDMERECGConfig(**ECG | {"num_hidden_layers": 2}))
+        layers = [("ecg_model.tokenizer.",), *((f"ecg_model.layers.{number}.",) for number in range(2))]
+        return model, [*layers, ("ecg_model.norm.", "classifier.")]
+    if kind == "vit":
+        layers = [("projection.", "time_embedding"), *((f"layers.{number}.",) for number in range(2))]
+        config = ECGViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+        return ECGViTModel(config), [*layers, ("norm.",)]
+    stages = [tuple(f"layers.{block}." for block in (2 * stage, 2 * stage + 1)) for stage in range(4)]
+    return ECGResNetModel(ECGResNetConfig(hidden_size=16)), [("stem.",), *stages, ()]
+
+
+@pytest.mark.parametrize("kind", ["classifier", "vit", "resnet"])
+def test_each_layer_learns_at_a_share_of_the_rate_of_the_layer_above(kind):
+    model, layers = encoder_with_layers(kind)
+    rate_of = {}
+    for group in adamw(model, 0.1, 0.5, shares_by_layer(model, 0.5)).param_groups:
+        for weight in group["params"]:
+            assert id(weight) not in rate_of
+            assert group["weight_decay"] in (0.0, 0.5)
+            rate_of[id(weight)] = group["lr"]
+    for name, weight in model.named_parameters():
+        (layer,) = (number for number, starts in enumerate(layers) if name.startswith(starts or "-"))
+        assert rate_of.pop(id(weight)) == pytest.approx(0.1 * 0.5 ** (len(layers) - 1 - layer)), name
+    assert not rate_of
+    whole = adamw(model, 0.1, 0.5, shares_by_layer(model, 1.0))
+    assert [(group["lr"], group["weight_decay"]) for group in whole.param_groups] == [(0.1, 0.5), (0.1, 0.0)]
+    for group, usual in zip(whole.param_groups, adamw(model, 0.1, 0.5).param_groups, strict=True):
+        assert list(map(id, group["params"])) == list(map(id, usual["params"]))
 
 
 @pytest.mark.parametrize("num_processes", [1, 4])

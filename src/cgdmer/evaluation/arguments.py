@@ -8,6 +8,7 @@ from cgdmer.options import Marker, option
 
 Protocol = Literal["repaired", "as_published"]
 ProbedFeature = Literal["pooled", "embeds"]
+ReadoutName = Literal["mean", "per_lead", "knn", "attention"]
 
 
 @dataclass
@@ -35,10 +36,18 @@ class EvaluationArguments:
         "split files in the MERL layout, to use instead of the dataset's splits", None, metavar="DIR"
     )
     skip_linear_probe: bool = option(
-        "evaluate zero-shot only (the probes of a fine-tuned classifier are left out anyway, except --shots)", False
+        "evaluate zero-shot only, without any readout (those of a fine-tuned classifier are left out anyway, except "
+        "--shots)",
+        False,
     )
     probed_feature: ProbedFeature = option(
-        "what linear probes see: the encoder's feature, or the vector that is compared with texts", "pooled"
+        "what linear probes and neighbors see: the encoder's feature, or the vector compared with texts", "pooled"
+    )
+    readouts: list[ReadoutName] = option(
+        "how to read the frozen encoder: a linear probe of its feature, or of a mean per lead, the nearest training "
+        "records, or a learned query to its tokens (all training records only; tokens take space in --cache_dir, or "
+        "in the folder for temporary files)",
+        ["mean"],
     )
     shots: list[int] = option("also fit probes on this many records per class", [])
     robustness: bool = option("also evaluate with fewer leads, at lower rates, and with noise", False)

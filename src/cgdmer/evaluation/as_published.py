@@ -2,10 +2,11 @@
 """The protocol behind published tables, defects included. Use it to compare with those tables, and for nothing else.
 
 MERL (ICML 2024, https://github.com/cheliu-computation/MERL-ICML2024) released the protocol, and later work inherited
-it. This module reproduces its labels, splits, subsets, its cut of CPSC2018, and its linear probe, and no more. Records
-go through the model's own preprocessing (not MERL's scaling of each record to 0 ... 1, nor its swap of aVL and aVF for
-models trained on MIMIC's order of leads). Zero-shot prompts are those of this package, the probe runs in float32 on
-features computed once, and nothing is selected on validation labels. Each defect is named where it is reproduced.
+it. This module reproduces its labels, splits, subsets, its cut of CPSC2018, its zeros for missing samples, and its
+linear probe, and no more. Otherwise records go through the model's own preprocessing (not MERL's scaling of each record
+to 0 ... 1, nor its swap of aVL and aVF for models trained on MIMIC's order of leads). Zero-shot prompts are those of
+this package, the probe runs in float32 on features computed once, and nothing is selected on validation labels. Each
+defect is named where it is reproduced.
 """
 
 import os
@@ -32,6 +33,7 @@ _TASKS = ("ptbxl-super", "ptbxl-sub", "ptbxl-form", "ptbxl-rhythm", "cpsc2018", 
 _SEED = 42
 # Columns 10 to 12 of ptbxl-sub in the released training file. In the other two files, they are ISC, AVB, RAO/RAE.
 _SUB_TRAINING_ORDER = ("AVB", "RAO/RAE", "ISC")
+_MICROVOLT = 1e-3  # in mV
 _CPSC_SECONDS, _CPSC_PADDED_SECONDS = 5, 10  # 2,500 and 5,000 samples at 500 Hz
 
 
@@ -63,17 +65,26 @@ def published_splits(
         parts = repaired_splits(splits, task)
         if task.name == "ptbxl-sub":
             parts["train"] = replace(parts["train"], labels=_in_training_order(parts["train"].labels, task))
-    if task.name == "cpsc2018":
-        parts = {name: replace(part, change=first_five_seconds) for name, part in parts.items()}
-    return parts
+    change = first_five_seconds if task.name == "cpsc2018" else missing_as_zero
+    return {name: replace(part, change=change) for name, part in parts.items()}
+
+
+def missing_as_zero(record: ECGRecord) -> ECGRecord:
+    """Defect e: missing samples are zeros, which a model sees as a flat stretch. A lead that has no other samples stays
+    absent here, as in every flat lead."""
+    return replace(record, signal=np.nan_to_num(record.signal, nan=0.0))
 
 
 def first_five_seconds(record: ECGRecord) -> ECGRecord:
     """Defect d: of CPSC2018's recordings (6 to 144 s), only the first 2,500 samples at 500 Hz are used, padded with as
-    many zeros, so half of each input is constant. Done in seconds here, for datasets of any rate."""
-    kept = record.signal[:, : round(_CPSC_SECONDS * record.sampling_rate)]
+    many zeros, so half of each input is constant. Done in seconds here, for datasets of any rate.
+
+    The last sample is a microvolt: otherwise the feature extractor would recognize a filled end and cut it off.
+    """
+    kept = missing_as_zero(record).signal[:, : round(_CPSC_SECONDS * record.sampling_rate)]
     signal = np.zeros((len(kept), round(_CPSC_PADDED_SECONDS * record.sampling_rate)), dtype=record.signal.dtype)
     signal[:, : kept.shape[1]] = kept
+    signal[:, -1] = _MICROVOLT
     return replace(record, signal=signal)
 
 

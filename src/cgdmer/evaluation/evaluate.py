@@ -82,6 +82,7 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
             fractions=fractions,
             shots=() if arguments.skip_linear_probe else arguments.shots,
             probed_feature=arguments.probed_feature,
+            readouts=arguments.readouts,
             robustness=arguments.robustness,
             **how,
         )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zero-shot classification, a classifier's own labels, and linear probing on a prepared dataset, along with a randomly
-initialized model.
+"""Zero-shot classification, a classifier's own labels, and readouts of the frozen encoder on a prepared dataset, along
+with a randomly initialized model.
 
 Shapes: R test records, C classes, S seeds, E embedding width.
 """
@@ -19,8 +19,10 @@ import torch
 from cgdmer.data.fingerprints import Fingerprints, corpus_of
 from cgdmer.evaluation.arguments import ProbedFeature
 from cgdmer.evaluation.as_published import published_probes, published_splits
-from cgdmer.evaluation.linear_probe import LinearProbe, few_records_per_class, fit_linear_probe, fraction_of_records
+from cgdmer.evaluation.linear_probe import few_records_per_class, fraction_of_records
 from cgdmer.evaluation.patients import patient_groups
+from cgdmer.evaluation.readouts.readout import Fitted, LabeledFeatures, Readout
+from cgdmer.evaluation.readouts.register import READOUTS, choose_readouts
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.results import Measured, TaskResults
 from cgdmer.evaluation.robustness import DISTURBANCES
@@ -49,7 +51,8 @@ FRACTIONS = (0.01, 0.1, 1.0)  # of the training records
 PROBED_FEATURES = get_args(ProbedFeature)  # of `RecordFeatures`
 NUM_SEEDS = 5  # draws of a share below 1
 # The names of these measures in results, and the order in which one of them is the main one.
-ZERO_SHOT, CLASSIFIER, LINEAR_PROBE = MAIN_MEASURES = "zero-shot", "classifier", "linear probe 100 %"
+ZERO_SHOT, CLASSIFIER, LINEAR_PROBE = "zero-shot", "classifier", f"{READOUTS['mean'].measure} 100 %"
+MAIN_MEASURES = (ZERO_SHOT, CLASSIFIER, *(f"{readout.measure} 100 %" for readout in READOUTS.values()))
 _DRAWS_OF_GROUPS = 200  # of the bootstrap; a thousand for each of seven groups would take longer than the embeddings
 
 
@@ -109,7 +112,8 @@ def evaluate_task(
     split_files: str | os.PathLike[str] | None = None,
     fractions: Sequence[float] = FRACTIONS,
     shots: Sequence[int] = (),
-    probed_feature: str = "pooled",
+    probed_feature: ProbedFeature = "pooled",
+    readouts: Sequence[str] = ("mean",),
     robustness: bool = False,
     untrained: bool = True,
     trained_on: Fingerprints | None = None,
@@ -121,12 +125,12 @@ def evaluate_task(
 
     Zero-shot: the cosine between the record and the prompts of each class; for a long recording the mean over its
     windows, as in the pipeline `zero-shot-ecg-classification`. Classifier: the log odds of its labels that are classes
-    of the task, as in the pipeline `ecg-classification`. Linear probe: fitted on shares of the training records,
-    with its regularization chosen on the validation records. Thresholds for F1 are chosen there too. If the validation
-    split is tested as well, there is no F1, and the probe chooses on held-out training patients. Nothing is chosen on
-    the test records, except by the probe of the protocol `as_published`. Records without a class of the task are left
-    out, and records that the feature extractor cannot use, which are counted and named. An encoder without texts or
-    classifier is measured by linear probes only.
+    of the task, as in the pipeline `ecg-classification`. Readouts, such as linear probes: fitted on shares of the
+    training records, with one setting each chosen on the validation records. Thresholds for F1 are chosen there too.
+    If the validation split is tested as well, there is no F1, and readouts choose on held-out training patients.
+    Nothing is chosen on the test records, except by the probe of the protocol `as_published`. Records without a class
+    of the task are left out, and records that the feature extractor cannot use, which are counted and named. An
+    encoder without texts or classifier is measured by readouts only.
 
     Args:
         processor: the model's own; a feature extractor if the model takes no texts.
@@ -136,12 +140,14 @@ def evaluate_task(
         protocol: `repaired`, or `as_published` (see that module) to compare with published figures: its labels, its
             splits, and its probe instead of ours.
         split_files: a folder of split files to use instead of the splits of the dataset (see `splits`).
-        fractions: shares of the training records, above 0 and up to 1, for linear probes; five seeds each below 1.
-            Empty: no such probes.
-        shots: also fit probes on this many records per class, with five seeds each.
-        probed_feature: what linear probes see, "pooled" (the encoder's feature) or "embeds" (the vector in the space
-            shared with text, which only a model that takes texts has).
-        robustness: also measure with fewer leads, at lower rates, and with noise; with the probe of all records.
+        fractions: shares of the training records, above 0 and up to 1, for readouts; five seeds each below 1. Empty:
+            none is fitted to shares.
+        shots: also fit readouts to this many records per class, with five seeds each.
+        probed_feature: what `mean` and `knn` see, "pooled" (the encoder's feature) or "embeds" (the vector in the
+            space shared with text, which only a model that takes texts has).
+        readouts: names in `cgdmer.evaluation.readouts.register`. Those that the encoder does not allow are left out,
+            and the results say so.
+        robustness: also measure with fewer leads, at lower rates, and with noise; with readouts of all records.
         untrained: also measure a model of the same configuration with random weights.
         trained_on: the records that the model was pretrained on; None: unknown.
         allow_overlap: measure even if the model was pretrained on test records or on other records of their patients.
@@ -149,13 +155,15 @@ def evaluate_task(
         seed: of random weights, draws, and the bootstrap.
 
     Raises:
-        ConfigurationError: the protocol, set of prompts, or feature is unknown, or there is nothing to measure:
-            neither texts nor a classifier nor probes. The classifier is a regression, or knows no class of the task.
+        ConfigurationError: the protocol, set of prompts, feature, or readout is unknown, or there is nothing to
+            measure: neither texts nor a classifier nor readouts. The classifier is a regression, or knows no class of
+            the task. The protocol has its own probe, and other readouts are asked for.
         CorpusError: the records or split files do not suit the task, a patient is in training and test, or the model
             was pretrained on test records.
     """
     fits = bool(fractions or shots)
     _refuse_unknown(model, protocol, probed_feature, fits)
+    chosen, readouts_left_out = choose_readouts(readouts if fits else (), model, probed_feature, protocol, fractions)
     wordings = task.prompts(prompts) if model.takes_texts else None
     whole, columns = task, _known_columns(model, task) if model.classifies else None
     parts = _parts(PROTOCOLS[protocol](dataset, task, split_files), task, splits, fits)
@@ -163,7 +171,7 @@ def evaluate_task(
         task = replace(task, class_names=tuple(task.class_names[column] for column in columns))
         parts = parts.with_columns(columns)
     overlap = overlap_with_training(trained_on, parts.test.rows, allow_overlap)
-    how = (processor, task, parts, wordings, cache or EmbeddingCache(None), probed_feature, seed)
+    how = (processor, task, parts, wordings, cache or EmbeddingCache(None), chosen, seed)
     run = _ModelOnTask(model, *how, "trained")
     run.measure_all(protocol, fractions, shots)
     results: TaskResults = {
@@ -185,6 +193,8 @@ def evaluate_task(
         "calibration": run.calibration(),
         "command": "",
     }
+    if readouts_left_out:
+        results["readouts_left_out"] = readouts_left_out
     if len(task.class_names) < len(whole.class_names):
         results["classes_not_scored"] = [name for name in whole.class_names if name not in task.class_names]
     if untrained:
@@ -251,12 +261,12 @@ class _ModelOnTask:
         parts: _Parts,
         wordings: list[tuple[str, ...]] | None,
         cache: EmbeddingCache,
-        probed_feature: str,
+        readouts: Sequence[Readout],
         seed: int,
         described: str,
     ):
         self.model, self.processor, self.task, self.parts = model, processor, task, parts
-        self.cache, self.probed_feature, self.seed, self.described = cache, probed_feature, seed, described
+        self.cache, self.readouts, self.seed, self.described = cache, readouts, seed, described
         self.prompts = None if wordings is None else embed_prompts(model, processor, wordings)
         self.head: ClassifierHead | None = None
         if model.classifies:  # a copy: the model's own stays on its device
@@ -265,21 +275,22 @@ class _ModelOnTask:
         self.direct = ZERO_SHOT if self.prompts is not None else CLASSIFIER if self.head is not None else None
         self.left_out: list[tuple[str, str, str]] = []
         test, self.test = self._usable(parts.test, "test records")
-        self.validation: tuple[RecordFeatures, np.ndarray] | None = None  # with labels
+        self.validation: LabeledFeatures | None = None
         if parts.validation is not None:
             usable, features = self._usable(parts.validation, "validation records")
-            self.validation = features, usable.labels
+            self.validation = LabeledFeatures(features, usable.labels, usable.patients)
         self.parts = replace(parts, test=test)
         self.embeds = _unit(self.test.pooled) if self.test.embeds is None else self.test.embeds
         self.measures: dict[str, Measured] = {}
         self.scores: dict[str, np.ndarray] = {}
-        self._whole_probe: LinearProbe | None = None
+        self._of_all_records: dict[str, Fitted] = {}  # readouts by the names of their measures
 
     def _features(self, part: LabeledRows, what: str, change_name: str = "") -> RecordFeatures:
         if part.change is not None and not change_name:
             change_name = part.change.__name__
+        further = {feature for readout in self.readouts for feature in readout.further}
         return self.cache.features(
-            self.model, extractor_of(self.processor), part, f"{self.described}, {what}", change_name
+            self.model, extractor_of(self.processor), part, f"{self.described}, {what}", change_name, further
         )
 
     def _usable(self, part: LabeledRows, what: str, change_name: str = "") -> tuple[LabeledRows, RecordFeatures]:
@@ -298,28 +309,25 @@ class _ModelOnTask:
         refused = self.test.refused_leads
         return None if refused is None else int(refused.any(axis=1).sum())
 
-    def _probed(self, features: RecordFeatures) -> np.ndarray:
-        """(R, D), the features that linear probes see."""
-        return getattr(features, self.probed_feature)
-
     def measure_all(self, protocol: str, fractions: Sequence[float], shots: Sequence[int]) -> None:
         if self.direct is not None:
             self._add(self.direct, self._direct_scores)
         if (train := self.parts.train) is None:
             return
-        train, found = self._usable(train, "training records")
-        features = self._probed(found)
-        if protocol == "as_published" and fractions:
-            self._add_published_probes(features, train.labels)
-        else:
-            self._add_probes(train, features, fractions, shots)
+        train, features = self._usable(train, "training records")
+        training = LabeledFeatures(features, train.labels, train.patients)
+        for readout in self.readouts:
+            if protocol == "as_published" and fractions:
+                self._add_published_probes(readout, training)
+            else:
+                self._add_readout(readout, training, fractions, shots)
 
     def _add(self, name: str, score: Callable[[RecordFeatures], np.ndarray]) -> None:
         """Add a measure that scores features (S, R, C), with thresholds chosen on the validation records, if any."""
         scores, thresholds = score(self.test), None
         if self.validation is not None:
-            features, labels = self.validation
-            thresholds = np.stack([best_thresholds(labels, one) for one in score(features)])
+            of_validation = score(self.validation.features)
+            thresholds = np.stack([best_thresholds(self.validation.labels, one) for one in of_validation])
         self.measures[name], self.scores[name] = self._measure(scores, thresholds), scores
 
     def _measure(
@@ -340,41 +348,35 @@ class _ModelOnTask:
         assert self.head is not None
         return self.head.logits(torch.from_numpy(features.pooled))
 
-    def _add_probes(
-        self, train: LabeledRows, features: np.ndarray, fractions: Sequence[float], shots: Sequence[int]
+    def _add_readout(
+        self, readout: Readout, training: LabeledFeatures, fractions: Sequence[float], shots: Sequence[int]
     ) -> None:
-        """Fit and measure a probe per share and number of shots, on several draws where not all records are used."""
-        validation = None if self.validation is None else (self._probed(self.validation[0]), self.validation[1])
+        """Fit and measure per share and number of shots, on several draws where not all records are used."""
         drawn: dict[str, list[np.ndarray]] = {}
         for fraction in fractions:
             seeds = range(NUM_SEEDS) if fraction < 1 else range(1)
-            drawn[f"linear probe {100 * fraction:g} %"] = [
-                fraction_of_records(len(train), fraction, self.seed + number) for number in seeds
-            ]
-        for count in shots:
-            drawn[f"linear probe {count} shots"] = [
-                few_records_per_class(train.labels, count, self.seed + number) for number in range(NUM_SEEDS)
+            if readout.repeated or fraction == 1:
+                drawn[f"{readout.measure} {100 * fraction:g} %"] = [
+                    fraction_of_records(len(training), fraction, self.seed + number) for number in seeds
+                ]
+        for count in shots if readout.repeated else ():
+            drawn[f"{readout.measure} {count} shots"] = [
+                few_records_per_class(training.labels, count, self.seed + number) for number in range(NUM_SEEDS)
             ]
         for name, draws in drawn.items():
-            probes = []
-            for rows in draws:
-                patients = [train.patients[row] for row in rows]
-                probes.append(fit_linear_probe(features[rows], train.labels[rows], patients, validation, self.seed))
-            self._add(name, partial(self._probe_scores, probes))
+            fitted = [readout.fit(training[rows], self.validation, self.seed) for rows in draws]
+            self._add(name, partial(_scores, fitted))
             self.measures[name]["training_records"] = [len(rows) for rows in draws]
-            self.measures[name]["regularization"] = [probe.strength for probe in probes]
-            if name == LINEAR_PROBE:
-                self._whole_probe = probes[0]
+            for setting in fitted[0].chosen:
+                self.measures[name][setting] = [one.chosen[setting] for one in fitted]  # type: ignore[literal-required]
+            if name in MAIN_MEASURES:
+                self._of_all_records[name] = fitted[0]
 
-    def _probe_scores(self, probes: Sequence[LinearProbe], features: RecordFeatures) -> np.ndarray:
-        """(S, R, C)"""
-        return np.stack([probe.scores(self._probed(features)) for probe in probes])
-
-    def _add_published_probes(self, features: np.ndarray, labels: np.ndarray) -> None:
+    def _add_published_probes(self, readout: Readout, training: LabeledFeatures) -> None:
         """Measure the published probe, which gives one number per share of the training records and nothing else."""
         test = self.parts.test
-        values = published_probes(features, labels, self._probed(self.test), test.labels)
-        for percent, value in values.items():
+        vectors = readout.vectors(training.features), training.labels, readout.vectors(self.test), test.labels
+        for percent, value in published_probes(*vectors).items():
             self.measures[f"published probe {percent} %"] = {
                 "macro_auroc": value,
                 "macro_auroc_interval": [float("nan")] * 2,
@@ -385,7 +387,7 @@ class _ModelOnTask:
             }
 
     def by_group(self) -> dict[str, list[dict[str, Any]]]:
-        """Zero-shot or the classifier, and the probe of all training records, by sex and age.
+        """Zero-shot or the classifier, and the readouts of all training records, by sex and age.
 
         Groups in which no class has both positive and negative records are left out.
         """
@@ -405,7 +407,8 @@ class _ModelOnTask:
                             bootstrap_samples=_DRAWS_OF_GROUPS,
                             seed=self.seed,
                         )
-                rows.append(row)
+                if len(row) > 1:  # the published probe has no scores
+                    rows.append(row)
             if rows:
                 families[what] = rows
         return families
@@ -421,11 +424,13 @@ class _ModelOnTask:
         return dict(reliability(self.parts.test.labels, scores.numpy()))
 
     def robustness(self) -> dict[str, list[dict[str, Any]]]:
-        """Zero-shot or the classifier, and the probe of all training records, on disturbed test records.
+        """Zero-shot or the classifier, and the readouts of all training records, on disturbed test records.
 
         Rates that no test record exceeds are left out.
         """
         families: dict[str, list[dict[str, Any]]] = {}
+        if self.direct is None and not self._of_all_records:
+            return families
         own = self.parts.test.change
         highest_rate = max(self.parts.test.rows["sampling_rate"])
         for disturbance in DISTURBANCES:
@@ -442,10 +447,15 @@ class _ModelOnTask:
             row: dict[str, Any] = {"name": disturbance.name}
             if self.direct is not None:
                 row[self.direct] = self._measure(self._direct_scores(features), test=part)
-            if self._whole_probe is not None:
-                row[LINEAR_PROBE] = self._measure(self._probe_scores([self._whole_probe], features), test=part)
+            for measured, fitted in self._of_all_records.items():
+                row[measured] = self._measure(_scores([fitted], features), test=part)
             families.setdefault(disturbance.family, []).append(row)
         return families
+
+
+def _scores(fitted: Sequence[Fitted], features: RecordFeatures) -> np.ndarray:
+    """(S, R, C)"""
+    return np.stack([one.scores(features) for one in fitted])
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -461,5 +471,5 @@ def untrained_like(model: ECGPreTrainedModel, seed: int = 0) -> ECGPreTrainedMod
 
 
 def main_measure(measures: Collection[str]) -> str:
-    """The measure to show first: zero-shot or the classifier or, without them, the probe of all training records."""
+    """The measure to show first: zero-shot or the classifier or, without them, a readout of all training records."""
     return next((name for name in MAIN_MEASURES if name in measures), next(iter(measures)))

@@ -65,12 +65,23 @@ def fit_linear_probe(
     if validation is not None:
         probes = [_fit(features, labels, strength) for strength in STRENGTHS]
         return _best(probes, *validation)
-    if len(set(patients)) < FEWEST_PATIENTS:
+    parts = held_out_patients(patients, seed)
+    if parts is None:
         return _fit(features, labels, _USUAL_STRENGTH)
-    split = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
-    fitted, held_out = next(split.split(features, groups=patients))
+    fitted, held_out = parts
     trials = [_fit(features[fitted], labels[fitted], strength) for strength in STRENGTHS]
     return _fit(features, labels, _best(trials, features[held_out], labels[held_out]).strength)
+
+
+def held_out_patients(patients: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The numbers of the records to fit, and of those of the eighth of the patients that is held out for a choice.
+
+    None if there are fewer than 16 patients.
+    """
+    if len(set(patients)) < FEWEST_PATIENTS:
+        return None
+    split = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
+    return next(split.split(np.zeros(len(patients)), groups=patients))
 
 
 def fraction_of_records(count: int, fraction: float, seed: int) -> np.ndarray:

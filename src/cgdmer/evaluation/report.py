@@ -254,6 +254,8 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
     left_out = dict.fromkeys(label for result in results["measures"].values() for label in result["left_out"])
     if left_out:
         remarks.append(f"Left out, without positive or negative records: {', '.join(left_out)}.")
+    for name, why in results.get("readouts_left_out", {}).items():
+        remarks.append(f"Readout {name}: left out, because {why}.")
     if not_scored := results.get("classes_not_scored"):
         remarks.append(f"Not among the classifier's labels: {', '.join(not_scored)}.")
     return remarks

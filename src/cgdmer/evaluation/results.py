@@ -39,8 +39,8 @@ class Measured(TypedDict):
     """How well scores separate the records of each class from the others: means over classes, and each class by name.
 
     `left_out` names the classes without both positive and negative records. If a model was fitted several times, all
-    values are means, and `macro_auroc_by_seed` has one per fit. For linear probes, `training_records` and
-    `regularization` have one value per fit.
+    values are means, and `macro_auroc_by_seed` has one per fit. For readouts, `training_records` has one value per
+    fit, and so has the setting that was chosen: `regularization`, `neighbors`, or `steps` of training.
     """
 
     records: int
@@ -61,6 +61,8 @@ class Measured(TypedDict):
     left_out: list[str]
     training_records: NotRequired[list[int]]
     regularization: NotRequired[list[float | None]]
+    neighbors: NotRequired[list[int]]
+    steps: NotRequired[list[int]]
 
 
 class ReliabilityBin(TypedDict):
@@ -95,12 +97,13 @@ class TaskResults(TypedDict):
             they are flat or have long gaps; the records are measured without them.
         in_domain: whether the model was pretrained on other records of the test corpus.
         overlap: of the test records with the training records, see `Overlap`; None if those are unknown.
-        measures: by name ("zero-shot", "classifier", "linear probe 1 %", ...), in the order to show, all on the same
-            records.
+        measures: by name ("zero-shot", "classifier", "linear probe 1 %", "attention probe 100 %", ...), in the order
+            to show, all on the same records.
         untrained: by the same names, the measures of a model with random weights. A name may be absent.
         groups, robustness: for each kind of group ("sex", "age") or disturbance ("leads", ...), a list of dicts with
             a `name` and a `Measured` per measure.
         calibration: a `Reliability` of the scores that the pipelines give; empty without a text tower or classifier.
+        readouts_left_out: why readouts that were asked for are not among the measures, by their names.
         classes_not_scored: classes of the task that are not among a classifier's labels.
         command: the command line that reproduces the results; empty if there is none.
     """
@@ -121,6 +124,7 @@ class TaskResults(TypedDict):
     groups: NotRequired[dict[str, list[dict[str, Any]]] | None]
     robustness: NotRequired[dict[str, list[dict[str, Any]]] | None]
     calibration: NotRequired[dict[str, Any] | None]
+    readouts_left_out: NotRequired[dict[str, str]]
     classes_not_scored: NotRequired[list[str]]
     command: str
 

@@ -20,6 +20,7 @@ from huggingface_hub.utils import validate_repo_id, yaml_dump
 
 from cgdmer.evaluation.comparison import RESULTS
 from cgdmer.evaluation.evaluate_task import CLASSIFIER, ZERO_SHOT
+from cgdmer.evaluation.readouts.register import READOUTS
 from cgdmer.evaluation.results import Measured, Reliability, TaskResults
 from cgdmer.evaluation.statistics import METRIC_NAMES
 from cgdmer.files.json_types import check
@@ -111,7 +112,7 @@ def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult
                 found.append(
                     EvalResult(
                         task_type=_TASK_TYPES.get(measure, "feature-extraction"),
-                        task_name=measure if measure in _TASK_TYPES else "linear probe",
+                        task_name=measure if measure in _TASK_TYPES else _readout_of(measure),
                         dataset_type=results["task"],
                         dataset_name=results["task"],
                         dataset_split="+".join(results["splits"]),
@@ -123,6 +124,12 @@ def as_eval_results(all_results: Sequence[Mapping[str, Any]]) -> list[EvalResult
                     )
                 )
     return found
+
+
+def _readout_of(measure: str) -> str:
+    """The name of a measure without the share of the training records."""
+    names = (readout.measure for readout in READOUTS.values())
+    return next((name for name in names if measure.startswith(name)), "linear probe")
 
 
 def write_benchmark_results(folder: Path, benchmark: str, all_results: Sequence[Mapping[str, Any]]) -> None:

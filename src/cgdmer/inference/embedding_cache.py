@@ -2,18 +2,18 @@
 """Embeddings are computed once and kept on disk, under a key made from everything they depend on.
 
 For records, that is the encoder's weights, the feature extractor's settings, the samples of the records in order, any
-change made to the records, and the version of this package. For texts, it is the text tower's weights, the tokens of
-the texts in order, and the version. File names and model names play no part.
+change made to the records, and the version of this package. Tokens are a file of their own. For texts, it is the text
+tower's weights, the tokens of the texts in order, and the version. File names and model names play no part.
 """
 
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ from cgdmer.data.storage import DatasetRecords
 from cgdmer.families import ecg_config_of
 from cgdmer.files.reading import check_size
 from cgdmer.files.writing import replacing
-from cgdmer.inference.embeddings import RecordFeatures, embed_records, embed_texts
+from cgdmer.inference.embeddings import Further, RecordFeatures, embed_records, embed_texts
+from cgdmer.inference.token_files import read_tokens
 from cgdmer.models.errors import CorpusError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.leads import STANDARD_LEADS
@@ -41,7 +42,7 @@ _LARGEST_HEADER = 10_000  # bytes of a file besides the arrays
 class Expected(NamedTuple):
     """An array that a file of the cache holds."""
 
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     dtype: np.dtype = np.dtype(np.float32)
 
 
@@ -63,36 +64,58 @@ class EmbeddingCache:
         part: DatasetRecords,
         description: str,
         change_name: str = "",
+        further: Collection[Further] = (),
     ) -> RecordFeatures:
         """What `embed_records` returns for the records of a part; NaN for those that cannot be used.
 
         Args:
             change_name: what `part.change` does to the records; "" if it is None.
+            further: what else to compute.
         """
+        embed = partial(embed_records, model, feature_extractor, part, description=description, unusable="nan")
+        if self.folder is None:
+            return embed(further=further)
+        width, leads = model.base_model.config.hidden_size, len(STANDARD_LEADS)
+        expected = {"pooled": Expected((len(part), width))}
+        if model.takes_texts:
+            expected["embeds"] = Expected((len(part), model.config.projection_size))
+        expected["refused_leads"] = Expected((len(part), leads), np.dtype(bool))
+        if "per_lead" in further:
+            expected["per_lead"] = Expected((len(part), leads, width))
+        key = "-".join([self._key_of_records(model, feature_extractor, part, change_name), *sorted(further)])
+        path = self.folder / f"{key}.tokens"
 
         def compute() -> dict[str, np.ndarray]:
-            found = embed_records(model, feature_extractor, part, description=description, unusable="nan")
-            return {name: array for name, array in vars(found).items() if array is not None}
+            if "tokens" not in further:
+                found = embed(further=further)
+            else:
+                with self._usable_folder():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(path) as temporary:
+                    found = embed(further=further, tokens_at=temporary)
+            return {name: array for name, array in vars(found).items() if isinstance(array, np.ndarray)}
 
-        widths = {"pooled": model.base_model.config.hidden_size}
-        if model.takes_texts:
-            widths["embeds"] = model.config.projection_size
-        expected = {name: Expected((len(part), width)) for name, width in widths.items()}
-        expected["refused_leads"] = Expected((len(part), len(STANDARD_LEADS)), np.dtype(bool))
-        key = partial(self._key_of_records, model, feature_extractor, part, change_name)
-        return RecordFeatures(**self._kept(key, compute, expected))
+        with self._usable_folder():
+            if "tokens" in further and read_tokens(path, len(part), width) is None:
+                (self.folder / f"{key}.safetensors").unlink(missing_ok=True)  # both come from one pass
+        kept: dict[str, Any] = self._kept(key, compute, expected)
+        if "tokens" in further:
+            kept["tokens"] = read_tokens(path, len(part), width)
+        return RecordFeatures(**kept)
 
     def texts(self, model: ECGTextModel, processor: ECGProcessor, texts: Sequence[str]) -> np.ndarray:
         """What `embed_texts` returns."""
+        if self.folder is None:
+            return embed_texts(model, processor, texts)
         return self._kept(
-            lambda: self._key_of_texts(model, processor, texts),
+            self._key_of_texts(model, processor, texts),
             lambda: {"embeds": embed_texts(model, processor, texts)},
             {"embeds": Expected((len(texts), model.config.projection_size))},
         )["embeds"]
 
     def _kept(
         self,
-        key: Callable[[], str],
+        key: str,
         compute: Callable[[], dict[str, np.ndarray]],
         expected: Mapping[str, Expected],
     ) -> dict[str, np.ndarray]:
@@ -104,9 +127,8 @@ class EmbeddingCache:
         Raises:
             CorpusError: the folder cannot be read or written.
         """
-        if self.folder is None:
-            return compute()
-        path = self.folder / f"{key()}.safetensors"
+        assert self.folder is not None
+        path = self.folder / f"{key}.safetensors"
         with self._usable_folder():
             found = _read(path, expected)
         if found is not None:

@@ -2,9 +2,12 @@
 """Frozen features of records and texts. The one loop that reads records, prepares them, and runs a model is here."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,12 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from cgdmer.data.workers import outlive_signals
+from cgdmer.inference.token_files import RecordTokens, TemporaryFolder, TokenWriter, read_tokens
 from cgdmer.models.ecg_record import ECGRecord
-from cgdmer.models.errors import CGDMERError, CorpusError, ECGInputWarning
+from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputWarning
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder, LeadTimeEncoderOutput
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.models.record_use import ECGBatch, RecordUse, by_reason
 
@@ -27,6 +32,7 @@ BATCH_SIZE = 64
 _RECORDS_PER_HANDOVER = 4  # from a reading process; a record of one day has hundreds of megabytes
 
 Unusable = Literal["raise", "nan"]
+Further = Literal["per_lead", "tokens"]  # features that are computed only if they are asked for
 Windows = dict[str, torch.Tensor]
 _Count = tuple[int, RecordUse]  # of a record: its windows, and what was used of it
 Computation = Callable[[Windows], torch.Tensor]  # takes the model's inputs, returns (windows, width)
@@ -51,11 +57,16 @@ class RecordFeatures:
             vectors, which is shorter if they differ. None for a model without a text tower.
         refused_leads: (n, 12) bool, the standard leads that were recorded but not used (see `RecordUse`); None if
             that is not known.
+        per_lead: (n, 12, width) the mean of the tokens of each lead, NaN for a lead that a record lacks; None if they
+            were not asked for.
+        tokens: all tokens, in a file; None if they were not asked for.
     """
 
     pooled: np.ndarray
     embeds: np.ndarray | None = None
     refused_leads: np.ndarray | None = None
+    per_lead: np.ndarray | None = None
+    tokens: RecordTokens | None = None
 
     @property
     def usable(self) -> np.ndarray:
@@ -75,27 +86,42 @@ def embed_records(
     description: str = "embedding",
     num_proc: int = 0,
     unusable: Unusable = "raise",
+    further: Collection[Further] = (),
+    tokens_at: Path | None = None,
 ) -> RecordFeatures:
     """The features of all records.
 
     Args:
         unusable: what to do about a record that cannot be used; "nan": its features are NaN.
+        further: what else to compute, in the same pass.
+        tokens_at: the file for tokens, if they are computed; None: a temporary one, deleted with the features.
 
     Raises:
         CGDMERError: a record cannot be used; of the same type as the reader's error. The message says which record.
-        CorpusError: none of them can.
+        ConfigurationError: features per lead of an encoder that has none.
+        CorpusError: none of them can be used, or there is no space for tokens.
     """
-
-    def compute(windows: Windows) -> torch.Tensor:
-        pooled, *embeds = _pooled_and_embeds(model, windows)
-        # Normalized again in single precision: in half precision their length is not exactly 1.
-        return torch.cat([pooled, *(F.normalize(one, dim=-1) for one in embeds)], dim=1)
-
+    if "per_lead" in further and not has_leads(model):
+        raise ConfigurationError(f"the tokens of a {type(model.base_model).__name__} belong to no lead.")
+    temporary = TemporaryFolder() if "tokens" in further and tokens_at is None else None
+    path = temporary.path / "tokens" if temporary is not None else tokens_at
+    widths = _widths(model, further)
+    places: list[tuple[torch.Tensor, torch.Tensor]] = []
     options: dict[str, Any] = {"batch_size": batch_size, "num_proc": num_proc, "description": description}
-    options["unusable"] = unusable
-    means, refused = _average_all(model, compute, sum(_widths(model)), feature_extractor, records, **options)
-    pooled, *embeds = np.split(means, np.cumsum(_widths(model))[:-1], axis=1)
-    return RecordFeatures(np.ascontiguousarray(pooled), np.ascontiguousarray(embeds[0]) if embeds else None, refused)
+    options |= {"unusable": unusable, "places": places}
+    with nullcontext() if path is None else TokenWriter(path) as writer:
+        compute = partial(_features_of_windows, model, further, writer)
+        means, refused = _average_all(model, compute, sum(widths.values()), feature_extractor, records, **options)
+        if writer is not None:
+            numbers, weights = (torch.cat(of_windows).numpy() for of_windows in zip(*places, strict=True))
+            writer.finish(numbers, weights)
+    tokens = None if path is None else read_tokens(path, len(records), widths["pooled"], temporary)
+    return RecordFeatures(**_by_name(means, widths), refused_leads=refused, tokens=tokens)
+
+
+def has_leads(model: ECGPreTrainedModel) -> bool:
+    """Whether each token of the encoder belongs to one lead."""
+    return isinstance(model.base_model, LeadTimeEncoder)
 
 
 def classifier_logits(
@@ -121,15 +147,48 @@ def classifier_logits(
     return _average_all(model, compute, model.config.num_labels, feature_extractor, records, **options)[0]
 
 
-def _widths(model: ECGPreTrainedModel) -> list[int]:
-    """The widths of what `_pooled_and_embeds` returns."""
-    return [model.base_model.config.hidden_size, *([model.config.projection_size] if model.takes_texts else [])]
+def _widths(model: ECGPreTrainedModel, further: Collection[Further]) -> dict[str, int]:
+    """The widths of what is computed for each window."""
+    width, leads = model.base_model.config.hidden_size, len(STANDARD_LEADS)
+    return {
+        "pooled": width,
+        **({"embeds": model.config.projection_size} if model.takes_texts else {}),
+        **({"per_lead": leads * width} if "per_lead" in further else {}),
+    }
 
 
-def _pooled_and_embeds(model: ECGPreTrainedModel, windows: Windows) -> list[torch.Tensor]:
-    """The pooled feature and, if the model takes texts, unit vectors: (windows, width) float32 each."""
-    pooled = model.base_model(**windows).pooler_output
-    return [pooled.float(), *([model.project("ecg", pooled).float()] if model.takes_texts else [])]
+def _features_of_windows(
+    model: ECGPreTrainedModel, further: Collection[Further], writer: TokenWriter | None, windows: Windows
+) -> torch.Tensor:
+    """(windows, sum of `_widths`) float32; tokens go to the writer."""
+    outputs = model.base_model(**windows)
+    found = [outputs.pooler_output.float()]
+    if model.takes_texts:
+        # Normalized again in single precision: in half precision their length is not exactly 1.
+        found.append(F.normalize(model.project("ecg", outputs.pooler_output).float(), dim=-1))
+    if "per_lead" in further:
+        found.append(_means_of_leads(outputs, model.base_model.config.num_patches))
+    if writer is not None:
+        tokens, mask = outputs.last_hidden_state, outputs.visible_mask
+        writer.add(tokens, torch.ones_like(tokens[..., 0], dtype=torch.bool) if mask is None else mask.bool())
+    return torch.cat(found, dim=1)
+
+
+def _means_of_leads(outputs: LeadTimeEncoderOutput, num_patches: int) -> torch.Tensor:
+    """(windows, 12 * width), for each window the mean token of each lead, NaN for an absent one."""
+    tokens, indices, mask = outputs.last_hidden_state, outputs.visible_indices, outputs.visible_mask
+    assert tokens is not None and indices is not None and mask is not None
+    of_lead = (F.one_hot(indices // num_patches, len(STANDARD_LEADS)) * mask[..., None]).float()
+    return (of_lead.transpose(1, 2) @ tokens.float() / of_lead.sum(dim=1)[..., None]).flatten(1)
+
+
+def _by_name(means: np.ndarray, widths: Mapping[str, int]) -> dict[str, Any]:
+    """The columns of what was computed, as `RecordFeatures` has them."""
+    columns = np.split(means, np.cumsum(list(widths.values()))[:-1], axis=1)
+    found = {name: np.ascontiguousarray(one) for name, one in zip(widths, columns, strict=True)}
+    if "per_lead" in found:
+        found["per_lead"] = found["per_lead"].reshape(len(means), len(STANDARD_LEADS), -1)
+    return found
 
 
 def average_windows(
@@ -144,6 +203,7 @@ def average_windows(
     num_proc: int = 0,
     description: str,
     uses: list[RecordUse | None] | None = None,
+    places: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> Iterator[tuple[list[CGDMERError | None], torch.Tensor]]:
     """Prepare records and run a model on them, in order, with a progress bar.
 
@@ -157,6 +217,8 @@ def average_windows(
         batch_size: records per batch, and the most windows per call of the model.
         num_proc: processes that read and prepare records while the model runs; 0: all in this process.
         uses: one entry per record is appended: what was used of it, or None if it could not be read.
+        places: one entry per call of `compute` is appended: the number of each window's record, and the weight of the
+            window in the average.
 
     Yields:
         Per batch: for each record, the reason it could not be read, or None; and (n, width) float32 for the n others.
@@ -182,6 +244,8 @@ def average_windows(
                     weights = windows.pop("window_weights")
                     inputs = {name: tensor.to(model.device) for name, tensor in windows.items()}
                     inputs["ecg_values"] = inputs["ecg_values"].to(model.dtype)
+                    if places is not None:
+                        places.append((start + record_index, weights))
                     means.index_add_(0, record_index, weights[:, None] * compute(inputs).float().cpu())
             yield errors, means[torch.tensor([error is None for error in errors])]
             progress.update(count)

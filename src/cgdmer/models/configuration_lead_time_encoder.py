@@ -85,11 +85,13 @@ class LeadTimeEncoderConfig(ECGWindowConfig):
         decoder_hidden_size, decoder_num_hidden_layers, decoder_num_attention_heads, decoder_intermediate_size: the
             decoder, see `ECGDecoder`.
         decoder_reach (`int`, *optional*): how many patches before and after a masked patch the decoder looks at, in
-            all leads. By default, at the whole window, from which a small model hardly learns to restore anything.
+            all leads. With None, it looks at the whole window, from which a small model hardly learns to restore
+            anything. Ours.
         decoder_share (`float`): share of the masked patches that a training step restores, drawn at random; in
-            evaluation, all are.
+            evaluation, all are. Ours.
         normalize_patches (`bool`): reconstruct each patch normalized to mean 0 and standard deviation 1, as in masked
-            autoencoders. Ours.
+            autoencoders, which rewards features without amplitude. By default, the error is in units of the record's
+            own standard deviation. Ours.
     """
 
     tokenizer_channels: int = 8
@@ -111,9 +113,9 @@ class LeadTimeEncoderConfig(ECGWindowConfig):
     decoder_num_hidden_layers: int = 4
     decoder_num_attention_heads: int = 4
     decoder_intermediate_size: int = 1024
-    decoder_reach: int | None = None
-    decoder_share: float | int = 1.0
-    normalize_patches: bool = True
+    decoder_reach: int | None = 5
+    decoder_share: float | int = 0.25
+    normalize_patches: bool = False
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)

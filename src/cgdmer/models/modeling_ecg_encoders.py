@@ -7,6 +7,7 @@ need this. Absent leads, and samples beyond a recording's end, are set to zero.
 Shapes: B batch, L leads, T samples, N patches of time, F frames after the convolutions, D width, C channels.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -28,6 +29,19 @@ from .transformer_layers import pre_norm_layers
 _SAMPLES_PER_FRAME = 16  # a stride of 2 in the stem and in three of the four stages
 
 
+@dataclass
+class AllLeadsEncoderOutput(BaseModelOutputWithPooling):
+    """Output of an encoder whose tokens are places in time.
+
+    Args:
+        last_hidden_state: (B, N, D) of a ViT and (B, F, D) of a ResNet.
+        pooler_output: (B, D), its mean over the patches, or the frames whose middle is, within the recording.
+        visible_mask: (B, N or F), which those are; None: all.
+    """
+
+    visible_mask: torch.Tensor | None = None
+
+
 class _AllLeadsEncoder(ECGPreTrainedModel):
     """An encoder whose tokens are places in time."""
 
@@ -45,14 +59,10 @@ class _AllLeadsEncoder(ECGPreTrainedModel):
         lead_mask: torch.Tensor | None = None,
         patch_mask: torch.Tensor | None = None,
         **kwargs,
-    ) -> BaseModelOutputWithPooling:
+    ) -> AllLeadsEncoderOutput:
         r"""
         Args:
             ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
-
-        Returns:
-            `last_hidden_state`, (B, N, D) of a ViT and (B, F, D) of a ResNet, and `pooler_output` (B, D), its mean
-            over the patches, or the frames whose middle is, within the recording.
         """
         refuse_unknown_arguments(kwargs, self.forward, self, ("bool_masked_pos",))
         config = self.config
@@ -66,7 +76,7 @@ class _AllLeadsEncoder(ECGPreTrainedModel):
             ecg_values = ecg_values.masked_fill(~present_BLN.repeat_interleave(config.patch_length, dim=2), 0.0)
         hidden, mask = self.encode(ecg_values.to(self.dtype), patch_mask)
         pooled = hidden.mean(dim=1) if mask is None else masked_mean(hidden, mask)
-        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
+        return AllLeadsEncoderOutput(last_hidden_state=hidden, pooler_output=pooled, visible_mask=mask)
 
 
 class ECGViTModel(_AllLeadsEncoder):

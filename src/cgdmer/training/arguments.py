@@ -177,6 +177,9 @@ class FinetuningArguments:
     freeze_encoder: Annotated[bool, ON_CARD] = option("train only the classifier: a linear probe", False)
     num_train_epochs: Annotated[int, ON_CARD] = option("passes over the training records", 10)
     learning_rate: Annotated[float, ON_CARD] = option("peak of the schedule", 3e-4)
+    layer_decay: Annotated[float, ON_CARD] = option(
+        "each layer of the encoder learns at this share of the rate of the layer above it; 1: all at the same", 1.0
+    )
     per_device_train_batch_size: Annotated[int, ON_CARD] = option("records per batch and process", 64)
     weight_decay: Annotated[float, ON_CARD] = option(_WEIGHT_DECAY, 0.01)
     seed: Annotated[int, ON_CARD] = option("seed of the classifier's initial weights and of the order of records", 0)
@@ -184,6 +187,8 @@ class FinetuningArguments:
     def __post_init__(self) -> None:
         _refuse_below(self, 1, "num_train_epochs", "per_device_train_batch_size")
         _refuse_below(self, 0, "learning_rate", "weight_decay")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigurationError(f"--layer_decay is {self.layer_decay}; expected more than 0, and at most 1.")
 
 
 def _refuse_below(arguments: Any, lowest: int, *names: str) -> None:

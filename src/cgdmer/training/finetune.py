@@ -31,7 +31,7 @@ from cgdmer.presets import model_source
 from cgdmer.training import left_out, run_summary
 from cgdmer.training.arguments import FinetuningArguments
 from cgdmer.training.left_out import LeftOut
-from cgdmer.training.optimization import FiniteSteps, adamw, schedule
+from cgdmer.training.optimization import FiniteSteps, adamw, schedule, shares_by_layer
 from cgdmer.training.output_folder import claimed
 from cgdmer.training.pairs import EpochSampler
 
@@ -259,7 +259,8 @@ def _train(
             f"{len(train)} training records do not fill a batch of {batch_size} on every process."
         )
     steps = arguments.num_train_epochs * steps_per_epoch
-    optimizer = adamw(model, arguments.learning_rate, arguments.weight_decay)
+    shares = shares_by_layer(model, arguments.layer_decay)
+    optimizer = adamw(model, arguments.learning_rate, arguments.weight_decay, shares)
     scheduler = schedule(accelerator, optimizer, "cosine", steps, num_warmup_steps=steps // 20)
     model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, loader, scheduler)
     finite = FiniteSteps(optimizer.optimizer, accelerator.device, accelerator.scaler is not None)

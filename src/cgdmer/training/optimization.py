@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The optimizer, its schedule, and skipping steps whose gradients are not finite."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,22 +10,56 @@ from torch import nn
 from transformers import get_scheduler
 
 from cgdmer.models.errors import TrainingError
+from cgdmer.models.modeling_base import ECGPreTrainedModel
 
 MOST_SKIPPED_IN_A_ROW = 10
 
 
-def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+def adamw(
+    model: nn.Module, learning_rate: float, weight_decay: float, shares: Mapping[str, float] | None = None
+) -> torch.optim.AdamW:
     """Fused AdamW on the trainable parameters.
 
     As usual, only matrices decay: not biases, norms, embeddings, or the loss's scale.
+
+    Args:
+        shares: of the learning rate, by the names of parameters; those without a name here learn at the whole rate.
     """
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+    # By share, the matrices that decay, and the others.
+    groups: dict[float, tuple[list[nn.Parameter], list[nn.Parameter]]] = {1.0: ([], [])}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
+            decayed, others = groups.setdefault((shares or {}).get(name, 1.0), ([], []))
             (decayed if weight.ndim > 1 and "embedding" not in name else others).append(weight)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(
+        [
+            {"params": weights, "weight_decay": decay, "lr": share * learning_rate}
+            for share, parts in groups.items()
+            for weights, decay in zip(parts, (weight_decay, 0.0), strict=True)
+        ],
+        lr=learning_rate,
+        fused=True,
+    )
+
+
+def shares_by_layer(model: ECGPreTrainedModel, layer_decay: float) -> dict[str, float]:
+    """For `adamw`: each layer of the encoder learns at `layer_decay` times the rate of the layer above it.
+
+    The classifier and the encoder's last norm learn at the whole rate, the last layer at `layer_decay` times that, and
+    what is below the first layer (the tokenizer, or the stem) slowest. The layers of a residual network are stages.
+    """
+    encoder = model.base_model
+    per_layer = getattr(encoder.config, "blocks_per_stage", 1)
+    count = len(encoder.layers) // per_layer
+    prefix = "" if encoder is model else f"{model.base_model_prefix}."
+    shares = {}
+    for name, _ in encoder.named_parameters():
+        part, _, rest = name.partition(".")
+        if part == "layers":
+            shares[prefix + name] = layer_decay ** (count - int(rest.split(".")[0]) // per_layer)
+        elif part != "norm":
+            shares[prefix + name] = layer_decay ** (count + 1)
+    return shares
 
 
 def schedule(
