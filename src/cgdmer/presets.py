@@ -11,6 +11,9 @@ from cgdmer.models.errors import ConfigurationError, shown
 SHIPPED_MODEL = Path(__file__).parent / "pretrained" / "cgdmer-tiny-ptbxl"
 _PLACES = (Path(__file__).parent / "hub_configs", Path(__file__).parents[2] / "hub_configs")
 
+_MASKS = {"uniform": "of the patches", "time": "of the columns", "lead": "of the leads", "dual": "of the columns"}
+_WITHOUT_MASKS = {"ecg_vit": "a transformer over all leads at once", "ecg_resnet": "a residual network"}
+
 
 def preset_folder(name: str) -> Path:
     """The folder of a preset, given its path or its name (`cgdmer-tiny`).
@@ -39,13 +42,13 @@ def preset_in_words(folder: Path) -> str:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     ecg = config.get("ecg_config", config)
     rate = ecg["sampling_rate"]
-    masks = {"uniform": "of the patches", "time": "of the columns", "lead": "of the leads", "dual": "of the columns"}
-    words = (
-        f"{ecg['num_samples'] / rate:g} s at {rate} Hz in patches of {ecg['patch_length'] / rate:g} s, "
-        f"{ecg['mask_ratio']:.0%} {masks[ecg['mask_strategy']]} masked"
-    )
-    if ecg["mask_strategy"] == "dual":
-        words += f" and {ecg['lead_mask_ratio']:.0%} of the leads"
+    words = f"{ecg['num_samples'] / rate:g} s at {rate} Hz in patches of {ecg['patch_length'] / rate:g} s, "
+    if ecg["model_type"] in _WITHOUT_MASKS:
+        words += f"{_WITHOUT_MASKS[ecg['model_type']]}, nothing masked"
+    else:
+        words += f"{ecg['mask_ratio']:.0%} {_MASKS[ecg['mask_strategy']]} masked"
+        if ecg["mask_strategy"] == "dual":
+            words += f" and {ecg['lead_mask_ratio']:.0%} of the leads"
     if "text_config" not in config:
         return f"{words}; signals alone, no texts"
     shape = config.get("text_model_name")

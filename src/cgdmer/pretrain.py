@@ -51,9 +51,13 @@ def parse_arguments(words: Sequence[str] | None = None) -> PretrainingArguments:
 
 def _presets_in_words() -> str:
     lines = ["presets, and what each decides:"]
-    for name, folder in presets().items():
+    found = presets()
+    width = max(map(len, found)) + 2
+    for name, folder in found.items():
+        first, others = f"  {name:<{width}}", " " * (width + 2)
+        # A name that is broken at a hyphen could not be copied.
         lines += textwrap.wrap(
-            preset_in_words(folder), 110, initial_indent=f"  {name:<14}", subsequent_indent=" " * 16
+            preset_in_words(folder), 110, initial_indent=first, subsequent_indent=others, break_on_hyphens=False
         )
     return "\n".join(lines)
 

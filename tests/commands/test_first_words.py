@@ -87,6 +87,8 @@ def test_the_help_of_pretraining_tells_what_each_preset_decides(capsys):
         "ncbi/MedCPT-Query-Encoder, with random weights unless --text_model ncbi/MedCPT-Query-Encoder loads them",
         "coreecg-tiny 10 s at 100 Hz in patches of 0.4 s, 50% of the columns masked and 20% of the leads; "
         "signals alone, no texts",
+        "cgdmer-tiny-resnet18 10 s at 100 Hz in patches of 0.4 s, a residual network, nothing masked; its own small",
+        "cgdmer-tiny-vit 10 s at 100 Hz in patches of 0.4 s, a transformer over all leads at once, nothing masked; ",
     ):
         assert words in printed
     assert all(preset_folder(name) == folder and f" {name} " in printed for name, folder in presets().items())

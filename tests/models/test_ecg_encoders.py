@@ -133,15 +133,17 @@ def test_pretraining_reaches_every_parameter(cls):
 # Sizes for a comparison with the encoder of the tiny preset.
 
 
-def test_an_encoder_of_that_size_has_about_as_many_parameters():
-    tiny = CGDMERConfig.from_pretrained(preset_folder("cgdmer-tiny")).ecg_config
-    window = {name: getattr(tiny, name) for name in ("sampling_rate", "num_samples", "patch_length")}
-    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    vit = ECGViTConfig(**window, **{name: getattr(tiny, name) for name in sizes})
-    resnet = ECGResNetConfig(**window, hidden_size=192)
-    wanted = CGDMERECGModel(tiny).num_parameters()
-    for model in (ECGViTModel(vit), ECGResNetModel(resnet)):
-        assert model.num_parameters() == pytest.approx(wanted, rel=0.15), type(model).__name__
+@pytest.mark.parametrize("encoder", ["resnet18", "vit"])
+def test_a_preset_with_another_encoder_is_like_the_tiny_one(encoder):
+    """It has about as many weights, and the same window, text tower, and heads."""
+    tiny, other = (CGDMERConfig.from_pretrained(preset_folder(f"cgdmer-tiny{end}")) for end in ("", f"-{encoder}"))
+    differ = {"ecg_config", "contrast_view", "ecg_reconstruction_loss_weight"}
+    own, same = other.to_dict(), tiny.to_dict()
+    assert {name for name in same if own[name] != same[name]} == differ
+    for name in ("sampling_rate", "num_samples", "patch_length"):
+        assert getattr(other.ecg_config, name) == getattr(tiny.ecg_config, name)
+    encoders = [CGDMERModel(config).ecg_model for config in (tiny, other)]
+    assert encoders[1].num_parameters() == pytest.approx(encoders[0].num_parameters(), rel=0.15)
 
 
 # Absent leads and padded patches.

@@ -806,7 +806,9 @@ def test_option_changed_while_loading(tmp_path):
     assert ECGFeatureExtractor.from_pretrained(tmp_path, normalization="zscore_lead").normalization == "zscore_lead"
 
 
-@pytest.mark.parametrize("preset", ["cgdmer-base", "cgdmer-small", "cgdmer-tiny"])
+@pytest.mark.parametrize(
+    "preset", ["cgdmer-base", "cgdmer-small", "cgdmer-tiny", "cgdmer-tiny-resnet18", "cgdmer-tiny-vit"]
+)
 def test_presets_fit_their_models(preset):
     from transformers import AutoConfig
 

@@ -195,8 +195,18 @@ class ECGViews:
             self._encoded[hidden] = self._encoder(**self._inputs, **masks, return_dict=True, **self._more)
         return self._encoded[hidden]
 
-    def reconstructed(self, decoder: nn.Module, target_BLT: torch.Tensor, normalize_patches: bool) -> "Reconstruction":
-        """Patches decoded from the visible ones: in training a share of the masked ones, in evaluation all places."""
+    def reconstructed(
+        self,
+        decoder: nn.Module,
+        target_BLT: torch.Tensor,
+        normalize_patches: bool,
+        tokens: torch.Tensor | None = None,
+    ) -> "Reconstruction":
+        """Patches decoded from the visible ones: in training a share of the masked ones, in evaluation all places.
+
+        Args:
+            tokens: (B, visible, width), what the decoder sees instead of the encoder's last hidden states.
+        """
         assert self.masked is not None and self._noise is not None  # reconstruction always hides patches
         visible = self.encoded(hidden=True)
         restored = self.masked
@@ -205,7 +215,8 @@ class ECGViews:
             places_BQ = choose_masked(self._noise, self.masked, self._num_restored)
             chosen = torch.zeros_like(self.masked).flatten(1).scatter(1, places_BQ, True)
             restored = restored & chosen.view_as(restored)
-        decoded_BQP = decoder(visible.last_hidden_state, visible.visible_indices, visible.visible_mask, places_BQ)
+        tokens = visible.last_hidden_state if tokens is None else tokens
+        decoded_BQP = decoder(tokens, visible.visible_indices, visible.visible_mask, places_BQ)
         patches = decoded_BQP.new_zeros(*self.masked.shape, decoded_BQP.shape[-1])
         patches = patches.flatten(1, 2).scatter(1, places_BQ[..., None].expand_as(decoded_BQP), decoded_BQP)
         patches = patches.view(*self.masked.shape, -1)

@@ -30,7 +30,22 @@ def batch_for(name: str, records: int = 8, seed: int = 0) -> dict[str, torch.Ten
     if not objective_class(name).takes_texts:
         for part in ("input_ids", "attention_mask", "special_tokens_mask", "text_noise"):
             del batch[part]
+    else:
+        batch = with_statements(batch, records)
     return {part: value.double() if value.is_floating_point() else value for part, value in batch.items()}
+
+
+def with_statements(batch: dict[str, torch.Tensor], records: int) -> dict[str, torch.Tensor]:
+    """Longer texts come first, so that two processes pad to different lengths. The last two records have findings of
+    the first two, whose texts hold for them, but not the other way around."""
+    order = batch["attention_mask"].sum(dim=1).argsort(descending=True, stable=True)
+    for part in ("input_ids", "attention_mask", "special_tokens_mask", "text_noise"):
+        batch[part] = batch[part][order]
+    own = torch.arange(1, records + 1)
+    shared = torch.where(own > records - 2, own - records + 2, 0)
+    batch["ecg_statement_ids"] = torch.stack([own, shared], dim=1)
+    batch["text_statement_ids"] = torch.stack([own, torch.zeros_like(own)], dim=1)
+    return batch
 
 
 def assert_two_processes_equal_one(name: str, folder: Path) -> None:

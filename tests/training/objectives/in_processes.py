@@ -17,25 +17,40 @@ from cgdmer import CGDMERModel, ECGResNetModel, ECGViTModel
 from cgdmer.models.modeling_cgdmer import CGDMERECGModel
 from cgdmer.training.objectives import objective_class
 from cgdmer.training.objectives.base import Objective
-from models.tiny import only_losses, tiny_config, tiny_ecg_config, tiny_resnet_config, tiny_vit_config
+from models.tiny import (
+    only_losses,
+    tiny_config,
+    tiny_config_with,
+    tiny_ecg_config,
+    tiny_resnet_config,
+    tiny_vit_config,
+)
 
 
 def objective_on(name: str, encoder: str = "lead_time") -> Objective:
-    """A method on a tiny encoder, in double precision; the same weights every time."""
+    """A method on a tiny encoder, in double precision, without dropout; the same weights every time."""
     torch.manual_seed(0)
-    method = objective_class(name)
+    objective = _objective_on(objective_class(name), encoder).double()
+    for module in objective.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return objective
+
+
+def _objective_on(method: type[Objective], encoder: str) -> Objective:
     if method.takes_texts:
-        options = {"lead_time": None, "vit": tiny_vit_config(), "resnet": tiny_resnet_config()}[encoder]
-        more: dict[str, Any] = {} if options is None else {"ecg_config": options.to_dict()}
-        config = tiny_config(**more, contrast_view="full", **only_losses("contrastive"))
-        return method(CGDMERModel(config)).double()
+        config = tiny_config(contrast_view="full", **only_losses("contrastive"))
+        if encoder != "lead_time":
+            other = {"vit": tiny_vit_config(), "resnet": tiny_resnet_config()}[encoder]
+            config = tiny_config_with(other, **only_losses("contrastive"))
+        return method(CGDMERModel(config))
     encoders: dict[str, Any] = {
         "lead_time": (CGDMERECGModel, tiny_ecg_config()),
         "vit": (ECGViTModel, tiny_vit_config()),
         "resnet": (ECGResNetModel, tiny_resnet_config()),
     }
     model_class, config = encoders[encoder]
-    return method(model_class(config)).double()
+    return method(model_class(config))
 
 
 def step(objective: Objective, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -55,6 +70,10 @@ def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size)
     batch = {key: value.chunk(world_size)[rank] for key, value in torch.load(folder / "batch.pt").items()}
+    if "attention_mask" in batch:  # a loader pads to the longest of its own texts
+        longest = int(batch["attention_mask"].sum(dim=1).max())
+        for part in ("input_ids", "attention_mask", "special_tokens_mask", "text_noise"):
+            batch[part] = batch[part][:, :longest]
     found = step(objective_on(name), batch)
     # As DDP does: averaged over processes.
     for values in found.values():
