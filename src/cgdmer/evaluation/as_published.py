@@ -3,10 +3,10 @@
 
 MERL (ICML 2024, https://github.com/cheliu-computation/MERL-ICML2024) released the protocol, and later work inherited
 it. This module reproduces its labels, splits, subsets, its cut of CPSC2018, its zeros for missing samples, and its
-linear probe, and no more. Otherwise records go through the model's own preprocessing (not MERL's scaling of each record
-to 0 ... 1, nor its swap of aVL and aVF for models trained on MIMIC's order of leads). Zero-shot prompts are those of
-this package, the probe runs in float32 on features computed once, and nothing is selected on validation labels. Each
-defect is named where it is reproduced.
+linear probe, and no more. Otherwise, records go through the model's own preprocessing (not MERL's scaling of each
+record to 0 ... 1, nor its swap of aVL and aVF for models trained on MIMIC's order of leads). Zero-shot prompts are
+those of this package, the probe runs in float32 on features computed once, and nothing is selected on validation
+labels. Each defect is named where it is reproduced.
 """
 
 import os
@@ -70,8 +70,8 @@ def published_splits(
 
 
 def missing_as_zero(record: ECGRecord) -> ECGRecord:
-    """Defect e: missing samples are zeros, which a model sees as a flat stretch. A lead that has no other samples stays
-    absent here, as in every flat lead."""
+    """Defect e: missing samples are zeros, which a model sees as a flat stretch. A lead without any others stays
+    absent here, like every flat lead."""
     return replace(record, signal=np.nan_to_num(record.signal, nan=0.0))
 
 
