@@ -68,17 +68,18 @@ class OverSeeds:
 def over_seeds(of_seeds: Mapping[int, np.ndarray]) -> OverSeeds:
     """The mean over seeds, from (1 + D,) of each, whose n-th draws are of the same patients.
 
-    Seeds differ in the sample for two reasons: they differ, and each finds other patients hard. The second part is
-    in the variance of patients already and is taken out. From one seed, the variance of seeds is unknown and left out.
+    Seeds differ in the sample for two reasons: they differ, and each finds other patients hard. Both are the variance
+    of seeds here, and only what patients do to all seeds alike is that of patients, so nothing counts twice. From one
+    seed, the variance of seeds is unknown and left out.
     """
     stacked = np.stack([of_seeds[seed] for seed in sorted(of_seeds)])
     values, draws = stacked[:, 0], stacked[:, 1:][:, np.isfinite(stacked[:, 1:]).all(axis=0)]
     seeds, mean_of_draw = len(values), draws.mean(axis=0)
-    between = 0.0
+    of_patients, between = mean_of_draw.var(ddof=1), 0.0
     if seeds > 1:
-        by_patients = (draws - mean_of_draw).var(axis=1, ddof=1).sum() / (seeds - 1)
-        between = max(0.0, values.var(ddof=1) - by_patients)
-    return OverSeeds(float(values.mean()), float(mean_of_draw.var(ddof=1)), float(between / seeds), seeds)
+        by_seed = (draws - mean_of_draw).var(axis=1, ddof=1).sum() / (seeds - 1)  # what patients do to each by itself
+        of_patients, between = max(0.0, of_patients - by_seed / seeds), values.var(ddof=1)
+    return OverSeeds(float(values.mean()), float(of_patients), float(between / seeds), seeds)
 
 
 def draws_file(results: Path, row: str, seed: int | str) -> Path:

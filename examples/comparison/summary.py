@@ -5,11 +5,11 @@
 
 It reads the draws that run.py left next to that file, so it needs neither models nor records. A figure is the mean
 over seeds, for classes with ten or more positives. Rarer classes count only in the CSV file, because many draws of
-patients lack them. The interval (95%) is over patients and seeds: the variance of patients is that of the draws, and
-the rest of the differences between seeds is theirs, with the t of so few (`benchmarks/coverage.py` measures how often
-it holds the true value). A row and the full model are compared on the same draws of patients and on the seeds that
-both have. With one seed, the interval is over patients alone; then there is no p, and a difference may be due to the
-seed. p is two-sided and for one comparison: correct it for the number of comparisons.
+patients lack them. The interval (95%) is over patients and seeds: what draws of patients change in all seeds alike is
+the variance of patients, and the differences between seeds are theirs, with the t of so few (`benchmarks/coverage.py`
+measures how often it holds the true value). A row and the full model are compared on the same draws of patients and on
+the seeds that both have. With one seed, the interval is over patients alone; then there is no p, and a difference may
+be due to the seed. p is two-sided and for one comparison: correct it for the number of comparisons.
 """
 
 import argparse

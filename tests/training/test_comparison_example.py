@@ -337,13 +337,13 @@ def by_seed(random: np.random.Generator, of_seeds: float, of_patients: float, of
     return dict(enumerate(np.concatenate([values, draws], axis=1)))
 
 
-@pytest.mark.parametrize("deviations", [(0, 0.1, 0.05), (0.05, 0.1, 0.05), (0.1, 0.1, 0.03), (0.1, 0.1, 0.1)])
+@pytest.mark.parametrize("deviations", [(0, 0.1, 0.03), (0.05, 0.1, 0.05), (0.1, 0.02, 0.02), (0.2, 0.01, 0.1)])
 def test_three_seeds_hold_the_true_value_about_as_often_as_they_say(deviations):
     """As many seeds as the rows have. Percentiles of drawn seeds and patients hold it in as little as 85 %."""
     random = np.random.default_rng(0)
     found = [intervals.over_seeds(by_seed(random, *deviations)) for _ in range(1000)]
     held = np.mean([low <= 0 <= high for low, high in (one.interval() for one in found)])
-    assert 0.93 <= held <= 0.985
+    assert 0.93 <= held <= 0.98
     assert np.mean([one.p_value() < 0.05 for one in found]) == pytest.approx(1 - held)
 
 
