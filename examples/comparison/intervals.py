@@ -3,11 +3,14 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from scipy.optimize import brentq
+from scipy.special import ndtri, stdtrit
 
 from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES, auroc_by_column, draws_of_patients
@@ -34,12 +37,49 @@ def macro_aurocs(labels: np.ndarray, scores: np.ndarray, patients: Sequence[str]
     return np.mean([np.nanmean(one, axis=1) for one in by_probe], axis=0)
 
 
-def over_seeds(of_seeds: Mapping[int, np.ndarray]) -> np.ndarray:
-    """(1 + D,) the mean over seeds, from (1 + D,) of each; a draw takes as many seeds, with replacement."""
+@dataclass(frozen=True)
+class OverSeeds:
+    """A mean over seeds, with the variance that it has by chance of the patients, and that by chance of the seeds."""
+
+    value: float
+    of_patients: float
+    of_seeds: float
+    seeds: int
+
+    def half_width(self, level: float) -> float:
+        """Half the width of the interval with this coverage: that of many patients and that of a few seeds, for which
+        t has one degree of freedom less than there are seeds, add up as their squares do."""
+        of_seeds = stdtrit(self.seeds - 1, (1 + level) / 2) ** 2 * self.of_seeds if self.of_seeds else 0.0
+        return float(np.sqrt(ndtri((1 + level) / 2) ** 2 * self.of_patients + of_seeds))
+
+    def interval(self) -> list[float]:
+        """The low and high end of the 95% interval."""
+        half = self.half_width(0.95)
+        return [max(-1.0, self.value - half), min(1.0, self.value + half)]
+
+    def p_value(self) -> float:
+        """Two-sided: the interval with a coverage of 1 - p ends at zero."""
+        highest = 1 - 1e-6
+        if abs(self.value) >= self.half_width(highest):
+            return 1 - highest if self.value else 1.0
+        return 1 - float(brentq(lambda level: self.half_width(level) - abs(self.value), 0, highest))
+
+
+def over_seeds(of_seeds: Mapping[int, np.ndarray]) -> OverSeeds:
+    """The mean over seeds, from (1 + D,) of each, whose n-th draws are of the same patients.
+
+    Seeds differ in the sample for two reasons: they differ, and each finds other patients hard. Both are the variance
+    of seeds here, and only what patients do to all seeds alike is that of patients, so nothing counts twice. From one
+    seed, the variance of seeds is unknown and left out.
+    """
     stacked = np.stack([of_seeds[seed] for seed in sorted(of_seeds)])
-    drawn = np.random.default_rng(1).integers(len(stacked), size=stacked.shape)
-    drawn[:, 0] = np.arange(len(stacked))
-    return np.take_along_axis(stacked, drawn, axis=0).mean(axis=0)
+    values, draws = stacked[:, 0], stacked[:, 1:][:, np.isfinite(stacked[:, 1:]).all(axis=0)]
+    seeds, mean_of_draw = len(values), draws.mean(axis=0)
+    of_patients, between = mean_of_draw.var(ddof=1), 0.0
+    if seeds > 1:
+        by_seed = (draws - mean_of_draw).var(axis=1, ddof=1).sum() / (seeds - 1)  # what patients do to each by itself
+        of_patients, between = max(0.0, of_patients - by_seed / seeds), values.var(ddof=1)
+    return OverSeeds(float(values.mean()), float(of_patients), float(between / seeds), seeds)
 
 
 def draws_file(results: Path, row: str, seed: int | str) -> Path:

@@ -4,10 +4,11 @@
     python examples/comparison/summary.py --csv examples/comparison/results.csv > examples/comparison/summary.md
 
 It reads the draws that run.py left next to that file, so it needs neither models nor records. A figure is the mean
-over seeds, for classes with ten or more positives. Rarer classes count only in the CSV file, because draws of patients
-hardly vary them. The interval (95%) is a bootstrap over patients and seeds. A row and the full model are compared on
-the same draws of patients and on the seeds that both have. With three seeds, an interval has two thirds of the
-variance between seeds that many seeds would show. With one seed it has none; then there is no p, and a difference may
+over seeds, for classes with ten or more positives. Rarer classes count only in the CSV file, because many draws of
+patients lack them. The interval (95%) is over patients and seeds: what draws of patients change in all seeds alike is
+the variance of patients, and the differences between seeds are theirs, with the t of so few (`benchmarks/coverage.py`
+measures how often it holds the true value). A row and the full model are compared on the same draws of patients and on
+the seeds that both have. With one seed, the interval is over patients alone; then there is no p, and a difference may
 be due to the seed. p is two-sided and for one comparison: correct it for the number of comparisons.
 """
 
@@ -15,13 +16,12 @@ import argparse
 from collections.abc import Sized
 from pathlib import Path
 
-import numpy as np
-from intervals import over_seeds, read_draws
+from intervals import OverSeeds, over_seeds, read_draws
 from supervised import SUPERVISED
 
 from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.evaluation.comparison import p_in_words
 from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT
-from cgdmer.evaluation.statistics import interval, p_value
 
 FULL = "full"
 
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
             full = draws.get((reference, FULL, task), {})
             if row != FULL and (both := sorted(of_seeds.keys() & full.keys())):
                 by = over_seeds({seed: of_seeds[seed] - full[seed] for seed in both})
-                p = f", p {p_value(by[1:]):.3f}" if len(both) > 1 else ""
+                p = f", p {p_in_words(by.p_value())}" if by.seeds > 1 else ""
                 differences[f"{row}, {in_words(both)}", task] = with_interval(by, "+") + p
         print(_table(f"{measure}, macro AUROC", figures))
         print(_table(f"{measure}, macro AUROC minus that of {FULL} ({reference})", differences))
@@ -50,10 +50,9 @@ def in_words(seeds: Sized) -> str:
     return f"{len(seeds)} seed" + "s" * (len(seeds) > 1)
 
 
-def with_interval(values: np.ndarray, sign: str) -> str:
-    """The first value is the figure itself; the others are its draws."""
-    low, high = interval(values[1:])
-    return f"{values[0]:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+def with_interval(mean: OverSeeds, sign: str) -> str:
+    low, high = mean.interval()
+    return f"{mean.value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
 def _table(title: str, cells: dict[tuple[str, str], str]) -> str:

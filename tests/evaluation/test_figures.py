@@ -45,7 +45,7 @@ def sample(classes: int = 4, records: int = 200, strength: float = 1.5, seed: in
 
 
 def measured(classes: int = 4, strength: float = 1.5, seed: int = 0, thresholds: np.ndarray | None = None):
-    return measure(*sample(classes, strength=strength, seed=seed), thresholds=thresholds, bootstrap_samples=20)
+    return measure(*sample(classes, strength=strength, seed=seed), thresholds=thresholds)
 
 
 def artists(figure: Figure, gid: str) -> list:

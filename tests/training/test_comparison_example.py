@@ -22,7 +22,6 @@ from transformers import AutoFeatureExtractor
 
 from cgdmer import CGDMERForECGClassification
 from cgdmer.data.storage import load_dataset_folder
-from cgdmer.evaluation import statistics
 from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import Purpose, class_for, ecg_config_of
@@ -273,12 +272,13 @@ def planted(place: Path, row: str, seed: int, quality: float, records: int = 200
     return evaluation
 
 
-def of_row(place: Path, row: str, measure: str = "zero-shot") -> np.ndarray:
-    return intervals.over_seeds(intervals.read_draws(place / "results.csv")[measure, row, "simulated"])
+def of_row(place: Path, row: str, measure: str = "zero-shot") -> dict[int, np.ndarray]:
+    return intervals.read_draws(place / "results.csv")[measure, row, "simulated"]
 
 
-def interval(draws: np.ndarray) -> list[float]:
-    return statistics.interval(draws[1:])
+def difference(place: Path, row: str, other: str) -> intervals.OverSeeds:
+    one, two = of_row(place, row), of_row(place, other)
+    return intervals.over_seeds({seed: one[seed] - two[seed] for seed in one})
 
 
 def test_figures_are_means_over_seeds_and_probes(tmp_path):
@@ -286,7 +286,7 @@ def test_figures_are_means_over_seeds_and_probes(tmp_path):
     for measure, probes in (("zero-shot", 1), ("linear probe 1 %", 3)):
         areas = [roc_auc_score(one.labels, scores) for one in both for scores in one.scores[measure]]
         assert len(areas) == 2 * probes
-        assert of_row(tmp_path, "full", measure)[0] == pytest.approx(np.mean(areas))
+        assert intervals.over_seeds(of_row(tmp_path, "full", measure)).value == pytest.approx(np.mean(areas))
 
 
 def test_a_draw_is_the_area_of_the_drawn_patients_records(tmp_path):
@@ -304,20 +304,52 @@ def test_a_better_row_is_told_from_an_equal_one(tmp_path):
     for row, quality in (("good", 1.5), ("again", 1.5), ("bad", 0.5)):
         for seed in range(3):
             planted(tmp_path, row, seed, quality)
-    good, again, bad = (of_row(tmp_path, row) for row in ("good", "again", "bad"))
-    assert np.array_equal(good, again)  # the same draws of patients and seeds
-    low, high = interval(good - bad)
-    assert 0 < low < (good - bad)[0] < high
-    assert statistics.p_value((good - bad)[1:]) == pytest.approx(2 / (intervals.DRAWS + 1))
-    assert statistics.p_value((good - again)[1:]) == 1.0
+    better, equal = difference(tmp_path, "good", "bad"), difference(tmp_path, "good", "again")
+    low, high = better.interval()
+    assert 0 < low < better.value < high
+    assert better.p_value() < 0.01
+    assert (equal.value, equal.interval(), equal.p_value()) == (0.0, [0.0, 0.0], 1.0)
 
 
 def test_seeds_that_differ_widen_the_interval(tmp_path):
     for seed, quality in enumerate((0.4, 1.0, 1.6)):
         planted(tmp_path, "alike", seed, 1.0)
         planted(tmp_path, "apart", seed, quality)
-    widths = [np.diff(interval(of_row(tmp_path, row)))[0] for row in ("alike", "apart")]
+    widths = [np.ptp(intervals.over_seeds(of_row(tmp_path, row)).interval()) for row in ("alike", "apart")]
     assert widths[1] > 1.5 * widths[0]
+
+
+def by_seed(random: np.random.Generator, of_seeds: float, of_patients: float, of_both: float) -> dict[int, np.ndarray]:
+    """Three seeds and draws of a row whose true value is zero, with these standard deviations: of the seeds, of the
+    patients, and of what each seed makes of the patients."""
+    values = (
+        of_seeds * random.normal(size=(3, 1)) + of_patients * random.normal() + of_both * random.normal(size=(3, 1))
+    )
+    draws = values + of_patients * random.normal(size=100) + of_both * random.normal(size=(3, 100))
+    return dict(enumerate(np.concatenate([values, draws], axis=1)))
+
+
+@pytest.mark.parametrize("deviations", [(0, 0.1, 0.03), (0.05, 0.1, 0.05), (0.1, 0.02, 0.02), (0.2, 0.01, 0.1)])
+def test_three_seeds_hold_the_true_value_about_as_often_as_they_say(deviations):
+    """As many seeds as the rows have. Percentiles of drawn seeds and patients hold it in as little as 85 %."""
+    random = np.random.default_rng(0)
+    found = [intervals.over_seeds(by_seed(random, *deviations)) for _ in range(1000)]
+    held = np.mean([low <= 0 <= high for low, high in (one.interval() for one in found)])
+    assert 0.93 <= held <= 0.98
+    assert np.mean([one.p_value() < 0.05 for one in found]) == pytest.approx(1 - held)
+
+
+def test_one_seed_has_the_variance_of_patients():
+    draws = np.random.default_rng(0).normal(0.8, 0.02, size=2001)
+    one = intervals.over_seeds({7: np.concatenate([[0.8], draws])})
+    assert one.interval() == pytest.approx([0.8 - 1.96 * 0.02, 0.8 + 1.96 * 0.02], abs=0.002)
+
+
+def test_seeds_without_a_difference_have_the_variance_of_patients_too():
+    """Three seeds that the same patients deceive in the same way say as much as one."""
+    draws = np.random.default_rng(0).normal(0.8, 0.02, size=501)
+    one, three = (intervals.over_seeds(dict.fromkeys(range(count), draws)) for count in (1, 3))
+    assert three.interval() == pytest.approx(one.interval())
 
 
 def test_a_difference_is_that_of_common_seeds_and_has_no_p_from_one(tmp_path, capsys):
@@ -331,7 +363,7 @@ def test_a_difference_is_that_of_common_seeds_and_has_no_p_from_one(tmp_path, ca
     found = intervals.read_draws(tmp_path / "results.csv")
     full, two = (found["zero-shot", row, "simulated"] for row in ("full", "two"))
     by = np.mean([two[seed][0] - full[seed][0] for seed in (1, 2)])
-    assert re.search(rf"\| two, 2 seeds \| \+{by:.3f} \(.*\), p 0\.\d+ \|", table)
+    assert re.search(rf"\| two, 2 seeds \| \+{by:.3f} \(.*\), p <?0\.\d+ \|", table)
     assert "| one, 1 seed | +0.000 (+0.000 to +0.000) |" in table
 
 

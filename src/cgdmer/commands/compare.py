@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare two evaluations of the same records with a paired bootstrap."""
+"""Compare two evaluations of the same records, patient by patient."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,12 +17,11 @@ Measures by how much the macro AUROC of the first exceeds that of the second. Bo
 class Arguments:
     first: Positional = option("results of one task, e.g. OUT_A/ptbxl-super")
     second: Positional = option("results to compare with, e.g. OUT_B/ptbxl-super")
-    seed: int = option("seed of the bootstrap", 0)
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> Mapping[str, Any]:
     from cgdmer.evaluation.comparison import compare, comparison_table
 
-    compared = compare(arguments.first, arguments.second, arguments.seed)
+    compared = compare(arguments.first, arguments.second)
     say(comparison_table(compared))
     return compared

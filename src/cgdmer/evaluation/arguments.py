@@ -57,7 +57,7 @@ class EvaluationArguments:
     allow_overlap: bool = option("evaluate even if the model was pretrained on some test records", False)
     cache_dir: str | None = option("folder in which embeddings are kept and looked up", None)
     output_dir: str | None = option("folder for results, a report, and figures, in a subfolder per task", None)
-    seed: int = option("seed of random weights, draws, and the bootstrap", 0)
+    seed: int = option("seed of random weights and draws", 0)
 
     def __post_init__(self) -> None:
         if self.labels is not None and "labels" not in (self.tasks or ()):

@@ -49,14 +49,13 @@ def write_scores(path: str | os.PathLike[str], evaluation: Evaluation, class_nam
     pa.parquet.write_table(pa.table(columns), path)
 
 
-def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed: int = 0) -> Comparison:
+def compare(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> Comparison:
     """How much better the first of two evaluations is than the second on the same records (see `paired_difference`).
 
     A record that one of the two names in `left_out.csv`, because its model cannot use it, is left out of both.
 
     Args:
         first, second: folders of one task that `write_evaluation` wrote.
-        seed: of the bootstrap.
 
     Returns:
         `task`, `protocol`, `splits`, `records`, `patients`, `left_out` (how many records of the first and of
@@ -86,7 +85,7 @@ def compare(first: str | os.PathLike[str], second: str | os.PathLike[str], seed:
         raise CorpusError(f"{first} and {second} have no measure in common.")
     measures = {}
     for name in tqdm(common, desc="comparing", unit=" measures", leave=False):
-        measures[name] = paired_difference(one.labels, one.scores[name], other.scores[name], one.patients, seed=seed)
+        measures[name] = paired_difference(one.labels, one.scores[name], other.scores[name], one.patients)
     return {
         "task": one.results["task"],
         "protocol": one.results["protocol"],
@@ -104,7 +103,7 @@ def comparison_table(compared: Comparison) -> str:
     for name, row in compared["measures"].items():
         low, high = row["interval"]
         difference = f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
-        rows.append([name, f"{row['first']:.3f}", f"{row['second']:.3f}", difference, f"{row['p_value']:.3f}"])
+        rows.append([name, f"{row['first']:.3f}", f"{row['second']:.3f}", difference, p_in_words(row["p_value"])])
     counts = compared["left_out"]
     lines = [
         f"{compared['task']}, protocol: {compared['protocol']}, {compared['records']:,} records of "
@@ -113,10 +112,14 @@ def comparison_table(compared: Comparison) -> str:
         "",
         *aligned(rows),
         "",
-        "Paired bootstrap over patients; p is two-sided, of one comparison: correct it when you make many.",
+        "Paired, over patients; p is two-sided, of one comparison: correct it when you make many.",
         RESEARCH_USE_ONLY,
     ]
     return "\n".join(lines)
+
+
+def p_in_words(p_value: float) -> str:
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 class _How(TypedDict):

@@ -53,7 +53,6 @@ NUM_SEEDS = 5  # draws of a share below 1
 # The names of these measures in results, and the order in which one of them is the main one.
 ZERO_SHOT, CLASSIFIER, LINEAR_PROBE = "zero-shot", "classifier", f"{READOUTS['mean'].measure} 100 %"
 MAIN_MEASURES = (ZERO_SHOT, CLASSIFIER, *(f"{readout.measure} 100 %" for readout in READOUTS.values()))
-_DRAWS_OF_GROUPS = 200  # of the bootstrap; a thousand for each of seven groups would take longer than the embeddings
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def evaluate_task(
         trained_on: the records that the model was pretrained on; None: unknown.
         allow_overlap: measure even if the model was pretrained on test records or on other records of their patients.
         cache: a cache of embeddings; None: embeddings are not kept.
-        seed: of random weights, draws, and the bootstrap.
+        seed: of random weights and draws.
 
     Raises:
         ConfigurationError: the protocol, set of prompts, feature, or readout is unknown, or there is nothing to
@@ -334,7 +333,7 @@ class _ModelOnTask:
         self, scores: np.ndarray, thresholds: np.ndarray | None = None, test: LabeledRows | None = None
     ) -> Measured:
         test = test or self.parts.test
-        return measure(test.labels, scores, self.task.class_names, test.patients, thresholds, seed=self.seed)
+        return measure(test.labels, scores, self.task.class_names, test.patients, thresholds)
 
     def _direct_scores(self, features: RecordFeatures) -> np.ndarray:
         """(1, R, C) cosines with the prompts, or the log odds of a classifier's labels."""
@@ -403,9 +402,7 @@ class _ModelOnTask:
                 for measured in MAIN_MEASURES:
                     if measured in self.scores:
                         row[measured] = measure(
-                            *(labels, self.scores[measured][:, mask], self.task.class_names, patients),
-                            bootstrap_samples=_DRAWS_OF_GROUPS,
-                            seed=self.seed,
+                            labels, self.scores[measured][:, mask], self.task.class_names, patients
                         )
                 if len(row) > 1:  # the published probe has no scores
                     rows.append(row)

@@ -27,7 +27,7 @@ PATIENTS_NOT_CHECKED = (
     "a model knows its patients, and only where all records name theirs."
 )
 INTERVALS = (
-    "In brackets: 95 % intervals, bootstrapped over patients. Untrained: a model of the same configuration with "
+    "In brackets: 95 % intervals over patients. Untrained: a model of the same configuration with "
     "random weights, measured in the same way."
 )
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords
+from cgdmer.evaluation.estimates import mean_with_interval
 from cgdmer.evaluation.rouge import NAMES, rouge
 from cgdmer.evaluation.splits import overlap_with_training, patients_of, refuse_shared_patients
-from cgdmer.evaluation.statistics import BOOTSTRAP_SAMPLES, draws_of_patients, interval
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.inference.embeddings import reasons
 from cgdmer.models.ecg_record import ECGRecord
@@ -64,7 +64,7 @@ def retrieve_reports(
         trained_on: the records that the model was pretrained on; None: unknown.
         allow_overlap: measure even if the model was pretrained on test records or on other records of their patients.
         cache: a cache of embeddings; None: embeddings are not kept.
-        seed: of the random baseline and of the bootstrap.
+        seed: of the random baseline.
 
     Returns:
         `task`, `splits`, `records`, `patients`, `left_out` (the ids of records that the feature extractor
@@ -106,7 +106,7 @@ def retrieve_reports(
         "left_out": left_out,
         "candidates": len(reports),
         "overlap": overlap,
-        "measures": {name: _measured(found, own, patients, seed) for name, found in texts.items()},
+        "measures": {name: _measured(found, own, patients) for name, found in texts.items()},
     }
 
 
@@ -120,14 +120,12 @@ def _tested(dataset: datasets.DatasetDict, splits: Sequence[str], candidates: Co
     return rows
 
 
-def _measured(texts: list[str], own: list[str], patients: list[str], seed: int) -> dict[str, Any]:
+def _measured(texts: list[str], own: list[str], patients: list[str]) -> dict[str, Any]:
     scores = [rouge(text, reference) for text, reference in zip(texts, own, strict=True)]
-    draws = draws_of_patients(patients, BOOTSTRAP_SAMPLES, seed)[1:]
     result: dict[str, Any] = {}
     for name in NAMES:
         values = np.array([score[name] for score in scores])
-        result[name] = float(values.mean())
-        result[f"{name}_interval"] = interval([times @ values / times.sum() for times in draws])
+        result[name], result[f"{name}_interval"] = mean_with_interval(values, patients)
     return result
 
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics by class and over classes, with bootstrap intervals over patients; two models compared.
+"""Metrics by class and over classes, with intervals over patients; two models compared.
 
-Shapes: R records, C classes, S seeds, D draws of the bootstrap, G groups of records with the same score.
+Shapes: R records, C classes, S seeds, D draws of patients, G groups of records with the same score.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 
+from cgdmer.evaluation.estimates import difference_of_means, estimates
 from cgdmer.evaluation.results import Measured, PairedDifference
 from cgdmer.models.errors import CorpusError
 
@@ -20,7 +21,6 @@ METRIC_NAMES = {
     "specificity": "specificity",
 }
 FEWEST_POSITIVES = 10  # classes with fewer are marked: their own values say little
-BOOTSTRAP_SAMPLES = 1000
 _MOST_CELLS = 2**22  # draws times records processed at a time: some 100 MB
 
 
@@ -30,13 +30,11 @@ def measure(
     class_names: Sequence[str],
     patients: Sequence[str],
     thresholds: np.ndarray | None = None,
-    bootstrap_samples: int = BOOTSTRAP_SAMPLES,
-    seed: int = 0,
 ) -> Measured:
     """Measure how well scores separate the records of each class from the others.
 
-    The intervals are percentile bootstraps (95 %) over patients: all records of a patient are drawn together. A class
-    without positive or without negative records in a draw is left out of the mean of that draw.
+    The intervals (95 %) are over patients, whose records count together. They are for the values of the population
+    that the patients are from, with the classes that are not left out (see `cgdmer.evaluation.estimates`).
 
     Args:
         labels: (R, C) bool.
@@ -51,9 +49,11 @@ def measure(
         `macro_auroc`, `macro_auprc`, and (with thresholds) `macro_f1`, `macro_sensitivity`, and `macro_specificity`,
         each with `<name>_interval` (low, high); `records`, `patients`; `per_class`, a dict per class: the same metrics
         of the class, its `positives`, and `few_positives`; `frequent` (if any), the number of `classes` with at least
-        ten positive records, and their `macro_auroc` with its interval (a class with a few positives hardly varies
-        between draws, or drops out, so intervals over all classes are narrower than they should be); `left_out`, the
-        classes without both positive and negative records; and for several fits `macro_auroc_by_seed`.
+        ten positive records, and their `macro_auroc` with its interval; `left_out`, the classes without both positive
+        and negative records; and for several fits `macro_auroc_by_seed`.
+
+        The average precision of a few positives is higher than that of many: each positive record raises its own
+        precision. So intervals of `auprc` reach further down than up.
 
     Raises:
         CorpusError: no class has both, or a score is not finite.
@@ -71,56 +71,33 @@ def measure(
     cuts = None if thresholds is None else np.broadcast_to(thresholds, (len(by_seed), len(usable)))[:, usable]
     names = [name for name, kept in zip(class_names, usable, strict=True) if kept]
 
-    weights = draws_of_patients(patients, bootstrap_samples, seed)
-    of_seeds = _of_seeds(labels, by_seed, cuts, weights)
     result: dict[str, Any] = {"records": len(labels), "patients": len(set(patients))}
     if len(by_seed) > 1:
-        result["macro_auroc_by_seed"] = [_mean(one[0]) for one in of_seeds["auroc"]]
+        result["macro_auroc_by_seed"] = [float(auroc_by_column(labels, one).mean()) for one in by_seed]
     per_class: dict[str, dict[str, Any]] = {
         name: {"positives": int(count), "few_positives": bool(count < FEWEST_POSITIVES)}
         for name, count in zip(names, positives[usable], strict=True)
     }
-    for metric, values in of_seeds.items():
-        whole, *draws = np.mean(values, axis=0)
-        result[f"macro_{metric}"] = _mean(whole)
-        result[f"macro_{metric}_interval"] = interval([_mean(draw) for draw in draws])
+    found = estimates(labels, by_seed, patients, cuts)
+    for metric, values in found.items():
+        result[f"macro_{metric}"], result[f"macro_{metric}_interval"] = values.mean_of(range(len(names)))
         for column, name in enumerate(names):
-            per_class[name][metric] = float(whole[column])
-            per_class[name][f"{metric}_interval"] = interval([draw[column] for draw in draws])
-    frequent = positives[usable] >= FEWEST_POSITIVES
-    if frequent.any():
-        whole, *draws = map(_mean, np.mean(of_seeds["auroc"], axis=0)[:, frequent])
-        result["frequent"] = {"classes": int(frequent.sum()), "macro_auroc": whole}
-        result["frequent"]["macro_auroc_interval"] = interval(draws)
+            per_class[name][metric], per_class[name][f"{metric}_interval"] = values.mean_of([column])
+    frequent = np.flatnonzero(positives[usable] >= FEWEST_POSITIVES)
+    if len(frequent):
+        mean, ends = found["auroc"].mean_of(frequent)
+        result["frequent"] = {"classes": len(frequent), "macro_auroc": mean, "macro_auroc_interval": ends}
     left_out = [name for name, kept in zip(class_names, usable, strict=True) if not kept]
     return cast(Measured, {**result, "per_class": per_class, "left_out": left_out})
 
 
-def _of_seeds(
-    labels: np.ndarray, by_seed: np.ndarray, cuts: np.ndarray | None, weights: np.ndarray
-) -> dict[str, list[np.ndarray]]:
-    """For each metric and seed, (1 + D, C) values, one row per draw; with cuts (S, C), also those at them."""
-    found = {
-        "auroc": [auroc_by_column(labels, one, weights) for one in by_seed],
-        "auprc": [average_precision_by_column(labels, one, weights) for one in by_seed],
-    }
-    if cuts is not None:
-        at_cuts = [at_thresholds(labels, one, cut, weights) for one, cut in zip(by_seed, cuts, strict=True)]
-        found |= {metric: [one[metric] for one in at_cuts] for metric in at_cuts[0]}
-    return found
-
-
 def paired_difference(
-    labels: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    patients: Sequence[str],
-    bootstrap_samples: int = BOOTSTRAP_SAMPLES,
-    seed: int = 0,
+    labels: np.ndarray, first: np.ndarray, second: np.ndarray, patients: Sequence[str]
 ) -> PairedDifference:
     """The difference between the macro AUROCs of two models on the same records.
 
-    Both are measured on the same draws of patients, so what makes a draw easy or hard for both cancels out.
+    What each patient contributes to the one is set against what they contribute to the other, so what makes a patient
+    easy or hard for both cancels out.
 
     Args:
         labels: (R, C).
@@ -128,39 +105,29 @@ def paired_difference(
         patients: one per record.
 
     Returns:
-        The macro AUROCs `first` and `second`, their `difference`, its `interval` (95 %), and `p_value`, which is
-        two-sided: twice the share of draws on the other side of zero (never below 2 / (draws + 1)).
+        The macro AUROCs `first` and `second`, their `difference`, its `interval` (95 %), and the two-sided `p_value`,
+        which is below 0.05 if zero is outside of the interval.
     """
     labels = np.asarray(labels, dtype=bool)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise CorpusError("some scores are not numbers, so records cannot be ranked by them.")
     if not len(labels):
         raise CorpusError("there are no records to compare.")
-    weights = draws_of_patients(patients, bootstrap_samples, seed)
-
-    def areas(scores: np.ndarray) -> np.ndarray:
-        """(1 + D,), one per draw."""
-        by_seed = [auroc_by_column(labels, one, weights) for one in scores.reshape(-1, *labels.shape)]
-        return np.mean([[_mean(draw) for draw in one] for one in by_seed], axis=0)
-
-    of_first, of_second = areas(first), areas(second)
-    if np.isnan(of_first[0]) or np.isnan(of_second[0]):
+    usable = labels.any(axis=0) & ~labels.all(axis=0)
+    if not usable.any():
         raise CorpusError("no class has both positive and negative records: there is nothing to compare.")
-    difference, draws = of_first[0] - of_second[0], (of_first - of_second)[1:]
+    one, other = (
+        estimates(labels[:, usable], scores.reshape(-1, *labels.shape)[..., usable], patients)["auroc"]
+        for scores in (first, second)
+    )
+    difference, ends, p_value = difference_of_means(one, other)
     return {
-        "first": float(of_first[0]),
-        "second": float(of_second[0]),
-        "difference": float(difference),
-        "interval": interval(draws),
-        "p_value": p_value(draws),
+        "first": float(one.values.mean()),
+        "second": float(other.values.mean()),
+        "difference": difference,
+        "interval": ends,
+        "p_value": p_value,
     }
-
-
-def p_value(differences: np.ndarray) -> float:
-    """Two-sided: twice the share of draws on the other side of zero. Draws that are NaN are left out."""
-    finite = differences[np.isfinite(differences)]
-    tail = min((finite <= 0).sum(), (finite >= 0).sum())
-    return float(min(1.0, 2 * (tail + 1) / (len(finite) + 1)))
 
 
 def draws_of_patients(patients: Sequence[str], count: int, seed: int) -> np.ndarray:
@@ -194,75 +161,12 @@ def best_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def auroc_by_column(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """(C,) the AUROC of each column as in scikit-learn, ties counted half; NaN without positives or negatives.
+    """(C,) the AUROC of each column as in scikit-learn, ties counted half; NaN without positives or negatives, or if a
+    score is NaN.
 
     With `weights` (D, R), which say how often each record counts in each draw, (D, C). Each column is sorted only once
     for all draws, for speed.
     """
-
-    def area(positives_DG: np.ndarray, all_DG: np.ndarray) -> np.ndarray:
-        negatives_DG = all_DG - positives_DG
-        above_DG = np.cumsum(positives_DG, axis=1) - positives_DG / 2
-        return (negatives_DG * above_DG).sum(axis=1) / (positives_DG.sum(axis=1) * negatives_DG.sum(axis=1))
-
-    return _by_column(area, labels, scores, weights)
-
-
-def average_precision_by_column(
-    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """(C,) the average precision of each column as in scikit-learn, ties taken together; NaN as in `auroc_by_column`.
-
-    `weights` are those of `auroc_by_column`.
-    """
-
-    def area(positives_DG: np.ndarray, all_DG: np.ndarray) -> np.ndarray:
-        hits_DG, called_DG = np.cumsum(positives_DG, axis=1), np.cumsum(all_DG, axis=1)
-        # Before the first record of a draw, nothing is called positive, and nothing counts.
-        precision_DG = hits_DG / np.maximum(called_DG, 1)
-        value = (precision_DG * positives_DG).sum(axis=1) / hits_DG[:, -1]
-        return np.where(hits_DG[:, -1] < called_DG[:, -1], value, np.nan)
-
-    return _by_column(area, labels, scores, weights)
-
-
-def at_thresholds(
-    labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray, weights: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-    """(C,) each: `f1`, `sensitivity`, and `specificity` of calling records positive from a threshold on.
-
-    They are NaN without a threshold, and as in `auroc_by_column`, where `weights` are explained.
-    """
-    called = scores >= thresholds
-    weights_DR = np.ones((1, len(labels))) if weights is None else weights
-    at_a_time = max(1, _MOST_CELLS // max(1, len(labels)))
-    parts: dict[str, list[np.ndarray]] = {"f1": [], "sensitivity": [], "specificity": []}
-    for begin in range(0, len(weights_DR), at_a_time):
-        drawn_DR = weights_DR[begin : begin + at_a_time].astype(float)
-        total, positives, positive_calls = drawn_DR.sum(axis=1, keepdims=True), drawn_DR @ labels, drawn_DR @ called
-        hits = drawn_DR @ (labels & called)
-        negatives = total - positives
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found = {
-                "f1": 2 * hits / (positives + positive_calls),
-                "sensitivity": hits / positives,
-                "specificity": (negatives - (positive_calls - hits)) / negatives,
-            }
-        unknown = np.isnan(thresholds) | (positives == 0) | (negatives == 0)
-        for metric, values in found.items():
-            parts[metric].append(np.where(unknown, np.nan, values))
-    whole = {metric: np.concatenate(values) for metric, values in parts.items()}
-    return {metric: values[0] for metric, values in whole.items()} if weights is None else whole
-
-
-def _by_column(
-    metric: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    labels: np.ndarray,
-    scores: np.ndarray,
-    weights: np.ndarray | None,
-) -> np.ndarray:
-    """(C,), or (D, C) with weights: a metric of the number of positive records, and of all records, with each score
-    (both (D, G), the highest score first). NaN for columns in which a score is NaN."""
     labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores)
     weights_DR = np.ones((1, len(labels))) if weights is None else weights
     found = np.full((len(weights_DR), labels.shape[1]), np.nan)
@@ -274,24 +178,14 @@ def _by_column(
             continue
         groups = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         for begin in range(0, len(weights_DR), at_a_time):
-            drawn_DR = weights_DR[begin : begin + at_a_time, order].astype(float)
-            counted: tuple[np.ndarray, ...] = (drawn_DR * labels[order, column], drawn_DR)  # from here on (D, G)
+            all_DG = weights_DR[begin : begin + at_a_time, order].astype(float)
+            positives_DG = all_DG * labels[order, column]
             if len(groups) < len(ordered):
-                counted = tuple(np.add.reduceat(one, groups, axis=1) for one in counted)
+                all_DG, positives_DG = (np.add.reduceat(one, groups, axis=1) for one in (all_DG, positives_DG))
+            negatives_DG = all_DG - positives_DG
+            above_DG = np.cumsum(positives_DG, axis=1) - positives_DG / 2
             with np.errstate(invalid="ignore", divide="ignore"):
-                found[begin : begin + at_a_time, column] = metric(*counted)
+                found[begin : begin + at_a_time, column] = (negatives_DG * above_DG).sum(axis=1) / (
+                    positives_DG.sum(axis=1) * negatives_DG.sum(axis=1)
+                )
     return found[0] if weights is None else found
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
-def interval(draws: Sequence[float] | np.ndarray) -> list[float]:
-    """The low and high end of the 95 % interval. Draws that are NaN are left out; without draws both ends are NaN."""
-    finite = np.asarray(draws, dtype=float)
-    finite = finite[np.isfinite(finite)]
-    if not len(finite):
-        return [float("nan"), float("nan")]
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return [float(low), float(high)]

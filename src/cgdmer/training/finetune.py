@@ -217,7 +217,7 @@ def _measured(
         if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
             continue
         overlap = None if pretrained_on is None else pretrained_on.overlap(part.split)
-        results[name] = measure(labels, logits[usable], label_names, patients, seed=seed) | {"overlap": overlap}
+        results[name] = measure(labels, logits[usable], label_names, patients) | {"overlap": overlap}
     return results
 
 
