@@ -48,8 +48,8 @@ def _resnet18() -> ECGResNetConfig:
 
 
 def _vit(width: int, layers: int, heads: int) -> ECGViTConfig:
-    wanted = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    wanted += ("hidden_dropout", "attention_dropout")
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    wanted = (*sizes, "hidden_dropout", "attention_dropout")
     options = small_ecg_options(width, layers, heads)
     return ECGViTConfig(**_window(), **{name: options[name] for name in wanted})
 
