@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Markdown tables of the results of run.py: each row, and its difference from the full model.
 
-    python examples/comparison/summary.py --csv examples/comparison/results.csv > examples/comparison/summary.md
+    python examples/comparison/summary.py --csv examples/comparison/six_minutes.csv > examples/comparison/summary.md
 
 It reads the draws that run.py left next to that file, so it needs neither models nor records. A figure is the mean
 over seeds, for classes with ten or more positives. Rarer classes count only in the CSV file, because many draws of

@@ -114,23 +114,24 @@ def test_each_masked_patch_is_chosen_as_often_as_any_other():
 
 
 def test_a_batch_is_learned_by_heart():
-    """64 simulated patients, 1.2 s of each: what the presets' regime is for, at a small size."""
+    """64 simulated patients, 0.8 s of each: what the presets' regime is for, at a small size."""
     records = list(islice(simulate_cohort(64, sampling_rate=100, noise=False), 64))
-    signals = torch.stack([torch.from_numpy(one.signal[:, :120]) for one in records])
+    signals = torch.stack([torch.from_numpy(one.signal[:, :80]) for one in records])
     signals = (signals - signals.mean(dim=-1, keepdim=True)) / 0.2
     torch.manual_seed(0)
-    options = {"sampling_rate": 100, "num_samples": 120, "patch_length": 20, "hidden_size": 64, "raw_patch": True}
+    options = {"sampling_rate": 100, "num_samples": 80, "patch_length": 20, "hidden_size": 64, "raw_patch": True}
     options |= {"intermediate_size": 128, "decoder_hidden_size": 64, "decoder_intermediate_size": 128}
     options |= {"decoder_num_hidden_layers": 2, "decoder_reach": 2, "normalize_patches": False, "mask_ratio": 0.5}
     model = CGDMERForPreTraining(tiny_config(ecg_config=options, **only_losses("ecg_reconstruction")))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=400)
-    noise = torch.rand(64, 12, 6)
-    for _ in range(400):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=300)
+    noise = torch.rand(64, 12, 4)
+    for _ in range(300):
         outputs = model(signals, noise=noise)
         optimizer.zero_grad()
         outputs.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    assert model.eval()(signals, noise=noise).ecg_reconstruction_r2 > 0.9
+    r2 = model.eval()(signals, noise=noise).ecg_reconstruction_r2
+    assert r2 > 0.9

@@ -26,6 +26,8 @@ from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import Purpose, class_for, ecg_config_of
 from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.training.objectives import OBJECTIVES, objective_class
+from cgdmer.training.objectives.views import TwoViews
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "comparison"
 sys.path.insert(0, str(FOLDER))
@@ -74,7 +76,19 @@ def test_every_row_is_a_model_of_about_the_same_size(name, tmp_path):
     full = rows.write_preset(tmp_path / "full", rows.read_row("full", FOLDER / "base.json"))
     sizes = [class_for(one, Purpose.PRETRAINING)(one).ecg_model.num_parameters() for one in (config, full)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
-    assert (config.to_dict() == full.to_dict()) == (name in ("full", "random_init", "supervised"))
+    same = {"full", "random_init", "supervised"} | {one for one in rows.ROWS if one in OBJECTIVES}
+    assert (config.to_dict() == full.to_dict()) == (name in same)
+
+
+@pytest.mark.parametrize("name", rows.ROWS)
+def test_two_views_of_an_ecg_count_as_two(name, tmp_path):
+    row = rows.read_row(name, FOLDER / "base.json")
+    objective, config = row["options"].get("objective"), rows.write_preset(tmp_path, row)
+    if objective is not None:
+        has_two = isinstance(objective_class(objective).views, TwoViews)
+    else:
+        has_two = getattr(config, "num_views", 1) == 2
+    assert row.get("views", 1) == (2 if has_two else 1)
 
 
 def test_superclasses_alone_are_asked_for_by_their_statements(compared, cohort_folder, tmp_path, monkeypatch):
@@ -181,7 +195,7 @@ def test_a_row_sees_its_ecgs_at_the_learning_rate_that_the_last_fold_prefers(com
     assert not set(tuning["train"]["fold"]) & set(tuning["validation"]["fold"])
 
 
-def test_two_views_of_an_ecg_count_as_two(tmp_path):
+def test_steps_follow_from_the_ecgs_to_see(tmp_path):
     options = Namespace(dataset=None, output_dir=tmp_path, passes=12.0)
     one = object.__new__(run._One)
     one.options, one.batch_size = options, 64
@@ -245,12 +259,12 @@ def test_the_summary_has_every_row_and_the_figures_of_the_file(compared, capsys)
 
 
 def test_the_committed_summary_is_that_of_the_committed_draws(capsys):
-    summary.main(["--csv", str(FOLDER / "results.csv")])
+    summary.main(["--csv", str(FOLDER / "six_minutes.csv")])
     assert capsys.readouterr().out == (FOLDER / "summary.md").read_text()
-    measured = {(line["row"], line["seed"]) for line in run.read_lines(FOLDER / "results.csv")}
-    assert {tuple(path.stem.rsplit("-", 1)) for path in (FOLDER / "results_draws").iterdir()} == measured
-    for line in run.read_lines(FOLDER / "results.csv"):
-        draws = load_numpy(intervals.draws_file(FOLDER / "results.csv", line["row"], line["seed"]))
+    measured = {(line["row"], line["seed"]) for line in run.read_lines(FOLDER / "six_minutes.csv")}
+    assert {tuple(path.stem.rsplit("-", 1)) for path in (FOLDER / "six_minutes_draws").iterdir()} == measured
+    for line in run.read_lines(FOLDER / "six_minutes.csv"):
+        draws = load_numpy(intervals.draws_file(FOLDER / "six_minutes.csv", line["row"], line["seed"]))
         own = draws[f"{line['task']}/{line['measure']}"]
         assert own[0] == pytest.approx(float(line["frequent_macro_auroc"]), abs=1e-6)
 
