@@ -38,7 +38,7 @@ import run  # noqa: E402
 import summary  # noqa: E402
 import supervised  # noqa: E402
 
-PASSES = 0.5
+PASSES = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_two_views_of_an_ecg_count_as_two(name, tmp_path):
     assert row.get("views", 1) == (2 if has_two else 1)
 
 
-def test_superclasses_alone_are_asked_for_by_their_statements(compared, cohort_folder, tmp_path, monkeypatch):
+def test_superclasses_alone_are_asked_for_by_their_statements(place, cohort_folder, tmp_path, monkeypatch):
     options = Namespace(dataset=cohort_folder, output_dir=tmp_path, csv=tmp_path / "results.csv", passes=1.0)
     options.tasks, options.learning_rates = ["ptbxl-super", "ptbxl-sub"], [1e-3]
     options.splits, options.fractions = ["test"], [1.0]
@@ -101,7 +101,7 @@ def test_superclasses_alone_are_asked_for_by_their_statements(compared, cohort_f
         asked[task.name] = task.prompts(prompts)
 
     monkeypatch.setattr(run, "evaluate_task", note)
-    row = rows.read_row("random_init", compared / "base.json")
+    row = rows.read_row("random_init", place / "base.json")
     run._One("random_init", row, 0, options, run._Protocol(options)).evaluated()
     assert "complete left bundle branch block" in asked["ptbxl-super"][get_task("ptbxl-super").class_names.index("CD")]
     assert asked["ptbxl-sub"] == get_task("ptbxl-sub").prompts()
