@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
-from cgdmer.models.configuration_cgdmer import CGDMERConfig
 from cgdmer.models.ecg_decoder import ECGDecoder
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.masking import mask_report_tokens
@@ -52,7 +51,8 @@ class CMELT(TwoTowers):
     def __init__(self, model: ECGPreTrainedModel):
         super().__init__(model)
         encoder, config, text_config = self.ecg_model, self.config, self.config.text_config
-        if not isinstance(encoder, LeadTimeEncoder) or not isinstance(config, CGDMERConfig):
+        knows_mask = hasattr(config, "mask_token_id")
+        if not isinstance(encoder, LeadTimeEncoder) or not knows_mask:
             raise ConfigurationError(
                 f"c_melt masks patches of an ECG and tokens of a text, which {type(model).__name__} with an encoder "
                 f"of type {encoder.config.model_type!r} cannot. Use --config_name cgdmer-tiny, or another preset of "
