@@ -25,9 +25,9 @@ def _small(tokenizer: PreTrainedTokenizerFast, width: int, layers: int, heads: i
         mask_token_id=tokenizer.mask_token_id,
         text_decoder_num_hidden_layers=1,
         contrast_view="masked_ecg",
-        # Measured on PTB-XL (docs/guides/pretrain.md): the gradients of contrast and of reconstruction at the encoder are
-        # then about equal once something is restored, and that of the sigmoid loss, a sum over pairs, a quarter of it.
-        # With 1 for reconstruction, contrast keeps it from ever starting.
+        # Measured on PTB-XL (docs/guides/pretrain.md): once something is restored, the gradients of contrast and of
+        # reconstruction at the encoder are then about equal, and that of the sigmoid loss, a sum over pairs, a quarter
+        # of them. With 1 for reconstruction, contrast keeps it from starting.
         ecg_reconstruction_loss_weight=20.0,
         siglip_loss_weight=0.0065,
         text_reconstruction_loss_weight=0.1,
