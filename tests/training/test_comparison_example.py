@@ -191,7 +191,8 @@ def test_a_row_sees_its_ecgs_at_the_learning_rate_that_the_last_fold_prefers(com
     assert (written["max_train_steps"], written["learning_rate"]) == (steps, float(chosen))
     tuning = load_dataset_folder(compared / "work" / "tuning")
     assert set(tuning["validation"]["fold"]) == {max(records["fold"])}
-    assert sorted(tuning["train"]["record_id"] + tuning["validation"]["record_id"]) == sorted(records["record_id"])
+    held = [*tuning["train"]["record_id"], *tuning["validation"]["record_id"]]
+    assert sorted(held) == sorted(records["record_id"])
     assert not set(tuning["train"]["fold"]) & set(tuning["validation"]["fold"])
 
 

@@ -90,3 +90,11 @@ def test_the_presets_with_other_encoders_can_be_trained(cohort_folder, tmp_path,
     folder = pretrain(cohort_folder, preset_folder(preset_name), tmp_path / "run", *steps, "--objective", "merl")
     model = AutoModel.from_pretrained(folder)
     assert type(model) is CGDMERModel and model.config.ecg_config.model_type in ("ecg_resnet", "ecg_vit")
+
+
+def test_gradient_checkpointing_changes_nothing(cohort_folder, preset, tmp_path):
+    how = (*FOUR_STEPS, "--objective", "simclr")
+    plain = pretrain(cohort_folder, preset, tmp_path / "plain", *how)
+    less_memory = pretrain(cohort_folder, preset, tmp_path / "less_memory", *how, "--gradient_checkpointing")
+    for step, line in losses_by_step(plain).items():
+        assert losses_by_step(less_memory)[step] == pytest.approx(line, rel=1e-4)

@@ -104,7 +104,7 @@ def _pretrain(options: PretrainingArguments, accelerator: Accelerator) -> dict[s
     if options.objective and accelerator.is_fsdp2:
         raise ConfigurationError("--objective cannot be used with FSDP2. Choose plain multi-GPU training.")
     if options.gradient_checkpointing:
-        checkpoint_activations(model)
+        checkpoint_activations(model.model if isinstance(model, Objective) else model)
     training, validation_loader, validation_pairs = training_and_validation(
         options, processor, accelerator, noise_shapes_of(model.config), getattr(model, "views", None)
     )
