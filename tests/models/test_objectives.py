@@ -293,6 +293,11 @@ def test_what_was_not_recorded_is_no_part_of_the_variance():
         predicted[:, 1:, :2], signal[:, 1:, :10], masked[:, 1:, :2], False, present[:, 1:, :2]
     )
     torch.testing.assert_close(padded, alone)
+    padded = objectives.reconstruction_r2(predicted, signal, masked & present, False, present)
+    alone = objectives.reconstruction_r2(
+        predicted[:, 1:, :2], signal[:, 1:, :10], masked[:, 1:, :2], False, present[:, 1:, :2]
+    )
+    torch.testing.assert_close(padded, alone)
 
 
 def test_reconstruction_loss_of_a_flat_patch_is_finite():

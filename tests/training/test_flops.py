@@ -71,7 +71,9 @@ def test_the_count_equals_one_by_hand():
     convolution = 2 * 15 * features
     tokenizer = convolution + 2 * (2 * 3 * 16 * features) + 2 * (features + 40) * 48
     encoder = VISIBLE * tokenizer + 2 * layer(VISIBLE, 48, 80)
-    decoder = 2 * VISIBLE * 48 * 32 + 3 * layer(PATCHES, 32, 112) + 2 * PATCHES * 32 * 40
+    restored = -(-(PATCHES - VISIBLE) // 4)  # a quarter, in training
+    asking = 4 * (restored + VISIBLE) * 32**2 + 4 * restored * VISIBLE * 32 + 4 * restored * 32 * 112
+    decoder = 2 * VISIBLE * 48 * 32 + 3 * asking + 2 * restored * 32 * 40
     across = 4 * (MASKED + LENGTH) * 64**2 + 4 * MASKED * LENGTH * 64
     text_decoder = 2 * (layer(MASKED, 64, 256) + across) + 2 * MASKED * 64 * (64 + 1000)
     heads = 2 * 2 * 40 * (48 + 24) + 2 * 2 * 40 * (64 + 24)

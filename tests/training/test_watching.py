@@ -53,6 +53,7 @@ def validated(
     options = parse_arguments(["--dataset", "d", "--config_name", str(small_preset), "--output_dir", "o"])
     torch.manual_seed(0)
     model, processor = model_and_processor(options)
+    model.config.ecg_config.normalize_patches = True
     split = load_dataset_folder(str(cohort_folder))["validation"]
     pairs = PairDataset(split, processor.feature_extractor, fixed_epoch=0)
     batch = PairCollator(processor.tokenizer)([pairs[index] for index in range(5)])
@@ -62,7 +63,7 @@ def validated(
     batch["patch_mask"][2, 20:] = 0
     with torch.no_grad():
         outputs = model.eval()(**batch)
-    assert model.config.ecg_config.normalize_patches
+    assert model.config.ecg_config.normalize_patches and outputs.reconstructed_patches.any(dim=-1).all()
     return model, processor, batch, outputs
 
 

@@ -214,24 +214,35 @@ def reconstruction_loss(
 
 def _variance(signal_BLNP: torch.Tensor, present_BLN: torch.Tensor) -> torch.Tensor:
     """(B,) of a record's samples around their lead's mean."""
-    present_BLN1 = present_BLN[..., None]
+    means_BL = _lead_means(signal_BLNP, present_BLN)
+    deviations_BLNP = (signal_BLNP - means_BL[..., None, None]).masked_fill(~present_BLN[..., None], 0.0)
+    counts_B = present_BLN.sum(dim=(1, 2)) * signal_BLNP.shape[-1]
+    return deviations_BLNP.square().sum(dim=(1, 2, 3)) / counts_B.clamp(min=1) + 1e-6
+
+
+def _lead_means(signal_BLNP: torch.Tensor, present_BLN: torch.Tensor) -> torch.Tensor:
+    """(B, L), over the patches that exist."""
     counts_BL = present_BLN.sum(dim=2) * signal_BLNP.shape[-1]
-    means_BL = signal_BLNP.masked_fill(~present_BLN1, 0.0).sum(dim=(2, 3)) / counts_BL.clamp(min=1)
-    deviations_BLNP = (signal_BLNP - means_BL[..., None, None]).masked_fill(~present_BLN1, 0.0)
-    return deviations_BLNP.square().sum(dim=(1, 2, 3)) / counts_BL.sum(dim=1).clamp(min=1) + 1e-6
+    return signal_BLNP.masked_fill(~present_BLN[..., None], 0.0).sum(dim=(2, 3)) / counts_BL.clamp(min=1)
 
 
 @torch.no_grad()
 def reconstruction_r2(
-    predicted_BLNP: torch.Tensor, ecg_values_BLT: torch.Tensor, masked_BLN: torch.Tensor, normalize: bool
+    predicted_BLNP: torch.Tensor,
+    ecg_values_BLT: torch.Tensor,
+    masked_BLN: torch.Tensor,
+    normalize: bool,
+    present_BLN: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The share of the masked patches' variance that is restored: 1 for all, 0 for no more than each lead's mean.
 
     1 - squared error / squared deviation, summed over all masked samples. A normalized patch deviates from its own
-    mean. NaN if nothing deviates. Ours: the loss alone does not tell whether anything is learned.
+    mean. NaN if nothing deviates. Ours: the loss alone does not tell whether anything is learned. For the arguments, see
+    `reconstruction_loss`.
     """
     target_BLNP = _patch_targets(ecg_values_BLT, predicted_BLNP.shape[-1], normalize)
-    level = 0.0 if normalize else ecg_values_BLT.float().mean(dim=-1)[..., None, None]
+    present_BLN = torch.ones_like(masked_BLN) if present_BLN is None else present_BLN
+    level = 0.0 if normalize else _lead_means(target_BLNP, present_BLN)[..., None, None]
     masked_BLN1 = masked_BLN[..., None]
     error = (predicted_BLNP.float() - target_BLNP).square().masked_fill(~masked_BLN1, 0.0).sum()
     return 1 - error / (target_BLNP - level).square().masked_fill(~masked_BLN1, 0.0).sum()

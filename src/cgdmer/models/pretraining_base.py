@@ -220,8 +220,8 @@ class ECGViews:
         patches = decoded_BQP.new_zeros(*self.masked.shape, decoded_BQP.shape[-1])
         patches = patches.flatten(1, 2).scatter(1, places_BQ[..., None].expand_as(decoded_BQP), decoded_BQP)
         patches = patches.view(*self.masked.shape, -1)
-        loss = reconstruction_loss(patches, target_BLT, restored, normalize_patches, self.present)
-        return Reconstruction(patches, loss, reconstruction_r2(patches, target_BLT, restored, normalize_patches))
+        against = (patches, target_BLT, restored, normalize_patches, self.present)
+        return Reconstruction(patches, reconstruction_loss(*against), reconstruction_r2(*against))
 
 
 class Reconstruction(NamedTuple):
