@@ -237,8 +237,8 @@ def reconstruction_r2(
     """The share of the masked patches' variance that is restored: 1 for all, 0 for no more than each lead's mean.
 
     1 - squared error / squared deviation, summed over all masked samples. A normalized patch deviates from its own
-    mean. NaN if nothing deviates. Ours: the loss alone does not tell whether anything is learned. For the arguments, see
-    `reconstruction_loss`.
+    mean. NaN if nothing deviates. Ours: the loss alone does not tell whether anything is learned. For the arguments,
+    see `reconstruction_loss`.
     """
     target_BLNP = _patch_targets(ecg_values_BLT, predicted_BLNP.shape[-1], normalize)
     present_BLN = torch.ones_like(masked_BLN) if present_BLN is None else present_BLN

@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for objectives, as the loader makes them, and the comparison of several processes with one."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Batches for objectives, as the loader makes them."""
 
 import numpy as np
 import torch
-from in_processes import objective_on, step
 
 from cgdmer.training.objectives import objective_class
 from cgdmer.training.objectives.views import View
@@ -46,17 +40,3 @@ def with_statements(batch: dict[str, torch.Tensor], records: int) -> dict[str, t
     batch["ecg_statement_ids"] = torch.stack([own, shared], dim=1)
     batch["text_statement_ids"] = torch.stack([own, torch.zeros_like(own)], dim=1)
     return batch
-
-
-def assert_two_processes_equal_one(name: str, folder: Path) -> None:
-    batch = batch_for(name)
-    torch.save(batch, folder / "batch.pt")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, str(Path(__file__).with_name("in_processes.py")), str(folder), name]
-    processes = [subprocess.Popen([*command, str(rank), "2"], env=environment) for rank in range(2)]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
-    two, one = torch.load(folder / "result.pt"), step(objective_on(name), batch)
-    for kind in ("losses", "gradients"):
-        for key, value in one[kind].items():
-            expected = torch.zeros(()) if value is None else value
-            torch.testing.assert_close(two[kind][key], expected.to(two[kind][key]))

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One of several processes that train one step of an objective on one batch; also what the tests compare it with.
+"""One of several processes that train one step of each objective on its batch; also what tests compare it with.
 
-    python in_processes.py FOLDER NAME RANK WORLD_SIZE
+    python in_processes.py FOLDER RANK WORLD_SIZE
 
-Reads FOLDER/batch.pt; process 0 writes FOLDER/result.pt. Everything is in double precision.
+Reads FOLDER/batches.pt, batches by the names of objectives; process 0 writes FOLDER/results.pt. Everything is in
+double precision.
 """
 
 import sys
@@ -66,24 +67,30 @@ def step(objective: Objective, batch: dict[str, torch.Tensor]) -> dict[str, Any]
 
 
 def main() -> None:
-    folder, name, rank, world_size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    folder, rank, world_size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size)
-    batch = {key: value.chunk(world_size)[rank] for key, value in torch.load(folder / "batch.pt").items()}
+    batches = torch.load(folder / "batches.pt")
+    results = {name: share(name, batch, rank, world_size) for name, batch in batches.items()}
+    if rank == 0:
+        torch.save(results, folder / "results.pt")
+    dist.destroy_process_group()
+
+
+def share(name: str, batch: dict[str, torch.Tensor], rank: int, world_size: int) -> dict[str, Any]:
+    """The step of this process's part of the batch, averaged over processes, as DDP does."""
+    batch = {key: value.chunk(world_size)[rank] for key, value in batch.items()}
     if "attention_mask" in batch:  # a loader pads to the longest of its own texts
         longest = int(batch["attention_mask"].sum(dim=1).max())
         for part in ("input_ids", "attention_mask", "special_tokens_mask", "text_noise"):
             batch[part] = batch[part][:, :longest]
     found = step(objective_on(name), batch)
-    # As DDP does: averaged over processes.
     for values in found.values():
         for key, value in values.items():
             values[key] = torch.zeros(()) if value is None else value
             dist.all_reduce(values[key])
             values[key] /= world_size
-    if rank == 0:
-        torch.save(found, folder / "result.pt")
-    dist.destroy_process_group()
+    return found
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 import math
 
 import torch
-from batches import assert_two_processes_equal_one, batch_for
+from batches import batch_for
 from in_processes import objective_on, step
 
 from cgdmer.training.objectives.base import MomentumCopy
@@ -26,14 +26,6 @@ def test_nt_xent_is_the_cross_entropy_of_each_view_s_partner():
         terms = [math.exp(view @ other / temperature) for number, other in enumerate(views) if number != row]
         total -= math.log(math.exp(view @ views[partner] / temperature) / sum(terms))
     torch.testing.assert_close(nt_xent(first, second, temperature), torch.tensor(total / 12, dtype=torch.float64))
-
-
-def test_simclr_on_two_processes_is_that_on_one(tmp_path):
-    assert_two_processes_equal_one("simclr", tmp_path)
-
-
-def test_byol_on_two_processes_is_that_on_one(tmp_path):
-    assert_two_processes_equal_one("byol", tmp_path)
 
 
 def test_byol_predicts_the_copy_s_projection_of_the_other_view():

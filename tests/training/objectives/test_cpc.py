@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from batches import assert_two_processes_equal_one, batch_for
+from batches import batch_for
 from in_processes import objective_on, step
 
 from cgdmer import ECGViTModel
@@ -80,10 +80,6 @@ def test_the_place_in_the_window_does_not_tell_the_segment():
     batch["noise"][:] = 0.3
     segments, _ = objective.encode_segments(batch)
     torch.testing.assert_close(segments, segments[:, :1].expand_as(segments))
-
-
-def test_cpc_on_two_processes_is_that_on_one(tmp_path):
-    assert_two_processes_equal_one("cpc", tmp_path)
 
 
 def test_a_window_of_one_segment_is_refused():

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from batches import assert_two_processes_equal_one, batch_for
+from batches import batch_for
 from in_processes import objective_on, step
 
 from cgdmer.models.errors import ConfigurationError
@@ -134,10 +134,6 @@ def test_records_with_absent_leads_and_ends_count_like_others():
     batch["ecg_values"][1, 2:5] += 1.0
     batch["ecg_values"][2, :, 5 * PATCH_LENGTH :] += 1.0
     torch.testing.assert_close(objective(**batch).loss, before)
-
-
-def test_crt_on_two_processes_is_that_on_one(tmp_path):
-    assert_two_processes_equal_one("crt", tmp_path)
 
 
 @pytest.mark.parametrize("encoder", ["vit", "resnet"])

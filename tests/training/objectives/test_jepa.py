@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from batches import assert_two_processes_equal_one, batch_for
+from batches import batch_for
 from in_processes import objective_on, step
 
 from cgdmer.models.errors import ConfigurationError
@@ -77,10 +77,6 @@ def test_records_with_absent_leads_and_ends_count_like_others():
     batch["ecg_values"][1, 2:5] += 1.0
     batch["ecg_values"][2, :, 5 * PATCH_LENGTH :] += 1.0
     torch.testing.assert_close(objective(**batch).loss, before)
-
-
-def test_jepa_on_two_processes_is_that_on_one(tmp_path):
-    assert_two_processes_equal_one("jepa", tmp_path)
 
 
 def test_the_teacher_has_no_dropout_and_its_momentum_rises_to_one(monkeypatch):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from batches import assert_two_processes_equal_one, batch_for
+from batches import batch_for
 from in_processes import objective_on, step
 
 from cgdmer.training.objectives.barlow_twins import REDUNDANCY, SCALE, cross_correlation, invariance, redundancy
@@ -39,11 +39,6 @@ def assert_step_is(objective: Objective, batch: dict[str, torch.Tensor], expecte
     for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
         reference = torch.zeros_like(weight) if gradient is None else gradient
         torch.testing.assert_close(found["gradients"][name], reference, msg=name)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_two_processes_are_as_one(name, tmp_path):
-    assert_two_processes_equal_one(name, tmp_path)
 
 
 @pytest.mark.parametrize("encoder", ["lead_time", "vit", "resnet"])

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from batches import assert_two_processes_equal_one, batch_for
+from batches import batch_for
 from in_processes import objective_on, step
 from test_joint_methods import assert_step_is, cosine, normal, pooled
 from torch.nn import functional as F
@@ -25,11 +25,6 @@ def view_of(leads: list[int], recorded: int, patches: int = 8) -> View:
     """A record with these leads, and as many patches recorded."""
     lead_mask = F.one_hot(torch.tensor(leads), 12).sum(dim=0)
     return View(normal(12, 8 * patches).float(), lead_mask, (torch.arange(patches) < recorded).long())
-
-
-@pytest.mark.parametrize("name", ["clocs", "astcl"])  # the others differ in their masks alone
-def test_two_processes_are_as_one(name, tmp_path):
-    assert_two_processes_equal_one(name, tmp_path)
 
 
 @pytest.mark.parametrize("encoder", ["lead_time", "vit", "resnet"])

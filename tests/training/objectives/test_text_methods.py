@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from batches import assert_two_processes_equal_one, batch_for
+from batches import batch_for
 from in_processes import objective_on, step
 from transformers import AutoModel
 
@@ -48,11 +48,6 @@ def info_nce(ecg: torch.Tensor, text: torch.Tensor, left_out) -> float:
         ecgs = [math.exp(ecg[other] @ text[row] / 0.07) for other in others if not left_out(other, row)]
         total -= math.log(own / (own + sum(texts))) + math.log(own / (own + sum(ecgs)))
     return total / count
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_on_two_processes_as_on_one(name, tmp_path):
-    assert_two_processes_equal_one(name, tmp_path)
 
 
 def test_etp_is_the_contrast_of_pairs_without_texts_that_hold():

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from batches import assert_two_processes_equal_one, batch_for
+from batches import batch_for
 from in_processes import objective_on
 
 from cgdmer import ECGViTModel
@@ -104,10 +104,6 @@ def test_an_encoder_s_output_by_time(encoder):
     assert present.tolist() == [[True] * moments, [True] * recorded + [False] * (moments - recorded)]
     pooled = [record[mask].mean(dim=0) for record, mask in zip(hidden, present, strict=True)]
     torch.testing.assert_close(torch.stack(pooled), output.pooler_output)
-
-
-def test_ts_tcc_on_two_processes_is_that_on_one(tmp_path):
-    assert_two_processes_equal_one("ts_tcc", tmp_path)
 
 
 def test_a_window_of_one_patch_is_refused():
