@@ -9,7 +9,7 @@ from presets import Presets
 def presets(tokenizer: PreTrainedTokenizerFast) -> Presets:
     tiny = MERITConfig(
         ecg_config=small_ecg_options(128, 4, 4) | {"mask_ratio": 0.7},
-        ecg_reconstruction_loss_weight=20.0,  # as in cgdmer-tiny
+        ecg_reconstruction_loss_weight=0.02,  # as in cgdmer-tiny
         **small_text_options(tokenizer, 128, 4),
     )
     yield "merit-tiny", tiny, tokenizer
