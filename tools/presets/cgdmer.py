@@ -25,7 +25,7 @@ def _small(tokenizer: PreTrainedTokenizerFast, width: int, layers: int, heads: i
         mask_token_id=tokenizer.mask_token_id,
         text_decoder_num_hidden_layers=1,
         contrast_view="masked_ecg",
-        # So that short runs, such as the demo, align first: these weights leave nearly all of the encoder's gradient to
+        # So that short runs, such as the demo, align: these weights leave nearly all of the encoder's gradient to
         # contrast. docs/guides/pretrain.md has those with which reconstruction takes part.
         ecg_reconstruction_loss_weight=0.02,
         text_reconstruction_loss_weight=0.02,
