@@ -5,8 +5,9 @@ import numpy as np
 import torch
 
 from cgdmer.training.objectives import objective_class
+from cgdmer.training.objectives.base import Objective
 from cgdmer.training.objectives.views import View
-from models.tiny import NUM_LEADS, NUM_PATCHES, tiny_batch
+from models.tiny import NUM_LEADS, NUM_PATCHES, PATCH_LENGTH, tiny_batch
 
 
 def batch_for(name: str, records: int = 8, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -40,3 +41,15 @@ def with_statements(batch: dict[str, torch.Tensor], records: int) -> dict[str, t
     batch["ecg_statement_ids"] = torch.stack([own, shared], dim=1)
     batch["text_statement_ids"] = torch.stack([own, torch.zeros_like(own)], dim=1)
     return batch
+
+
+def assert_absent_places_have_no_part(objective: Objective, batch: dict[str, torch.Tensor]) -> None:
+    """With leads and an end missing, a batch of three is the mean of its records, whatever stands where nothing is."""
+    batch["lead_mask"], batch["patch_mask"] = torch.ones(3, NUM_LEADS).long(), torch.ones(3, NUM_PATCHES).long()
+    batch["lead_mask"][1, 2:5], batch["patch_mask"][2, 5:] = 0, 0
+    alone = [objective(**{name: part[row : row + 1] for name, part in batch.items()}).loss for row in range(3)]
+    before = objective(**batch).loss
+    torch.testing.assert_close(before, sum(alone) / 3)
+    batch["ecg_values"][1, 2:5] += 1.0
+    batch["ecg_values"][2, :, 5 * PATCH_LENGTH :] += 1.0
+    torch.testing.assert_close(objective(**batch).loss, before)

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from batches import batch_for
+from batches import assert_absent_places_have_no_part, batch_for
 from in_processes import objective_on, step
 
 from cgdmer.models.errors import ConfigurationError
@@ -67,16 +67,7 @@ def test_what_is_hidden_does_not_reach_the_prediction(monkeypatch):
 
 
 def test_records_with_absent_leads_and_ends_count_like_others():
-    objective, batch = with_another_teacher(), batch_for("jepa", records=3)
-    batch["lead_mask"], batch["patch_mask"] = torch.ones(3, NUM_LEADS).long(), torch.ones(3, NUM_PATCHES).long()
-    batch["lead_mask"][1, 2:5], batch["patch_mask"][2, 5:] = 0, 0
-    alone = [objective(**{name: part[row : row + 1] for name, part in batch.items()}).loss for row in range(3)]
-    torch.testing.assert_close(objective(**batch).loss, sum(alone) / 3)
-    # What is absent is neither seen nor predicted.
-    before = objective(**batch).loss
-    batch["ecg_values"][1, 2:5] += 1.0
-    batch["ecg_values"][2, :, 5 * PATCH_LENGTH :] += 1.0
-    torch.testing.assert_close(objective(**batch).loss, before)
+    assert_absent_places_have_no_part(with_another_teacher(), batch_for("jepa", records=3))
 
 
 def test_the_teacher_has_no_dropout_and_its_momentum_rises_to_one(monkeypatch):

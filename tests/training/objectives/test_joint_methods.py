@@ -12,7 +12,6 @@ from cgdmer.training.objectives.barlow_twins import REDUNDANCY, SCALE, cross_cor
 from cgdmer.training.objectives.base import GlobalBatchNorm, Objective
 from cgdmer.training.objectives.moco_v3 import key_loss
 
-METHODS = ("barlow_twins", "simsiam", "moco_v3")
 VIEWS = ("first", "second")
 
 
@@ -39,14 +38,6 @@ def assert_step_is(objective: Objective, batch: dict[str, torch.Tensor], expecte
     for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
         reference = torch.zeros_like(weight) if gradient is None else gradient
         torch.testing.assert_close(found["gradients"][name], reference, msg=name)
-
-
-@pytest.mark.parametrize("encoder", ["lead_time", "vit", "resnet"])
-@pytest.mark.parametrize("name", METHODS)
-def test_every_encoder_is_trained_whole(name, encoder):
-    found = step(objective_on(name, encoder), batch_for(name))
-    assert all(value is not None and value.isfinite().all() for value in found["gradients"].values())
-    assert found["losses"]["embedding_deviation"] > 0.01
 
 
 # Barlow Twins

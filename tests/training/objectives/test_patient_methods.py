@@ -13,7 +13,6 @@ from cgdmer.training.objectives.astcl import REVERSAL, denoise, patient_predicti
 from cgdmer.training.objectives.clocs import Segments, patient_contrast
 from cgdmer.training.objectives.views import View
 
-METHODS = ("clocs", "clocs_halves", "clocs_leads", "astcl")
 ALL = torch.arange(12)
 
 
@@ -25,14 +24,6 @@ def view_of(leads: list[int], recorded: int, patches: int = 8) -> View:
     """A record with these leads, and as many patches recorded."""
     lead_mask = F.one_hot(torch.tensor(leads), 12).sum(dim=0)
     return View(normal(12, 8 * patches).float(), lead_mask, (torch.arange(patches) < recorded).long())
-
-
-@pytest.mark.parametrize("encoder", ["lead_time", "vit", "resnet"])
-@pytest.mark.parametrize("name", METHODS)
-def test_every_encoder_is_trained_whole(name, encoder):
-    found = step(objective_on(name, encoder), batch_for(name))
-    assert all(value is not None and value.isfinite().all() for value in found["gradients"].values())
-    assert found["losses"]["embedding_deviation"] > 0.01
 
 
 # CLOCS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every objective on two processes: losses and gradients are those of one."""
+"""Every objective: on two processes, losses and gradients are those of one; and it trains any encoder whole."""
 
 import os
 import subprocess
@@ -13,6 +13,8 @@ from batches import batch_for
 from in_processes import objective_on, step
 
 from cgdmer.training.objectives import OBJECTIVES
+
+ONLY_LEAD_TIME = ("c_melt", "crt", "jepa")  # they hide tokens
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,12 @@ def test_two_processes_are_as_one(name, of_two):
         for key, value in one[kind].items():
             expected = torch.zeros(()) if value is None else value
             torch.testing.assert_close(of_two[name][kind][key], expected.to(of_two[name][kind][key]))
+
+
+@pytest.mark.parametrize("encoder", ["lead_time", "vit", "resnet"])
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name not in ONLY_LEAD_TIME])
+def test_every_encoder_is_trained_whole(name, encoder):
+    """DDP refuses weights that no loss reaches."""
+    found = step(objective_on(name, encoder), batch_for(name))
+    assert all(value is not None and value.isfinite().all() for value in found["gradients"].values())
+    assert found["losses"]["embedding_deviation"] > 0.01
