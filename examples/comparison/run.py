@@ -6,9 +6,9 @@
 
 Each file in rows/ says what a row of the comparison changes in base.json. Two views of an ECG count as two ECGs. Each
 row's learning rate is chosen first: of the same few values, the one with the best linear probe on the last training
-fold, for weights trained on the other ones with seed 0. The choices stand in results_protocol.json beside results.csv,
-together with the settings that all rows share. Then each seed trains on all training folds. The test splits have no
-part in any choice.
+fold, for weights trained on the other ones with seed 0 and a third of the ECGs. The choices stand in
+results_protocol.json beside results.csv, together with the settings that all rows share. Then each seed trains on all
+training folds. The test splits have no part in any choice.
 
 A row and seed that is already in the CSV file is skipped, and so is a training that has ended, so the same command
 resumes after a kill. The lines of a row and seed are written all at once, after the draws from which summary.py
@@ -57,6 +57,7 @@ PROMPTS = {"ptbxl-super": HERE / "superclass_prompts.json"}
 CHOOSING_SEED = 0
 LEARNING_RATES = [3e-4, 1e-3, 3e-3]
 PASSES = 12.0
+SHARE_FOR_CHOICE = 1 / 3  # of a row's passes, for each learning rate
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -193,18 +194,17 @@ class _One:
                 continue
             print(f"{self.name}, learning rate {rate:g}: trained without the last fold", flush=True)
             folder = self.place / f"learning_rate_{rate:g}"
-            found, _, _ = self._trained(tuning, folder, rate, self.options.tasks[:1], ["validation"], [1.0])
+            how = (rate, self.options.tasks[:1], ["validation"], [1.0], SHARE_FOR_CHOICE)
+            found, _, _ = self._trained(tuning, folder, *how)
             (evaluation,) = found.values()
             measure = SUPERVISED if self.training == SUPERVISED else LINEAR_PROBE
             self.protocol.keep(self.name, rate, evaluation.results["measures"][measure]["macro_auroc"])
 
     def evaluated(self) -> tuple[dict[str, Evaluation], int, float]:
         """The evaluation of each task, and the steps and seconds of training."""
-        rate = self.protocol.learning_rate(self.name)
-        options = self.options
-        return self._trained(
-            Path(options.dataset), self.folder, rate, options.tasks, options.splits, options.fractions
-        )
+        rate, options = self.protocol.learning_rate(self.name), self.options
+        how = (rate, options.tasks, options.splits, options.fractions, 1.0)
+        return self._trained(Path(options.dataset), self.folder, *how)
 
     def _trained(
         self,
@@ -214,16 +214,17 @@ class _One:
         tasks: list[str],
         splits: list[str],
         fractions: list[float],
+        share: float,
     ) -> tuple[dict[str, Evaluation], int, float]:
         folder.mkdir(parents=True, exist_ok=True)
         records, model_folder = load_dataset_folder(dataset), folder / "model"
         if self.training == SUPERVISED:
-            return self._supervised(dataset, folder, learning_rate, tasks, splits)
+            return self._supervised(dataset, folder, learning_rate, tasks, splits, share)
         steps, seconds = 0, 0.0
         if learning_rate is None:
             self._save_random(model_folder)
         else:
-            steps = self._steps(len(records["train"]))
+            steps = self._steps(len(records["train"]), share)
             if not (model_folder / "training_records.safetensors").is_file():  # the last file that `pretrain` writes
                 self._pretrain(dataset, model_folder, learning_rate, steps)
             seconds = steps * seconds_per_step(model_folder, self.batch_size)
@@ -244,13 +245,19 @@ class _One:
         return found, steps, seconds
 
     def _supervised(
-        self, dataset: Path, folder: Path, learning_rate: float | None, names: list[str], splits: list[str]
+        self,
+        dataset: Path,
+        folder: Path,
+        learning_rate: float | None,
+        names: list[str],
+        splits: list[str],
+        share: float,
     ) -> tuple[dict[str, Evaluation], int, float]:
         """The seconds are those of the whole finetuning."""
         tasks, records = [get_task(name) for name in self.options.tasks], load_dataset_folder(dataset)
         labeled = dataset_of_classes(records, tasks, self.options.output_dir / f"{dataset.name}_of_classes")
         self._save_random(folder / "start")
-        seconds_file, epochs = folder / "seconds.json", math.ceil(self._passes())
+        seconds_file, epochs = folder / "seconds.json", math.ceil(share * self._passes())
         if not seconds_file.is_file():
             began = time.perf_counter()
             finetune_model(
@@ -268,12 +275,12 @@ class _One:
         return found, epochs * (len(records["train"]) // self.batch_size), json.loads(seconds_file.read_text())
 
     def _passes(self) -> float:
-        passes: float = self.row.get("passes", self.options.passes)
+        passes: float = self.options.passes * self.row.get("passes_factor", 1)
         return passes
 
-    def _steps(self, num_records: int) -> int:
-        """Those in which the row sees its ECGs."""
-        return max(1, round(self._passes() * num_records / (self.batch_size * self.row.get("views", 1))))
+    def _steps(self, num_records: int, share: float) -> int:
+        """Those in which the row sees this share of its ECGs."""
+        return max(1, round(share * self._passes() * num_records / (self.batch_size * self.row.get("views", 1))))
 
     def _save_random(self, folder: Path) -> None:
         set_seed(self.seed)

@@ -38,7 +38,7 @@ import run  # noqa: E402
 import summary  # noqa: E402
 import supervised  # noqa: E402
 
-PASSES = 0.1
+PASSES = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,8 @@ def test_a_row_sees_its_ecgs_at_the_learning_rate_that_the_last_fold_prefers(com
     assert set(validated) == {"0.001", "0.0001"}
     chosen = max(validated, key=validated.get)
     records = load_dataset_folder(cohort_folder)["train"]
-    steps = round(PASSES * len(records) / 16)
+    steps = round(PASSES * rows.read_row("full", compared / "base.json")["passes_factor"] * len(records) / 16)
+    assert steps > 1
     found = of(compared, "full", 0)
     assert {(line["steps"], line["learning_rate"]) for line in found} == {(str(steps), chosen)}
     model = compared / "work" / "full" / "seed_0" / "model"
@@ -201,9 +202,10 @@ def test_steps_follow_from_the_ecgs_to_see(tmp_path):
     options = Namespace(dataset=None, output_dir=tmp_path, passes=12.0)
     one = object.__new__(run._One)
     one.options, one.batch_size = options, 64
-    for row, steps in (({}, 600), ({"views": 2}, 300), ({"passes": 30}, 1500)):
+    for row, steps in (({}, 600), ({"views": 2}, 300), ({"passes_factor": 2.5}, 1500)):
         one.row = row
-        assert one._steps(3200) == steps
+        assert one._steps(3200, 1.0) == steps
+        assert one._steps(3200, 1 / 3) == steps / 3
 
 
 @pytest.mark.slow
