@@ -10,6 +10,10 @@ fold, for weights trained on the other ones with seed 0 and a third of the ECGs.
 results_protocol.json beside results.csv, together with the settings that all rows share. Then each seed trains on all
 training folds. The test splits have no part in any choice.
 
+One readout alone can misjudge an encoder. So each is measured by zero-shot where it has learned from texts, by linear
+probes of the mean over tokens on shares of the training records, by those of the mean per lead, by nearest neighbors,
+by a learned query, and by finetuning with layer-wise learning rates (of a classifier for the classes of all tasks).
+
 A row and seed that is already in the CSV file is skipped, and so is a training that has ended, so the same command
 resumes after a kill. The lines of a row and seed are written all at once, after the draws from which summary.py
 computes its intervals (results_draws/ next to results.csv). Seconds are those of training steps, without validation
@@ -32,7 +36,7 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 from intervals import draws_file, write_draws
 from rows import ROWS, read_row, write_preset
-from supervised import SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training
+from supervised import FINETUNED, SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
@@ -58,6 +62,8 @@ CHOOSING_SEED = 0
 LEARNING_RATES = [3e-4, 1e-3, 3e-3]
 PASSES = 12.0
 SHARE_FOR_CHOICE = 1 / 3  # of a row's passes, for each learning rate
+FURTHER_READOUTS = ["per_lead", "knn", "attention"]  # of all training records
+FINETUNING = {"num_train_epochs": 5, "learning_rate": 1e-3, "layer_decay": 0.75}  # the same for every row
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -219,7 +225,12 @@ class _One:
         folder.mkdir(parents=True, exist_ok=True)
         records, model_folder = load_dataset_folder(dataset), folder / "model"
         if self.training == SUPERVISED:
-            return self._supervised(dataset, folder, learning_rate, tasks, splits, share)
+            self._save_random(model_folder)
+            epochs = math.ceil(share * self._passes())
+            how = {"num_train_epochs": epochs, "learning_rate": learning_rate}
+            seconds = self._finetune(model_folder, dataset, folder / SUPERVISED, how)
+            found = self._classified(folder / SUPERVISED, records, tasks, splits, SUPERVISED)
+            return found, epochs * (len(records["train"]) // self.batch_size), seconds
         steps, seconds = 0, 0.0
         if learning_rate is None:
             self._save_random(model_folder)
@@ -228,11 +239,29 @@ class _One:
             if not (model_folder / "training_records.safetensors").is_file():  # the last file that `pretrain` writes
                 self._pretrain(dataset, model_folder, learning_rate, steps)
             seconds = steps * seconds_per_step(model_folder, self.batch_size)
-        model = load_model(model_folder).to(PartialState().device)
-        processor, trained_on = load_processor(model_folder, model), Fingerprints.of_model(model_folder)
+        found = self._read_out(folder, records, tasks, splits, ["mean"], fractions)
+        if share == 1:
+            further = [self._read_out(folder, records, tasks, splits, FURTHER_READOUTS, [1.0])]
+            self._finetune(model_folder, dataset, folder / FINETUNED, FINETUNING)
+            further += [self._classified(folder / FINETUNED, records, tasks, splits, FINETUNED)]
+            found = {name: _joined(one, *(more[name] for more in further)) for name, one in found.items()}
+        shutil.rmtree(folder / "embeddings", ignore_errors=True)
+        return found, steps, seconds
+
+    def _read_out(
+        self,
+        folder: Path,
+        records: datasets.DatasetDict,
+        tasks: list[str],
+        splits: list[str],
+        readouts: list[str],
+        fractions: list[float],
+    ) -> dict[str, Evaluation]:
+        model = load_model(folder / "model").to(PartialState().device)
+        processor, trained_on = load_processor(folder / "model", model), Fingerprints.of_model(folder / "model")
         # Random weights have their own row.
         how = {"fractions": fractions, "trained_on": trained_on, "untrained": False, "splits": splits}
-        how["cache"] = EmbeddingCache(folder / "embeddings")
+        how |= {"readouts": readouts, "cache": EmbeddingCache(folder / "embeddings")}
         found = {
             name: evaluate_task(
                 model, processor, records, get_task(name), prompts=PROMPTS.get(name, "ensemble"), **how
@@ -241,38 +270,32 @@ class _One:
         }
         if not getattr(model.config, "aligns", False):
             found = {name: _without_zero_shot(one) for name, one in found.items()}
-        shutil.rmtree(folder / "embeddings", ignore_errors=True)
-        return found, steps, seconds
+        return found
 
-    def _supervised(
-        self,
-        dataset: Path,
-        folder: Path,
-        learning_rate: float | None,
-        names: list[str],
-        splits: list[str],
-        share: float,
-    ) -> tuple[dict[str, Evaluation], int, float]:
-        """The seconds are those of the whole finetuning."""
-        tasks, records = [get_task(name) for name in self.options.tasks], load_dataset_folder(dataset)
-        labeled = dataset_of_classes(records, tasks, self.options.output_dir / f"{dataset.name}_of_classes")
-        self._save_random(folder / "start")
-        seconds_file, epochs = folder / "seconds.json", math.ceil(share * self._passes())
+    def _finetune(self, start: Path, dataset: Path, folder: Path, how: dict[str, Any]) -> float:
+        """The seconds that it took."""
+        seconds_file = folder.with_name(f"{folder.name}_seconds.json")
         if not seconds_file.is_file():
-            began = time.perf_counter()
-            finetune_model(
-                FinetuningArguments(
-                    *(str(folder / "start"), str(labeled), str(folder / "model"), labels_in_training(labeled)),
-                    num_train_epochs=epochs,
-                    learning_rate=learning_rate,
-                    per_device_train_batch_size=min(self.batch_size, len(records["train"])),
-                    weight_decay=self.row["options"]["weight_decay"],
-                    seed=self.seed,
-                )
+            records = load_dataset_folder(dataset)
+            tasks = [get_task(name) for name in self.options.tasks]
+            labeled = dataset_of_classes(records, tasks, self.options.output_dir / f"{dataset.name}_of_classes")
+            arguments = FinetuningArguments(
+                *(str(start), str(labeled), str(folder), labels_in_training(labeled)),
+                per_device_train_batch_size=min(self.batch_size, len(records["train"])),
+                weight_decay=self.row["options"]["weight_decay"],
+                seed=self.seed,
+                **how,
             )
+            began = time.perf_counter()
+            finetune_model(arguments)
             write_results_json(seconds_file, time.perf_counter() - began)
-        found = {name: evaluate_classifier(folder / "model", records, get_task(name), splits=splits) for name in names}
-        return found, epochs * (len(records["train"]) // self.batch_size), json.loads(seconds_file.read_text())
+        seconds: float = json.loads(seconds_file.read_text())
+        return seconds
+
+    def _classified(
+        self, folder: Path, records: datasets.DatasetDict, tasks: list[str], splits: list[str], measure: str
+    ) -> dict[str, Evaluation]:
+        return {name: evaluate_classifier(folder, records, get_task(name), splits, measure) for name in tasks}
 
     def _passes(self) -> float:
         passes: float = self.options.passes * self.row.get("passes_factor", 1)
@@ -318,6 +341,17 @@ def seconds_per_step(folder: Path, batch_size: int) -> float:
     rates = {line["step"]: line["samples_per_second"] for line in lines if "samples_per_second" in line}
     parts = zip([0, *rates], rates, strict=False)
     return sum((end - begin) * batch_size / rates[end] for begin, end in parts) / max(rates)
+
+
+def _joined(first: Evaluation, *others: Evaluation) -> Evaluation:
+    """One evaluation with the measures of several on the same records."""
+    measures, scores = dict(first.results["measures"]), dict(first.scores)
+    for other in others:
+        if other.record_ids != first.record_ids:
+            raise ConfigurationError("measures of different records cannot be joined.")
+        measures |= other.results["measures"]
+        scores |= other.scores
+    return replace(first, results=first.results | {"measures": measures}, scores=scores)
 
 
 def _without_zero_shot(evaluation: Evaluation) -> Evaluation:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The row without pretraining: one classifier for the classes of all tasks, trained from random weights."""
+"""One classifier for the classes of all tasks: trained from random weights, or finetuned from pretrained ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ from cgdmer.families import Purpose, class_for, config_of, ecg_config_of
 from cgdmer.inference.embeddings import classifier_logits
 
 SUPERVISED = "supervised"
+FINETUNED = "finetuned"
 
 
 def dataset_of_classes(splits: datasets.DatasetDict, tasks: Sequence[Task], folder: Path) -> Path:
@@ -48,15 +49,21 @@ def _classifier_class(folder: Path) -> type:
     return class_for(ecg_config_of(config_of(str(folder))), Purpose.CLASSIFICATION)
 
 
-def evaluate_classifier(folder: Path, dataset: datasets.DatasetDict, task: Task, splits: Sequence[str]) -> Evaluation:
-    """The classifier's own scores of a task's classes; a class without a training record scores 0 everywhere."""
+def evaluate_classifier(
+    folder: Path, dataset: datasets.DatasetDict, task: Task, splits: Sequence[str], name: str
+) -> Evaluation:
+    """The classifier's own scores of a task's classes; a class without a training record scores 0 everywhere.
+
+    Args:
+        name: of the measure.
+    """
     model = _classifier_class(folder).from_pretrained(folder).to(PartialState().device)
     test = pooled(repaired_splits(dataset, task), splits, task)
     logits = classifier_logits(model, AutoFeatureExtractor.from_pretrained(folder), test)
-    columns = [model.config.label2id.get(f"{task.name} {name}") for name in task.class_names]
+    columns = [model.config.label2id.get(f"{task.name} {one}") for one in task.class_names]
     scores = np.stack([np.zeros(len(test)) if c is None else logits[:, c] for c in columns], axis=1)[None]
     result = measure(test.labels, scores, task.class_names, test.patients)
     results = {"task": task.name, "protocol": "repaired", "splits": list(splits)}
-    results |= {"measures": {SUPERVISED: result}}
+    results |= {"measures": {name: result}}
     ids = list(test.rows["record_id"])
-    return Evaluation(results, ids, test.patients, test.labels, {SUPERVISED: scores}, np.zeros((len(test), 0)))
+    return Evaluation(results, ids, test.patients, test.labels, {name: scores}, np.zeros((len(test), 0)))

@@ -48,7 +48,7 @@ FAMILIES: tuple[dict[str, str], ...] = (
     # Encoders for comparisons under CG-DMER's objectives.
     {
         "configuration_ecg_encoders": "ECGResNetConfig ECGViTConfig",
-        "modeling_ecg_encoders": "ECGResNetModel ECGViTModel",
+        "modeling_ecg_encoders": "ECGResNetModel ECGViTModel ECGResNetForECGClassification ECGViTForECGClassification",
     },
 )
 
@@ -87,12 +87,12 @@ def _register_models() -> None:
         for auto_class, served in model.auto_classes.items():
             if served.split(".")[1] == model.__name__:
                 getattr(transformers, auto_class).register(model.config_class, model)
-    # A classifier of a model with texts is one on its ECG encoder. `register` would refuse the other configuration.
+    # A classifier of a model with texts is one on its ECG encoder, by default the first that it can have. `register`
+    # would refuse the other configuration.
     classifiers = getattr(transformers, Purpose.CLASSIFICATION)._model_mapping
     for config in _classes("configuration_"):
-        for ecg_config in getattr(config, "ecg_configs", {}).values():
-            if ecg_config in classifiers:
-                classifiers.register(config, classifiers[ecg_config])
+        for ecg_config in [*getattr(config, "ecg_configs", {}).values()][:1]:
+            classifiers.register(config, classifiers[ecg_config])
 
 
 def _register_feature_extractor() -> None:

@@ -39,6 +39,8 @@ import summary  # noqa: E402
 import supervised  # noqa: E402
 
 PASSES = 0.5
+PER_LEAD = "per-lead probe 100 %"
+READOUTS = ["linear probe 100 %", PER_LEAD, "nearest neighbors 100 %", "attention probe 100 %", "finetuned"]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,9 @@ def test_superclasses_alone_are_asked_for_by_their_statements(place, cohort_fold
 
     monkeypatch.setattr(run, "evaluate_task", note)
     row = rows.read_row("random_init", place / "base.json")
-    run._One("random_init", row, 0, options, run._Protocol(options)).evaluated()
+    one = run._One("random_init", row, 0, options, run._Protocol(options))
+    one._save_random(tmp_path / "model")
+    one._read_out(tmp_path, load_dataset_folder(cohort_folder), options.tasks, options.splits, ["mean"], [1.0])
     assert "complete left bundle branch block" in asked["ptbxl-super"][get_task("ptbxl-super").class_names.index("CD")]
     assert asked["ptbxl-sub"] == get_task("ptbxl-sub").prompts()
 
@@ -156,8 +160,8 @@ def test_a_killed_run_leaves_no_line_and_goes_on(place, cohort_folder, capsys):
 
     run.main(command)
     assert (model / "model.safetensors").stat().st_mtime_ns == trained, "the finished training was not used"
-    assert [(line["row"], line["seed"]) for line in lines(place)] == [("contrast_only_vit", "0")] * 2
-    assert [line["measure"] for line in lines(place)] == ["zero-shot", "linear probe 100 %"]
+    assert [(line["row"], line["seed"]) for line in lines(place)] == [("contrast_only_vit", "0")] * 5
+    assert [line["measure"] for line in lines(place)] == ["zero-shot", *(one for one in READOUTS if one != PER_LEAD)]
     before = (place / "results.csv").read_text()
     capsys.readouterr()
     run.main(command)
@@ -225,13 +229,13 @@ def test_seeds_train_different_models(compared):
 @pytest.mark.slow
 def test_measures_are_those_that_mean_something(compared):
     names = {row: [line["measure"] for line in of(compared, row, 1)] for row in ("reconstruction_only", "supervised")}
-    assert names == {"reconstruction_only": ["linear probe 100 %"], "supervised": ["supervised"]}
-    assert [line["measure"] for line in of(compared, "full", 1)] == ["zero-shot", "linear probe 100 %"]
+    assert names == {"reconstruction_only": READOUTS, "supervised": ["supervised"]}
+    assert [line["measure"] for line in of(compared, "full", 1)] == ["zero-shot", *READOUTS]
 
 
 @pytest.mark.slow
 def test_the_supervised_row_is_scored_by_its_own_classifier(compared, cohort_folder):
-    model = CGDMERForECGClassification.from_pretrained(compared / "work" / "supervised" / "seed_1" / "model")
+    model = CGDMERForECGClassification.from_pretrained(compared / "work" / "supervised" / "seed_1" / "supervised")
     assert all(label.startswith("simulated ") for label in model.config.label2id)
     table = pyarrow.parquet.read_table(compared / "work" / "supervised" / "seed_1" / "simulated" / "scores.parquet")
     columns = {name: table.column(name).to_numpy() for name in ("class", "label", "supervised")}

@@ -41,8 +41,8 @@ from cgdmer.inference.label_forms import are_lists_of_names, read_labels
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.models.modeling_classifier import ECGEncoderForClassification
 from cgdmer.models.modeling_ecg_text import ECGTextModel
-from cgdmer.models.modeling_lead_time_encoder import LeadTimeClassifier
 from cgdmer.presets import SHIPPED_MODEL, model_source
 
 _FEATURES = ("pooled", "embeds")
@@ -417,7 +417,7 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
         return tags
 
 
-def _classifier_of(source: str, label_names: list[str], multilabel: bool) -> LeadTimeClassifier:
+def _classifier_of(source: str, label_names: list[str], multilabel: bool) -> ECGEncoderForClassification:
     """A model's encoder with a new classifier."""
     config = ecg_config_of(config_of(source))
     try:
@@ -435,7 +435,7 @@ def _classifier_of(source: str, label_names: list[str], multilabel: bool) -> Lea
         ignore_mismatched_sizes=True,  # replaces a classifier for other labels
         trust_remote_code=False,
     )
-    assert isinstance(model, LeadTimeClassifier)
+    assert isinstance(model, ECGEncoderForClassification)
     return model
 
 

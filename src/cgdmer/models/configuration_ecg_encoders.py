@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations of other ECG encoders, for comparisons: a transformer over time patches, and a residual network."""
 
+from .configuration_all_leads import AllLeadsConfig
 from .configuration_checks import (
     checked,
     refuse_below_one,
@@ -9,19 +10,18 @@ from .configuration_checks import (
     refuse_unless_multiple,
     refuse_unless_positive,
 )
-from .configuration_lead_time_encoder import ECGWindowConfig
 
 PAPER, HUB_TAG = "for comparisons with CG-DMER, arXiv 2602.21154", "cg-dmer"
 
 
 @checked
-class ECGViTConfig(ECGWindowConfig):
+class ECGViTConfig(AllLeadsConfig):
     r"""A transformer whose tokens are time patches of all leads together.
 
     The defaults are the sizes of MERL's smallest such encoder (Liu et al., ICML 2024, arXiv 2403.06659).
 
     Args:
-        sampling_rate, num_samples, patch_length (`int`): see `LeadTimeEncoderConfig`.
+        sampling_rate, num_samples, patch_length, lead_order: see `AllLeadsConfig`.
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act: the encoder.
         hidden_dropout, attention_dropout (`float`): its dropout.
     """
@@ -48,12 +48,11 @@ class ECGViTConfig(ECGWindowConfig):
 
 
 @checked
-class ECGResNetConfig(ECGWindowConfig):
+class ECGResNetConfig(AllLeadsConfig):
     r"""A residual network along time with the leads as channels (He et al., CVPR 2016, in one dimension).
 
     Args:
-        sampling_rate, num_samples (`int`): see `LeadTimeEncoderConfig`.
-        patch_length (`int`): samples per entry of `patch_mask`; the network itself has no patches.
+        sampling_rate, num_samples, patch_length, lead_order: see `AllLeadsConfig`. The network has no patches.
         hidden_size (`int`): channels of the last of four stages, each twice as wide as the one before; a multiple
             of 8.
         blocks_per_stage (`int`): residual blocks of two convolutions; 2 make a ResNet-18.

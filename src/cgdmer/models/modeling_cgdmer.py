@@ -4,9 +4,10 @@
 from typing import TYPE_CHECKING, ClassVar
 
 from .configuration_cgdmer import CGDMERConfig, CGDMERECGConfig
+from .modeling_classifier import ECGEncoderForClassification
 from .modeling_ecg_encoders import ECGResNetModel, ECGViTModel
 from .modeling_ecg_text import ECGTextModel, ZeroShotMixin
-from .modeling_lead_time_encoder import LeadTimeClassifier, LeadTimeEncoder
+from .modeling_lead_time_encoder import LeadTimeEncoder
 from .projection_head import ProjectionHead
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class CGDMERForZeroShot(ZeroShotMixin, CGDMERModel):
     """Prompts in, one score per prompt out."""
 
 
-class CGDMERForECGClassification(LeadTimeClassifier):
+class CGDMERForECGClassification(ECGEncoderForClassification):
     """The ECG encoder with a linear classifier on its mean token: for fine-tuning, or frozen for a linear probe."""
 
     config: CGDMERECGConfig

@@ -19,7 +19,8 @@ from .configuration_coreecg import CoReECGConfig
 from .ecg_decoder import ECGDecoder
 from .frequency_augmentation_coreecg import FrequencyAugmentation
 from .modeling_base import ECGPreTrainedModel, check_ecg_values
-from .modeling_lead_time_encoder import LeadTimeClassifier, LeadTimeEncoder
+from .modeling_classifier import ECGEncoderForClassification
+from .modeling_lead_time_encoder import LeadTimeEncoder
 from .objectives import contrastive_loss
 from .pretraining_base import ECGViews, PreTrainingMixin
 from .projection_head import ProjectionHead
@@ -166,7 +167,7 @@ def _views_first(noise: torch.Tensor) -> torch.Tensor:
     return noise.transpose(0, 1).flatten(0, 1)
 
 
-class CoReECGForECGClassification(LeadTimeClassifier):
+class CoReECGForECGClassification(ECGEncoderForClassification):
     """The encoder with a linear classifier on its mean token: for fine-tuning, or frozen for a linear probe."""
 
     config: CoReECGConfig

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other ECG encoders to replace CG-DMER's own, for comparisons of methods: ViT and ResNet, all leads at once.
 
-Neither has tokens per lead, so neither can leave out hidden patches: `CGDMERConfig` refuses losses and views that
-need this. Absent leads, and samples beyond a recording's end, are set to zero.
+See `AllLeadsEncoder` for what they have in common. `CGDMERConfig` refuses losses and views that need hidden patches.
 
 Shapes: B batch, L leads, T samples, N patches of time, F frames after the convolutions, D width, C channels.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,82 +13,31 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
-from .errors import ConfigurationError
-from .keyword_arguments import refuse_unknown_arguments
 from .lead_time_tokenizer import init_time_embedding
-from .modeling_base import ECGPreTrainedModel, check_ecg_values, masked_mean, present_patches
+from .modeling_all_leads import AllLeadsEncoder
+from .modeling_classifier import ECGEncoderForClassification
 from .transformer_layers import pre_norm_layers
 
 _SAMPLES_PER_FRAME = 16  # a stride of 2 in the stem and in three of the four stages
 
 
-@dataclass
-class AllLeadsEncoderOutput(BaseModelOutputWithPooling):
-    """Output of an encoder whose tokens are places in time.
-
-    Args:
-        last_hidden_state: (B, N, D) of a ViT and (B, F, D) of a ResNet.
-        pooler_output: (B, D), its mean over the patches, or the frames whose middle is, within the recording.
-        visible_mask: (B, N or F), which those are; None: all.
-    """
-
-    visible_mask: torch.Tensor | None = None
-
-
-class _AllLeadsEncoder(ECGPreTrainedModel):
-    """An encoder whose tokens are places in time."""
-
-    def encode(
-        self, signal_BLT: torch.Tensor, patch_mask_BN: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The tokens (B, places, D), and a mask (B, places) of those within the recording, or None."""
-        raise NotImplementedError
-
-    @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
-    def forward(
-        self,
-        ecg_values: torch.Tensor,
-        lead_mask: torch.Tensor | None = None,
-        patch_mask: torch.Tensor | None = None,
-        **kwargs,
-    ) -> AllLeadsEncoderOutput:
-        r"""
-        Args:
-            ecg_values, lead_mask, patch_mask: see [`LeadTimeEncoder`].
-        """
-        refuse_unknown_arguments(kwargs, self.forward, self, ("bool_masked_pos",))
-        config = self.config
-        check_ecg_values(ecg_values, config)
-        if kwargs.get("bool_masked_pos") is not None:
-            raise ConfigurationError(
-                f"an encoder of type {config.model_type!r} cannot hide patches (bool_masked_pos)."
-            )
-        if lead_mask is not None or patch_mask is not None:
-            present_BLN = present_patches(ecg_values, lead_mask, patch_mask, config.num_patches)
-            ecg_values = ecg_values.masked_fill(~present_BLN.repeat_interleave(config.patch_length, dim=2), 0.0)
-        hidden, mask = self.encode(ecg_values.to(self.dtype), patch_mask)
-        pooled = hidden.mean(dim=1) if mask is None else masked_mean(hidden, mask)
-        return AllLeadsEncoderOutput(last_hidden_state=hidden, pooler_output=pooled, visible_mask=mask)
-
-
-class ECGViTModel(_AllLeadsEncoder):
+class ECGViTModel(AllLeadsEncoder):
     """A transformer over time patches, like MERL's (Liu et al., ICML 2024, arXiv 2403.06659).
 
     Each token is a linear map of one patch of all leads together.
     """
 
     config: ECGViTConfig
-    auto_classes: ClassVar = {"AutoModel": "modeling_ecg_encoders.ECGViTModel"}
+    auto_classes: ClassVar = {
+        "AutoModel": "modeling_ecg_encoders.ECGViTModel",
+        "AutoModelForAudioClassification": "modeling_ecg_encoders.ECGViTForECGClassification",
+    }
 
     def __init__(self, config: ECGViTConfig):
         super().__init__(config)
-        self.projection = nn.Linear(config.num_leads * config.patch_length, config.hidden_size)
+        self.projection = nn.Linear(len(config.leads) * config.patch_length, config.hidden_size)
         self.time_embedding = nn.Parameter(torch.zeros(config.num_patches, config.hidden_size))
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.layers = pre_norm_layers(config)
@@ -135,14 +82,17 @@ class ResidualBlock(nn.Module):
         return F.relu(changed + self.shortcut(hidden))
 
 
-class ECGResNetModel(_AllLeadsEncoder):
+class ECGResNetModel(AllLeadsEncoder):
     """A residual network (He et al., CVPR 2016) along time with the leads as channels: 18 layers by default.
 
     Unlike the one for images, it does not pool after the stem.
     """
 
     config: ECGResNetConfig
-    auto_classes: ClassVar = {"AutoModel": "modeling_ecg_encoders.ECGResNetModel"}
+    auto_classes: ClassVar = {
+        "AutoModel": "modeling_ecg_encoders.ECGResNetModel",
+        "AutoModelForAudioClassification": "modeling_ecg_encoders.ECGResNetForECGClassification",
+    }
     supports_gradient_checkpointing = False
     _can_record_outputs: ClassVar = {"hidden_states": ResidualBlock}
 
@@ -150,7 +100,7 @@ class ECGResNetModel(_AllLeadsEncoder):
         super().__init__(config)
         channels = config.hidden_size // 8
         self.stem = nn.Sequential(
-            nn.Conv1d(config.num_leads, channels, 7, stride=2, padding=3, bias=False),
+            nn.Conv1d(len(config.leads), channels, 7, stride=2, padding=3, bias=False),
             nn.BatchNorm1d(channels),
             nn.ReLU(),
         )
@@ -184,3 +134,19 @@ class ECGResNetModel(_AllLeadsEncoder):
             # All convolutions are symmetric: the middle of frame f is sample 16 f.
             frame_mask_BF = patch_mask_BN.repeat_interleave(self.config.patch_length, dim=1)[:, ::_SAMPLES_PER_FRAME]
         return hidden.transpose(1, 2), frame_mask_BF
+
+
+class ECGViTForECGClassification(ECGEncoderForClassification):
+    """The encoder with a linear classifier on its feature."""
+
+    config: ECGViTConfig
+    encoder_class = ECGViTModel
+    auto_classes = ECGViTModel.auto_classes
+
+
+class ECGResNetForECGClassification(ECGEncoderForClassification):
+    """The encoder with a linear classifier on its feature."""
+
+    config: ECGResNetConfig
+    encoder_class = ECGResNetModel
+    auto_classes = ECGResNetModel.auto_classes

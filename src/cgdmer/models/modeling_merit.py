@@ -16,8 +16,9 @@ from .configuration_merit import MERITConfig, MERITECGConfig
 from .ecg_decoder import ECGDecoder
 from .errors import ConfigurationError
 from .modeling_base import check_ecg_values
+from .modeling_classifier import ECGEncoderForClassification
 from .modeling_ecg_text import ECGTextModel, NestedOutput, ZeroShotMixin
-from .modeling_lead_time_encoder import LeadTimeClassifier, LeadTimeEncoder
+from .modeling_lead_time_encoder import LeadTimeEncoder
 from .objectives import contrastive_loss, information_bound
 from .pretraining_base import ECGViews, PreTrainingMixin, with_each_text
 from .projection_head import ProjectionHead
@@ -214,7 +215,7 @@ class MERITForZeroShot(ZeroShotMixin, MERITModel):
     """Prompts in, one score per prompt out."""
 
 
-class MERITForECGClassification(LeadTimeClassifier):
+class MERITForECGClassification(ECGEncoderForClassification):
     """The ECG encoder with a linear classifier on its mean token: for fine-tuning, or frozen for a linear probe."""
 
     config: MERITECGConfig

@@ -26,7 +26,7 @@ from cgdmer.families import Purpose, class_for, config_of, ecg_config_of, load_f
 from cgdmer.inference.embeddings import classifier_logits, embed_records, reasons
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
-from cgdmer.models.modeling_lead_time_encoder import LeadTimeClassifier
+from cgdmer.models.modeling_classifier import ECGEncoderForClassification
 from cgdmer.presets import model_source
 from cgdmer.training import left_out, run_summary
 from cgdmer.training.arguments import FinetuningArguments
@@ -181,7 +181,7 @@ def _finetune(
     return results
 
 
-def _classifier(name: str, label_names: list[str]) -> LeadTimeClassifier:
+def _classifier(name: str, label_names: list[str]) -> ECGEncoderForClassification:
     """A pretrained encoder with a classifier; an existing one for other labels is replaced."""
     return class_for(ecg_config_of(config_of(name)), Purpose.CLASSIFICATION).from_pretrained(
         name,
@@ -194,7 +194,7 @@ def _classifier(name: str, label_names: list[str]) -> LeadTimeClassifier:
 
 
 def _measured(
-    model: LeadTimeClassifier,
+    model: ECGEncoderForClassification,
     parts: Mapping[str, LabeledDataset],
     label_names: list[str],
     pretrained_on: Fingerprints | None,
@@ -228,7 +228,7 @@ def _note_unusable(part: LabeledDataset, usable: np.ndarray, noted: LeftOut) -> 
     return usable
 
 
-def _fit_classifier(model: LeadTimeClassifier, train: LabeledDataset, seed: int, noted: LeftOut) -> None:
+def _fit_classifier(model: ECGEncoderForClassification, train: LabeledDataset, seed: int, noted: LeftOut) -> None:
     """Fit the linear probe and copy its weights into the classifier."""
     records = DatasetRecords(train.split)
     features = embed_records(model, train.feature_extractor, records, description="training records", unusable="nan")
@@ -242,11 +242,11 @@ def _fit_classifier(model: LeadTimeClassifier, train: LabeledDataset, seed: int,
 
 def _train(
     accelerator: Accelerator,
-    model: LeadTimeClassifier,
+    model: ECGEncoderForClassification,
     train: LabeledDataset,
     arguments: FinetuningArguments,
     noted: LeftOut,
-) -> tuple[LeadTimeClassifier, int]:
+) -> tuple[ECGEncoderForClassification, int]:
     """The trained model, and the number of steps."""
     batch_size = arguments.per_device_train_batch_size
     sampler = EpochSampler(len(train), arguments.seed)
