@@ -149,8 +149,8 @@ def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None) 
         return {name: batch[name][start:end].to(scorer.device) for name in extractor.model_input_names}
 
     def logits(start: int) -> torch.Tensor:
-        pooled = scorer.model.base_model(**windows(start, start + _WINDOWS_AT_ONCE), return_dict=True).pooler_output
-        return head.logits(head.features(pooled))
+        outputs = scorer.model.base_model(**windows(start, start + _WINDOWS_AT_ONCE), return_dict=True)
+        return head.logits(head.features(outputs))
 
     with torch.no_grad():
         logits_WK = torch.cat([logits(start) for start in range(0, len(batch["ecg_values"]), _WINDOWS_AT_ONCE)])

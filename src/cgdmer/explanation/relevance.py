@@ -41,7 +41,7 @@ class LabelLogit:
         Args:
             inputs: what the encoder takes: `ecg_values` (B, L, T), `lead_mask` (B, L), `patch_mask` (B, N).
         """
-        features = self.head.features(self.encoder(**inputs, return_dict=True).pooler_output)
+        features = self.head.features(self.encoder(**inputs, return_dict=True))
         return self.head.log_odds(self.head.logits(features))[:, self.column]
 
 

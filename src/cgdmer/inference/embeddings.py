@@ -23,7 +23,7 @@ from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, E
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.modeling_base import ECGPreTrainedModel
-from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.modeling_ecg_text import ECGTextModel, project_ecg
 from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder, LeadTimeEncoderOutput
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.models.record_use import ECGBatch, RecordUse, by_reason
@@ -165,7 +165,7 @@ def _features_of_windows(
     found = [outputs.pooler_output.float()]
     if model.takes_texts:
         # Normalized again in single precision: in half precision their length is not exactly 1.
-        found.append(F.normalize(model.project("ecg", outputs.pooler_output).float(), dim=-1))
+        found.append(F.normalize(project_ecg(model.head_of("ecg"), outputs).float(), dim=-1))
     if "per_lead" in further:
         found.append(_means_of_leads(outputs, model.base_model.config.num_patches))
     if writer is not None:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.utils import ModelOutput
 
 from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.inference.scorers import LabelHead, Scorer, load_scorer
@@ -59,12 +60,12 @@ class ECGScorer(nn.Module):
     def forward(self, ecg_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if self.placement_LL is not None:
             ecg_values = self.placement_LL @ ecg_values
-        return _outputs(self.head, self.encoder(ecg_values, return_dict=True).pooler_output)
+        return _outputs(self.head, self.encoder(ecg_values, return_dict=True))
 
 
-def _outputs(head: LabelHead, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _outputs(head: LabelHead, outputs: ModelOutput) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Scores, logits, and embeddings; the logits in the order of the head's labels."""
-    features_BE = head.features(pooled)
+    features_BE = head.features(outputs)
     logits_BK = head.logits(features_BE)
     return head.scores(logits_BK), head.of_labels(logits_BK), F.normalize(features_BE, dim=-1)
 
@@ -220,7 +221,7 @@ def _difference(scorer: Scorer, head: LabelHead, path: Path, recorded: list[str]
     for batch in (records[:1], records):
         inputs = extractor(batch, return_tensors="pt")
         with torch.no_grad():
-            expected = _outputs(head, scorer.model.base_model(**inputs).pooler_output)
+            expected = _outputs(head, scorer.model.base_model(**inputs))
         found = session.run(OUTPUTS, {"ecg_values": inputs["ecg_values"][:, rows].numpy()})
         for array, tensor in zip(found, expected, strict=True):
             size = np.maximum(np.abs(tensor.numpy()), 1.0) if scorer.is_regression else 1.0

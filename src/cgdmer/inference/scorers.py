@@ -4,7 +4,7 @@
 Commands, the page, explanations, exports, and evaluations use a `Scorer` and its `LabelHead`. They do not ask what
 kind of model it is.
 
-Shapes: R recordings or windows, D width of the encoder's feature, E width of what is averaged over windows, K outputs
+Shapes: R recordings or windows, E width of what is averaged over windows, K outputs
 of the model, P labels.
 """
 
@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.utils import ModelOutput
 
 from cgdmer.families import extractor_of, load_scoring_pipeline
 from cgdmer.inference.embedding_cache import weights_digest
 from cgdmer.models.errors import ConfigurationError, ECGInputError, ModelFolderError
 from cgdmer.models.modeling_base import ECGPreTrainedModel
-from cgdmer.models.modeling_ecg_text import ECGTextModel
+from cgdmer.models.modeling_ecg_text import ECGTextModel, project_ecg
 from cgdmer.models.pipeline_ecg_classification import REGRESSION, SINGLE_LABEL, ECGPipeline, label_scores
 from cgdmer.models.pipeline_zero_shot_ecg import check_prompts
 
@@ -42,8 +43,8 @@ class LabelHead(nn.Module):
         super().__init__()
         self.labels, self.width, self.num_logits = list(labels), width, num_logits
 
-    def features(self, pooled_RD: torch.Tensor) -> torch.Tensor:
-        """(R, E), to be averaged over the windows of a recording."""
+    def features(self, outputs: ModelOutput) -> torch.Tensor:
+        """(R, E) from the encoder's output, to be averaged over the windows of a recording."""
         raise NotImplementedError
 
     def logits(self, features_RE: torch.Tensor) -> torch.Tensor:
@@ -74,8 +75,8 @@ class TextHead(LabelHead):
         self.score_logits = model.score_logits
         self.register_buffer("text_embeds_PE", text_embeds_PE)
 
-    def features(self, pooled_RD: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.projection(pooled_RD), dim=-1)
+    def features(self, outputs: ModelOutput) -> torch.Tensor:
+        return project_ecg(self.projection, outputs)
 
     def logits(self, features_RE: torch.Tensor) -> torch.Tensor:
         return self.score_logits(features_RE @ self.text_embeds_PE.to(features_RE.dtype).T)
@@ -100,7 +101,8 @@ class ClassifierHead(LabelHead):
         columns = [own.index(label) for label in labels]
         self.register_buffer("columns_P", torch.tensor(columns, device=model.device))
 
-    def features(self, pooled_RD: torch.Tensor) -> torch.Tensor:
+    def features(self, outputs: ModelOutput) -> torch.Tensor:
+        pooled_RD: torch.Tensor = outputs.pooler_output
         return pooled_RD
 
     def logits(self, features_RE: torch.Tensor) -> torch.Tensor:

@@ -153,7 +153,7 @@ def _fill(
     uses: list[RecordUse | None] = []
 
     def compute(windows: Windows) -> torch.Tensor:
-        features = head.features(model.base_model(**windows).pooler_output).float()
+        features = head.features(model.base_model(**windows)).float()
         return torch.cat([features, head.logits(features)], dim=1)
 
     batches = average_windows(

@@ -21,7 +21,6 @@ from .errors import CGDMERError, ConfigurationError, shown
 from .keyword_arguments import OF_ANY_MODEL, refuse_unknown_arguments
 from .modeling_base import ECGPreTrainedModel, masked_mean
 from .modeling_lead_time_encoder import ENCODER_ARGUMENTS
-from .projection_head import ProjectionHead
 
 MOST_MODULES = 20_000  # a BERT of twelve layers has 200
 
@@ -95,6 +94,18 @@ def _text_tower(text_config: PreTrainedConfig) -> PreTrainedModel:
         hook.remove()
 
 
+def project_ecg(head: nn.Module, outputs: ModelOutput) -> torch.Tensor:
+    """(B, E) unit vectors from the ECG tower's output.
+
+    Args:
+        head: the model's `head_of("ecg")`. One that has `takes_tokens` is given the tokens and their mask, and any
+            other the pooled feature.
+    """
+    if getattr(head, "takes_tokens", False):
+        return F.normalize(head(outputs.last_hidden_state, outputs.visible_mask), dim=-1)
+    return F.normalize(head(outputs.pooler_output), dim=-1)
+
+
 class ECGTextModel(ECGPreTrainedModel):
     """Two towers with one head each, which map ECGs and texts to unit vectors in one space.
 
@@ -114,8 +125,8 @@ class ECGTextModel(ECGPreTrainedModel):
         if config.text_pooling == "mean" and getattr(self.text_model, "pooler", None) is not None:
             self.text_model.pooler = None  # otherwise its weights would be saved and loaded, but never used
 
-    def head_of(self, modality: str) -> ProjectionHead:
-        """The head that maps features of a tower, "ecg" or "text", to the shared space."""
+    def head_of(self, modality: str) -> nn.Module:
+        """The head that maps features of a tower, "ecg" or "text", to the shared space; see `project_ecg`."""
         raise NotImplementedError
 
     def project(self, modality: str, features: torch.Tensor) -> torch.Tensor:
@@ -185,7 +196,7 @@ class ECGTextModel(ECGPreTrainedModel):
         outputs = self.ecg_model(ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs)
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
-            pooler_output=self.project("ecg", outputs.pooler_output),
+            pooler_output=project_ecg(self.head_of("ecg"), outputs),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
@@ -221,7 +232,7 @@ class ECGTextModel(ECGPreTrainedModel):
             ecg_values, lead_mask=lead_mask, patch_mask=patch_mask, return_dict=True, **kwargs
         )
         text_outputs = self.encode_text(input_ids, attention_mask, token_type_ids, **kwargs)
-        ecg_embeds = self.project("ecg", ecg_outputs.pooler_output)
+        ecg_embeds = project_ecg(self.head_of("ecg"), ecg_outputs)
         text_embeds = self.project("text", text_outputs.pooler_output)
         logits_per_ecg = self.score_logits(ecg_embeds @ text_embeds.T)
         return ECGTextOutput(

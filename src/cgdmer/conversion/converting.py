@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a released checkpoint to a model folder: weights, configuration, feature extractor, and a card."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cgdmer.conversion.cards import card_text
+from cgdmer.conversion.kind import Kind, ReleasedTensors
+from cgdmer.conversion.register import kind_named
+from cgdmer.conversion.released_files import read_tensors
+from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.families import ecg_config_of
+from cgdmer.files.writing import TEMPORARY_SUFFIX, write_text
+from cgdmer.models.errors import ModelFolderError
+from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+from cgdmer.models.modeling_base import ECGPreTrainedModel
+
+
+def convert(kind_name: str, file: str | os.PathLike[str], output_dir: str | os.PathLike[str]) -> ECGPreTrainedModel:
+    """Write a model folder from a released checkpoint, and return the model.
+
+    Args:
+        kind_name: one of `register.kinds()`.
+        file: the checkpoint as it was published.
+        output_dir: a new folder.
+
+    Raises:
+        ConfigurationError: there is no such kind.
+        ModelFolderError: the file is not a checkpoint of this kind, or damaged; or the folder exists.
+    """
+    kind, output = kind_named(kind_name), Path(output_dir)
+    if output.exists():
+        raise ModelFolderError(f"{output} exists already. Name a new folder.")
+    model = converted(kind, file)
+    ecg: Any = ecg_config_of(model.config)
+    extractor = ECGFeatureExtractor(
+        sampling_rate=ecg.sampling_rate,
+        num_samples=ecg.num_samples,
+        patch_length=ecg.patch_length,
+        **kind.feature_extractor,
+    )
+    partial = output.with_name(f".{output.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        model.save_pretrained(partial)
+        extractor.save_pretrained(partial)
+        if kind.source.seen:
+            Fingerprints(np.array([], dtype=np.int64), tuple(sorted(kind.source.seen))).save(partial)
+        write_text(partial / "README.md", card_text(kind_name, kind))
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return model
+
+
+def converted(kind: Kind, file: str | os.PathLike[str]) -> ECGPreTrainedModel:
+    """The model of a released checkpoint, in single precision and evaluation mode.
+
+    Raises:
+        ModelFolderError: the file is not a checkpoint of this kind, or damaged.
+    """
+    tensors = ReleasedTensors(read_tensors(file, kind.containers), str(Path(file)))
+    model, weights = kind.convert(tensors)
+    tensors.refuse_rest()
+    own = model.state_dict()
+    for name, value in own.items():
+        if name not in weights and not name.endswith("num_batches_tracked"):
+            raise ModelFolderError(f"{file} has no weights for {name}. Is it a checkpoint of another kind?")
+        if name in weights and weights[name].shape != value.shape:
+            raise ModelFolderError(
+                f"{file}: what becomes {name} has shape {tuple(weights[name].shape)}; expected {tuple(value.shape)}."
+            )
+    if unknown := sorted(weights.keys() - own.keys()):
+        raise ModelFolderError(f"{file}: {unknown[0]} has no place in a {type(model).__name__}.")
+    if strange := [name for name, value in weights.items() if value.is_floating_point() and not _finite(value)]:
+        raise ModelFolderError(f"{file}: the weights {strange[0]} are not all finite. The file is damaged.")
+    floats = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    model.load_state_dict({**own, **floats})
+    return model.eval()
+
+
+def _finite(value: torch.Tensor) -> bool:
+    return bool(torch.isfinite(value).all())
