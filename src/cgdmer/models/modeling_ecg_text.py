@@ -21,6 +21,7 @@ from .errors import CGDMERError, ConfigurationError, shown
 from .keyword_arguments import OF_ANY_MODEL, refuse_unknown_arguments
 from .modeling_base import ECGPreTrainedModel, masked_mean
 from .modeling_lead_time_encoder import ENCODER_ARGUMENTS
+from .projection_head import ProjectionHead
 
 MOST_MODULES = 20_000  # a BERT of twelve layers has 200
 
@@ -185,8 +186,10 @@ class ECGTextModel(ECGPreTrainedModel):
         self.eval()
         ecg = self.ecg_model(batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"))
         text = self.encode_text(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
-        self.head_of("ecg").center(ecg.pooler_output)
-        self.head_of("text").center(text.pooler_output)
+        for modality, outputs in (("ecg", ecg), ("text", text)):
+            head = self.head_of(modality)
+            assert isinstance(head, ProjectionHead)  # of every family that is pretrained
+            head.center(outputs.pooler_output)
         self.train(was_training)
 
     @can_return_tuple
