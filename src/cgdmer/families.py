@@ -50,6 +50,10 @@ FAMILIES: tuple[dict[str, str], ...] = (
         "configuration_ecg_encoders": "ECGResNetConfig ECGViTConfig",
         "modeling_ecg_encoders": "ECGResNetModel ECGViTModel ECGResNetForECGClassification ECGViTForECGClassification",
     },
+    {
+        "configuration_ecg_wav2vec": "ECGWav2VecConfig",
+        "modeling_ecg_wav2vec": "ECGWav2VecModel ECGWav2VecForECGClassification",
+    },
 )
 
 

@@ -9,6 +9,7 @@ from cgdmer.models.errors import ConfigurationError, shown
 
 # The files that define KINDS, and the names in them.
 _MODULES = {
+    "ecg_wav2vec": "ecg-fm ecg-fm-finetuned melp d-beta",
     "net1d": "ecgfounder-12lead ecgfounder-1lead clef-small clef-medium clef-large",
 }
 
