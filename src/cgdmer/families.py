@@ -54,6 +54,10 @@ FAMILIES: tuple[dict[str, str], ...] = (
         "configuration_ecg_wav2vec": "ECGWav2VecConfig",
         "modeling_ecg_wav2vec": "ECGWav2VecModel ECGWav2VecForECGClassification",
     },
+    {
+        "configuration_d_beta": "DBetaConfig",
+        "modeling_d_beta": "DBetaModel DBetaForZeroShot",
+    },
 )
 
 

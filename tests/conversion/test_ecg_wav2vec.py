@@ -26,7 +26,7 @@ FOLDERS = {
     "ecg-fm": "ecg-fm-pretrained",
     "ecg-fm-finetuned": "ecg-fm-finetuned",
     "melp": "melp-encoder",
-    "d-beta": "d-beta",
+    "d-beta-encoder": "d-beta",
 }
 
 
@@ -57,7 +57,7 @@ def intermediate_arrays(model: ECGWav2VecModel, signal: torch.Tensor) -> dict[st
 
 
 @pytest.mark.parametrize(
-    "kind", ["ecg-fm", "ecg-fm-finetuned", "melp", pytest.param("d-beta", marks=pytest.mark.slow)]
+    "kind", ["ecg-fm", "ecg-fm-finetuned", "melp", pytest.param("d-beta-encoder", marks=pytest.mark.slow)]
 )
 def test_every_array_of_an_encoder_is_the_authors(kind, tmp_path):
     folder = FOLDERS[kind]

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ECG-FM (pretrained, and fine-tuned for 17 statements), MELP, and D-BETA, whose ECG encoders are one network."""
+"""ECG-FM (pretrained, and fine-tuned for 17 statements) and MELP's ECG encoder, which share one network."""
+
+import re
 
 import torch
 
 from cgdmer.conversion.kind import Convert, Kind, ReleasedTensors, Source
 from cgdmer.models.configuration_ecg_wav2vec import ECGWav2VecConfig
+from cgdmer.models.errors import ModelFolderError
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecForECGClassification, ECGWav2VecModel
 
-_Converted = tuple[ECGPreTrainedModel, dict[str, torch.Tensor]]
+Converted = tuple[ECGPreTrainedModel, dict[str, torch.Tensor]]
 _HEAD_SIZE = 64
-_ENDS = ("weight", "bias")
+ENDS = ("weight", "bias")
 _MELP_LEADS = ["I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6"]
 _MELP_QUERY_HEADS = 8
 _LABELS = (
@@ -44,18 +47,20 @@ _OF_LAYER = {
 def _multiplied_out(tensors: ReleasedTensors, prefix: str) -> torch.Tensor:
     """The weights of the position convolution: a direction, and a length for each place in the kernel."""
     older = f"{prefix}weight_g" in tensors
-    names = (
-        ("weight_g", "weight_v")
-        if older
-        else ("parametrizations.weight.original0", "parametrizations.weight.original1")
-    )
-    length, direction = (tensors.take(prefix + name).double() for name in names)
+    names = ("weight_g", "weight_v") if older else (f"parametrizations.weight.original{number}" for number in (0, 1))
+    length_of, direction_of = (prefix + name for name in names)
+    places = tensors.dimension(direction_of, 2)
+    if tensors.shape(length_of) != (1, 1, places):
+        raise ModelFolderError(
+            f"{tensors.where}: {length_of} has shape {tensors.shape(length_of)}; expected {(1, 1, places)}."
+        )
+    length, direction = tensors.take(length_of).double(), tensors.take(direction_of).double()
     return (direction * (length / direction.norm(dim=(0, 1), keepdim=True))).float()
 
 
-def _encoder(tensors: ReleasedTensors, prefix: str) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
+def encoder_of(tensors: ReleasedTensors, prefix: str) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
     """Options that follow from the shapes, and weights by the encoder's own names."""
-    tensors.drop(rf"{prefix}(mask_emb|(quantizer|project_q|final_proj)\..*)")  # for its pretraining
+    tensors.drop(rf"{re.escape(prefix)}(mask_emb|(quantizer|project_q|final_proj)\..*)")  # for its pretraining
     convolutions = f"{prefix}feature_extractor.conv_layers."
     count = len([name for name in tensors.names(convolutions) if name.endswith(".0.weight")])
     position, layers = f"{prefix}conv_pos.pos_conv.0.", f"{prefix}encoder.layers."
@@ -70,7 +75,7 @@ def _encoder(tensors: ReleasedTensors, prefix: str) -> tuple[dict[str, int], dic
         "num_attention_heads": width // _HEAD_SIZE,
         "intermediate_size": tensors.dimension(f"{layers}0.fc1.weight", 0),
         "position_kernel": weights["positions.convolution.weight"].shape[2],
-        "position_groups": width // weights["positions.convolution.weight"].shape[1],
+        "position_groups": width // max(1, weights["positions.convolution.weight"].shape[1]),
     }
     weights |= {f"layers.{name}": tensor for name, tensor in tensors.take_all(layers, _OF_LAYER).items()}
     weights["positions.convolution.bias"] = tensors.take(f"{position}bias")
@@ -80,17 +85,17 @@ def _encoder(tensors: ReleasedTensors, prefix: str) -> tuple[dict[str, int], dic
         ("projection", "post_extract_proj"),
         ("token_norm", "encoder.layer_norm"),
     ):
-        weights |= {f"{own}.{end}": tensors.take(f"{prefix}{released}.{end}") for end in _ENDS}
+        weights |= {f"{own}.{end}": tensors.take(f"{prefix}{released}.{end}") for end in ENDS}
     return options, weights
 
 
-def _ecg_fm(tensors: ReleasedTensors) -> _Converted:
-    options, weights = _encoder(tensors, "")
+def _ecg_fm(tensors: ReleasedTensors) -> Converted:
+    options, weights = encoder_of(tensors, "")
     return ECGWav2VecModel(ECGWav2VecConfig(num_samples=2500, **options)), weights
 
 
-def _ecg_fm_finetuned(tensors: ReleasedTensors) -> _Converted:
-    options, found = _encoder(tensors, "encoder.")
+def _ecg_fm_finetuned(tensors: ReleasedTensors) -> Converted:
+    options, found = encoder_of(tensors, "encoder.")
     config = ECGWav2VecConfig(
         num_samples=2500,
         id2label=dict(enumerate(_LABELS)),
@@ -99,20 +104,20 @@ def _ecg_fm_finetuned(tensors: ReleasedTensors) -> _Converted:
         **options,
     )
     weights = {f"ecg_model.{name}": tensor for name, tensor in found.items()}
-    weights |= {f"classifier.{end}": tensors.take(f"proj.{end}") for end in _ENDS}
+    weights |= {f"classifier.{end}": tensors.take(f"proj.{end}") for end in ENDS}
     return ECGWav2VecForECGClassification(config), weights
 
 
-def _melp(tensors: ReleasedTensors) -> _Converted:
+def _melp(tensors: ReleasedTensors) -> Converted:
     prefix = "ecg_encoder."
     # Two outputs beside the feature, and in files of the whole model its text tower.
     tensors.drop(rf"{prefix}(proj_contrast|logit_scale|bn\..*|attn_pool_caption\..*|ln_caption\..*)")
     tensors.drop(r"logit_scale|(lm_model|proj_t|sent_proj|text_decoder)\..*")
-    options, weights = _encoder(tensors, f"{prefix}ecg_encoder.")
+    options, weights = encoder_of(tensors, f"{prefix}ecg_encoder.")
     pooler = f"{prefix}attn_pool_contrast."
     queries = weights["pooler.queries"] = tensors.take(f"{pooler}query")
     biases = tensors.take(f"{pooler}attn.in_proj_bias").chunk(3)
-    for part, bias in zip("qkv", biases, strict=True):
+    for part, bias in zip("qkv", biases, strict=False):  # if there are fewer, a weight is missing, which is refused
         weights[f"pooler.{part}_proj.weight"] = tensors.take(f"{pooler}attn.{part}_proj_weight")
         weights[f"pooler.{part}_proj.bias"] = bias
     for own, released in (
@@ -121,7 +126,7 @@ def _melp(tensors: ReleasedTensors) -> _Converted:
         ("token_norm", f"{pooler}ln_k"),
         ("norm", f"{prefix}ln_contrast"),
     ):
-        weights |= {f"pooler.{own}.{end}": tensors.take(f"{released}.{end}") for end in _ENDS}
+        weights |= {f"pooler.{own}.{end}": tensors.take(f"{released}.{end}") for end in ENDS}
     config = ECGWav2VecConfig(
         num_samples=5000,
         lead_order=_MELP_LEADS,
@@ -134,14 +139,7 @@ def _melp(tensors: ReleasedTensors) -> _Converted:
     return ECGWav2VecModel(config), weights
 
 
-def _d_beta(tensors: ReleasedTensors) -> _Converted:
-    tensors.drop(r"(?!ecg_encoder\.|class_embedding$).*")  # heads, the text tower, and parts for pretraining
-    options, weights = _encoder(tensors, "ecg_encoder.")
-    weights["class_token"] = tensors.take("class_embedding")
-    return ECGWav2VecModel(ECGWav2VecConfig(num_samples=5000, pooling="class_token", **options)), weights
-
-
-_WEIGHT_NORM = "The weight normalization of the convolution that gives positions is multiplied out."
+WEIGHT_NORM = "The weight normalization of the convolution that gives positions is multiplied out."
 
 
 def _ecg_fm_kind(what: str, file: str, convert: Convert, corpora: str, notes: tuple[str, ...]) -> Kind:
@@ -156,10 +154,10 @@ def _ecg_fm_kind(what: str, file: str, convert: Convert, corpora: str, notes: tu
             seen=("cpsc2018", "csn", "mimic-iv-ecg", "ptb-xl"),
             notes=(
                 "It takes 5 s. The authors scale each lead of the whole record to mean 0 and standard deviation 1, "
-                "and cut it into segments of 5 s afterwards. Here, each window is scaled by itself, so the two differ in "
-                "records longer than 5 s whose level or amplitude changes.",
+                "and cut it into segments of 5 s afterwards. Here, each window is scaled by itself, so the two "
+                "differ in records longer than 5 s whose level or amplitude changes.",
                 "The authors resample to 500 Hz by linear interpolation; here it is a polyphase filter.",
-                _WEIGHT_NORM,
+                WEIGHT_NORM,
                 *notes,
             ),
         ),
@@ -204,31 +202,11 @@ KINDS = {
                 "The published weights have 16 bits (bfloat16); here they are stored and used in 32.",
                 "The authors' data sets use signals without a filter, as here, but a script of theirs cleans MIMIC's "
                 "records with NeuroKit. They do not say which of the two the weights have seen.",
-                _WEIGHT_NORM,
+                WEIGHT_NORM,
             ),
         ),
         _melp,
         containers=("state_dict",),
         feature_extractor={"normalization": "minmax_record"},
-    ),
-    "d-beta": Kind(
-        Source(
-            name="D-BETA, ECG encoder",
-            paper='"Boosting Masked ECG-Text Auto-Encoders as Discriminative Learners" (ICML 2025, arXiv 2410.02131)',
-            where="Manhph2211/D-BETA on the Hugging Face Hub, after its terms are accepted",
-            license="cc-by-nc-4.0",
-            license_note="CC BY-NC 4.0, for code and weights",
-            corpora="MIMIC-IV-ECG with its reports",
-            seen=("mimic-iv-ecg",),
-            notes=(
-                "It takes millivolts as they were recorded: the authors neither scale nor filter.",
-                "The authors resample by a Fourier transform; here it is a polyphase filter.",
-                "The feature is the encoder's class token, before the head for comparing it with texts.",
-                _WEIGHT_NORM,
-            ),
-        ),
-        _d_beta,
-        containers=("model",),
-        feature_extractor={"normalization": "fixed", "fixed_millivolts": 1.0},
     ),
 }

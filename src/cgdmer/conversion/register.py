@@ -9,7 +9,8 @@ from cgdmer.models.errors import ConfigurationError, shown
 
 # The files that define KINDS, and the names in them.
 _MODULES = {
-    "ecg_wav2vec": "ecg-fm ecg-fm-finetuned melp d-beta",
+    "d_beta": "d-beta d-beta-encoder",
+    "ecg_wav2vec": "ecg-fm ecg-fm-finetuned melp",
     "net1d": "ecgfounder-12lead ecgfounder-1lead clef-small clef-medium clef-large",
 }
 

@@ -69,8 +69,8 @@ class ECGWav2VecConfig(AllLeadsConfig):
         refuse_other_than(self, "pooling", "mean", "class_token", "queries")
         if self.num_samples < self.samples_per_token:
             raise ConfigurationError(
-                f"num_samples is {self.num_samples}, but one token takes {self.samples_per_token} samples after "
-                f"{self.conv_layers} convolutions."
+                f"conv_layers is {self.conv_layers}, so that one token takes {self.samples_per_token} samples, but "
+                f"num_samples is {self.num_samples}."
             )
 
     @property
