@@ -3,7 +3,7 @@
 
 from typing import ClassVar
 
-from transformers import AutoConfig, PreTrainedConfig, T5Config
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from .configuration_checks import checked
 from .configuration_ecg_text import ECGTextConfig
@@ -40,7 +40,7 @@ class DBetaConfig(ECGTextConfig):
 
     def _text_config(self) -> PreTrainedConfig:
         if self.text_config is None:
-            return T5Config(d_model=768, num_layers=12, num_heads=12, feed_forward_proj="gated-gelu")
+            return CONFIG_MAPPING["t5"](d_model=768, num_layers=12, num_heads=12, feed_forward_proj="gated-gelu")
         return super()._text_config()
 
     @property
