@@ -50,6 +50,15 @@ FAMILIES: tuple[dict[str, str], ...] = (
         "configuration_ecg_encoders": "ECGResNetConfig ECGViTConfig",
         "modeling_ecg_encoders": "ECGResNetModel ECGViTModel ECGResNetForECGClassification ECGViTForECGClassification",
     },
+    # Models that others have released, see `cgdmer.conversion`.
+    {
+        "configuration_merl": "MERLConfig",
+        "modeling_merl": "MERLModel MERLForZeroShot",
+    },
+    {
+        "configuration_net1d": "Net1DConfig",
+        "modeling_net1d": "Net1DModel Net1DForECGClassification",
+    },
 )
 
 

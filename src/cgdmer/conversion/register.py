@@ -9,6 +9,7 @@ from cgdmer.models.errors import ConfigurationError, shown
 
 # The files that define KINDS, and the names in them.
 _MODULES = {
+    "merl": "merl-resnet18 merl-resnet18-encoder merl-vit-tiny merl-vit-tiny-encoder",
     "net1d": "ecgfounder-12lead ecgfounder-1lead clef-small clef-medium clef-large",
 }
 
