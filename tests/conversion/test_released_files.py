@@ -121,7 +121,7 @@ def test_the_command_and_what_a_model_has_seen(tmp_path, capsys):
     arguments = ["convert", KIND, str(released_file(KIND, tmp_path)), str(tmp_path / "model"), "--json"]
     assert not main(arguments)
     answer = json.loads(capsys.readouterr().out)
-    assert answer["seen_corpora"] == ["mimic-iv-ecg"] and answer["weights"] == 447_792
+    assert answer["seen_corpora"] == ["mimic-iv-ecg"] and answer["weights"] == 443_184
     card = (tmp_path / "model" / "README.md").read_text()
     assert "arXiv 2512.02180" in card and "not a medical device" in card.lower()
     trained_on = Fingerprints.of_model(str(tmp_path / "model"))
