@@ -50,6 +50,19 @@ FAMILIES: tuple[dict[str, str], ...] = (
         "configuration_ecg_encoders": "ECGResNetConfig ECGViTConfig",
         "modeling_ecg_encoders": "ECGResNetModel ECGViTModel ECGResNetForECGClassification ECGViTForECGClassification",
     },
+    # Encoders of others, whose released weights `cgdmer.conversion` reads.
+    {
+        "configuration_ecg_jepa": "ECGJEPAConfig",
+        "modeling_ecg_jepa": "ECGJEPAModel ECGJEPAForECGClassification",
+    },
+    {
+        "configuration_st_mem": "STMEMConfig",
+        "modeling_st_mem": "STMEMModel STMEMForECGClassification",
+    },
+    {
+        "configuration_hubert_ecg": "HubertECGConfig",
+        "modeling_hubert_ecg": "HubertECGModel HubertECGForECGClassification",
+    },
 )
 
 

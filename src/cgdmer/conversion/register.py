@@ -10,6 +10,9 @@ from cgdmer.models.errors import ConfigurationError, shown
 # The files that define KINDS, and the names in them.
 _MODULES = {
     "net1d": "ecgfounder-12lead ecgfounder-1lead clef-small clef-medium clef-large",
+    "ecg_jepa": "ecg-jepa",
+    "st_mem": "st-mem st-mem-full",
+    "hubert_ecg": "hubert-ecg-small hubert-ecg-base hubert-ecg-large",
 }
 
 
