@@ -59,6 +59,18 @@ FAMILIES: tuple[dict[str, str], ...] = (
         "configuration_net1d": "Net1DConfig",
         "modeling_net1d": "Net1DModel Net1DForECGClassification",
     },
+    {
+        "configuration_ecg_jepa": "ECGJEPAConfig",
+        "modeling_ecg_jepa": "ECGJEPAModel ECGJEPAForECGClassification",
+    },
+    {
+        "configuration_st_mem": "STMEMConfig",
+        "modeling_st_mem": "STMEMModel STMEMForECGClassification",
+    },
+    {
+        "configuration_hubert_ecg": "HubertECGConfig",
+        "modeling_hubert_ecg": "HubertECGModel HubertECGForECGClassification",
+    },
 )
 
 

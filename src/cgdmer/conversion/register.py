@@ -11,6 +11,9 @@ from cgdmer.models.errors import ConfigurationError, shown
 _MODULES = {
     "merl": "merl-resnet18 merl-resnet18-encoder merl-vit-tiny merl-vit-tiny-encoder",
     "net1d": "ecgfounder-12lead ecgfounder-1lead clef-small clef-medium clef-large",
+    "ecg_jepa": "ecg-jepa",
+    "st_mem": "st-mem st-mem-full",
+    "hubert_ecg": "hubert-ecg-small hubert-ecg-base hubert-ecg-large",
 }
 
 
