@@ -71,6 +71,14 @@ FAMILIES: tuple[dict[str, str], ...] = (
         "configuration_hubert_ecg": "HubertECGConfig",
         "modeling_hubert_ecg": "HubertECGModel HubertECGForECGClassification",
     },
+    {
+        "configuration_ecg_wav2vec": "ECGWav2VecConfig",
+        "modeling_ecg_wav2vec": "ECGWav2VecModel ECGWav2VecForECGClassification",
+    },
+    {
+        "configuration_d_beta": "DBetaConfig",
+        "modeling_d_beta": "DBetaModel DBetaForZeroShot",
+    },
 )
 
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 import torch
-from rivals_b import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, released_file, signal
+from intermediate import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, released_file, signal
 from scipy.signal import decimate as decimate_of_scipy
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel

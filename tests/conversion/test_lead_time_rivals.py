@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from rivals_b import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, released_file, signal
+from intermediate import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, released_file, signal
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 

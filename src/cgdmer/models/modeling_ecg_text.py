@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_module_registration_hook
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, can_return_tuple
 
@@ -82,9 +82,11 @@ def _text_tower(text_config: PreTrainedConfig) -> PreTrainedModel:
         if count > MOST_MODULES:
             raise ConfigurationError(f"text_config asks for more than {MOST_MODULES} modules. Choose a smaller one.")
 
+    # Of a T5, which also has a decoder, the encoder alone.
+    encodes = type(text_config) in AutoModelForTextEncoding._model_mapping
     hook = register_module_module_registration_hook(counted)
     try:
-        return AutoModel.from_config(text_config, trust_remote_code=False)
+        return (AutoModelForTextEncoding if encodes else AutoModel).from_config(text_config, trust_remote_code=False)
     except CGDMERError:
         raise
     except Exception as error:  # of any class of transformers
@@ -123,7 +125,7 @@ class ECGTextModel(ECGPreTrainedModel):
         super().__init__(config)
         self.ecg_model = self.ecg_models[config.ecg_config.model_type]._from_config(config.ecg_config)
         self.text_model = _text_tower(config.text_config)
-        if config.text_pooling == "mean" and getattr(self.text_model, "pooler", None) is not None:
+        if config.text_pooling != "pooler" and getattr(self.text_model, "pooler", None) is not None:
             self.text_model.pooler = None  # otherwise its weights would be saved and loaded, but never used
 
     def head_of(self, modality: str) -> nn.Module:
@@ -154,6 +156,8 @@ class ECGTextModel(ECGPreTrainedModel):
                 raise ConfigurationError(
                     f"{type(self.text_model).__name__} has no pooler. Set text_pooling to 'mean'."
                 )
+        elif self.config.text_pooling == "first_token":
+            pooled = outputs.last_hidden_state[:, 0]
         else:
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             pooled = masked_mean(outputs.last_hidden_state, mask)
