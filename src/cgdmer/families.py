@@ -50,6 +50,27 @@ FAMILIES: tuple[dict[str, str], ...] = (
         "configuration_ecg_encoders": "ECGResNetConfig ECGViTConfig",
         "modeling_ecg_encoders": "ECGResNetModel ECGViTModel ECGResNetForECGClassification ECGViTForECGClassification",
     },
+    # Models that others have released, see `cgdmer.conversion`.
+    {
+        "configuration_merl": "MERLConfig",
+        "modeling_merl": "MERLModel MERLForZeroShot",
+    },
+    {
+        "configuration_net1d": "Net1DConfig",
+        "modeling_net1d": "Net1DModel Net1DForECGClassification",
+    },
+    {
+        "configuration_ecg_jepa": "ECGJEPAConfig",
+        "modeling_ecg_jepa": "ECGJEPAModel ECGJEPAForECGClassification",
+    },
+    {
+        "configuration_st_mem": "STMEMConfig",
+        "modeling_st_mem": "STMEMModel STMEMForECGClassification",
+    },
+    {
+        "configuration_hubert_ecg": "HubertECGConfig",
+        "modeling_hubert_ecg": "HubertECGModel HubertECGForECGClassification",
+    },
     {
         "configuration_ecg_wav2vec": "ECGWav2VecConfig",
         "modeling_ecg_wav2vec": "ECGWav2VecModel ECGWav2VecForECGClassification",

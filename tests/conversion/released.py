@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from cgdmer.models.leads import STANDARD_LEADS
 
 RIVALS = Path(__file__).parent / "rivals"
-_TOLERANCE = 1e-5  # of the largest magnitude; a wrong epsilon moves some array by more
+TOLERANCE = 1e-5  # of the largest magnitude; a wrong epsilon moves some array by more
 
 
 def made_up(name: str, shape: list[int]) -> np.ndarray:
@@ -100,4 +100,4 @@ def largest_difference(found: torch.Tensor | np.ndarray, wanted: np.ndarray) -> 
 
 
 def assert_same(found: torch.Tensor | np.ndarray, wanted: np.ndarray) -> None:
-    assert largest_difference(found, wanted) <= _TOLERANCE
+    assert largest_difference(found, wanted) <= TOLERANCE

@@ -21,6 +21,7 @@ from cgdmer.commands import (
     app,
     classify,
     compare,
+    convert,
     demo,
     evaluate,
     explain,
@@ -36,7 +37,22 @@ from cgdmer.models.errors import CGDMERError, ECGInputWarning
 from cgdmer.options import add_options, did_you_mean, option_names, options_from, refuse_unknown_options
 from cgdmer.threads import threads_wait_briefly
 
-COMMANDS = (demo, prepare, finetune, evaluate, push, compare, classify, explain, app, score, search, plot, export)
+COMMANDS = (
+    demo,
+    prepare,
+    finetune,
+    evaluate,
+    push,
+    compare,
+    classify,
+    explain,
+    app,
+    score,
+    search,
+    plot,
+    export,
+    convert,
+)
 
 EXAMPLES = """\
 examples:
@@ -50,6 +66,7 @@ examples:
   cgdmer search ptbxl "atrial fibrillation with fast ventricular response"
   cgdmer plot RECORD ecg.png
   cgdmer export MODEL model.onnx --labels "atrial fibrillation" "normal ECG"
+  cgdmer convert ecgfounder-12lead 12_lead_ECGFounder.pth ecgfounder
   cgdmer app
 pretraining is started with accelerate:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run

@@ -8,32 +8,44 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from cgdmer.conversion.cards import card_text
 from cgdmer.conversion.kind import Kind, ReleasedTensors
 from cgdmer.conversion.register import kind_named
 from cgdmer.conversion.released_files import read_tensors
 from cgdmer.data.fingerprints import Fingerprints
-from cgdmer.families import ecg_config_of
+from cgdmer.families import ecg_config_of, load_tokenizer
 from cgdmer.files.writing import TEMPORARY_SUFFIX, write_text
-from cgdmer.models.errors import ModelFolderError
+from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.models.processing_ecg import ECGProcessor
+
+_LONGEST_TEXT = 256  # tokens, at which all released models with texts cut
 
 
-def convert(kind_name: str, file: str | os.PathLike[str], output_dir: str | os.PathLike[str]) -> ECGPreTrainedModel:
+def convert(
+    kind_name: str,
+    file: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    tokenizer: str | os.PathLike[str] | None = None,
+) -> ECGPreTrainedModel:
     """Write a model folder from a released checkpoint, and return the model.
 
     Args:
         kind_name: one of `register.kinds()`.
         file: the checkpoint as it was published.
         output_dir: a new folder.
+        tokenizer: a folder or Hub id, for a model that takes texts; None: that of the kind, from the Hub.
 
     Raises:
-        ConfigurationError: there is no such kind.
+        ConfigurationError: there is no such kind, or it takes no tokenizer, or another one.
         ModelFolderError: the file is not a checkpoint of this kind, or damaged; or the folder exists.
     """
     kind, output = kind_named(kind_name), Path(output_dir)
+    if tokenizer is not None and kind.tokenizer is None:
+        raise ConfigurationError(f"{kind_name} takes no texts, so it needs no tokenizer.")
     if output.exists():
         raise ModelFolderError(f"{output} exists already. Name a new folder.")
     model = converted(kind, file)
@@ -44,10 +56,13 @@ def convert(kind_name: str, file: str | os.PathLike[str], output_dir: str | os.P
         patch_length=ecg.patch_length,
         **kind.feature_extractor,
     )
+    processor: ECGFeatureExtractor | ECGProcessor = extractor
+    if kind.tokenizer is not None:
+        processor = ECGProcessor(extractor, _tokenizer(tokenizer or kind.tokenizer, model))
     partial = output.with_name(f".{output.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         model.save_pretrained(partial)
-        extractor.save_pretrained(partial)
+        processor.save_pretrained(partial)
         if kind.source.seen:
             Fingerprints(np.array([], dtype=np.int64), tuple(sorted(kind.source.seen))).save(partial)
         write_text(partial / "README.md", card_text(kind_name, kind))
@@ -55,6 +70,15 @@ def convert(kind_name: str, file: str | os.PathLike[str], output_dir: str | os.P
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return model
+
+
+def _tokenizer(name: str | os.PathLike[str], model: ECGPreTrainedModel) -> PreTrainedTokenizerBase:
+    found = load_tokenizer(name)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(found) != rows:
+        raise ConfigurationError(f"the tokenizer {name} has {len(found)} tokens; the model was trained with {rows}.")
+    found.model_max_length = min(found.model_max_length, _LONGEST_TEXT)
+    return found
 
 
 def converted(kind: Kind, file: str | os.PathLike[str]) -> ECGPreTrainedModel:

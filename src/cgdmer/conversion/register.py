@@ -9,9 +9,13 @@ from cgdmer.models.errors import ConfigurationError, shown
 
 # The files that define KINDS, and the names in them.
 _MODULES = {
+    "merl": "merl-resnet18 merl-resnet18-encoder merl-vit-tiny merl-vit-tiny-encoder",
     "d_beta": "d-beta d-beta-encoder",
     "ecg_wav2vec": "ecg-fm ecg-fm-finetuned melp",
     "net1d": "ecgfounder-12lead ecgfounder-1lead clef-small clef-medium clef-large",
+    "ecg_jepa": "ecg-jepa",
+    "st_mem": "st-mem st-mem-full",
+    "hubert_ecg": "hubert-ecg-small hubert-ecg-base hubert-ecg-large",
 }
 
 

@@ -21,7 +21,7 @@ from cgdmer.evaluation.patients import groups_in_words
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES, METRIC_NAMES
 from cgdmer.files.writing import write_text
 
-IN_DOMAIN = "In-domain: the model was pretrained on other records of the corpus it is tested on."
+IN_DOMAIN = "In-domain: the model was pretrained on records of the corpus it is tested on."
 PATIENTS_NOT_CHECKED = (
     "Patients were not checked, so it may have been trained on other records of the same people: only whoever trained "
     "a model knows its patients, and only where all records name theirs."

@@ -24,6 +24,8 @@ class ECGViTConfig(AllLeadsConfig):
         sampling_rate, num_samples, patch_length, lead_order: see `AllLeadsConfig`.
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act: the encoder.
         hidden_dropout, attention_dropout (`float`): its dropout.
+        pool_before_norm (`bool`): the last normalization is of the mean over the tokens, as in MERL's released
+            encoder, and not of each token.
     """
 
     model_type = "ecg_vit"
@@ -37,6 +39,7 @@ class ECGViTConfig(AllLeadsConfig):
     hidden_dropout: float | int = 0.1
     attention_dropout: float | int = 0.1
     layer_norm_eps: float = 1e-6
+    pool_before_norm: bool = False
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)

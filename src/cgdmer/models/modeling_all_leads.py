@@ -34,8 +34,9 @@ class AllLeadsEncoderOutput(BaseModelOutputWithPooling):
 class AllLeadsEncoder(ECGPreTrainedModel):
     """An encoder whose tokens are places in time; each architecture inherits from it and implements `encode`.
 
-    It has no tokens per lead, so it cannot leave out hidden patches, nor absent leads: these, and samples beyond a
-    recording's end, are set to zero. A record that has none of the leads that the network takes is refused.
+    It cannot leave out hidden patches. Absent leads, and samples beyond a recording's end, are set to zero; an
+    architecture with a token per lead and patch can also leave them out (`encode_leads`). A record that has none of
+    the leads that the network takes is refused.
     """
 
     config: AllLeadsConfig
@@ -50,6 +51,16 @@ class AllLeadsEncoder(ECGPreTrainedModel):
             patch_mask_BN: which patches are within the recording; None: all.
         """
         raise NotImplementedError
+
+    def encode_leads(
+        self, signal_BLT: torch.Tensor, lead_mask_BL: torch.Tensor | None, patch_mask_BN: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As `encode`, for an architecture that can leave out absent leads.
+
+        Args:
+            lead_mask_BL: which leads of `config.leads` are present; None: all.
+        """
+        return self.encode(signal_BLT, patch_mask_BN)
 
     def pool(self, hidden_BKD: torch.Tensor, mask_BK: torch.Tensor | None) -> torch.Tensor:
         """The feature (B, D) of a record: the mean over its tokens, unless the architecture has another."""
@@ -82,7 +93,8 @@ class AllLeadsEncoder(ECGPreTrainedModel):
             rows = [STANDARD_LEADS.index(lead) for lead in config.lead_order]
             self._refuse_without_leads(lead_mask, rows)
             ecg_values = ecg_values[:, rows]
-        hidden, mask = self.encode(ecg_values.to(self.dtype), patch_mask)
+            lead_mask = None if lead_mask is None else lead_mask[:, rows]
+        hidden, mask = self.encode_leads(ecg_values.to(self.dtype), lead_mask, patch_mask)
         pooled = self.pool(hidden, mask)
         return AllLeadsEncoderOutput(last_hidden_state=hidden, pooler_output=pooled, visible_mask=mask)
 

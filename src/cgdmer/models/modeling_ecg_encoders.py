@@ -61,7 +61,11 @@ class ECGViTModel(AllLeadsEncoder):
             attention_mask = create_bidirectional_mask(self.config, hidden, patch_mask_BN.bool())
         for layer in self.layers:
             hidden = layer(hidden, attention_mask)
-        return self.norm(hidden), patch_mask_BN
+        return hidden if self.config.pool_before_norm else self.norm(hidden), patch_mask_BN
+
+    def pool(self, hidden_BKD, mask_BK):
+        pooled = super().pool(hidden_BKD, mask_BK)
+        return self.norm(pooled) if self.config.pool_before_norm else pooled
 
 
 class ResidualBlock(nn.Module):

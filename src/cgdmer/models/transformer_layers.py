@@ -26,16 +26,24 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
 class ECGAttention(nn.Module):
     """Multi-head attention within one sequence, or from it to another (`key_value_states`)."""
 
-    def __init__(self, config, hidden_size: int, num_heads: int, attention_dropout: float, is_causal: bool = False):
+    def __init__(
+        self,
+        config,
+        hidden_size: int,
+        num_heads: int,
+        attention_dropout: float,
+        is_causal: bool = False,
+        qkv_bias: bool = True,
+    ):
         super().__init__()
         self.config = config
         self.head_size = hidden_size // num_heads
         self.scaling = self.head_size**-0.5
         self.attention_dropout = attention_dropout
         self.is_causal = is_causal
-        self.q_proj = nn.Linear(hidden_size, hidden_size)
-        self.k_proj = nn.Linear(hidden_size, hidden_size)
-        self.v_proj = nn.Linear(hidden_size, hidden_size)
+        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=qkv_bias)
+        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=qkv_bias)
+        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=qkv_bias)
         self.out_proj = nn.Linear(hidden_size, hidden_size)
 
     def forward(
@@ -93,10 +101,11 @@ class ECGLayer(GradientCheckpointingLayer):
         is_causal: bool = False,
         cross_attention: bool = False,
         layer_norm_eps: float = 1e-6,
+        qkv_bias: bool = True,
     ):
         super().__init__()
         self.attention_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
-        self.attention = ECGAttention(config, hidden_size, num_heads, attention_dropout, is_causal)
+        self.attention = ECGAttention(config, hidden_size, num_heads, attention_dropout, is_causal, qkv_bias)
         self.cross_attention = None
         if cross_attention:
             self.cross_attention_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
@@ -122,7 +131,7 @@ class ECGLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_states)))
 
 
-def pre_norm_layers(config) -> nn.ModuleList:
+def pre_norm_layers(config, qkv_bias: bool = True) -> nn.ModuleList:
     """An encoder's layers by its configuration."""
     return nn.ModuleList(
         ECGLayer(
@@ -134,6 +143,7 @@ def pre_norm_layers(config) -> nn.ModuleList:
             config.hidden_dropout,
             config.attention_dropout,
             layer_norm_eps=config.layer_norm_eps,
+            qkv_bias=qkv_bias,
         )
         for _ in range(config.num_hidden_layers)
     )

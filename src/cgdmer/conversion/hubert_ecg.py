@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HuBERT-ECG in its three sizes. What only pretraining needs (clusters, the token for masked places) is dropped."""
+
+from functools import partial
+
+import torch
+
+from cgdmer.conversion.kind import Kind, ReleasedTensors, Source
+from cgdmer.models.configuration_hubert_ecg import HubertECGConfig
+from cgdmer.models.modeling_hubert_ecg import HubertECGModel
+
+# Width, layers, heads, and inner width. The number of heads follows from no tensor.
+_SIZES = {"small": (512, 8, 8, 2048), "base": (768, 12, 12, 3072), "large": (960, 16, 12, 3840)}
+
+
+def _convert(size: str, tensors: ReleasedTensors) -> tuple[HubertECGModel, dict[str, torch.Tensor]]:
+    width, layers, heads, inner = _SIZES[size]
+    config = HubertECGConfig(
+        hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner
+    )
+    tensors.drop(r"masked_spec_embed", r"final_proj\..*", r"label_embedding\..*")
+    weights = {}
+    for part in ("feature_extractor.", "feature_projection.", "encoder."):
+        found = tensors.take_all(part)
+        weights |= {f"hubert.{part}{_new_spelling(name)}": value for name, value in found.items()}
+    return HubertECGModel(config), weights
+
+
+def _new_spelling(name: str) -> str:
+    """A weight norm has had two spellings."""
+    name = name.replace(".weight_g", ".parametrizations.weight.original0")
+    return name.replace(".weight_v", ".parametrizations.weight.original1")
+
+
+def _kind(size: str) -> Kind:
+    return Kind(
+        source=Source(
+            name=f"HuBERT-ECG, {size}",
+            paper="HuBERT-ECG as a self-supervised foundation model for broad and scalable cardiac applications "
+            "(medRxiv 2024.11.14.24317328)",
+            where=f"model.safetensors of Edoardo-BS/hubert-ecg-{size} on the Hub",
+            license="cc-by-nc-4.0",
+            license_note="CC BY-NC 4.0 for code and weights.",
+            corpora="9.1 million ECGs, among them PTB-XL, PTB, CPSC and its extra set, Georgia, Chapman, Ningbo, "
+            "Hefei, SPH, and SaMi-Trop by the authors' lists of splits. Treat all public corpora as seen.",
+            seen=("ptb-xl", "cpsc2018", "csn"),
+            notes=(
+                f"The file hubert_ecg_{size}.pt has the same weights, but also holds an object of the authors' class, "
+                "so it cannot be read safely. Use the safetensors.",
+                "The window is 5 s. The authors take the first 5 s of a recording; so does this model, unless asked "
+                "for all windows.",
+                "The authors filter to 0.05-47 Hz (FIR, zero phase); here the leads are not filtered before the "
+                "network decimates them, so baseline wander below 0.05 Hz and all up to about 40 Hz remains.",
+                "Each lead is brought to -1..1 over the window; the authors do it over the whole recording, before "
+                "they cut it.",
+                "Other rates become 500 Hz with a polyphase filter instead of a Fourier transform.",
+                "An absent lead is constant, and its tokens count in the mean.",
+            ),
+        ),
+        convert=partial(_convert, size),
+        containers=("model_state_dict",),
+        feature_extractor={"normalization": "fixed", "fixed_millivolts": 1.0, "filter": "none"},
+    )
+
+
+KINDS = {f"hubert-ecg-{size}": _kind(size) for size in _SIZES}

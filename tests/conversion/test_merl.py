@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MERL computes what its authors' code does, and answers text prompts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from released import as_twelve_leads, assert_same, expected, largest_difference, network_input, released_file
+from torch.nn import functional as F
+from transformers import AutoModel, AutoModelForZeroShotImageClassification, BertTokenizerFast, pipeline
+
+from cgdmer.conversion.converting import convert
+from cgdmer.conversion.register import kind_named
+from cgdmer.models.errors import ConfigurationError
+from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.simulation.cohort import simulate_cohort
+
+
+def rows_of(wanted: dict[str, np.ndarray], name: str) -> list[int]:
+    rows: list[int] = json.loads(str(wanted["spec"]))["rows"][name]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory) -> Path:
+    """With as many tokens as the released text tower has."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "atrial", "fibrillation", "normal", "ecg"]
+    words += [f"word{number}" for number in range(30522 - len(words))]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["merl-resnet18-encoder", "merl-vit-tiny-encoder"])
+def test_every_array_of_an_encoder_is_the_authors(kind, tmp_path):
+    convert(kind, released_file(kind, tmp_path), tmp_path / "model")
+    model, wanted = AutoModel.from_pretrained(tmp_path / "model").eval(), expected(kind)
+    assert model.config.leads[4:6] == ("aVF", "aVL")
+    with torch.no_grad():
+        outputs = model(as_twelve_leads(network_input(kind), model.config.leads))
+        swapped = model(as_twelve_leads(network_input(kind), STANDARD_LEADS))  # aVL before aVF
+    assert_same(outputs.pooler_output, wanted["pooled"])
+    assert_same(outputs.last_hidden_state[:, rows_of(wanted, "sequence_rows")], wanted["sequence_rows"])
+    assert largest_difference(swapped.pooler_output, wanted["pooled"]) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["merl-resnet18", "merl-vit-tiny"])
+def test_zero_shot_is_the_authors(kind, tmp_path, tokenizer):
+    fixture = f"{kind}-ckpt"
+    convert(kind, released_file(fixture, tmp_path), tmp_path / "model", tokenizer)
+    model, wanted = AutoModel.from_pretrained(tmp_path / "model").eval(), expected(fixture)
+    texts = {name: torch.from_numpy(wanted[name]) for name in ("input_ids", "attention_mask")}
+    signal = as_twelve_leads(network_input(fixture), model.config.ecg_config.leads)
+    with torch.no_grad():
+        outputs = model(signal, **texts)
+        pooled = model.encode_text(**texts).pooler_output
+    assert_same(outputs.ecg_model_output.pooler_output, wanted["encoder_pooled"])
+    assert_same(outputs.ecg_embeds, F.normalize(torch.from_numpy(wanted["ecg_embedding"]), dim=-1).numpy())
+    assert_same(pooled, wanted["text_pooled"])
+    assert_same(model.text_shared_head(pooled).detach(), wanted["text_embedding"])
+    assert_same(outputs.ecg_embeds @ outputs.text_embeds.T, wanted["cosine"])
+    scorer = AutoModelForZeroShotImageClassification.from_pretrained(tmp_path / "model").eval()
+    with torch.no_grad():
+        assert_same(scorer(signal, **texts).cosine_per_ecg, wanted["cosine"])
+
+    classify = pipeline("zero-shot-ecg-classification", model=str(tmp_path / "model"))
+    record = next(iter(simulate_cohort(1, seed=0)))
+    scores = classify(record, candidate_labels=["atrial fibrillation", "normal ecg"])
+    assert sorted(row["label"] for row in scores) == ["atrial fibrillation", "normal ecg"]
+    assert len({row["score"] for row in scores}) == 2
+
+
+def test_a_tokenizer_of_another_size_is_refused(tmp_path, tokenizer):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "normal"]))
+    BertTokenizerFast(vocab=str(tmp_path / "other" / "vocab.txt")).save_pretrained(tmp_path / "other")
+    with pytest.raises(ConfigurationError, match="has 6 tokens; the model was trained with 30522"):
+        convert("merl-vit-tiny", released_file("merl-vit-tiny-ckpt", tmp_path), tmp_path / "m", tmp_path / "other")
+    assert not (tmp_path / "m").exists()
+    encoder = released_file("merl-vit-tiny-encoder", tmp_path)
+    with pytest.raises(ConfigurationError, match="takes no texts"):
+        convert("merl-vit-tiny-encoder", encoder, tmp_path / "m", tokenizer)
+    assert kind_named("merl-vit-tiny").tokenizer is not None

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ECGFounder and CLEF compute what their authors' code does."""
+
+import json
+
+import pytest
+import torch
+from released import as_twelve_leads, assert_same, expected, network_input, released_file
+from transformers import AutoModel, AutoModelForAudioClassification
+
+from cgdmer.conversion.converting import convert
+from cgdmer.models.modeling_net1d import Net1DModel
+
+KINDS = [
+    *("clef-small", "ecgfounder-12lead", "ecgfounder-1lead"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("clef-medium", "clef-large")),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_array_is_the_authors(kind, tmp_path):
+    convert(kind, released_file(kind, tmp_path), tmp_path / "model")
+    model, wanted = AutoModel.from_pretrained(tmp_path / "model").eval(), expected(kind)
+    assert isinstance(model, Net1DModel) and model.config.leads == (("I",) if "12" not in kind else model.config.leads)
+    signal = as_twelve_leads(network_input(kind), model.config.leads)
+    with torch.no_grad():
+        outputs = model(signal, output_hidden_states=True)
+    assert_same(outputs.pooler_output, wanted["features"])
+    rows = json.loads(str(wanted["spec"]))["rows"]["sequence_rows"]
+    assert_same(outputs.last_hidden_state[:, rows], wanted["sequence_rows"])
+    if "logits" in wanted:
+        classifier = AutoModelForAudioClassification.from_pretrained(tmp_path / "model").eval()
+        assert classifier.config.id2label[5] == "ATRIAL FIBRILLATION" and classifier.config.num_labels == 150
+        with torch.no_grad():
+            assert_same(classifier(signal).logits, wanted["logits"])
