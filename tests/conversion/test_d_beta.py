@@ -1,20 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """D-BETA with its text tower computes what its authors' code does."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from released import assert_same, expected, made_up_tensors, network_input, released_file
 from torch.nn import functional as F
-from transformers import AutoModel, AutoModelForZeroShotImageClassification
+from transformers import AutoModel, AutoModelForZeroShotImageClassification, T5TokenizerFast, pipeline
 
-from cgdmer.conversion.converting import converted
+from cgdmer.conversion.converting import convert, converted
 from cgdmer.conversion.register import kind_named
 from cgdmer.models.modeling_d_beta import DBetaModel
+from cgdmer.simulation.cohort import simulate_cohort
+
+
+def tokenizer(folder: Path) -> Path:
+    """With as many tokens as the released one has, which is 28 fewer than the text tower."""
+    words = ["<pad>", "</s>", "<unk>", "▁atrial", "▁fibrillation", "▁normal"]
+    words += [f"▁word{number}" for number in range(32_000 - len(words))]
+    T5TokenizerFast(vocab=[(word, -float(number > 2)) for number, word in enumerate(words)]).save_pretrained(folder)
+    return folder
 
 
 @pytest.mark.slow
 def test_zero_shot_is_the_authors(tmp_path):
-    converted(kind_named("d-beta"), released_file("d-beta", tmp_path)).save_pretrained(tmp_path / "model")
+    convert("d-beta", released_file("d-beta", tmp_path), tmp_path / "model", tokenizer(tmp_path / "tokenizer"))
     model, wanted = AutoModel.from_pretrained(tmp_path / "model").eval(), expected("d-beta")
     assert isinstance(model, DBetaModel)
     signal, texts = network_input("d-beta"), [torch.from_numpy(wanted[f"text_ids_{row}"]) for row in range(2)]
@@ -35,6 +46,11 @@ def test_zero_shot_is_the_authors(tmp_path):
     with torch.no_grad():
         scores = scorer(signal, input_ids=input_ids, attention_mask=(input_ids != 0).long())
     assert_same(scores.cosine_per_ecg, wanted["cosine"])
+
+    classify = pipeline("zero-shot-ecg-classification", model=str(tmp_path / "model"))
+    found = classify(next(iter(simulate_cohort(1, seed=0))), candidate_labels=["atrial fibrillation", "normal"])
+    assert sorted(row["label"] for row in found) == ["atrial fibrillation", "normal"]
+    assert len({row["score"] for row in found}) == 2
 
 
 @pytest.mark.slow
