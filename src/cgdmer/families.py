@@ -79,6 +79,10 @@ FAMILIES: tuple[dict[str, str], ...] = (
         "configuration_d_beta": "DBetaConfig",
         "modeling_d_beta": "DBetaModel DBetaForZeroShot",
     },
+    {
+        "configuration_melp": "MELPConfig",
+        "modeling_melp": "MELPModel MELPForZeroShot",
+    },
 )
 
 

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encoder of ECG-FM, MELP, and D-BETA, and D-BETA with its text tower, at small sizes."""
+"""The encoder of ECG-FM, MELP, and D-BETA, and the latter two with their text towers, at small sizes."""
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForAudioClassification, T5Config
+from transformers import AutoModel, AutoModelForAudioClassification, BertConfig, T5Config
 
 from cgdmer.models.configuration_d_beta import DBetaConfig
 from cgdmer.models.configuration_ecg_wav2vec import ECGWav2VecConfig
+from cgdmer.models.configuration_melp import MELPConfig
 from cgdmer.models.errors import CGDMERError, ConfigurationError
 from cgdmer.models.modeling_d_beta import DBetaForZeroShot, DBetaModel
 from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecForECGClassification, ECGWav2VecModel
+from cgdmer.models.modeling_melp import MELPModel
 
 SMALL = {
     "num_samples": 1010,  # 63 tokens of 16 samples, and two samples more
@@ -107,6 +109,41 @@ def test_texts_are_scored_whatever_their_padding(tmp_path):
         torch.testing.assert_close(model(signal, input_ids=padded, attention_mask=mask).cosine_per_ecg, scores)
     encoder = ECGWav2VecModel.from_pretrained(tmp_path / "model")
     assert torch.equal(encoder.class_token, model.ecg_model.class_token)
+
+
+def small_melp(**options) -> MELPConfig:
+    text = BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+        is_decoder=True,
+        use_cache=False,
+    )
+    sizes = {"start_token_id": 49, "text_length": 8, "projection_size": 6}
+    return MELPConfig(ecg_config=SMALL | {"pooling": "queries"}, text_config=text, **sizes | options)
+
+
+def test_every_text_is_closed_at_the_same_place(tmp_path):
+    torch.manual_seed(0)
+    MELPModel(small_melp()).save_pretrained(tmp_path / "model")
+    model, ids = AutoModel.from_pretrained(tmp_path / "model"), torch.tensor([[2, 5, 6, 3]])
+    padded, mask = torch.tensor([[2, 5, 6, 3, 0, 0]]), torch.tensor([[1, 1, 1, 1, 0, 0]])
+    with torch.no_grad():
+        embeds = model.get_text_features(ids).pooler_output
+        torch.testing.assert_close(model.get_text_features(padded, mask).pooler_output, embeds)
+        longer = model.encode_text(torch.arange(20)[None] + 5)
+    assert longer.last_hidden_state.shape == (1, 9, 16)
+    assert torch.equal(longer.last_hidden_state[:, -1], longer.pooler_output)
+    assert model.get_ecg_features(torch.randn(2, 12, 1010)).pooler_output.shape == (2, 6)
+
+
+@pytest.mark.parametrize("wrong", [{"text_length": 16}, {"start_token_id": 50}, {"closing_token_id": -1}])
+def test_a_text_that_the_tower_cannot_take_is_refused(wrong):
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        small_melp(**wrong)
 
 
 def test_sizes_that_differ_from_the_weights_are_refused(tmp_path):

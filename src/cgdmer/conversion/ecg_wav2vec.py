@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ECG-FM (pretrained, and fine-tuned for 17 statements) and MELP's ECG encoder, which share one network."""
+"""ECG-FM: pretrained, and fine-tuned for 17 statements. MELP and D-BETA have the same encoder."""
 
 import re
 
@@ -14,8 +14,6 @@ from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecForECGClassification, E
 Converted = tuple[ECGPreTrainedModel, dict[str, torch.Tensor]]
 _HEAD_SIZE = 64
 ENDS = ("weight", "bias")
-_MELP_LEADS = ["I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6"]
-_MELP_QUERY_HEADS = 8
 _LABELS = (
     "Poor data quality",
     "Sinus rhythm",
@@ -108,37 +106,6 @@ def _ecg_fm_finetuned(tensors: ReleasedTensors) -> Converted:
     return ECGWav2VecForECGClassification(config), weights
 
 
-def _melp(tensors: ReleasedTensors) -> Converted:
-    prefix = "ecg_encoder."
-    # Two outputs beside the feature, and in files of the whole model its text tower.
-    tensors.drop(rf"{prefix}(proj_contrast|logit_scale|bn\..*|attn_pool_caption\..*|ln_caption\..*)")
-    tensors.drop(r"logit_scale|(lm_model|proj_t|sent_proj|text_decoder)\..*")
-    options, weights = encoder_of(tensors, f"{prefix}ecg_encoder.")
-    pooler = f"{prefix}attn_pool_contrast."
-    queries = weights["pooler.queries"] = tensors.take(f"{pooler}query")
-    biases = tensors.take(f"{pooler}attn.in_proj_bias").chunk(3)
-    for part, bias in zip("qkv", biases, strict=False):  # if there are fewer, a weight is missing, which is refused
-        weights[f"pooler.{part}_proj.weight"] = tensors.take(f"{pooler}attn.{part}_proj_weight")
-        weights[f"pooler.{part}_proj.bias"] = bias
-    for own, released in (
-        ("out_proj", f"{pooler}attn.out_proj"),
-        ("query_norm", f"{pooler}ln_q"),
-        ("token_norm", f"{pooler}ln_k"),
-        ("norm", f"{prefix}ln_contrast"),
-    ):
-        weights |= {f"pooler.{own}.{end}": tensors.take(f"{released}.{end}") for end in ENDS}
-    config = ECGWav2VecConfig(
-        num_samples=5000,
-        lead_order=_MELP_LEADS,
-        pooling="queries",
-        num_queries=queries.shape[0],
-        query_size=queries.shape[-1],
-        num_query_heads=_MELP_QUERY_HEADS,
-        **options,
-    )
-    return ECGWav2VecModel(config), weights
-
-
 WEIGHT_NORM = "The weight normalization of the convolution that gives positions is multiplied out."
 
 
@@ -184,29 +151,5 @@ KINDS = {
             "premature ventricular contraction, ventricular tachycardia, supraventricular tachycardia with aberrancy, "
             "and electronic pacemaker, and the mean for the other labels. Here, it is the mean for all.",
         ),
-    ),
-    "melp": Kind(
-        Source(
-            name="MELP, ECG encoder",
-            paper='"From Token to Rhythm: A Multi-Scale Approach for ECG-Language Pretraining" (ICML 2025, arXiv '
-            "2506.21803)",
-            where="model.safetensors of fuyingw/MELP_Encoder on the Hugging Face Hub",
-            license="apache-2.0",
-            license_note="Apache-2.0 for the weights, by their model card; MIT for the code",
-            corpora="MIMIC-IV-ECG with its reports, about 760,000 records",
-            seen=("mimic-iv-ecg",),
-            notes=(
-                "The feature is that of the authors' linear probes: the mean over the queries of their pooler, before "
-                "the projection to the space of texts. That projection and the second pooler, for tokens of a report, "
-                "are left out.",
-                "The published weights have 16 bits (bfloat16); here they are stored and used in 32.",
-                "The authors' data sets use signals without a filter, as here, but a script of theirs cleans MIMIC's "
-                "records with NeuroKit. They do not say which of the two the weights have seen.",
-                WEIGHT_NORM,
-            ),
-        ),
-        _melp,
-        containers=("state_dict",),
-        feature_extractor={"normalization": "minmax_record"},
     ),
 }

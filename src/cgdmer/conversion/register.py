@@ -11,7 +11,8 @@ from cgdmer.models.errors import ConfigurationError, shown
 _MODULES = {
     "merl": "merl-resnet18 merl-resnet18-encoder merl-vit-tiny merl-vit-tiny-encoder",
     "d_beta": "d-beta d-beta-encoder",
-    "ecg_wav2vec": "ecg-fm ecg-fm-finetuned melp",
+    "ecg_wav2vec": "ecg-fm ecg-fm-finetuned",
+    "melp": "melp melp-with-text",
     "net1d": "ecgfounder-12lead ecgfounder-1lead clef-small clef-medium clef-large",
     "ecg_jepa": "ecg-jepa",
     "st_mem": "st-mem st-mem-full",

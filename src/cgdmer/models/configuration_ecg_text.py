@@ -28,8 +28,8 @@ class ECGTextConfig(PreTrainedConfig):
         text_config (`PreTrainedConfig` or `dict` with a `model_type`): any BERT-like encoder. The default has the
             sizes of `ncbi/MedCPT-Query-Encoder` (BERT base).
         text_model_name (`str`): Hub id or folder of the tokenizer, for a preset without one.
-        text_pooling (`str`): `"pooler"` (the encoder's `pooler_output`, as in MERL), `"mean"` over the tokens, or the
-            `"first_token"`.
+        text_pooling (`str`): `"pooler"` (the encoder's `pooler_output`, as in MERL), `"mean"` over the tokens, the
+            `"first_token"`, or the `"last_token"` of a family that closes padded texts with one.
         projection_hidden_size, projection_size (`int`): the two-layer heads.
         temperature (`float`): fixed temperature of the contrastive loss.
         score_scale, score_bias (`float`): a score is sigmoid(score_scale * cosine + score_bias). `cgdmer.pretrain`
@@ -61,7 +61,7 @@ class ECGTextConfig(PreTrainedConfig):
         drop_registered_pipelines(kwargs)
         self.ecg_config = self._ecg_config()
         self.text_config = self._text_config()
-        refuse_other_than(self, "text_pooling", "pooler", "mean", "first_token")
+        refuse_other_than(self, "text_pooling", "pooler", "mean", "first_token", "last_token")
         refuse_unless_positive(self, "temperature")
         refuse_unless_fraction(self, "projection_dropout")
         refuse_below_one(self, "projection_hidden_size", "projection_size")

@@ -158,6 +158,8 @@ class ECGTextModel(ECGPreTrainedModel):
                 )
         elif self.config.text_pooling == "first_token":
             pooled = outputs.last_hidden_state[:, 0]
+        elif self.config.text_pooling == "last_token":
+            pooled = outputs.last_hidden_state[:, -1]
         else:
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             pooled = masked_mean(outputs.last_hidden_state, mask)
