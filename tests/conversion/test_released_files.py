@@ -66,7 +66,15 @@ def test_a_damaged_file_is_refused(tmp_path, tensors):
     refused(tmp_path, whole[: len(whole) // 2], "cannot be read as a checkpoint")
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {"a": 1}}, [torch.zeros(1)], {"a": torch.zeros(1).to_sparse()}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": {"a": 1}},
+        [torch.zeros(1)],
+        {"a": torch.zeros(1).to_sparse()},
+        {"a": torch.zeros(1).expand(2**40)},  # few numbers for many
+    ],
+)
 def test_what_holds_no_tensors_by_name_is_refused(tmp_path, content):
     refused(tmp_path, content, "cannot be read as a checkpoint")
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForAudioClassification, BertConfig, T5Config
 
+from cgdmer.inference.exporting import export_onnx
 from cgdmer.models.configuration_d_beta import DBetaConfig
 from cgdmer.models.configuration_ecg_wav2vec import ECGWav2VecConfig
 from cgdmer.models.configuration_melp import MELPConfig
 from cgdmer.models.errors import CGDMERError, ConfigurationError
+from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_d_beta import DBetaForZeroShot, DBetaModel
 from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecForECGClassification, ECGWav2VecModel
 from cgdmer.models.modeling_melp import MELPModel
@@ -150,3 +152,14 @@ def test_sizes_that_differ_from_the_weights_are_refused(tmp_path):
     small_encoder().save_pretrained(tmp_path / "encoder")
     with pytest.raises(CGDMERError):
         AutoModel.from_pretrained(tmp_path / "encoder", token_size=32)
+
+
+@pytest.mark.parametrize("pooling", ["class_token", "queries"])
+def test_a_classifier_is_exported_for_any_number_of_windows(pooling, tmp_path):
+    """What is learned once for all records must not fix their number."""
+    labels = {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}, "problem_type": "multi_label_classification"}
+    config = ECGWav2VecConfig(**SMALL, pooling=pooling, sampling_rate=100, **labels)
+    torch.manual_seed(0)
+    ECGWav2VecForECGClassification(config).save_pretrained(tmp_path / "model")
+    ECGFeatureExtractor(100, 1010, 10).save_pretrained(tmp_path / "model")
+    assert export_onnx(tmp_path / "model", tmp_path / "model.onnx")["difference"] < 1e-4

@@ -50,11 +50,18 @@ def read_tensors(path: str | os.PathLike[str], containers: Sequence[str] = ()) -
     if not isinstance(content, dict):
         raise ModelFolderError(_NOT_A_CHECKPOINT.format(path=path, why=f"it holds a {type(content).__name__}"))
     for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor) or not _is_stored(value):
             expected = f"under {' or '.join(containers)}" if containers else "by name"
-            why = f"{shown(name)} is a {type(value).__name__}; expected tensors {expected}"
+            why = f"{shown(name)} is a {type(value).__name__}; expected tensors {expected}, stored in full"
             raise ModelFolderError(_NOT_A_CHECKPOINT.format(path=path, why=why))
     return content
+
+
+def _is_stored(tensor: torch.Tensor) -> bool:
+    """Not if a few numbers in the file stand for many: its shape could then ask for any amount of memory."""
+    if tensor.layout != torch.strided:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _unpickled(path: Path) -> Any:

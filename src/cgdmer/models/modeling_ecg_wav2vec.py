@@ -106,7 +106,7 @@ class QueryPooler(nn.Module):
             return states.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
 
         tokens = self.token_norm(tokens_BKD)
-        queries = self.q_proj(self.query_norm(self.queries)).expand(len(tokens), -1, -1)
+        queries = self.q_proj(self.query_norm(self.queries)).expand(tokens.shape[0], -1, -1)
         mask = None if mask_BK is None else mask_BK.bool()[:, None, None]
         found = F.scaled_dot_product_attention(
             split(queries), split(self.k_proj(tokens)), split(self.v_proj(tokens)), attn_mask=mask
@@ -171,7 +171,7 @@ class ECGWav2VecModel(AllLeadsEncoder):
             hidden = hidden.masked_fill(~mask_BK[..., None], 0.0)
         hidden = hidden + self.positions(hidden)
         if self.config.pooling == "class_token":  # it has no position
-            hidden = torch.cat([self.class_token.expand(len(hidden), 1, -1), hidden], dim=1)
+            hidden = torch.cat([self.class_token.expand(hidden.shape[0], 1, -1), hidden], dim=1)
             mask_BK = None if mask_BK is None else F.pad(mask_BK, (1, 0), value=True)
         hidden = self.dropout(self.token_norm(hidden))
         attention_mask = None
