@@ -2,8 +2,6 @@
 """Compare what parts of a network compute on the way, so that the first wrong one is found."""
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,6 @@ TOLERANCE = released.TOLERANCE
 def signal(shape: tuple[int, ...], rate: float) -> torch.Tensor:
     """What enters a network: (batch, leads, samples), or (batch, samples) for one lead without a name."""
     return torch.from_numpy(released.made_up_signal(list(shape), rate))
-
-
-def released_file(folder: str, path: Path) -> Path:
-    written = released.released_file(folder, path.parent)
-    return Path(shutil.move(written, path))
 
 
 def expected(folder: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

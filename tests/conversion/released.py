@@ -55,9 +55,13 @@ def made_up_tensors(folder: str) -> dict[str, torch.Tensor]:
 
 
 def released_file(folder: str, place: Path) -> Path:
-    """The file as it was published, with made-up weights."""
+    """The file as it was published, with made-up weights, in a folder."""
+    file = json.loads((RIVALS / folder / "keys.json").read_text())["file"]
+    return write_released(folder, place / f"released{Path(file).suffix or '.pt'}")
+
+
+def write_released(folder: str, path: Path) -> Path:
     keys, tensors = json.loads((RIVALS / folder / "keys.json").read_text()), made_up_tensors(folder)
-    path = place / f"released{Path(keys['file']).suffix or '.pt'}"
     if path.suffix == ".safetensors":
         save_file(tensors, path)
     else:

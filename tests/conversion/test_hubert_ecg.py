@@ -4,7 +4,8 @@
 import numpy as np
 import pytest
 import torch
-from intermediate import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, released_file, signal
+from intermediate import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, signal
+from released import write_released
 from scipy.signal import decimate as decimate_of_scipy
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
@@ -21,7 +22,7 @@ SMALL = "hubert-ecg-small"
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     home = tmp_path_factory.mktemp(SMALL)
-    convert(SMALL, released_file(SMALL, home / "model.safetensors"), home / "model")
+    convert(SMALL, write_released(SMALL, home / "model.safetensors"), home / "model")
     return home / "model"
 
 
@@ -57,7 +58,7 @@ def test_the_small_model_computes_what_the_authors_network_does(small):
 
 @pytest.mark.parametrize("kind", ["hubert-ecg-base", pytest.param("hubert-ecg-large", marks=pytest.mark.slow)])
 def test_larger_models_compute_what_the_authors_network_does(tmp_path, kind):
-    file = released_file(kind, tmp_path / "model.safetensors")
+    file = write_released(kind, tmp_path / "model.safetensors")
     with pytest.raises(ModelFolderError, match="has"):
         convert(SMALL, file, tmp_path / "small")
     convert(kind, file, tmp_path / "model")

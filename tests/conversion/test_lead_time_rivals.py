@@ -3,7 +3,8 @@
 
 import pytest
 import torch
-from intermediate import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, released_file, signal
+from intermediate import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, signal
+from released import write_released
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
@@ -22,7 +23,7 @@ def converted(tmp_path_factory):
     def of(kind):
         if kind not in found:
             home = tmp_path_factory.mktemp(kind)
-            file = released_file(KINDS[kind], home / "released.pth")
+            file = write_released(KINDS[kind], home / "released.pth")
             convert(kind, file, home / "model")
             file.unlink()
             found[kind] = home / "model"
