@@ -42,6 +42,7 @@ from cgdmer import (
     ECGResNetModel,
     ECGViTModel,
 )
+from cgdmer.families import FAMILIES
 from cgdmer.models.hub_folder import PIPELINES, HubFolderModel, model_code
 
 JOINT_CLASSES = [CGDMERForZeroShot, CGDMERForPreTraining, CGDMERModel]
@@ -49,7 +50,16 @@ ECG_CLASSES = [CGDMERECGModel, CGDMERForECGClassification]
 OTHER_ENCODERS = {ECGViTModel: tiny_vit_config, ECGResNetModel: tiny_resnet_config}
 LABELS = {0: "AF", 1: "SR", 2: "LBBB"}
 LEADS = ["II", "V1", "V5"]
-OTHER_FAMILIES = ("_coreecg.py", "_merit.py")
+# Ends of the names of files that CG-DMER does not need. The other encoders under its objectives are its own.
+OTHER_FAMILIES = (
+    "decimation.py",
+    *(
+        f"_{module.split('_', 1)[1]}.py"
+        for family in FAMILIES
+        for module in family
+        if not module.endswith(("_cgdmer", "_ecg_encoders"))
+    ),
+)
 
 
 @pytest.fixture(scope="module")
