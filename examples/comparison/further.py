@@ -111,7 +111,7 @@ def few_labels(folder: Path, splits: datasets.DatasetDict, seed: int, options: a
     how = {"num_train_epochs": EPOCHS, "per_device_train_batch_size": 32, "seed": seed}
     output = folder.parent / "few_labels"
     finetune_model(FinetuningArguments(str(folder), str(dataset), str(output), labels_in_training(dataset), **how))
-    evaluation = evaluate_classifier(output, splits, SUPERCLASSES, options.splits)
+    evaluation = evaluate_classifier(output, splits, SUPERCLASSES, options.splits, SUPERVISED)
     shutil.rmtree(output)
     return [(SUPERCLASSES.name, f"fine-tuned on {SHARE:.0%}", evaluation.results["measures"][SUPERVISED])]
 

@@ -244,7 +244,7 @@ def test_a_resumed_run_and_earlier_weights(made, tmp_path):
         ({"overlap": {"records": 7, "patients": None}}, "7 of these records. Patients were not checked, so it may"),
         ({"overlap": {"records": 0, "patients": None}}, "0 of these records. Patients were not checked, so it may"),
         ({"overlap": None}, "Whether the model was trained on some of these records is unknown."),
-        ({"in_domain": True}, "In-domain: the model was pretrained on other records of the corpus"),
+        ({"in_domain": True}, "In-domain: the model was pretrained on records of the corpus"),
         ({"protocol": "as_published"}, "repeats known defects"),
         ({"prompts": "/home/somebody/my prompts.json"}, "prompts `my prompts.json`"),
         ({"probed_feature": "embeds"}, "feature of linear probes `embeds`."),

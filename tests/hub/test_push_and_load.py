@@ -24,6 +24,7 @@ from cgdmer import (
     ECGProcessor,
 )
 from cgdmer.commands import main
+from cgdmer.families import FAMILIES
 from cgdmer.hub.publishing import push
 from cgdmer.models import hub_folder
 from cgdmer.presets import SHIPPED_MODEL
@@ -109,8 +110,11 @@ def test_loaded_elsewhere_then_offline_and_by_revision(to_hub, inputs, tmp_path,
 def code_of_the_family() -> dict[str, bytes]:
     """CG-DMER's code; files of other families end in their names."""
     files = Path(hub_folder.__file__).parent.glob("*.py")
-    others = ("__init__.py", "_coreecg.py", "_merit.py")
-    return {path.name: path.read_bytes() for path in files if not path.name.endswith(others)}
+    modules = [module for family in FAMILIES for module in family]
+    own = ("_cgdmer", "_ecg_encoders")
+    others = tuple(f"_{module.split('_', 1)[1]}.py" for module in modules if not module.endswith(own))
+    left_out = ("__init__.py", "decimation.py", *others)
+    return {path.name: path.read_bytes() for path in files if not path.name.endswith(left_out)}
 
 
 def test_what_is_pushed(to_hub, model_folder):

@@ -26,7 +26,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 from cgdmer import ECGClassifier, ECGEmbedder, ECGResNetConfig
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
-from cgdmer.families import Purpose, class_for, extractor_of, load_model, load_processor
+from cgdmer.families import Purpose, class_for, extractor_of, load_classifier, load_model, load_processor
 from cgdmer.hub.cards import fill_card
 from cgdmer.inference import estimators
 from cgdmer.models.ecg_record import ECGRecord
@@ -474,10 +474,10 @@ def test_a_folder_that_would_be_wrong_is_not_written(records, labels, tmp_path):
     save_small_model(model, small_config("cgdmer"), seed=1)
     with pytest.raises(ModelFolderError, match="has other weights"):
         classifier.save_pretrained(tmp_path / "saved")
-    resnet = save_small_model(tmp_path / "resnet", resnet_config())
-    with pytest.raises(ModelFolderError, match=r"'ecg_resnet' has no classifier.*joblib"):
-        ECGClassifier(resnet).fit(records, labels).save_pretrained(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
+    resnet = save_small_model(tmp_path / "resnet", resnet_config())
+    ECGClassifier(resnet).fit(records, labels).save_pretrained(tmp_path / "saved")
+    assert type(load_classifier(tmp_path / "saved")).__name__ == "ECGResNetForECGClassification"
 
 
 def test_a_classifier_for_other_labels_is_replaced(small_model, records, labels, tmp_path):

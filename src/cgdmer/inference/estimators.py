@@ -420,14 +420,7 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
 def _classifier_of(source: str, label_names: list[str], multilabel: bool) -> ECGEncoderForClassification:
     """A model's encoder with a new classifier."""
     config = ecg_config_of(config_of(source))
-    try:
-        found = class_for(config, Purpose.CLASSIFICATION)
-    except ModelFolderError as error:
-        raise ModelFolderError(
-            f"{source}: the family of {config.model_type!r} has no classifier, so no folder can be written. Save the "
-            "probe with joblib."
-        ) from error
-    model = found.from_pretrained(
+    model = class_for(config, Purpose.CLASSIFICATION).from_pretrained(
         source,
         id2label=dict(enumerate(label_names)),
         label2id={name: index for index, name in enumerate(label_names)},
