@@ -19,7 +19,7 @@ def _convert(size: str, tensors: ReleasedTensors) -> tuple[HubertECGModel, dict[
         hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner
     )
     tensors.drop(r"masked_spec_embed", r"final_proj\..*", r"label_embedding\..*")
-    weights = {}
+    weights: dict[str, torch.Tensor] = {}
     for part in ("feature_extractor.", "feature_projection.", "encoder."):
         found = tensors.take_all(part)
         weights |= {f"hubert.{part}{_new_spelling(name)}": value for name, value in found.items()}
