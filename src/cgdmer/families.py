@@ -124,8 +124,8 @@ def _register_models() -> None:
     # would refuse the other configuration.
     classifiers = getattr(transformers, Purpose.CLASSIFICATION)._model_mapping
     for config in _classes("configuration_"):
-        for ecg_config in [*getattr(config, "ecg_configs", {}).values()][:1]:
-            classifiers.register(config, classifiers[ecg_config])
+        if ecg_configs := getattr(config, "ecg_configs", {}):
+            classifiers.register(config, classifiers[next(iter(ecg_configs.values()))])
 
 
 def _register_feature_extractor() -> None:

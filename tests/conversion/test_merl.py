@@ -60,7 +60,7 @@ def test_zero_shot_is_the_authors(kind, tmp_path, tokenizer):
     assert_same(outputs.ecg_model_output.pooler_output, wanted["encoder_pooled"])
     assert_same(outputs.ecg_embeds, F.normalize(torch.from_numpy(wanted["ecg_embedding"]), dim=-1).numpy())
     assert_same(pooled, wanted["text_pooled"])
-    assert_same(model.text_shared_head(pooled).detach(), wanted["text_embedding"])
+    assert_same(model.text_head(pooled).detach(), wanted["text_embedding"])
     assert_same(outputs.ecg_embeds @ outputs.text_embeds.T, wanted["cosine"])
     scorer = AutoModelForZeroShotImageClassification.from_pretrained(tmp_path / "model").eval()
     with torch.no_grad():

@@ -9,6 +9,7 @@ from released import as_twelve_leads, assert_same, expected, network_input, rele
 from transformers import AutoModel, AutoModelForAudioClassification
 
 from cgdmer.conversion.converting import convert
+from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.modeling_net1d import Net1DModel
 
 KINDS = [
@@ -21,7 +22,8 @@ KINDS = [
 def test_every_array_is_the_authors(kind, tmp_path):
     convert(kind, released_file(kind, tmp_path), tmp_path / "model")
     model, wanted = AutoModel.from_pretrained(tmp_path / "model").eval(), expected(kind)
-    assert isinstance(model, Net1DModel) and model.config.leads == (("I",) if "12" not in kind else model.config.leads)
+    assert isinstance(model, Net1DModel)
+    assert model.config.leads == (STANDARD_LEADS if kind == "ecgfounder-12lead" else ("I",))
     signal = as_twelve_leads(network_input(kind), model.config.leads)
     with torch.no_grad():
         outputs = model(signal, output_hidden_states=True)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from released import expected, made_up_tensors, released_file
@@ -18,7 +19,7 @@ from cgdmer.conversion.register import kind_named, kinds
 from cgdmer.corpora.register import CORPORA
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.evaluation.splits import overlap_with_training
-from cgdmer.models.errors import CGDMERError, ConfigurationError, ModelFolderError
+from cgdmer.models.errors import ConfigurationError, ModelFolderError
 
 KIND = "clef-small"
 
@@ -96,10 +97,16 @@ def test_every_tensor_has_a_place(tmp_path, tensors):
 def test_sizes_beyond_any_model_are_refused(tmp_path, tensors):
     """A tensor that repeats one number takes no room in the file, but its shape asks for a network of that size."""
     huge = torch.zeros(1).expand(2**40, 1, 16)
-    with pytest.raises(CGDMERError):
-        torch.save({"state_dict": {**tensors, "backbone.first_conv.conv.weight": huge}}, tmp_path / "huge.pt")
-        convert(KIND, tmp_path / "huge.pt", tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+    refused(tmp_path, {"state_dict": {**tensors, "backbone.first_conv.conv.weight": huge}}, "stored in full")
+
+
+def test_small_tensors_cannot_ask_for_a_large_network(tmp_path, tensors):
+    """Names alone say how many blocks there are. These would take 300 GB, and are compared without memory for them."""
+    stage, size = "backbone.stage_list.0.block_list.", 8192
+    named = {f"{stage}{block}.conv3.conv.weight": torch.zeros(size, 1, 1) for block in range(500)}
+    first = {f"{stage}0.conv2.conv.weight": torch.zeros(size, size, 1)}
+    of_stem = {name: one for name, one in tensors.items() if ".first_conv." in name}
+    refused(tmp_path, {"state_dict": {**of_stem, **named, **first}}, "has no weights for|has shape")
 
 
 def test_safetensors_are_read_too(tmp_path, tensors):
@@ -134,7 +141,19 @@ def test_the_command_and_what_a_model_has_seen(tmp_path, capsys):
     assert "arXiv 2512.02180" in card and "not a medical device" in card.lower()
     trained_on = Fingerprints.of_model(str(tmp_path / "model"))
     assert trained_on is not None and trained_on.corpora == ("mimic-iv-ecg",)
-    assert overlap_with_training(trained_on, None, allowed=False) is None
+    rows = {"fingerprint": [1, 2], "patient_id": ["a", "b"]}
+    seen, other = (of_corpus(rows, name) for name in ("mimic-iv-ecg", "ptb-xl"))
+    assert overlap_with_training(trained_on, seen, allowed=False) is None
+    assert overlap_with_training(trained_on, other, allowed=False) == {"records": 0, "patients": None}
+    further = Fingerprints.of(other, trained_on)
+    further.save(tmp_path)
+    kept = Fingerprints.load(tmp_path / "training_records.safetensors")
+    assert kept.overlap(seen) is None and kept.corpora == ("mimic-iv-ecg", "ptb-xl")
+
+
+def of_corpus(rows: dict[str, list], name: str) -> datasets.Dataset:
+    features = datasets.Features({"fingerprint": datasets.Value("int64"), "patient_id": datasets.Value("string")})
+    return datasets.Dataset.from_dict(rows, info=datasets.DatasetInfo(dataset_name=name, features=features))
 
 
 def test_a_folder_loads_without_the_package(tmp_path):

@@ -15,8 +15,9 @@ import pytest
 import torch
 from transformers import AutoProcessor, pipeline
 
-from cgdmer import CGDMERConfig, CGDMERModel, ECGFeatureExtractor, ECGRecord, read_wfdb
+from cgdmer import CGDMERConfig, CGDMERModel, ECGFeatureExtractor, ECGJEPAConfig, ECGRecord, STMEMConfig, read_wfdb
 from cgdmer.commands import main
+from cgdmer.families import Purpose, class_for
 from cgdmer.inference import exporting
 from cgdmer.inference.exporting import export_onnx
 from cgdmer.models.configuration_ecg_encoders import ECGViTConfig
@@ -88,6 +89,26 @@ def test_metadata(exported, classify):
     sizes = [dimension.dim_param or dimension.dim_value for dimension in given.type.tensor_type.shape.dim]
     assert given.name == "ecg_values" and sizes == ["batch", 12, 1000]
     assert b"site-packages" not in exported.read_bytes() and str(Path.home()).encode() not in exported.read_bytes()
+
+
+@pytest.mark.parametrize("config_class", [ECGJEPAConfig, STMEMConfig])
+def test_an_encoder_that_leaves_out_absent_leads_does_so_in_the_file(config_class, records, tmp_path):
+    config = config_class(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=2
+    )
+    torch.manual_seed(0)
+    model = class_for(config, Purpose.CLASSIFICATION)(config).eval()
+    model.save_pretrained(tmp_path / "model")
+    window = {name: getattr(config, name) for name in ("sampling_rate", "num_samples", "patch_length")}
+    extractor = ECGFeatureExtractor(**window)
+    extractor.save_pretrained(tmp_path / "model")
+    export_onnx(tmp_path / "model", tmp_path / "few.onnx", leads=["V1", "V2"])
+    few = [with_leads(record, ["V1", "V2"]) for record in records[:3]]
+    inputs = extractor(few, return_tensors="pt")
+    with torch.no_grad():
+        expected, whole = model(**inputs).logits, model(inputs["ecg_values"]).logits
+    np.testing.assert_allclose(answers(tmp_path / "few.onnx", few)[1], expected, atol=1e-4)
+    assert (expected - whole).abs().max() > 1e-3, "the mask had no effect"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ def convert(
         model.save_pretrained(partial)
         processor.save_pretrained(partial)
         if kind.source.seen:
-            Fingerprints(np.array([], dtype=np.int64), tuple(sorted(kind.source.seen))).save(partial)
+            seen = tuple(sorted(kind.source.seen))
+            Fingerprints(np.array([], dtype=np.int64), seen, unlisted=seen).save(partial)
         write_text(partial / "README.md", card_text(kind_name, kind))
         partial.rename(output)
     finally:
@@ -89,9 +90,10 @@ def converted(kind: Kind, file: str | os.PathLike[str]) -> ECGPreTrainedModel:
         ModelFolderError: the file is not a checkpoint of this kind, or damaged.
     """
     tensors = ReleasedTensors(read_tensors(file, kind.containers), str(Path(file)))
-    model, weights = kind.convert(tensors)
+    model_class, config, weights = kind.convert(tensors)
     tensors.refuse_rest()
-    own = model.state_dict()
+    with torch.device("meta"):  # compared before memory is allocated: few numbers could ask for a large model
+        own = model_class(config).state_dict()
     for name, value in own.items():
         if name not in weights and not name.endswith("num_batches_tracked"):
             raise ModelFolderError(f"{file} has no weights for {name}. Is it a checkpoint of another kind?")
@@ -100,11 +102,12 @@ def converted(kind: Kind, file: str | os.PathLike[str]) -> ECGPreTrainedModel:
                 f"{file}: what becomes {name} has shape {tuple(weights[name].shape)}; expected {tuple(value.shape)}."
             )
     if unknown := sorted(weights.keys() - own.keys()):
-        raise ModelFolderError(f"{file}: {unknown[0]} has no place in a {type(model).__name__}.")
+        raise ModelFolderError(f"{file}: {unknown[0]} has no place in a {model_class.__name__}.")
     if strange := [name for name, value in weights.items() if value.is_floating_point() and not _finite(value)]:
         raise ModelFolderError(f"{file}: the weights {strange[0]} are not all finite. The file is damaged.")
+    model = model_class(config)
     floats = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-    model.load_state_dict({**own, **floats})
+    model.load_state_dict({**model.state_dict(), **floats})
     return model.eval()
 
 

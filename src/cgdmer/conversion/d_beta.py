@@ -6,8 +6,8 @@ import re
 import torch
 from transformers import T5Config
 
-from cgdmer.conversion.ecg_wav2vec import ENDS, WEIGHT_NORM, Converted, encoder_of
-from cgdmer.conversion.kind import Convert, Kind, ReleasedTensors, Source
+from cgdmer.conversion.ecg_wav2vec import ENDS, WEIGHT_NORM, encoder_of
+from cgdmer.conversion.kind import Convert, Converted, Kind, ReleasedTensors, Source
 from cgdmer.models.configuration_d_beta import DBetaConfig
 from cgdmer.models.configuration_ecg_wav2vec import ECGWav2VecConfig
 from cgdmer.models.modeling_d_beta import DBetaModel
@@ -23,7 +23,7 @@ def _alone(tensors: ReleasedTensors) -> Converted:
     prefix = _prefix(tensors)
     tensors.drop(rf"{re.escape(prefix)}({_UNUSED}|{_WITH_TEXT})\..*")
     config, weights = _tower(tensors, prefix)
-    return ECGWav2VecModel(config), weights
+    return ECGWav2VecModel, config, weights
 
 
 def _with_text(tensors: ReleasedTensors) -> Converted:
@@ -43,7 +43,7 @@ def _with_text(tensors: ReleasedTensors) -> Converted:
         for end in ENDS:
             weights[f"{own}_head.0.{end}"] = tensors.take(f"{prefix}multi_modal_{released}_proj.{end}")
             weights[f"{own}_head.1.{end}"] = tensors.take(f"{prefix}unimodal_{released}_pooler.dense.{end}")
-    return DBetaModel(config), weights
+    return DBetaModel, config, weights
 
 
 def _prefix(tensors: ReleasedTensors) -> str:

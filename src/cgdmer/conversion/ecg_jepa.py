@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ECG-JEPA (Kim): the encoder of its training checkpoint, for either kind of masking."""
 
-import torch
-
-from cgdmer.conversion.kind import Kind, ReleasedTensors, Source
+from cgdmer.conversion.kind import Converted, Kind, ReleasedTensors, Source
 from cgdmer.models.configuration_ecg_jepa import ECGJEPAConfig
 from cgdmer.models.modeling_ecg_jepa import ECGJEPAModel
 
@@ -17,7 +15,7 @@ _RENAMED = {
 }
 
 
-def _convert(tensors: ReleasedTensors) -> tuple[ECGJEPAModel, dict[str, torch.Tensor]]:
+def _convert(tensors: ReleasedTensors) -> Converted:
     blocks = {name.removeprefix(_BLOCKS).split(".")[0] for name in tensors.names(_BLOCKS)}
     width = tensors.dimension("W_P.weight", 0)
     config = ECGJEPAConfig(
@@ -34,20 +32,20 @@ def _convert(tensors: ReleasedTensors) -> tuple[ECGJEPAModel, dict[str, torch.Te
     weights |= tensors.take_all("W_P.", {"(.+)": r"projection.\1"})
     weights |= tensors.take_all("norm.", {"(.+)": r"norm.\1"})
     weights |= tensors.take_all(_BLOCKS, _RENAMED)
-    return ECGJEPAModel(config), weights
+    return ECGJEPAModel, config, weights
 
 
 KINDS = {
     "ecg-jepa": Kind(
         source=Source(
             name="ECG-JEPA (Kim)",
-            paper="Learning General Representation of 12-Lead Electrocardiogram With a Joint-Embedding Predictive "
-            "Architecture (arXiv 2410.08559)",
+            paper='"Learning General Representation of 12-Lead Electrocardiogram With a Joint-Embedding Predictive '
+            'Architecture" (arXiv 2410.08559)',
             where="multiblock_epoch100.pth, or its sibling with random masking, linked from the authors' repository "
             "(Google Drive)",
             license="mit",
-            license_note="MIT for the code, with which the weights are published.",
-            corpora="CODE-15 % and Chapman-Shaoxing-Ningbo, about 180,000 recordings.",
+            license_note="MIT for the code, with which the weights are published",
+            corpora="CODE-15 % and Chapman-Shaoxing-Ningbo, about 180,000 recordings",
             seen=("csn",),
             notes=(
                 "Preprocessing is the authors' for pretraining and linear probes (millivolts, no filter, no "

@@ -5,13 +5,11 @@ import re
 
 import torch
 
-from cgdmer.conversion.kind import Convert, Kind, ReleasedTensors, Source
+from cgdmer.conversion.kind import Convert, Converted, Kind, ReleasedTensors, Source
 from cgdmer.models.configuration_ecg_wav2vec import ECGWav2VecConfig
 from cgdmer.models.errors import ModelFolderError
-from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecForECGClassification, ECGWav2VecModel
 
-Converted = tuple[ECGPreTrainedModel, dict[str, torch.Tensor]]
 _HEAD_SIZE = 64
 ENDS = ("weight", "bias")
 _LABELS = (
@@ -89,7 +87,7 @@ def encoder_of(tensors: ReleasedTensors, prefix: str) -> tuple[dict[str, int], d
 
 def _ecg_fm(tensors: ReleasedTensors) -> Converted:
     options, weights = encoder_of(tensors, "")
-    return ECGWav2VecModel(ECGWav2VecConfig(num_samples=2500, **options)), weights
+    return ECGWav2VecModel, ECGWav2VecConfig(num_samples=2500, **options), weights
 
 
 def _ecg_fm_finetuned(tensors: ReleasedTensors) -> Converted:
@@ -103,7 +101,7 @@ def _ecg_fm_finetuned(tensors: ReleasedTensors) -> Converted:
     )
     weights = {f"ecg_model.{name}": tensor for name, tensor in found.items()}
     weights |= {f"classifier.{end}": tensors.take(f"proj.{end}") for end in ENDS}
-    return ECGWav2VecForECGClassification(config), weights
+    return ECGWav2VecForECGClassification, config, weights
 
 
 WEIGHT_NORM = "The weight normalization of the convolution that gives positions is multiplied out."

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from cgdmer.conversion.kind import Kind, ReleasedTensors, Source
+from cgdmer.conversion.kind import Converted, Kind, ReleasedTensors, Source
 from cgdmer.models.configuration_hubert_ecg import HubertECGConfig
 from cgdmer.models.modeling_hubert_ecg import HubertECGModel
 
@@ -13,7 +13,7 @@ from cgdmer.models.modeling_hubert_ecg import HubertECGModel
 _SIZES = {"small": (512, 8, 8, 2048), "base": (768, 12, 12, 3072), "large": (960, 16, 12, 3840)}
 
 
-def _convert(size: str, tensors: ReleasedTensors) -> tuple[HubertECGModel, dict[str, torch.Tensor]]:
+def _convert(size: str, tensors: ReleasedTensors) -> Converted:
     width, layers, heads, inner = _SIZES[size]
     config = HubertECGConfig(
         hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner
@@ -23,7 +23,7 @@ def _convert(size: str, tensors: ReleasedTensors) -> tuple[HubertECGModel, dict[
     for part in ("feature_extractor.", "feature_projection.", "encoder."):
         found = tensors.take_all(part)
         weights |= {f"hubert.{part}{_new_spelling(name)}": value for name, value in found.items()}
-    return HubertECGModel(config), weights
+    return HubertECGModel, config, weights
 
 
 def _new_spelling(name: str) -> str:
@@ -36,13 +36,13 @@ def _kind(size: str) -> Kind:
     return Kind(
         source=Source(
             name=f"HuBERT-ECG, {size}",
-            paper="HuBERT-ECG as a self-supervised foundation model for broad and scalable cardiac applications "
+            paper='"HuBERT-ECG as a self-supervised foundation model for broad and scalable cardiac applications" '
             "(medRxiv 2024.11.14.24317328)",
             where=f"model.safetensors of Edoardo-BS/hubert-ecg-{size} on the Hub",
             license="cc-by-nc-4.0",
-            license_note="CC BY-NC 4.0 for code and weights.",
+            license_note="CC BY-NC 4.0 for code and weights",
             corpora="9.1 million ECGs, among them PTB-XL, PTB, CPSC and its extra set, Georgia, Chapman, Ningbo, "
-            "Hefei, SPH, and SaMi-Trop by the authors' lists of splits. Treat all public corpora as seen.",
+            "Hefei, SPH, and SaMi-Trop by the authors' lists of splits. Treat all public corpora as seen",
             seen=("ptb-xl", "cpsc2018", "csn"),
             notes=(
                 f"The file hubert_ecg_{size}.pt has the same weights, but also holds an object of the authors' class, "

@@ -15,8 +15,12 @@ import torch
 from cgdmer.models.errors import ModelFolderError, shown
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from cgdmer.models.modeling_base import ECGPreTrainedModel
 
+# The order of leads in the files of MIMIC-IV-ECG, in which some models were trained.
+MIMIC_LEADS = ["I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6"]
 _NAMES_SHOWN = 3
 
 
@@ -124,7 +128,9 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-Convert = Callable[[ReleasedTensors], "tuple[ECGPreTrainedModel, dict[str, torch.Tensor]]"]
+# The model's class, its configuration (which follows from the tensors' shapes), and all weights by the model's names.
+Converted = tuple["type[ECGPreTrainedModel]", "PreTrainedConfig", dict[str, torch.Tensor]]
+Convert = Callable[[ReleasedTensors], Converted]
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,7 @@ class Kind:
 
     Args:
         source: for the card.
-        convert: from all tensors of a file to a model without meaningful weights, whose configuration follows from
-            their shapes, and to all weights by the model's own names.
+        convert: takes or drops all tensors of a file.
         containers: keys of the file's outer dictionary under which the tensors may be; the first that is there counts.
             If none is, the file is the tensors.
         feature_extractor: options of `ECGFeatureExtractor` besides rate, window, and patch length, which are the

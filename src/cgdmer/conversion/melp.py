@@ -2,17 +2,16 @@
 """MELP: its ECG encoder, which the authors have published, and both towers, as their code saves them."""
 
 import torch
-from transformers import BertConfig
 
-from cgdmer.conversion.ecg_wav2vec import ENDS, WEIGHT_NORM, Converted, encoder_of
-from cgdmer.conversion.kind import Convert, Kind, ReleasedTensors, Source
+from cgdmer.conversion.bert import bert_of
+from cgdmer.conversion.ecg_wav2vec import ENDS, WEIGHT_NORM, encoder_of
+from cgdmer.conversion.kind import MIMIC_LEADS, Convert, Converted, Kind, ReleasedTensors, Source
 from cgdmer.models.configuration_ecg_wav2vec import ECGWav2VecConfig
 from cgdmer.models.configuration_melp import MELPConfig
 from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecModel
 from cgdmer.models.modeling_melp import MELPModel
 
-_LEADS = ["I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6"]
-_QUERY_HEADS, _TEXT_HEAD_SIZE = 8, 64
+_QUERY_HEADS = 8
 _TOKENIZER = "fuyingw/heart_bert"
 _PREFIX, _BERT = "ecg_encoder.", "lm_model.bert."
 
@@ -20,38 +19,25 @@ _PREFIX, _BERT = "ecg_encoder.", "lm_model.bert."
 def _alone(tensors: ReleasedTensors) -> Converted:
     tensors.drop(rf"{_PREFIX}proj_contrast", r"(lm_model|proj_t)\..*")
     config, weights = _tower(tensors)
-    return ECGWav2VecModel(config), weights
+    return ECGWav2VecModel, config, weights
 
 
 def _with_text(tensors: ReleasedTensors) -> Converted:
-    tensors.drop(r"lm_model\.cls\..*", r"lm_model\.bert\.embeddings\.position_ids")  # a head that predicts words
+    tensors.drop(r"lm_model\.cls\..*")  # a head that predicts words
     projection = tensors.take(f"{_PREFIX}proj_contrast")  # from the left: (.., in) @ (in, out)
     ecg_config, ecg = _tower(tensors)
-    embeddings = f"{_BERT}embeddings."
-    words = tensors.dimension(f"{embeddings}word_embeddings.weight", 0)
-    width = tensors.dimension(f"{embeddings}word_embeddings.weight", 1)
-    text_config = BertConfig(
-        vocab_size=words,
-        hidden_size=width,
-        num_hidden_layers=len([name for name in tensors.names(_BERT) if name.endswith("self.query.weight")]),
-        num_attention_heads=width // _TEXT_HEAD_SIZE,
-        intermediate_size=tensors.dimension(f"{_BERT}encoder.layer.0.intermediate.dense.weight", 0),
-        max_position_embeddings=tensors.dimension(f"{embeddings}position_embeddings.weight", 0),
-        type_vocab_size=tensors.dimension(f"{embeddings}token_type_embeddings.weight", 0),
-        is_decoder=True,
-        use_cache=False,
-    )
+    text_config, text = bert_of(tensors, _BERT, is_decoder=True, use_cache=False)
     config = MELPConfig(
         ecg_config=ecg_config,
         text_config=text_config,
         text_model_name=_TOKENIZER,
-        start_token_id=words - 1,  # the one that the authors added
+        start_token_id=text_config.vocab_size - 1,  # the one that the authors added
         projection_size=tensors.dimension("proj_t.0.weight", 0),
     )
     weights = {f"ecg_model.{name}": tensor for name, tensor in ecg.items()}
-    weights |= {f"text_model.{name}": tensor for name, tensor in tensors.take_all(_BERT).items()}
+    weights |= {f"text_model.{name}": tensor for name, tensor in text.items()}
     weights |= {f"text_head.{name}": tensor for name, tensor in tensors.take_all("proj_t.").items()}
-    return MELPModel(config), weights | {"ecg_head.weight": projection.T}
+    return MELPModel, config, weights | {"ecg_head.weight": projection.T}
 
 
 def _tower(tensors: ReleasedTensors) -> tuple[ECGWav2VecConfig, dict[str, torch.Tensor]]:
@@ -76,7 +62,7 @@ def _tower(tensors: ReleasedTensors) -> tuple[ECGWav2VecConfig, dict[str, torch.
         weights |= {f"pooler.{own}.{end}": tensors.take(f"{released}.{end}") for end in ENDS}
     config = ECGWav2VecConfig(
         num_samples=5000,
-        lead_order=_LEADS,
+        lead_order=MIMIC_LEADS,
         pooling="queries",
         num_queries=queries,
         query_size=size,

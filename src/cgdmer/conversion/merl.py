@@ -2,21 +2,17 @@
 """MERL: both encoders, alone and with the text tower."""
 
 import torch
-from transformers import BertConfig
 
-from cgdmer.conversion.kind import Convert, Kind, ReleasedTensors, Source
+from cgdmer.conversion.bert import bert_of
+from cgdmer.conversion.kind import MIMIC_LEADS, Convert, Converted, Kind, ReleasedTensors, Source
 from cgdmer.models.configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
 from cgdmer.models.configuration_merl import MERLConfig
 from cgdmer.models.errors import ModelFolderError
-from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_encoders import ECGResNetModel, ECGViTModel
 from cgdmer.models.modeling_merl import MERLModel
 
-_Converted = tuple[ECGPreTrainedModel, dict[str, torch.Tensor]]
-_LEADS = ["I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6"]
-_HEADS = 64  # width of an attention head, in the encoders and in BERT
+_HEAD_SIZE = 64
 _TOKENIZER = "ncbi/MedCPT-Query-Encoder"
-_OF_BERT = ("word", "position", "token_type")
 _TEMPERATURE = 0.07  # of the loss that aligned the towers; cosines are all that the authors evaluate
 
 
@@ -34,7 +30,7 @@ def _resnet(tensors: ReleasedTensors, prefix: str) -> tuple[ECGResNetConfig, dic
         if name.endswith("conv1.weight")
     }
     config = ECGResNetConfig(
-        lead_order=_LEADS,
+        lead_order=MIMIC_LEADS,
         hidden_size=tensors.dimension(f"{prefix}layer4.0.conv1.weight", 0),
         blocks_per_stage=len(blocks),
         patch_length=50,
@@ -59,15 +55,15 @@ def _vit(tensors: ReleasedTensors, prefix: str) -> tuple[ECGViTConfig, dict[str,
     width, num_leads, patch_length = tensors.shape(f"{prefix}to_patch_embedding.weight")
     num_patches = tensors.dimension(f"{prefix}pos_embedding", 1)
     layers = len([name for name in tensors.names(f"{prefix}block") if name.endswith("to_qkv.weight")])
-    if num_leads != len(_LEADS):
-        raise ModelFolderError(f"{tensors.where}: the encoder takes {num_leads} leads; expected {len(_LEADS)}.")
+    if num_leads != len(MIMIC_LEADS):
+        raise ModelFolderError(f"{tensors.where}: the encoder takes {num_leads} leads; expected {len(MIMIC_LEADS)}.")
     config = ECGViTConfig(
-        lead_order=_LEADS,
+        lead_order=MIMIC_LEADS,
         num_samples=num_patches * patch_length,
         patch_length=patch_length,
         hidden_size=width,
         num_hidden_layers=layers,
-        num_attention_heads=width // _HEADS,
+        num_attention_heads=max(1, width // _HEAD_SIZE),
         intermediate_size=tensors.dimension(f"{prefix}block0.ff.fn.net.0.weight", 0),
         layer_norm_eps=1e-5,
         pool_before_norm=True,
@@ -89,22 +85,6 @@ def _vit(tensors: ReleasedTensors, prefix: str) -> tuple[ECGViTConfig, dict[str,
     return config, weights
 
 
-def _bert(tensors: ReleasedTensors, prefix: str) -> tuple[BertConfig, dict[str, torch.Tensor]]:
-    tensors.drop(rf"{prefix}embeddings\.position_ids")  # in files of older versions of transformers
-    words, positions, types = (f"{prefix}embeddings.{one}_embeddings.weight" for one in _OF_BERT)
-    width = tensors.dimension(words, 1)
-    config = BertConfig(
-        vocab_size=tensors.dimension(words, 0),
-        hidden_size=width,
-        num_hidden_layers=len([name for name in tensors.names(prefix) if name.endswith("self.query.weight")]),
-        num_attention_heads=width // _HEADS,
-        intermediate_size=tensors.dimension(f"{prefix}encoder.layer.0.intermediate.dense.weight", 0),
-        max_position_embeddings=tensors.dimension(positions, 0),
-        type_vocab_size=tensors.dimension(types, 0),
-    )
-    return config, tensors.take_all(prefix)
-
-
 def _heads_of_frames(tensors: ReleasedTensors) -> dict[str, torch.Tensor]:
     renamed = {"positional_embedding": "positions", "cls_token": "query", r"mhsa\.(.*)": r"attention.\1"}
     found = tensors.take_all("att_pool_head.", {**renamed, r"c_proj\.(.*)": r"out.\1"})
@@ -112,27 +92,27 @@ def _heads_of_frames(tensors: ReleasedTensors) -> dict[str, torch.Tensor]:
     return found | {"down.bias": tensors.take("downconv.bias")}
 
 
-def _resnet_alone(tensors: ReleasedTensors) -> _Converted:
+def _resnet_alone(tensors: ReleasedTensors) -> Converted:
     config, weights = _resnet(tensors, "")
-    return ECGResNetModel(config), weights
+    return ECGResNetModel, config, weights
 
 
-def _vit_alone(tensors: ReleasedTensors) -> _Converted:
+def _vit_alone(tensors: ReleasedTensors) -> Converted:
     config, weights = _vit(tensors, "")
-    return ECGViTModel(config), weights
+    return ECGViTModel, config, weights
 
 
-def _with_text(tensors: ReleasedTensors) -> _Converted:
+def _with_text(tensors: ReleasedTensors) -> Converted:
     tensors.drop(r"linear[12]\.weight")  # of a loss
     parts: dict[str, dict[str, torch.Tensor]] = {}
     ecg_config: ECGResNetConfig | ECGViTConfig
     if "downconv.weight" in tensors:
         ecg_config, parts["ecg_model"] = _resnet(tensors, "ecg_encoder.")
-        parts["ecg_shared_head"] = _heads_of_frames(tensors)
+        parts["ecg_head"] = _heads_of_frames(tensors)
     else:
         ecg_config, parts["ecg_model"] = _vit(tensors, "ecg_encoder.")
-        parts["ecg_shared_head"] = tensors.take_all("proj_e.")
-    text_config, parts["text_model"] = _bert(tensors, "lm_model.")
+        parts["ecg_head"] = tensors.take_all("proj_e.")
+    text_config, parts["text_model"] = bert_of(tensors, "lm_model.")
     config = MERLConfig(
         ecg_config=ecg_config,
         text_config=text_config,
@@ -140,8 +120,8 @@ def _with_text(tensors: ReleasedTensors) -> _Converted:
         projection_size=tensors.dimension("proj_t.0.weight", 0),
         score_scale=1 / _TEMPERATURE,
     )
-    parts["text_shared_head"] = tensors.take_all("proj_t.")
-    return MERLModel(config), {f"{part}.{name}": one for part, found in parts.items() for name, one in found.items()}
+    parts["text_head"] = tensors.take_all("proj_t.")
+    return MERLModel, config, {f"{part}.{name}": one for part, found in parts.items() for name, one in found.items()}
 
 
 def _kind(encoder: str, file: str, with_text: bool, alone: Convert) -> Kind:

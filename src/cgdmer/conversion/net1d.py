@@ -6,10 +6,9 @@ from importlib.resources import files
 
 import torch
 
-from cgdmer.conversion.kind import Kind, ReleasedTensors, Source
+from cgdmer.conversion.kind import Converted, Kind, ReleasedTensors, Source
 from cgdmer.models.configuration_net1d import Net1DConfig
 from cgdmer.models.leads import STANDARD_LEADS
-from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_net1d import Net1DForECGClassification, Net1DModel
 
 _BLOCK = r"stage_list\.(\d+)\.block_list\.(\d+)\."
@@ -53,7 +52,7 @@ def _network(tensors: ReleasedTensors, prefix: str) -> tuple[Net1DConfig, dict[s
     return config, weights
 
 
-def _ecgfounder(tensors: ReleasedTensors) -> tuple[ECGPreTrainedModel, dict[str, torch.Tensor]]:
+def _ecgfounder(tensors: ReleasedTensors) -> Converted:
     config, weights = _network(tensors, "")
     labels = files("cgdmer.conversion").joinpath("ecgfounder_labels.txt").read_text(encoding="utf-8").splitlines()
     config.id2label = dict(enumerate(labels))
@@ -61,12 +60,12 @@ def _ecgfounder(tensors: ReleasedTensors) -> tuple[ECGPreTrainedModel, dict[str,
     config.problem_type = "multi_label_classification"
     weights = {f"ecg_model.{name}": tensor for name, tensor in weights.items()}
     weights |= {f"classifier.{end}": tensors.take(f"dense.{end}") for end in ("weight", "bias")}
-    return Net1DForECGClassification(config), weights
+    return Net1DForECGClassification, config, weights
 
 
-def _clef(tensors: ReleasedTensors) -> tuple[ECGPreTrainedModel, dict[str, torch.Tensor]]:
+def _clef(tensors: ReleasedTensors) -> Converted:
     config, weights = _network(tensors, "backbone.")
-    return Net1DModel(config), weights
+    return Net1DModel, config, weights
 
 
 _FILTERS = (

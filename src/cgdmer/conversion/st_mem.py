@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from cgdmer.conversion.kind import Kind, ReleasedTensors, Source
+from cgdmer.conversion.kind import Converted, Kind, ReleasedTensors, Source
 from cgdmer.models.configuration_st_mem import STMEMConfig
 from cgdmer.models.modeling_st_mem import STMEMModel
 
@@ -28,7 +28,7 @@ _DECODER = (
 )
 
 
-def _convert(prefix: str, tensors: ReleasedTensors) -> tuple[STMEMModel, dict[str, torch.Tensor]]:
+def _convert(prefix: str, tensors: ReleasedTensors) -> Converted:
     if prefix:
         tensors.drop(*_DECODER)
     blocks = {found[1] for name in tensors.names(f"{prefix}block") if (found := re.search(r"block(\d+)\.", name))}
@@ -55,21 +55,21 @@ def _convert(prefix: str, tensors: ReleasedTensors) -> tuple[STMEMModel, dict[st
             for part, one in zip("qkv", joint.chunk(3), strict=True):
                 weights[f"layers.{block}.attention.{part}_proj.{kind}"] = one
     weights |= tensors.take_all(prefix, _RENAMED)
-    return STMEMModel(config), weights
+    return STMEMModel, config, weights
 
 
 def _kind(file: str, prefix: str) -> Kind:
     return Kind(
         source=Source(
             name="ST-MEM",
-            paper="Guiding Masked Representation Learning to Capture Spatio-Temporal Relationship of "
-            "Electrocardiogram (ICLR 2024, arXiv 2402.09450)",
+            paper='"Guiding Masked Representation Learning to Capture Spatio-Temporal Relationship of '
+            'Electrocardiogram" (ICLR 2024, arXiv 2402.09450)',
             where=f"{file}, linked from the authors' README (Google Drive)",
             license="cc-by-nc-4.0",
             license_note="the weights have none of their own, so never pass them on, converted or not. That of the "
             "code is CC BY-NC 4.0, and VUNO forbids other uses of it without permission. Treat the weights as not for "
-            "commercial use.",
-            corpora="Chapman, Ningbo, and CODE-15 %, by the paper.",
+            "commercial use",
+            corpora="Chapman, Ningbo, and CODE-15 %, by the paper",
             seen=("csn",),
             notes=(
                 "The window is 9 s. The authors average three windows of a 10 s recording, evenly spaced; here the "

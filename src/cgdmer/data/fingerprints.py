@@ -18,7 +18,7 @@ import os
 import secrets
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -118,11 +118,13 @@ class Fingerprints:
         records: sorted int64, without repeats.
         corpora: the sorted names of the corpora that the records come from.
         patients: only known to whoever trained the model.
+        unlisted: the sorted names of those corpora of which other, unknown records were trained on too.
     """
 
     records: np.ndarray
     corpora: tuple[str, ...] = ()
     patients: TrainingPatients | None = None
+    unlisted: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, split: datasets.Dataset, earlier: "Fingerprints | None" = None) -> "Fingerprints":
@@ -132,9 +134,11 @@ class Fingerprints:
             earlier: of the model that training started from; they are included.
         """
         records, corpora = np.unique(_record_fingerprints(split)), {corpus_of(split)} - {""}
+        unlisted: tuple[str, ...] = ()
         if earlier is not None:
             records, corpora = np.union1d(records, earlier.records), corpora | {*earlier.corpora}
-        return cls(records, tuple(sorted(corpora)), TrainingPatients.of(split, earlier))
+            unlisted = earlier.unlisted
+        return cls(records, tuple(sorted(corpora)), TrainingPatients.of(split, earlier), unlisted)
 
     @classmethod
     def of_model(cls, model: str) -> "Fingerprints | None":
@@ -154,10 +158,12 @@ class Fingerprints:
         found, patients = cls.load(path), Path(model) / PATIENTS_FILE
         if not (patients.is_file() and os.access(patients, os.R_OK)):  # it may be a colleague's
             return found
-        return cls(found.records, found.corpora, TrainingPatients.load(patients))
+        return replace(found, patients=TrainingPatients.load(patients))
 
-    def overlap(self, split: datasets.Dataset) -> Overlap:
-        """How many rows of a split are in the training data."""
+    def overlap(self, split: datasets.Dataset) -> Overlap | None:
+        """How many rows of a split are in the training data; None if it is not known which of their corpus are."""
+        if corpus_of(split) in self.unlisted:
+            return None
         return {
             "records": int(np.isin(_record_fingerprints(split), self.records).sum()),
             "patients": None if self.patients is None else self.patients.count(split),
@@ -168,7 +174,10 @@ class Fingerprints:
         if self.patients is not None:
             self.patients.save(folder)
         with replacing(Path(folder) / FILE_NAME) as temporary:
-            temporary.write_bytes(save({"records": self.records}, {"corpora": json.dumps(self.corpora)}))
+            names = {"corpora": json.dumps(self.corpora)}
+            if self.unlisted:
+                names["unlisted"] = json.dumps(self.unlisted)
+            temporary.write_bytes(save({"records": self.records}, names))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Fingerprints":
@@ -180,12 +189,12 @@ class Fingerprints:
         hint = "Fetch the model again."
         records, metadata, others = _read(path, "records", hint)
         try:
-            corpora = _names_in(metadata["corpora"])
+            corpora, unlisted = _names_in(metadata["corpora"]), _names_in(metadata.get("unlisted", "[]"))
         except (KeyError, ValueError) as error:
             raise _damaged(path, error, hint) from error
         if "patients" in others:
             warnings.warn(f"{path} {EARLIER_KIND} They are not used: patients count as not checked.", stacklevel=2)
-        return cls(records, corpora)
+        return cls(records, corpora, unlisted=unlisted)
 
 
 EARLIER_KIND = (

@@ -89,7 +89,7 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         evaluation.results["command"] = command
         results[task.name] = without_nan(evaluation.results)
         say(terminal_table(evaluation.results))
-        if (overlap := evaluation.results["overlap"]) is not None:
+        if (overlap := evaluation.results["overlap"]) is not None or evaluation.results["in_domain"]:
             say(overlap_in_words(overlap))
         for line in left_out_in_words(evaluation.left_out):
             say(line)

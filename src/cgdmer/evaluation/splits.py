@@ -364,13 +364,12 @@ def refuse_shared_patients(patients_of_splits: Mapping[str, Iterable[str]]) -> N
 def overlap_with_training(
     trained_on: Fingerprints | None, test_rows: datasets.Dataset, allowed: bool
 ) -> Overlap | None:
-    """The test records that a model was pretrained on; None if it does not say what it was trained on, or only which
-    corpora, as converted models do.
+    """The test records that a model was pretrained on; None if that is not known.
 
     Raises:
         CorpusError: there are some, or there are other records of their patients, and that is not `allowed`.
     """
-    overlap = None if trained_on is None or not len(trained_on.records) else trained_on.overlap(test_rows)
+    overlap = None if trained_on is None else trained_on.overlap(test_rows)
     if overlap and any(overlap.values()) and not allowed:
         patients = overlap["patients"]
         others = "whether on their patients is not known" if patients is None else f"and on the patients of {patients}"

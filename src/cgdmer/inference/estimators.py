@@ -405,7 +405,7 @@ class ECGClassifier(ClassifierMixin, _RecordingEstimator):
         if self.trained_on_ is not None and earlier is not None:  # otherwise a part of it would be unknown
             records = np.union1d(self.trained_on_.records, earlier.records)
             corpora = tuple(sorted({*self.trained_on_.corpora, *earlier.corpora}))
-            Fingerprints(records, corpora).save(save_directory)
+            Fingerprints(records, corpora, unlisted=earlier.unlisted).save(save_directory)
 
     @property
     def _is_binary(self) -> bool:

@@ -42,25 +42,30 @@ class ECGScorer(nn.Module):
     """The exported module: (B, L, T) to scores (B, P), logits (B, P), and embeddings (B, E)."""
 
     placement_LL: torch.Tensor | None
+    lead_mask_1L: torch.Tensor | None
 
     def __init__(self, model: ECGPreTrainedModel, rows: Sequence[int], head: LabelHead):
         """`rows` are the positions of the L leads in `STANDARD_LEADS`."""
         super().__init__()
         self.encoder = copy.deepcopy(model.base_model)
-        placement_LL = None
+        placement_LL, lead_mask_1L = None, None
         if isinstance(self.encoder, LeadTimeEncoder):
             # Keep only these leads: the others would have no tokens anyway.
             self.encoder.config.num_leads = len(rows)
             self.encoder.tokenizer.lead_embedding = nn.Parameter(self.encoder.tokenizer.lead_embedding[list(rows)])
-        elif len(rows) < len(STANDARD_LEADS):  # this encoder reads all leads at once, absent ones as zeros
+        elif len(rows) < len(STANDARD_LEADS):  # this encoder takes all leads, and a mask of those that are there
             placement_LL = torch.eye(len(STANDARD_LEADS))[:, list(rows)]
+            lead_mask_1L = placement_LL.sum(dim=1)[None].long()
         self.register_buffer("placement_LL", placement_LL)
+        self.register_buffer("lead_mask_1L", lead_mask_1L)
         self.head = copy.deepcopy(head)
 
     def forward(self, ecg_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        if self.placement_LL is not None:
+        lead_mask = None
+        if self.placement_LL is not None and self.lead_mask_1L is not None:
             ecg_values = self.placement_LL @ ecg_values
-        return _outputs(self.head, self.encoder(ecg_values, return_dict=True))
+            lead_mask = self.lead_mask_1L.expand(ecg_values.shape[0], -1)
+        return _outputs(self.head, self.encoder(ecg_values, lead_mask=lead_mask, return_dict=True))
 
 
 def _outputs(head: LabelHead, outputs: ModelOutput) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -20,12 +20,12 @@ from .modeling_base import ECGPreTrainedModel, check_ecg_values, masked_mean, pr
 
 @dataclass
 class AllLeadsEncoderOutput(BaseModelOutputWithPooling):
-    """Output of an encoder whose tokens are places in time.
+    """Output of an encoder of all leads.
 
     Args:
-        last_hidden_state: (B, N, D) of a ViT and (B, F, D) of a ResNet.
-        pooler_output: (B, D), its mean over the patches, or the frames whose middle is, within the recording.
-        visible_mask: (B, N or F), which those are; None: all.
+        last_hidden_state: (B, K, D), a token for each place in time or, if the architecture says so, in a lead.
+        pooler_output: (B, D), the feature: as a rule the mean over the tokens that stand for what was recorded.
+        visible_mask: (B, K), which those are; None: all.
     """
 
     visible_mask: torch.Tensor | None = None
@@ -35,32 +35,23 @@ class AllLeadsEncoder(ECGPreTrainedModel):
     """An encoder whose tokens are places in time; each architecture inherits from it and implements `encode`.
 
     It cannot leave out hidden patches. Absent leads, and samples beyond a recording's end, are set to zero; an
-    architecture with a token per lead and patch can also leave them out (`encode_leads`). A record that has none of
-    the leads that the network takes is refused.
+    architecture with a token per lead and patch can also leave them out. A record that has none of the leads that the
+    network takes is refused.
     """
 
     config: AllLeadsConfig
 
     def encode(
-        self, signal_BLT: torch.Tensor, patch_mask_BN: torch.Tensor | None
+        self, signal_BLT: torch.Tensor, lead_mask_BL: torch.Tensor | None, patch_mask_BN: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The tokens (B, places, D), and a mask (B, places) of those within the recording, or None.
+        """The tokens (B, K, D), and a mask (B, K) of those that stand for what was recorded; None: all.
 
         Args:
             signal_BLT: the leads of `config.leads`, in that order.
+            lead_mask_BL: which of these are present; None: all.
             patch_mask_BN: which patches are within the recording; None: all.
         """
         raise NotImplementedError
-
-    def encode_leads(
-        self, signal_BLT: torch.Tensor, lead_mask_BL: torch.Tensor | None, patch_mask_BN: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """As `encode`, for an architecture that can leave out absent leads.
-
-        Args:
-            lead_mask_BL: which leads of `config.leads` are present; None: all.
-        """
-        return self.encode(signal_BLT, patch_mask_BN)
 
     def pool(self, hidden_BKD: torch.Tensor, mask_BK: torch.Tensor | None) -> torch.Tensor:
         """The feature (B, D) of a record: the mean over its tokens, unless the architecture has another."""
@@ -94,7 +85,7 @@ class AllLeadsEncoder(ECGPreTrainedModel):
             self._refuse_without_leads(lead_mask, rows)
             ecg_values = ecg_values[:, rows]
             lead_mask = None if lead_mask is None else lead_mask[:, rows]
-        hidden, mask = self.encode_leads(ecg_values.to(self.dtype), lead_mask, patch_mask)
+        hidden, mask = self.encode(ecg_values.to(self.dtype), lead_mask, patch_mask)
         pooled = self.pool(hidden, mask)
         return AllLeadsEncoderOutput(last_hidden_state=hidden, pooler_output=pooled, visible_mask=mask)
 

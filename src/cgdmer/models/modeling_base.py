@@ -103,6 +103,11 @@ class ECGPreTrainedModel(HubFolderModel):
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
             init.ones_(module.weight)
             init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm1d):
+            for ones in (module.weight, module.running_var):
+                init.ones_(ones)
+            for zeros in (module.bias, module.running_mean, module.num_batches_tracked):
+                init.zeros_(zeros)
         elif isinstance(module, nn.Embedding):
             init.trunc_normal_(module.weight, std=self.config.initializer_range)
         elif isinstance(module, (LeadTimeTokenizer, ECGDecoder)):

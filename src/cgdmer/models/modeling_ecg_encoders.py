@@ -11,16 +11,13 @@ from typing import ClassVar
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 
-from .configuration_ecg_encoders import ECGResNetConfig, ECGViTConfig
+from .configuration_ecg_encoders import SAMPLES_PER_FRAME, ECGResNetConfig, ECGViTConfig
 from .lead_time_tokenizer import init_time_embedding
 from .modeling_all_leads import AllLeadsEncoder
 from .modeling_classifier import ECGEncoderForClassification
 from .transformer_layers import pre_norm_layers
-
-_SAMPLES_PER_FRAME = 16  # a stride of 2 in the stem and in three of the four stages
 
 
 class ECGViTModel(AllLeadsEncoder):
@@ -53,7 +50,7 @@ class ECGViTModel(AllLeadsEncoder):
         if module is self:
             init_time_embedding(self.time_embedding)
 
-    def encode(self, signal_BLT, patch_mask_BN):
+    def encode(self, signal_BLT, lead_mask_BL, patch_mask_BN):
         patches_BNLP = signal_BLT.unflatten(-1, (-1, self.config.patch_length)).transpose(1, 2)
         hidden = self.dropout(self.projection(patches_BNLP.flatten(2)) + self.time_embedding)
         attention_mask = None
@@ -120,23 +117,14 @@ class ECGResNetModel(AllLeadsEncoder):
     def get_input_embeddings(self) -> nn.Module:
         return self.stem[0]
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, nn.BatchNorm1d):
-            for ones in (module.weight, module.running_var):
-                init.ones_(ones)
-            for zeros in (module.bias, module.running_mean, module.num_batches_tracked):
-                init.zeros_(zeros)
-
-    def encode(self, signal_BLT, patch_mask_BN):
+    def encode(self, signal_BLT, lead_mask_BL, patch_mask_BN):
         hidden = self.stem(signal_BLT)
         for layer in self.layers:
             hidden = layer(hidden)
         frame_mask_BF = None
         if patch_mask_BN is not None:
             # All convolutions are symmetric: the middle of frame f is sample 16 f.
-            frame_mask_BF = patch_mask_BN.repeat_interleave(self.config.patch_length, dim=1)[:, ::_SAMPLES_PER_FRAME]
+            frame_mask_BF = patch_mask_BN.repeat_interleave(self.config.patch_length, dim=1)[:, ::SAMPLES_PER_FRAME]
         return hidden.transpose(1, 2), frame_mask_BF
 
 

@@ -58,7 +58,7 @@ class ECGJEPAModel(AllLeadsEncoder):
             both = of_lead[:, None].expand(-1, patches, -1), of_time.expand(leads, -1, -1)
             init.copy_(whole, torch.cat(both, dim=-1).flatten(0, 1))
 
-    def encode_leads(self, signal_BLT, lead_mask_BL, patch_mask_BN):
+    def encode(self, signal_BLT, lead_mask_BL, patch_mask_BN):
         patches_BKP = signal_BLT.unflatten(-1, (-1, self.config.patch_length)).flatten(1, 2)
         hidden = self.projection(patches_BKP)
         present_BK = self._present(lead_mask_BL, patch_mask_BN)

@@ -161,7 +161,7 @@ class ECGWav2VecModel(AllLeadsEncoder):
         elif isinstance(module, QueryPooler):
             init.trunc_normal_(module.queries, std=_INITIAL_DEVIATION)
 
-    def encode(self, signal_BLT, patch_mask_BN):
+    def encode(self, signal_BLT, lead_mask_BL, patch_mask_BN):
         hidden = self.projection(self.channel_norm(self.convolutions(signal_BLT).transpose(1, 2)))
         mask_BK = None
         if patch_mask_BN is not None:

@@ -43,7 +43,7 @@ class HubertECGModel(AllLeadsEncoder):
     def get_input_embeddings(self) -> nn.Module:
         return self.hubert.feature_extractor.conv_layers[0].conv
 
-    def encode(self, signal_BLT, patch_mask_BN):
+    def encode(self, signal_BLT, lead_mask_BL, patch_mask_BN):
         row_BC = self.joined(signal_BLT.float(), patch_mask_BN)
         return self.encode_row(row_BC.to(signal_BLT.dtype)), None
 

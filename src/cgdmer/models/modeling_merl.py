@@ -17,8 +17,6 @@ from .configuration_merl import MERLConfig
 from .modeling_ecg_encoders import ECGResNetModel, ECGViTModel
 from .modeling_ecg_text import ECGTextModel, ZeroShotMixin
 
-_SAMPLES_PER_FRAME = 16
-
 
 class FramesHead(nn.Module):
     """The ECG head of the residual network: (B, F, C) -> (B, E), attention of one query to all frames.
@@ -32,16 +30,15 @@ class FramesHead(nn.Module):
     def __init__(self, config: MERLConfig):
         super().__init__()
         width = config.projection_size
-        frames = -(-config.ecg_config.num_samples // _SAMPLES_PER_FRAME)
         self.down = nn.Linear(config.ecg_config.hidden_size, width)
         self.query = nn.Parameter(torch.zeros(1, 1, width))
-        self.positions = nn.Parameter(torch.zeros(1, 1 + frames, width))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + config.ecg_config.num_frames, width))
         self.attention = nn.MultiheadAttention(width, config.num_pool_heads, batch_first=True)
         self.out = nn.Linear(width, width)
 
     def forward(self, frames_BFC: torch.Tensor, mask_BF: torch.Tensor | None) -> torch.Tensor:
         frames_BFE = self.down(frames_BFC)
-        query_B1E = (self.query + self.positions[:, :1]).expand(len(frames_BFE), -1, -1)
+        query_B1E = (self.query + self.positions[:, :1]).expand(frames_BFE.shape[0], -1, -1)
         tokens = torch.cat([query_B1E, frames_BFE], dim=1) + self.positions
         padding = None if mask_BF is None else ~F.pad(mask_BF.bool(), (1, 0), value=True)
         found, _ = self.attention(tokens[:, :1], tokens, tokens, key_padding_mask=padding, need_weights=False)
@@ -75,9 +72,9 @@ class MERLModel(ECGTextModel):
     def __init__(self, config: MERLConfig):
         super().__init__(config)
         frames = config.ecg_config.model_type == ECGResNetModel.config_class.model_type
-        self.ecg_shared_head = FramesHead(config) if frames else FeatureHead(config)
+        self.ecg_head = FramesHead(config) if frames else FeatureHead(config)
         width = config.projection_size
-        self.text_shared_head = nn.Sequential(
+        self.text_head = nn.Sequential(
             nn.Linear(config.text_config.hidden_size, width), nn.GELU(), nn.Linear(width, width)
         )
         self.post_init()
@@ -91,14 +88,9 @@ class MERLModel(ECGTextModel):
         elif isinstance(module, nn.MultiheadAttention):
             init.xavier_uniform_(module.in_proj_weight)
             init.zeros_(module.in_proj_bias)
-        elif isinstance(module, nn.BatchNorm1d):
-            for ones in (module.weight, module.running_var):
-                init.ones_(ones)
-            for zeros in (module.bias, module.running_mean, module.num_batches_tracked):
-                init.zeros_(zeros)
 
     def head_of(self, modality: str) -> nn.Module:
-        return self.ecg_shared_head if modality == "ecg" else self.text_shared_head
+        return self.ecg_head if modality == "ecg" else self.text_head
 
 
 class MERLForZeroShot(ZeroShotMixin, MERLModel):

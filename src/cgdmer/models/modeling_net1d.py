@@ -87,7 +87,7 @@ class Net1DModel(AllLeadsEncoder):
     def get_input_embeddings(self) -> nn.Module:
         return self.stem
 
-    def encode(self, signal_BLT, patch_mask_BN):
+    def encode(self, signal_BLT, lead_mask_BL, patch_mask_BN):
         hidden = F.silu(self.stem(signal_BLT))
         for layer in self.layers:
             hidden = layer(hidden)

@@ -64,7 +64,7 @@ class STMEMModel(AllLeadsEncoder):
         tokens = torch.cat([separators, tokens, separators], dim=2)
         return tokens + self.position_embedding + self.lead_embedding[:, None]
 
-    def encode_leads(self, signal_BLT, lead_mask_BL, patch_mask_BN):
+    def encode(self, signal_BLT, lead_mask_BL, patch_mask_BN):
         tokens = self.embed(signal_BLT)
         hidden = tokens.flatten(1, 2)
         visible_BM, attention_mask = None, None
