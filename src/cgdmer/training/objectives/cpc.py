@@ -74,7 +74,7 @@ class CPC(Objective):
         encoder = self.ecg_model
         patches_bLNP = values_bLT.unflatten(-1, (-1, encoder.config.patch_length))
         segments_bSLT = self._cut(patches_bLNP.masked_fill(~present_bLN[..., None], 0.0)).flatten(3).transpose(1, 2)
-        hidden, _ = encoder.encode(segments_bSLT.flatten(0, 1).to(encoder.dtype), None)
+        hidden, _ = encoder.encode(segments_bSLT.flatten(0, 1).to(encoder.dtype), None, None)
         return hidden.mean(dim=1).unflatten(0, segments_bSLT.shape[:2])
 
     def _by_attention(
