@@ -21,7 +21,7 @@ def segment_alone(objective, values_LT, noise_LN, number, lead_mask=None) -> tor
     samples = PATCHES * PATCH_LENGTH
     segment = values_LT[:, number * samples : (number + 1) * samples]
     if not hasattr(objective.model, "norm"):  # a ResNet takes any length
-        return objective.model.encode(segment[None], None)[0].mean(dim=1)[0]
+        return objective.model.encode(segment[None], None, None)[0].mean(dim=1)[0]
     place = int(noise_LN[0, number] * (NUM_PATCHES - PATCHES + 1))
     canvas, patch_mask = torch.zeros_like(values_LT), torch.zeros(1, NUM_PATCHES).long()
     canvas[:, place * PATCH_LENGTH : (place + PATCHES) * PATCH_LENGTH] = segment
