@@ -89,16 +89,13 @@ def test_decimation_is_that_of_scipy_and_has_gradients(length, factor):
 
 
 @torch.no_grad()
-def test_leads_are_scaled_joined_and_then_decimated():
+def test_leads_are_joined_and_then_decimated():
     model, ecg = tiny(), signal((2, 12, 2500), 500)
-    lowest, highest = ecg.amin(dim=-1, keepdim=True), ecg.amax(dim=-1, keepdim=True)
-    scaled = 2 * (ecg - lowest) / (highest - lowest) - 1
-    row = torch.from_numpy(decimate_of_scipy(scaled.flatten(1).double().numpy(), 5).copy()).float()
+    row = torch.from_numpy(decimate_of_scipy(ecg.flatten(1).double().numpy(), 5).copy()).float()
     torch.testing.assert_close(model.joined(ecg), row, rtol=0, atol=1e-5)
     outputs = model(ecg, output_hidden_states=True, output_attentions=True)
     torch.testing.assert_close(outputs.last_hidden_state, model.encode_row(row), rtol=0, atol=1e-4)
     torch.testing.assert_close(outputs.pooler_output, outputs.last_hidden_state.mean(dim=1))
-    torch.testing.assert_close(model(3 * ecg + 1).pooler_output, outputs.pooler_output, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from cgdmer.evaluation.robustness import lower_rate
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.leads import STANDARD_LEADS
-from cgdmer.models.resampling import resample, resampled_length
+from cgdmer.models.resampling import RESAMPLING_METHODS, resample, resampled_length
 
 RATES = [62.5, 100, 125, 250, 257.5, 300, 400, 500, 800, 1000]
 
@@ -44,3 +44,30 @@ def test_every_user_gets_the_same_filter(rate, new_rate):
     if new_rate < rate:
         zeros_around = polyphase(record.signal, rate, new_rate, "constant").astype(np.float32)
         np.testing.assert_array_equal(lower_rate(record, new_rate).signal, zeros_around)
+
+
+@pytest.mark.parametrize(("rate", "new_rate"), [(500, 250), (400, 500), (257.5, 100)])
+def test_other_methods_do_what_they_say(rate, new_rate):
+    signal = some_record(rate).signal[:2].astype(np.float64)
+    length, old = resampled_length(signal.shape[1], rate, new_rate), signal.shape[1]
+    linear = resample(signal, rate, new_rate, method="linear")
+    place = (length // 3) * (old - 1) / (length - 1)
+    below, share = int(place), place - int(place)
+    assert linear.shape == (2, length)
+    np.testing.assert_allclose(linear[:, [0, -1]], signal[:, [0, -1]])
+    expected = (1 - share) * signal[:, below] + share * signal[:, below + 1]
+    np.testing.assert_allclose(linear[:, length // 3], expected)
+
+    times, new_times = np.arange(old) / old, np.arange(length) / length  # of one period
+    slow = 3 + np.sin(2 * np.pi * 4 * times)[None] + np.cos(2 * np.pi * 41 * times)
+    fourier = resample(slow, rate, new_rate, method="fourier")
+    wanted = 3 + np.sin(2 * np.pi * 4 * new_times)[None] + np.cos(2 * np.pi * 41 * new_times)
+    np.testing.assert_allclose(fourier, wanted, atol=1e-9)
+    too_fast = np.sin(2 * np.pi * round(0.7 * length) * times)[None]
+    if new_rate < rate:
+        assert np.abs(resample(too_fast, rate, new_rate, method="fourier")).max() < 1e-9
+
+
+def test_the_type_of_the_numbers_stays():
+    signal = some_record(400).signal
+    assert {resample(signal, 400, 500, method=one).dtype for one in RESAMPLING_METHODS} == {np.dtype(np.float32)}

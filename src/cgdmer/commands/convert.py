@@ -25,13 +25,16 @@ class Arguments:
         "the Hub)",
         None,
     )
+    for_finetuning: bool = option("preprocess as the authors do when they finetune, if that differs", False)
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     from cgdmer.conversion.converting import convert
     from cgdmer.conversion.register import kind_named
 
-    model = convert(arguments.kind, arguments.file, arguments.output_dir, arguments.tokenizer)
+    model = convert(
+        arguments.kind, arguments.file, arguments.output_dir, arguments.tokenizer, arguments.for_finetuning
+    )
     source, count = kind_named(arguments.kind).source, sum(one.numel() for one in model.parameters())
     say(f"{arguments.output_dir}: {source.name}, {count:,} weights, as a {type(model).__name__}")
     say(f"License: {source.license_note}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from cgdmer.conversion.cards import card_text
 from cgdmer.conversion.kind import Kind, ReleasedTensors
@@ -31,6 +31,7 @@ def convert(
     file: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
     tokenizer: str | os.PathLike[str] | None = None,
+    for_finetuning: bool = False,
 ) -> ECGPreTrainedModel:
     """Write a model folder from a released checkpoint, and return the model.
 
@@ -39,24 +40,22 @@ def convert(
         file: the checkpoint as it was published.
         output_dir: a new folder.
         tokenizer: a folder or Hub id, for a model that takes texts; None: that of the kind, from the Hub.
+        for_finetuning: preprocess as the authors do when they finetune, if that differs.
 
     Raises:
-        ConfigurationError: there is no such kind, or it takes no tokenizer, or another one.
+        ConfigurationError: there is no such kind, or it takes no tokenizer, or another one, or its authors
+            preprocess alike for finetuning.
         ModelFolderError: the file is not a checkpoint of this kind, or damaged; or the folder exists.
     """
     kind, output = kind_named(kind_name), Path(output_dir)
     if tokenizer is not None and kind.tokenizer is None:
         raise ConfigurationError(f"{kind_name} takes no texts, so it needs no tokenizer.")
+    if for_finetuning and kind.for_finetuning is None:
+        raise ConfigurationError(f"{kind_name} has only one preprocessing, also for finetuning. Omit for_finetuning.")
     if output.exists():
         raise ModelFolderError(f"{output} exists already. Name a new folder.")
     model = converted(kind, file)
-    ecg: Any = ecg_config_of(model.config)
-    extractor = ECGFeatureExtractor(
-        sampling_rate=ecg.sampling_rate,
-        num_samples=ecg.num_samples,
-        patch_length=ecg.patch_length,
-        **kind.feature_extractor,
-    )
+    extractor = feature_extractor(kind, model.config, for_finetuning)
     processor: ECGFeatureExtractor | ECGProcessor = extractor
     if kind.tokenizer is not None:
         processor = ECGProcessor(extractor, _tokenizer(tokenizer or kind.tokenizer, model))
@@ -72,6 +71,13 @@ def convert(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return model
+
+
+def feature_extractor(kind: Kind, config: PreTrainedConfig, for_finetuning: bool = False) -> ECGFeatureExtractor:
+    """The authors' preprocessing, for a model of this configuration."""
+    ecg: Any = ecg_config_of(config)
+    options = {**kind.feature_extractor, **((for_finetuning and kind.for_finetuning) or {})}
+    return ECGFeatureExtractor(ecg.sampling_rate, ecg.num_samples, ecg.patch_length, **options)
 
 
 def _tokenizer(name: str | os.PathLike[str], model: ECGPreTrainedModel) -> PreTrainedTokenizerBase:

@@ -97,7 +97,7 @@ def _kind(what: str, convert: Convert, tokenizer: str | None, notes: tuple[str, 
         ),
         convert,
         containers=("model",),
-        feature_extractor={"normalization": "fixed", "fixed_millivolts": 1.0},
+        feature_extractor={"normalization": "fixed", "fixed_millivolts": 1.0, "resampling": "fourier"},
         tokenizer=tokenizer,
     )
 

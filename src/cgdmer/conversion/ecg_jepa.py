@@ -48,14 +48,14 @@ KINDS = {
             corpora="CODE-15 % and Chapman-Shaoxing-Ningbo, about 180,000 recordings",
             seen=("csn",),
             notes=(
-                "Preprocessing is the authors' for pretraining and linear probes (millivolts, no filter, no "
-                "normalization), except that 500 Hz become 250 Hz with a polyphase filter instead of a Fourier "
-                "transform. For fine-tuning, the authors filter to 0.67-40 Hz.",
+                "Preprocessing is the authors' for pretraining and linear probes: millivolts, no filter, no "
+                "normalization. When they finetune, they filter to 0.67-40 Hz, as `--for_finetuning` does.",
                 "Absent leads are left out of attention and of the mean.",
             ),
         ),
         convert=_convert,
         containers=("encoder",),
-        feature_extractor={"normalization": "fixed", "fixed_millivolts": 1.0, "filter": "none"},
+        feature_extractor={"normalization": "fixed", "fixed_millivolts": 1.0, "resampling": "fourier"},
+        for_finetuning={"filter": ["highpass_0.67hz", "lowpass_40hz"]},
     )
 }

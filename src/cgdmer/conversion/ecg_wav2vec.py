@@ -118,17 +118,14 @@ def _ecg_fm_kind(what: str, file: str, convert: Convert, corpora: str, notes: tu
             corpora=corpora,
             seen=("cpsc2018", "csn", "mimic-iv-ecg", "ptb-xl"),
             notes=(
-                "It takes 5 s. The authors scale each lead of the whole record to mean 0 and standard deviation 1, "
-                "and cut it into segments of 5 s afterwards. Here, each window is scaled by itself, so the two "
-                "differ in records longer than 5 s whose level or amplitude changes.",
-                "The authors resample to 500 Hz by linear interpolation; here it is a polyphase filter.",
+                "It takes 5 s. Each lead of the whole record is scaled before it is cut into segments.",
                 WEIGHT_NORM,
                 *notes,
             ),
         ),
         convert,
         containers=("model",),
-        feature_extractor={"normalization": "zscore_lead"},
+        feature_extractor={"resampling": "linear", "normalization": "zscore_lead", "normalized_part": "recording"},
     )
 
 

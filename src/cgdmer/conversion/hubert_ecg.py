@@ -49,17 +49,17 @@ def _kind(size: str) -> Kind:
                 "so it cannot be read safely. Use the safetensors.",
                 "The window is 5 s. The authors take the first 5 s of a recording; so does this model, unless asked "
                 "for all windows.",
-                "The authors filter to 0.05-47 Hz (FIR, zero phase); here the leads are not filtered before the "
-                "network decimates them, so baseline wander below 0.05 Hz and all up to about 40 Hz remains.",
-                "Each lead is brought to -1..1 over the window; the authors do it over the whole recording, before "
-                "they cut it.",
-                "Other rates become 500 Hz with a polyphase filter instead of a Fourier transform.",
-                "An absent lead is constant, and its tokens count in the mean.",
+                "An absent lead is zero, and its tokens count in the mean.",
             ),
         ),
         convert=partial(_convert, size),
         containers=("model_state_dict",),
-        feature_extractor={"normalization": "fixed", "fixed_millivolts": 1.0, "filter": "none"},
+        feature_extractor={
+            "filter": "fir_0.05_47hz",
+            "resampling": "fourier",
+            "normalization": "minmax_lead",
+            "normalized_part": "recording",
+        },
     )
 
 

@@ -144,6 +144,7 @@ class Kind:
             If none is, the file is the tensors.
         feature_extractor: options of `ECGFeatureExtractor` besides rate, window, and patch length, which are the
             configuration's.
+        for_finetuning: what of these is otherwise in the authors' finetuning; None: nothing.
         tokenizer: Hub id of the tokenizer, for a model that takes texts.
     """
 
@@ -151,4 +152,5 @@ class Kind:
     convert: Convert
     containers: tuple[str, ...] = ()
     feature_extractor: Mapping[str, Any] = field(default_factory=dict)
+    for_finetuning: Mapping[str, Any] | None = None
     tokenizer: str | None = None

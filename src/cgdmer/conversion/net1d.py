@@ -68,9 +68,7 @@ def _clef(tensors: ReleasedTensors) -> Converted:
     return Net1DModel, config, weights
 
 
-_FILTERS = (
-    "a 50 Hz notch, a fourth-order band-pass from 0.67 to 40 Hz, and a running median of 0.4 s taken off each lead"
-)
+_FILTERS = ["notch_50hz", "bandpass_0.67_40hz_order4", "median_baseline"]
 
 
 def _ecgfounder_kind(leads: str, file: str, notes: tuple[str, ...]) -> Kind:
@@ -84,8 +82,9 @@ def _ecgfounder_kind(leads: str, file: str, notes: tuple[str, ...]) -> Kind:
             license_note="MIT, for code and weights",
             corpora="the Harvard-Emory ECG Database, over 10 million ECGs with 150 statements of their reports",
             notes=(
-                f"The authors use two recipes: z-scores alone, as here, or after {_FILTERS}. They do not say which of "
-                "them the weights need.",
+                "The authors use two recipes: z-scores alone in their evaluation of the 150 labels; and when they "
+                "finetune (`--for_finetuning`), z-scores after a 50 Hz notch, a band-pass, and a running median taken "
+                "off each lead. They do not say which of them the weights need.",
                 "Many of the 150 labels compare with an earlier ECG or only qualify another label: one ECG cannot "
                 "show them.",
                 *notes,
@@ -94,6 +93,7 @@ def _ecgfounder_kind(leads: str, file: str, notes: tuple[str, ...]) -> Kind:
         _ecgfounder,
         containers=("state_dict",),
         feature_extractor={"normalization": "zscore_record" if leads == "12 leads" else "zscore_lead"},
+        for_finetuning={"filter": _FILTERS, "filter_stage": "model_rate"},
     )
 
 
@@ -112,7 +112,7 @@ def _clef_kind(size: str, file: str) -> Kind:
         ),
         _clef,
         containers=("state_dict",),
-        feature_extractor={"normalization": "zscore_lead", "filter": "bandpass_0.67_40hz"},
+        feature_extractor={"filter": "bandpass_0.67_40hz", "normalization": "zscore_lead"},
     )
 
 

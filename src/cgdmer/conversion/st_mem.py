@@ -72,18 +72,20 @@ def _kind(file: str, prefix: str) -> Kind:
             corpora="Chapman, Ningbo, and CODE-15 %, by the paper",
             seen=("csn",),
             notes=(
-                "The window is 9 s. The authors average three windows of a 10 s recording, evenly spaced; here the "
-                "second window is the recording's last 9 s, and counts by its new samples.",
-                "The authors cut first, then filter (a high-pass at 0.67 Hz and a low-pass at 40 Hz, each of order "
-                "5), at 250 Hz; here a band-pass with the same edges filters the whole recording, at its own rate, "
-                "before it is resampled and cut. Values differ, most of all "
-                "near the ends of a window.",
+                "The window is 9 s. The answer for a recording of 10 s is the mean over three windows, evenly spaced, as "
+                "in the authors' evaluation; each window is filtered by itself.",
+                "How the authors resample to 250 Hz is not known; here it is a polyphase filter.",
                 "Absent leads are left out of the z-score, of attention, and of the mean.",
             ),
         ),
         convert=partial(_convert, prefix),
         containers=("model",),
-        feature_extractor={"normalization": "zscore_record", "filter": "bandpass_0.67_40hz"},
+        feature_extractor={
+            "filter": ["highpass_0.67hz", "lowpass_40hz"],
+            "filter_stage": "window",
+            "normalization": "zscore_record",
+            "evenly_spaced_windows": 3,
+        },
     )
 
 

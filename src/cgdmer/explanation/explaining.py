@@ -34,7 +34,6 @@ from cgdmer.models.reading_record import read_record
 from cgdmer.models.record_use import RecordUse
 from cgdmer.models.recorded_span import recorded_span
 from cgdmer.models.resampling import resampled_length
-from cgdmer.models.windows import cut_windows
 
 _WINDOWS_AT_ONCE = 20  # a 24-hour recording has thousands
 
@@ -220,7 +219,7 @@ def _window_of(record: ECGRecord, extractor, number: int) -> tuple[ECGRecord, fl
     before, _ = recorded_span(record.signal, record.sampling_rate)
     seconds = extractor.num_samples / extractor.sampling_rate
     length = resampled_length(signal.shape[1], record.sampling_rate, extractor.sampling_rate)
-    start = float(cut_windows(length, extractor.num_samples)[0][number]) / extractor.sampling_rate
+    start = float(extractor.windows_of(length)[0][number]) / extractor.sampling_rate
     samples = round(seconds * record.sampling_rate)
     begin = max(min(round(start * record.sampling_rate), signal.shape[1] - samples), 0)
     piece = signal[present_L, begin : begin + samples]

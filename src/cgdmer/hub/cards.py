@@ -27,23 +27,23 @@ from cgdmer.evaluation.report import (
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES
 from cgdmer.families import config_of, load_feature_extractor
 from cgdmer.hub.results import as_eval_results, command_to_repeat, without_folders
+from cgdmer.models.filters import FILTERS
+from cgdmer.models.normalization import NORMALIZATIONS
 from cgdmer.options import words_of
 from cgdmer.training import run_summary
 from cgdmer.training.arguments import FinetuningArguments, PretrainingArguments
 
 _PLACES = (Path(__file__).parent / "template.md", Path(__file__).parents[3] / "model_cards" / "template.md")
 _UNKNOWN_TRAINING = f"Unknown: the model's folder has no `{run_summary.FILE_NAME}`, which training writes."
-_NORMALIZATIONS = {
-    "fixed": "divided by {fixed_millivolts:g} mV",
-    "centered": "each lead's mean subtracted, divided by {fixed_millivolts:g} mV",
-    "minmax_record": "all leads together scaled to 0..1",
-    "zscore_lead": "each lead with mean 0 and standard deviation 1",
-    "zscore_record": "all leads together with mean 0 and standard deviation 1",
+_STAGES = {
+    "recorded_rate": "at the recording's own rate",
+    "model_rate": "after resampling",
+    "window": "over each window by itself",
 }
-_FILTERS = {
-    "none": "no filter",
-    "lowpass_40hz": "a lowpass filter at 40 Hz",
-    "bandpass_0.67_40hz": "a bandpass filter from 0.67 to 40 Hz",
+_RESAMPLING = {
+    "polyphase": "with a polyphase filter",
+    "fourier": "by a Fourier transform",
+    "linear": "by linear interpolation",
 }
 _SCORES = {
     "single_label_classification": "a classifier, a softmax over labels that exclude each other",
@@ -201,11 +201,16 @@ def _preprocessing(folder: Path) -> str:
         if extractor.derive_limb_leads
         else "Missing leads get no tokens."
     )
+    names = extractor.filter_names
+    filters = " and then ".join(FILTERS[name].words for name in names)
+    filters = f"{filters}, {_STAGES[extractor.filter_stage]}" if names else "no filter"
+    windows = "windows" if extractor.evenly_spaced_windows is None else "evenly spaced windows"
+    scale = NORMALIZATIONS[extractor.normalization]
     return (
         "Saved with the weights and applied to every input: leads ordered by name, converted from the stated unit, "
-        f"resampled to {extractor.sampling_rate:g} Hz with a polyphase filter, "
-        f"{extractor.num_samples / extractor.sampling_rate:g} s (the pipelines cut longer recordings into windows), "
-        f"{_FILTERS[extractor.filter]}, {_NORMALIZATIONS[extractor.normalization].format(**settings)}. Gaps up to "
+        f"resampled to {extractor.sampling_rate:g} Hz {_RESAMPLING[extractor.resampling]}, "
+        f"{extractor.num_samples / extractor.sampling_rate:g} s (the pipelines cut longer recordings into {windows}), "
+        f"{filters}, {scale.words.format(**settings)} over the {extractor.normalized_part}. Gaps up to "
         f"{extractor.longest_gap_seconds:g} s are interpolated; recordings shorter than "
         f"{extractor.shortest_seconds:g} s are refused. {derived}"
     )

@@ -20,7 +20,6 @@ class HubertECGConfig(AllLeadsTransformerConfig):
         sampling_rate, num_samples, patch_length, lead_order, and the transformer's options: see
             `AllLeadsTransformerConfig`. The network has no patches.
         decimation (`int`): of the leads in a row, one sample out of this many enters the network.
-        scale_leads (`bool`): bring each lead to -1..1 first.
         conv_channels (`int`), conv_kernels, conv_strides (`list[int]`): the convolutions before it.
         position_kernel, position_groups (`int`): the convolution that tells positions.
     """
@@ -32,7 +31,6 @@ class HubertECGConfig(AllLeadsTransformerConfig):
     num_samples: int = 2500
     patch_length: int = 50
     decimation: int = 5
-    scale_leads: bool = True
     hidden_size: int = 512
     num_hidden_layers: int = 8
     num_attention_heads: int = 8

@@ -17,12 +17,14 @@ from transformers import FeatureExtractionMixin
 
 from .ecg_record import ECGRecord, is_record
 from .errors import ConfigurationError, ECGInputError, ECGInputWarning, shown
+from .filters import FILTERS
 from .foreign_keys import refuse_unknown_options
 from .leads import STANDARD_LEADS, contradiction, derive_limb_leads, standard_lead_names
 from .millivolts import in_millivolts
 from .missing_samples import numbers_of
+from .normalization import NORMALIZATIONS
 from .record_use import BEYOND_WINDOW, NOT_GIVEN, PART_OF_PATCH, ECGBatch, RecordUse, by_reason
-from .resampling import resample, resampled_length
+from .resampling import RESAMPLING_METHODS, resample, resampled_length
 from .signal_checks import (
     LONGEST_GAP_SECONDS,
     SHORTEST_SECONDS,
@@ -41,9 +43,9 @@ from .units import (
 )
 from .windows import cut_windows
 
-NORMALIZATIONS = ("fixed", "centered", "minmax_record", "zscore_lead", "zscore_record")
-KEEP_AMPLITUDE = ("fixed", "centered")  # a difference of 1.0 stands for `fixed_millivolts`
-FILTERS = ("none", "lowpass_40hz", "bandpass_0.67_40hz")
+FILTER_STAGES = ("recorded_rate", "model_rate", "window")
+NORMALIZED_PARTS = ("window", "recording")
+_MOST_WINDOWS = 1000  # of one recording that may be asked for
 
 LARGEST_CONTRADICTION = 0.2  # the largest `leads.contradiction` without a warning
 
@@ -55,21 +57,28 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
     physiological in the stated unit are refused.
 
     Args:
-        sampling_rate (`int`): the model's rate in Hz. Other rates are resampled with a polyphase filter.
+        sampling_rate (`int`): the model's rate in Hz. Other rates are resampled.
         num_samples (`int`): samples per lead in the model's window.
         patch_length (`int`): samples per patch, for `patch_mask`.
         normalization (`str`): `"fixed"` (divided by `fixed_millivolts`, which keeps amplitudes), `"centered"`
-            (the same after subtracting each lead's mean over the window, so that offsets of electrodes and converters
-            have no effect), `"minmax_record"` (all leads together to 0..1, as in MERL), `"zscore_lead"`, or
-            `"zscore_record"`.
+            (the same after subtracting each lead's mean, so that offsets of electrodes and converters have no
+            effect), `"minmax_record"` (all leads together to 0..1, as in MERL), `"minmax_lead"` (each lead to -1..1),
+            `"zscore_lead"`, or `"zscore_record"`.
         fixed_millivolts (`float`): what 1.0 stands for after `"fixed"` and `"centered"`. 0.2 mV, about the standard
             deviation of a recording, trains much faster than 1 mV (measured on simulated patients).
-        filter (`str`): `"none"`, `"lowpass_40hz"`, or `"bandpass_0.67_40hz"`: Butterworth filters of order 5, run
-            forward and backward.
+        filter (`str` or `list[str]`): `"none"`, or names of `filters.FILTERS`, in the order in which they run:
+            `"lowpass_40hz"`, `"highpass_0.67hz"`, `"bandpass_0.67_40hz"` (Butterworth of order 5),
+            `"bandpass_0.67_40hz_order4"`, `"fir_0.05_47hz"`, `"notch_50hz"`, `"median_baseline"`. None shifts in time.
         derive_limb_leads (`bool`): compute absent limb leads from any two that are present (Einthoven, Goldberger).
         longest_gap_seconds (`float`): longer runs of missing samples make a lead absent; shorter ones are
             interpolated linearly.
         shortest_seconds (`float`): shorter recordings are refused.
+        resampling (`str`): `"polyphase"`, `"fourier"`, or `"linear"` (see `resample`).
+        filter_stage (`str`): the filter runs over the whole recording at its own rate (`"recorded_rate"`) or at the
+            model's (`"model_rate"`), or over each window (`"window"`).
+        normalized_part (`str`): whether a `"window"` is scaled by itself, or the whole `"recording"` before it is cut.
+        evenly_spaced_windows (`int`, *optional*): cut a recording that is longer than a window into at least this many
+            windows, spaced evenly and counted alike. None: one after the other, see `cut_windows`.
     """
 
     model_input_names = ["ecg_values", "lead_mask", "patch_mask"]  # noqa: RUF012 (transformers' own spelling)
@@ -81,10 +90,14 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         patch_length: int = 50,
         normalization: str = "fixed",
         fixed_millivolts: float = 0.2,
-        filter: str = "none",
+        filter: str | Sequence[str] = "none",
         derive_limb_leads: bool = True,
         longest_gap_seconds: float = LONGEST_GAP_SECONDS,
         shortest_seconds: float = SHORTEST_SECONDS,
+        resampling: str = "polyphase",
+        filter_stage: str = "recorded_rate",
+        normalized_part: str = "window",
+        evenly_spaced_windows: int | None = None,
         **kwargs: Any,
     ):
         # transformers silently keeps any unknown key, so a misspelled option would have no effect.
@@ -99,14 +112,29 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         self.derive_limb_leads = derive_limb_leads
         self.longest_gap_seconds = longest_gap_seconds
         self.shortest_seconds = shortest_seconds
+        self.resampling = resampling
+        self.filter_stage = filter_stage
+        self.normalized_part = normalized_part
+        self.evenly_spaced_windows = evenly_spaced_windows
         self._check_options()
 
     def _check_options(self) -> None:
-        if self.normalization not in NORMALIZATIONS:
-            choices = ", ".join(NORMALIZATIONS)
-            raise ConfigurationError(f"normalization is {self.normalization!r}; expected one of {choices}")
-        if self.filter not in FILTERS:
-            raise ConfigurationError(f"filter is {self.filter!r}; expected one of {', '.join(FILTERS)}")
+        for name, value, choices in (
+            ("normalization", self.normalization, NORMALIZATIONS),
+            ("resampling", self.resampling, RESAMPLING_METHODS),
+            ("filter_stage", self.filter_stage, FILTER_STAGES),
+            ("normalized_part", self.normalized_part, NORMALIZED_PARTS),
+            *(("filter", one, ("none", *FILTERS)) for one in self.filter_names[: len(FILTERS)]),
+        ):
+            if not isinstance(value, str) or value not in choices:
+                raise ConfigurationError(f"{name} is {shown(value)}; expected one of {', '.join(choices)}")
+        if len(self.filter_names) > len(FILTERS):
+            raise ConfigurationError(f"filter lists {len(self.filter_names)} steps; expected {len(FILTERS)} at most")
+        count = self.evenly_spaced_windows
+        if count is not None and (not isinstance(count, Integral) or not 1 <= count <= _MOST_WINDOWS):
+            raise ConfigurationError(
+                f"evenly_spaced_windows is {shown(count)}; expected None or a number from 1 to {_MOST_WINDOWS}"
+            )
         # The numbers come from a file in the model's folder, which could otherwise ask for any amount of memory.
         for name, value, lowest, highest in (
             ("sampling_rate", self.sampling_rate, 1, HIGHEST_RATE),
@@ -120,6 +148,12 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         patch, window = self.patch_length, self.num_samples
         if not (isinstance(patch, Integral) and isinstance(window, Integral)) or patch < 1 or window % patch:
             raise ConfigurationError(f"patch_length ({shown(patch)}) must divide num_samples ({window})")
+
+    @property
+    def filter_names(self) -> list[Any]:
+        """The names of the filters, in the order in which they run."""
+        names = self.filter if isinstance(self.filter, (list, tuple)) else [self.filter]
+        return [name for name in names if name != "none"]
 
     def __call__(
         self,
@@ -178,7 +212,9 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                 raise ECGInputError(f"recording {number} of {count}: {error}") from error
             uses.append(self._with_seconds(_with_derived(use, recording), signal_LT.shape[1], windows))
             self._warn(uses[-1], "the recording" if count == 1 else f"recording {number} of {count}")
-            cut = zip(*cut_windows(signal_LT.shape[1], self.num_samples), strict=True)
+            if self.normalized_part == "recording":
+                signal_LT = self._normalized(signal_LT, present_L)
+            cut = zip(*self.windows_of(signal_LT.shape[1]), strict=True)
             for start, weight in cut if windows else islice(cut, 1):
                 row = self._window(signal_LT[:, start : start + self.num_samples], present_L)
                 rows.append({**row, "record_index": number, "window_weights": weight})
@@ -211,13 +247,21 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         """
         return self._twelve_leads(*self._in_millivolts(record, None, None, None, None))[:2]
 
+    def windows_of(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the windows of a recording of this many samples (at the model's rate) start: see `cut_windows`."""
+        return cut_windows(length, self.num_samples, self.evenly_spaced_windows)
+
     # The steps, in order.
 
     def _model_signal(self, recording, rate, names, unit, gain) -> tuple[np.ndarray, np.ndarray, RecordUse]:
         """(12, time) millivolts at the model's rate, which leads are present, and what was used."""
         signal_mv, rate, names = self._in_millivolts(recording, rate, names, unit, gain)
         signal_LT, present_L, use = self._twelve_leads(signal_mv, rate, names)
-        signal_LT = resample(self._filtered(signal_LT, rate), rate, self.sampling_rate)
+        if self.filter_stage == "recorded_rate":
+            signal_LT = self._filtered(signal_LT, rate)
+        signal_LT = resample(signal_LT, rate, self.sampling_rate, method=self.resampling)
+        if self.filter_stage == "model_rate":
+            signal_LT = self._filtered(signal_LT, self.sampling_rate)
         if signal_LT.shape[1] < self.patch_length:
             raise ECGInputError(
                 f"the recording lasts {signal_LT.shape[1] / self.sampling_rate:.2f} s, less than one patch of the "
@@ -333,22 +377,19 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             )
 
     def _filtered(self, signal_LT: np.ndarray, rate: float) -> np.ndarray:
-        has_lower = self.filter == "bandpass_0.67_40hz"
-        has_upper = self.filter != "none" and rate > 80  # at 80 Hz or less there is nothing above 40 Hz
-        if not has_lower and not has_upper:
-            return signal_LT
-        kind = ("bandpass" if has_upper else "highpass") if has_lower else "lowpass"
-        edges = {"bandpass": [0.67, 40.0], "highpass": 0.67, "lowpass": 40.0}[kind]
-        from scipy.signal import butter, sosfiltfilt  # takes half a second to import
-
-        sections = butter(5, edges, btype=kind, fs=rate, output="sos")
-        return sosfiltfilt(sections, signal_LT, axis=-1)
+        for name in self.filter_names:
+            signal_LT = FILTERS[name].apply(signal_LT, rate)
+        return signal_LT
 
     def _window(self, signal_LT: np.ndarray, present_L: np.ndarray) -> dict[str, np.ndarray]:
-        """Normalize and pad one window. A patch is present if the recording fills all of it."""
+        """Filter, normalize, and pad one window. A patch is present if the recording fills all of it."""
         length = signal_LT.shape[1]
+        if self.filter_stage == "window":
+            signal_LT = self._filtered(signal_LT, self.sampling_rate)
+        if self.normalized_part == "window":
+            signal_LT = self._normalized(signal_LT, present_L)
         window_LT = np.zeros((len(STANDARD_LEADS), self.num_samples), dtype=np.float32)
-        window_LT[:, :length] = self._normalized(signal_LT, present_L)
+        window_LT[:, :length] = signal_LT
         window_LT[~present_L] = 0.0
         patches = np.arange(self.num_samples // self.patch_length)
         return {
@@ -358,18 +399,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         }
 
     def _normalized(self, signal_LT: np.ndarray, present_L: np.ndarray) -> np.ndarray:
-        if self.normalization == "fixed":
-            return signal_LT / self.fixed_millivolts
-        if self.normalization == "centered":
-            return (signal_LT - signal_LT.mean(axis=-1, keepdims=True)) / self.fixed_millivolts
-        recorded = signal_LT[present_L]
-        if self.normalization == "minmax_record":
-            lowest, highest = recorded.min(), recorded.max()
-            return (signal_LT - lowest) / max(highest - lowest, 1e-6)
-        if self.normalization == "zscore_record":
-            return (signal_LT - recorded.mean()) / max(recorded.std(), 1e-6)
-        deviation = np.maximum(signal_LT.std(axis=-1, keepdims=True), 1e-6)
-        return (signal_LT - signal_LT.mean(axis=-1, keepdims=True)) / deviation
+        return NORMALIZATIONS[self.normalization].apply(signal_LT, present_L, self.fixed_millivolts)
 
 
 def _with_derived(use: RecordUse, recording: Any) -> RecordUse:

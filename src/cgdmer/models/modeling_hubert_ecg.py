@@ -20,9 +20,9 @@ from .modeling_classifier import ECGEncoderForClassification
 class HubertECGModel(AllLeadsEncoder):
     """The leads in a row as one channel, decimated across their joints, and HuBERT on it.
 
-    Scaling, joining, and decimation are part of the model, because the filter runs across the joints, which no
-    preprocessing of single leads could do. They are linear but for the scale of each lead, and have gradients.
-    Tokens are places in the row of leads, of which every one counts in the mean.
+    Joining and decimation are part of the model, because the filter runs across the joints, which no preprocessing of
+    single leads could do. They are linear and have gradients. Tokens are places in the row of leads, of which every
+    one counts in the mean.
     """
 
     config: HubertECGConfig
@@ -44,29 +44,16 @@ class HubertECGModel(AllLeadsEncoder):
         return self.hubert.feature_extractor.conv_layers[0].conv
 
     def encode(self, signal_BLT, lead_mask_BL, patch_mask_BN):
-        row_BC = self.joined(signal_BLT.float(), patch_mask_BN)
+        row_BC = self.joined(signal_BLT.float())
         return self.encode_row(row_BC.to(signal_BLT.dtype)), None
 
-    def joined(self, signal_BLT: torch.Tensor, patch_mask_BN: torch.Tensor | None = None) -> torch.Tensor:
+    def joined(self, signal_BLT: torch.Tensor) -> torch.Tensor:
         """The leads in a row, decimated: (B, C)."""
-        if self.config.scale_leads:
-            signal_BLT = self._scaled(signal_BLT, patch_mask_BN)
         return decimate(signal_BLT.flatten(1), self.config.decimation)
 
     def encode_row(self, row_BC: torch.Tensor) -> torch.Tensor:
         """The tokens (B, F, D) of what enters the network itself."""
         return self.hubert(row_BC, return_dict=True).last_hidden_state
-
-    def _scaled(self, signal_BLT: torch.Tensor, patch_mask_BN: torch.Tensor | None) -> torch.Tensor:
-        """Each lead to -1..1 over the samples within the recording; 0 beyond its end, and -1 for a flat lead."""
-        if patch_mask_BN is None:
-            lowest, highest = signal_BLT.aminmax(dim=-1, keepdim=True)
-        else:
-            within_B1T = patch_mask_BN.bool().repeat_interleave(self.config.patch_length, dim=1)[:, None]
-            lowest = signal_BLT.masked_fill(~within_B1T, torch.inf).amin(dim=-1, keepdim=True)
-            highest = signal_BLT.masked_fill(~within_B1T, -torch.inf).amax(dim=-1, keepdim=True)
-        scaled = 2 * (signal_BLT - lowest) / (highest - lowest + 1e-8) - 1
-        return scaled if patch_mask_BN is None else scaled.masked_fill(~within_B1T, 0.0)
 
 
 def _hubert_config(config: HubertECGConfig) -> HubertConfig:

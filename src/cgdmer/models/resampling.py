@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one resampler: a polyphase filter."""
+"""From one sampling rate to another."""
 
 import math
 from fractions import Fraction
 
 import numpy as np
+
+RESAMPLING_METHODS = ("polyphase", "fourier", "linear")
 
 
 def resampling_ratio(rate: float, new_rate: float) -> Fraction:
@@ -17,14 +19,19 @@ def resampled_length(length: int, rate: float, new_rate: float) -> int:
     return math.ceil(length * resampling_ratio(rate, new_rate))
 
 
-def resample(signal: np.ndarray, rate: float, new_rate: float, padding: str = "edge") -> np.ndarray:
+def resample(
+    signal: np.ndarray, rate: float, new_rate: float, padding: str = "edge", method: str = "polyphase"
+) -> np.ndarray:
     """Resample a signal.
 
     Args:
         signal: (leads, time) floats without NaN.
         rate, new_rate: in Hz. If they are equal, the signal itself is returned.
-        padding: what the filter sees beyond the ends. `"edge"` repeats the first and last values; zeros would ring
-            wherever the baseline is not at zero. `"constant"` is zeros.
+        padding: what the polyphase filter sees beyond the ends. `"edge"` repeats the first and last values; zeros
+            would ring wherever the baseline is not at zero. `"constant"` is zeros.
+        method: `"polyphase"`; or, for models that were trained so, `"fourier"`, which takes the recording's end for
+            what came before its start, or `"linear"`, which draws lines between samples, maps the last one to the
+            last one, and folds into the band what is too fast for the new rate.
 
     Returns:
         (leads, new time), of the same type.
@@ -32,6 +39,13 @@ def resample(signal: np.ndarray, rate: float, new_rate: float, padding: str = "e
     ratio = resampling_ratio(rate, new_rate)
     if ratio == 1:
         return signal
-    from scipy.signal import resample_poly  # takes half a second to import
+    length, places = resampled_length(signal.shape[-1], rate, new_rate), signal.shape[-1] - 1
+    if method == "linear":
+        new_places = np.linspace(0, places, length)
+        return np.stack([np.interp(new_places, np.arange(places + 1), lead) for lead in signal]).astype(signal.dtype)
+    from scipy.signal import resample as by_fourier_transform  # takes half a second to import
+    from scipy.signal import resample_poly
 
+    if method == "fourier":
+        return by_fourier_transform(signal, length, axis=-1)
     return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype=padding)

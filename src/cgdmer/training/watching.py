@@ -16,8 +16,8 @@ from transformers import PreTrainedConfig
 from transformers.utils import ModelOutput
 
 from cgdmer.families import ecg_config_of, extractor_of
-from cgdmer.models.feature_extraction_ecg import KEEP_AMPLITUDE
 from cgdmer.models.modeling_base import present_patches
+from cgdmer.models.normalization import NORMALIZATIONS
 from cgdmer.plotting.figure_page import save
 from cgdmer.training.reconstruction_figure import Reconstruction, reconstruction_figure
 from cgdmer.training.retrieval import retrieval_metrics
@@ -100,14 +100,14 @@ class Watcher:
                 "The model predicts patches with zero mean and unit standard deviation. To draw a prediction, both "
                 "were taken from the recorded patch."
             )
-        if extractor.normalization not in KEEP_AMPLITUDE:
+        if not NORMALIZATIONS[extractor.normalization].keeps_amplitude:
             notes.append(f"Amplitudes as the model sees them (normalization {extractor.normalization!r}), not in mV.")
         picture = pictures / f"step_{step:06d}.png"
         figure = reconstruction_figure(
             self.reconstructions,
             sampling_rate=ecg_config.sampling_rate,
             title=f"Reconstruction of masked patches, step {step:,}",
-            unit="mV" if extractor.normalization in KEEP_AMPLITUDE else "",
+            unit="mV" if NORMALIZATIONS[extractor.normalization].keeps_amplitude else "",
             notes=notes,
         )
         save(figure, picture)
@@ -135,7 +135,7 @@ def reconstructions(
         # With the epsilon of `objectives.reconstruction_loss`.
         predicted_RLNP = predicted_RLNP * torch.sqrt(variance + 1e-6) + true_RLNP.mean(dim=-1, keepdim=True)
     extractor = extractor_of(processor)
-    scale = extractor.fixed_millivolts if extractor.normalization in KEEP_AMPLITUDE else 1.0
+    scale = extractor.fixed_millivolts if NORMALIZATIONS[extractor.normalization].keeps_amplitude else 1.0
     present_RLN = present_patches(
         batch["ecg_values"], batch.get("lead_mask"), batch.get("patch_mask"), ecg_config.num_patches
     ).cpu()
