@@ -101,7 +101,10 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
             continue
         if get_origin(hint) is list:
             (hint,) = get_args(hint)
-            arguments |= {"nargs": "+", "action": _WithCommas if Marker.LIST_WITH_COMMAS in markers else None}
+            arguments |= {
+                "nargs": "+" if Marker.POSITIONAL not in markers or is_required else "*",
+                "action": _WithCommas if Marker.LIST_WITH_COMMAS in markers else None,
+            }
         if get_origin(hint) is Literal:
             arguments["choices"] = get_args(hint)
         else:

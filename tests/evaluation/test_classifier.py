@@ -121,7 +121,16 @@ def test_of_a_named_task_the_classes_that_it_knows(finetuned, dataset):
     assert found["per_class"]["atrial_fibrillation"]["auroc"] == pytest.approx(expected, abs=1e-6)
     assert all("classifier" in row for rows in results["robustness"].values() for row in rows)
     with pytest.raises(ConfigurationError, match=r"without a label of the task cpsc2018\. Its labels: sinus_rhythm"):
-        evaluate_model(EvaluationArguments(str(finetuned), str(dataset), ["cpsc2018"]))
+        evaluate_model(EvaluationArguments(str(finetuned), str(dataset), ["cpsc2018"], skip_linear_probe=True))
+
+
+def test_a_classifier_without_a_label_of_the_task_is_measured_by_its_encoder(dataset, tmp_path):
+    classifier = write_classifier(tmp_path / "stranger", "coreecg", "multi_label_classification", ["blue", "green"])
+    said: list[str] = []
+    asked = EvaluationArguments(str(classifier), str(dataset), ["simulated"])
+    results = evaluate_model(asked, say=lambda *line: said.append(" ".join(map(str, line))))["simulated"]
+    assert [*results["measures"]] == ["linear probe 1 %", "linear probe 10 %", "linear probe 100 %"]
+    assert any("has no label of simulated: readouts of its encoder" in line for line in said)
 
 
 def test_what_cannot_be_measured_is_refused_by_name(finetuned, dataset, tmp_path):

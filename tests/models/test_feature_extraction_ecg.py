@@ -16,8 +16,8 @@ from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, ECGInputError, ECGInputWarning, RecordFileError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.filters import FILTERS
-from cgdmer.models.normalization import NORMALIZATIONS
 from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.models.normalization import NORMALIZATIONS
 from cgdmer.models.reading_wfdb import read_wfdb
 from cgdmer.presets import preset_folder
 

@@ -2,17 +2,29 @@
 """Evaluate zero-shot classification and linear probing, with confidence intervals."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
-from cgdmer.evaluation.arguments import EvaluationArguments as Arguments
+from cgdmer.evaluation.arguments import EvaluationArguments
+from cgdmer.options import Marker, option
 
 DESCRIPTION = """\
 Evaluates MODEL on the test split, and the same model with random weights for comparison. Nothing is chosen
 on the test records. If the model was pretrained on the same corpus, the results are in-domain: say so when
-you quote them."""
+you quote them. Several models are also put side by side, with what each costs."""
+
+
+@dataclass
+class Arguments(EvaluationArguments):
+    other_models: Annotated[list[str], Marker.POSITIONAL] = option("further models, to compare with the first", [])
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
+    own = {field.name: getattr(arguments, field.name) for field in fields(EvaluationArguments)}
+    if arguments.other_models:
+        from cgdmer.evaluation.side_by_side import evaluate_models
+
+        return evaluate_models(EvaluationArguments(**own), [arguments.model, *arguments.other_models], say=say)
     from cgdmer.evaluation.evaluate import evaluate_model
 
-    return evaluate_model(arguments, say=say)
+    return evaluate_model(EvaluationArguments(**own), say=say)

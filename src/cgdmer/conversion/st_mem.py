@@ -72,8 +72,8 @@ def _kind(file: str, prefix: str) -> Kind:
             corpora="Chapman, Ningbo, and CODE-15 %, by the paper",
             seen=("csn",),
             notes=(
-                "The window is 9 s. The answer for a recording of 10 s is the mean over three windows, evenly spaced, as "
-                "in the authors' evaluation; each window is filtered by itself.",
+                "The window is 9 s. The answer for a recording of 10 s is the mean over three windows, evenly spaced, "
+                "as in the authors' evaluation; each window is filtered by itself.",
                 "How the authors resample to 250 Hz is not known; here it is a polyphase filter.",
                 "Absent leads are left out of the z-score, of attention, and of the mean.",
             ),

@@ -21,6 +21,7 @@ from cgdmer.families import load_classifier, load_model, load_processor
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.inference.scorers import own_labels
 from cgdmer.models.modeling_base import ECGPreTrainedModel
+from cgdmer.models.pipeline_ecg_classification import REGRESSION
 from cgdmer.options import words_of
 from cgdmer.presets import model_source
 
@@ -57,7 +58,6 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
     if arguments.report_retrieval:
         report_retrieval.refuse_without_texts(model)
     tasks = _tasks(arguments, model, dataset, say)
-    fractions = () if arguments.skip_linear_probe or model.classifies else FRACTIONS
     trained_on = Fingerprints.of_model(model_source(arguments.model))
     if trained_on is None:
         say("The model does not say which records it was pretrained on: overlap with the test records is not known.")
@@ -70,8 +70,12 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
     }
     results: dict[str, Any] = {}
     for task in tasks:
+        measured = model
+        if model.classifies and not arguments.skip_linear_probe and not _knows_a_class_of(task, model):
+            say(f"{model.name_or_path} has no label of {task.name}: readouts of its encoder are measured instead.")
+            measured = load_model(arguments.model)
         evaluation = evaluate_task(
-            model,
+            measured,
             processor,
             dataset,
             task,
@@ -79,7 +83,7 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
             prompts=arguments.prompts,
             protocol=arguments.protocol,
             split_files=arguments.split_files,
-            fractions=fractions,
+            fractions=() if arguments.skip_linear_probe or measured.classifies else FRACTIONS,
             shots=() if arguments.skip_linear_probe else arguments.shots,
             probed_feature=arguments.probed_feature,
             readouts=arguments.readouts,
@@ -109,6 +113,11 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
             say(f"written: {path}")
         results[report_retrieval.TASK] = found
     return results
+
+
+def _knows_a_class_of(task: Task, classifier: ECGPreTrainedModel) -> bool:
+    """Also true for a regression, which is refused as such."""
+    return classifier.config.problem_type == REGRESSION or bool(set(own_labels(classifier)) & set(task.class_names))
 
 
 def _tasks(
