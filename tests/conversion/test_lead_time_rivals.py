@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """ECG-JEPA and ST-MEM from files in their released layouts, against what the authors' networks compute."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from intermediate import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, signal
-from released import write_released
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
 from cgdmer.conversion.converting import convert
+from cgdmer.inference.embeddings import embed_records
 from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.simulation.cohort import simulate_record
+from released import write_released
 
 KINDS = {"ecg-jepa": "ecg-jepa", "st-mem": "st-mem-encoder", "st-mem-full": "st-mem-full"}
 ST_MEM = [kind for kind in KINDS if kind != "ecg-jepa"]
@@ -118,3 +123,26 @@ def test_the_folder_has_a_feature_extractor_and_serves_a_classifier(converted, k
         inputs = extractor(ecg, sampling_rate=500, lead_names=STANDARD_LEADS, unit="mV", return_tensors="pt")
         assert model(**inputs).logits.shape == (1, 3)
     assert "csn" in (folder / "README.md").read_text()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["ecg-jepa", "st-mem"])
+def test_features_of_each_lead(converted, kind):
+    """The mean of its tokens, and nothing for a lead that the network or the record lacks."""
+    folder = converted(kind)
+    model, extractor = AutoModel.from_pretrained(folder).eval(), AutoFeatureExtractor.from_pretrained(folder)
+    leads, patches = list(model.config.leads), model.config.num_patches
+    record = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=250)
+    present = [lead for lead in STANDARD_LEADS if lead not in ("V2", "V5")]
+    signal_LT = record.signal[[record.lead_names.index(lead) for lead in present]]
+    fewer = replace(record, signal=signal_LT, lead_names=tuple(present))
+    found = embed_records(model, extractor, [fewer], further=["per_lead"]).per_lead[0]
+    inputs = extractor(fewer, windows=True, return_tensors="pt")
+    weights = inputs.pop("window_weights")
+    tokens = model(**{name: inputs[name] for name in extractor.model_input_names}).last_hidden_state
+    means = (weights[:, None, None, None] * tokens.unflatten(1, (len(leads), patches))).sum(dim=0).mean(dim=1)
+    for row, lead in enumerate(STANDARD_LEADS):
+        if lead in leads and lead in present:
+            torch.testing.assert_close(torch.from_numpy(found[row]), means[leads.index(lead)], rtol=0, atol=1e-4)
+        else:
+            assert np.isnan(found[row]).all()

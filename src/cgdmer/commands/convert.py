@@ -18,7 +18,9 @@ configuration, preprocessing, and a card with its source and license. Nothing in
 @dataclass
 class Arguments:
     kind: Positional = option("which model it is; an unknown name lists all")
-    file: Annotated[str, Marker.POSITIONAL] = option("the checkpoint as it was published", metavar="FILE")
+    file: Annotated[str, Marker.POSITIONAL] = option(
+        "the checkpoint as it was published, or the Hub id of its repository", metavar="FILE"
+    )
     output_dir: Annotated[str, Marker.POSITIONAL] = option("a new folder", metavar="OUT_DIR")
     tokenizer: str | None = option(
         "folder or Hub id of the tokenizer, for a model that takes texts (default: the one it was trained with, from "

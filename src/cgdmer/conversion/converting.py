@@ -2,6 +2,7 @@
 """From a released checkpoint to a model folder: weights, configuration, feature extractor, and a card."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.processing_ecg import ECGProcessor
 
 _ROWS_ARE_A_MULTIPLE_OF = 128  # of T5's table of words, whose last rows are no word's
+_HUB_ID = r"[\w-][\w.-]*/[\w-][\w.-]*"
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 _LONGEST_TEXT = 256  # tokens, at which all released models with texts cut
 
 
@@ -37,7 +40,8 @@ def convert(
 
     Args:
         kind_name: one of `register.kinds()`.
-        file: the checkpoint as it was published.
+        file: the checkpoint as it was published; or the Hub id of the repository in which it is, if it is published
+            there (it is downloaded into the Hub's cache).
         output_dir: a new folder.
         tokenizer: a folder or Hub id, for a model that takes texts; None: that of the kind, from the Hub.
         for_finetuning: preprocess as the authors do when they finetune, if that differs.
@@ -54,7 +58,7 @@ def convert(
         raise ConfigurationError(f"{kind_name} has only one preprocessing, also for finetuning. Omit for_finetuning.")
     if output.exists():
         raise ModelFolderError(f"{output} exists already. Name a new folder.")
-    model = converted(kind, file)
+    model = converted(kind, _local(kind_name, kind, file))
     extractor = feature_extractor(kind, model.config, for_finetuning)
     processor: ECGFeatureExtractor | ECGProcessor = extractor
     if kind.tokenizer is not None:
@@ -71,6 +75,26 @@ def convert(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return model
+
+
+def _local(kind_name: str, kind: Kind, file: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The path of a file; a Hub id is one that is no path here, and does not end like a file."""
+    name = os.fspath(file)
+    if os.path.exists(name) or not re.fullmatch(_HUB_ID, name) or Path(name).suffix in _CHECKPOINT_SUFFIXES:
+        return file
+    if kind.hub_file is None:
+        raise ModelFolderError(f"{name} is no file here, and {kind_name} is not published on the Hub.")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return hf_hub_download(name, kind.hub_file)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise ModelFolderError(
+            f"{name} is no file here, and {kind.hub_file} of a repository of that name cannot be fetched from the Hub "
+            f"({type(error).__name__}: {first}). Name a file that you have downloaded, or a Hub id."
+        ) from error
 
 
 def feature_extractor(kind: Kind, config: PreTrainedConfig, for_finetuning: bool = False) -> ECGFeatureExtractor:

@@ -124,6 +124,7 @@ def _ecg_fm_kind(what: str, file: str, convert: Convert, corpora: str, notes: tu
             ),
         ),
         convert,
+        hub_file=file,
         containers=("model",),
         feature_extractor={"resampling": "linear", "normalization": "zscore_lead", "normalized_part": "recording"},
     )

@@ -53,6 +53,7 @@ def _kind(size: str) -> Kind:
             ),
         ),
         convert=partial(_convert, size),
+        hub_file="model.safetensors",
         containers=("model_state_dict",),
         feature_extractor={
             "filter": "fir_0.05_47hz",

@@ -140,6 +140,7 @@ class Kind:
     Args:
         source: for the card.
         convert: takes or drops all tensors of a file.
+        hub_file: the name of the file in a repository of the Hub, if it is published there.
         containers: keys of the file's outer dictionary under which the tensors may be; the first that is there counts.
             If none is, the file is the tensors.
         feature_extractor: options of `ECGFeatureExtractor` besides rate, window, and patch length, which are the
@@ -150,6 +151,7 @@ class Kind:
 
     source: Source
     convert: Convert
+    hub_file: str | None = None
     containers: tuple[str, ...] = ()
     feature_extractor: Mapping[str, Any] = field(default_factory=dict)
     for_finetuning: Mapping[str, Any] | None = None

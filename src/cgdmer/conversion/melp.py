@@ -98,6 +98,7 @@ def _kind(
             ),
         ),
         convert,
+        hub_file="model.safetensors" if known else None,
         containers=("state_dict",),
         feature_extractor={"normalization": "minmax_record"},
         tokenizer=tokenizer,

@@ -91,6 +91,7 @@ def _ecgfounder_kind(leads: str, file: str, notes: tuple[str, ...]) -> Kind:
             ),
         ),
         _ecgfounder,
+        hub_file=file,
         containers=("state_dict",),
         feature_extractor={"normalization": "zscore_record" if leads == "12 leads" else "zscore_lead"},
         for_finetuning={"filter": _FILTERS, "filter_stage": "model_rate"},

@@ -22,9 +22,10 @@ from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputWarning
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.models.modeling_all_leads import AllLeadsEncoderOutput
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel, project_ecg
-from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoder, LeadTimeEncoderOutput
+from cgdmer.models.modeling_lead_time_encoder import LeadTimeEncoderOutput
 from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.models.record_use import ECGBatch, RecordUse, by_reason
 
@@ -121,7 +122,7 @@ def embed_records(
 
 def has_leads(model: ECGPreTrainedModel) -> bool:
     """Whether each token of the encoder belongs to one lead."""
-    return isinstance(model.base_model, LeadTimeEncoder)
+    return bool(model.base_model.tokens_have_leads)
 
 
 def classifier_logits(
@@ -174,11 +175,13 @@ def _features_of_windows(
     return torch.cat(found, dim=1)
 
 
-def _means_of_leads(outputs: LeadTimeEncoderOutput, num_patches: int) -> torch.Tensor:
+def _means_of_leads(outputs: LeadTimeEncoderOutput | AllLeadsEncoderOutput, num_patches: int) -> torch.Tensor:
     """(windows, 12 * width), for each window the mean token of each lead, NaN for an absent one."""
     tokens, indices, mask = outputs.last_hidden_state, outputs.visible_indices, outputs.visible_mask
-    assert tokens is not None and indices is not None and mask is not None
-    of_lead = (F.one_hot(indices // num_patches, len(STANDARD_LEADS)) * mask[..., None]).float()
+    assert tokens is not None and indices is not None
+    of_lead = F.one_hot(indices // num_patches, len(STANDARD_LEADS)).float()
+    if mask is not None:
+        of_lead = of_lead * mask[..., None]
     return (of_lead.transpose(1, 2) @ tokens.float() / of_lead.sum(dim=1)[..., None]).flatten(1)
 
 

@@ -26,9 +26,12 @@ class AllLeadsEncoderOutput(BaseModelOutputWithPooling):
         last_hidden_state: (B, K, D), a token for each place in time or, if the architecture says so, in a lead.
         pooler_output: (B, D), the feature: as a rule the mean over the tokens that stand for what was recorded.
         visible_mask: (B, K), which those are; None: all.
+        visible_indices: (B, K), which of the patches of all twelve leads (lead-major) each token represents, if the
+            architecture has a token per lead and patch.
     """
 
     visible_mask: torch.Tensor | None = None
+    visible_indices: torch.Tensor | None = None
 
 
 class AllLeadsEncoder(ECGPreTrainedModel):
@@ -87,7 +90,18 @@ class AllLeadsEncoder(ECGPreTrainedModel):
             lead_mask = None if lead_mask is None else lead_mask[:, rows]
         hidden, mask = self.encode(ecg_values.to(self.dtype), lead_mask, patch_mask)
         pooled = self.pool(hidden, mask)
-        return AllLeadsEncoderOutput(last_hidden_state=hidden, pooler_output=pooled, visible_mask=mask)
+        return AllLeadsEncoderOutput(
+            last_hidden_state=hidden,
+            pooler_output=pooled,
+            visible_mask=mask,
+            visible_indices=self._places(hidden) if self.tokens_have_leads else None,
+        )
+
+    def _places(self, hidden_BKD: torch.Tensor) -> torch.Tensor:
+        patches = self.config.num_patches
+        rows = torch.tensor([STANDARD_LEADS.index(lead) for lead in self.config.leads], device=hidden_BKD.device)
+        places_K = (rows[:, None] * patches + torch.arange(patches, device=hidden_BKD.device)).flatten()
+        return places_K.expand(len(hidden_BKD), -1)
 
     def _refuse_without_leads(self, lead_mask: torch.Tensor | None, rows: list[int]) -> None:
         if lead_mask is None or torch.compiler.is_exporting() or bool(lead_mask[:, rows].any(dim=1).all()):

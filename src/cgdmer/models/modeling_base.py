@@ -33,6 +33,8 @@ class ECGPreTrainedModel(HubFolderModel):
     - A configuration is the ECG branch or has it as `ecg_config`. `aligns` says whether ECGs are trained to be near
       their texts, so that texts can be scored; `contrasts`, whether any loss compares the records of a batch. The
       optional `noise_shapes` names the uniform random numbers that the model needs for each training record.
+    - `tokens_have_leads`: each of the encoder's tokens belongs to one lead; `visible_indices` of its output says to
+      which.
     - `input_modalities` says whether a class takes texts; those that do are `modeling_ecg_text.ECGTextModel`s.
     - `auto_classes` and `pipelines` say which of transformers' Auto classes and which pipelines serve a folder.
     - The class for pretraining is also a `pretraining_base.PreTrainingMixin`.
@@ -42,6 +44,7 @@ class ECGPreTrainedModel(HubFolderModel):
     accepts_loss_kwargs = False  # else Trainer passes num_items_in_batch, and expects a loss that was divided by it
     main_input_name = "ecg_values"
     input_modalities: ClassVar[tuple[str, ...]] = ("ecg",)
+    tokens_have_leads: ClassVar[bool] = False
     supports_gradient_checkpointing = True
     _no_split_modules: ClassVar = ["ECGLayer", "LeadTimeTokenizer"]
     _supports_sdpa = True

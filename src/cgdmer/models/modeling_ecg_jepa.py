@@ -25,6 +25,7 @@ class ECGJEPAModel(AllLeadsEncoder):
     """
 
     config: ECGJEPAConfig
+    tokens_have_leads = True
     auto_classes: ClassVar = {
         "AutoModel": "modeling_ecg_jepa.ECGJEPAModel",
         "AutoModelForAudioClassification": "modeling_ecg_jepa.ECGJEPAForECGClassification",

@@ -47,6 +47,7 @@ class LeadTimeEncoder(ECGPreTrainedModel):
     """A transformer over the visible lead-time tokens; each family's encoder inherits from it."""
 
     config: LeadTimeEncoderConfig
+    tokens_have_leads = True
 
     def __init__(self, config: LeadTimeEncoderConfig):
         super().__init__(config)

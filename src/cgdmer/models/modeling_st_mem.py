@@ -27,6 +27,7 @@ class STMEMModel(AllLeadsEncoder):
     """
 
     config: STMEMConfig
+    tokens_have_leads = True
     auto_classes: ClassVar = {
         "AutoModel": "modeling_st_mem.STMEMModel",
         "AutoModelForAudioClassification": "modeling_st_mem.STMEMForECGClassification",

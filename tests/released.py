@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Released layouts with made-up weights, and what the authors' own code computes from them.
 
-A folder in rivals/ has the names and shapes of a published file's tensors (keys.json) and outputs that were measured
-with weights that depend on names and shapes alone (expected.npz), so no published weight is needed.
+A folder in conversion/rivals/ has the names and shapes of a published file's tensors (keys.json) and outputs that were
+measured with weights that depend on names and shapes alone (expected.npz), so no published weight is needed.
 """
 
 import json
@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from cgdmer.models.leads import STANDARD_LEADS
 
-RIVALS = Path(__file__).parent / "rivals"
+RIVALS = Path(__file__).parent / "conversion" / "rivals"
 TOLERANCE = 1e-5  # of the largest magnitude; a wrong epsilon moves some array by more
 
 
