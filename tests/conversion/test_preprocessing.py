@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import wfdb
-from released import RIVALS
 from scipy import signal as scipy_signal
 
 from cgdmer.conversion.converting import feature_extractor
@@ -20,6 +19,7 @@ from cgdmer.conversion.register import kind_named
 from cgdmer.families import ecg_config_of
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.reading_record import read_record
+from released import RIVALS
 
 LIMB = ["I", "II", "III"]
 USUAL = [*LIMB, "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
@@ -83,7 +83,8 @@ def ecg_jepa_for_finetuning(leads):
 
 
 def st_mem(leads):
-    slower = scipy_signal.resample_poly(ordered(leads, USUAL), 1, 2, axis=-1, padtype="edge")
+    low_pass = scipy_signal.firwin(81, 0.45, window=("kaiser", 5.0))
+    slower = scipy_signal.resample_poly(ordered(leads, USUAL), 1, 2, axis=-1, padtype="edge", window=low_pass)
     windows = [slower[:, start : start + 2250] for start in (0, 125, 250)]
     windows = [butterworth(butterworth(one, 5, 0.67, "highpass", 250), 5, 40, "lowpass", 250) for one in windows]
     return [zscored(one) for one in windows]

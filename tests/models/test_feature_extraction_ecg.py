@@ -451,7 +451,9 @@ def naive_features(signal: np.ndarray, rate: float, names: list[str], model_rate
             continue
         if rate != model_rate:
             ratio = Fraction(model_rate) / Fraction(str(rate))
-            whole = scipy_signal.resample_poly(whole, ratio.numerator, ratio.denominator, padtype="edge")
+            low_pass = scipy_signal.firwin(40 * ratio.denominator + 1, 0.9 / ratio.denominator, window=("kaiser", 5.0))
+            options = {"window": low_pass} if ratio < 1 else {}
+            whole = scipy_signal.resample_poly(whole, ratio.numerator, ratio.denominator, padtype="edge", **options)
         whole = whole[: 10 * model_rate]
         values[STANDARD_LEADS.index(name), : len(whole)] = whole / 0.2
     return values
@@ -635,6 +637,27 @@ def test_flat_stretch_of_a_long_recording_stays_finite(name):
     assert np.isfinite(Extractor(normalization=name)(**described(signal), windows=True)["ecg_values"]).all()
 
 
+@pytest.mark.parametrize("mains", [50, 60])
+def test_a_lead_with_nothing_but_mains_hum_is_not_used(mains):
+    signal, times = twelve_leads(), np.arange(5000) / RATE
+    drift = 2 * np.pi * (mains + 0.03) * times + 0.2 * np.sin(times)  # of frequency and phase
+    signal[7] = 0.2 * np.sin(drift)
+    signal[8] += 1.0 * np.sin(drift)  # a heart beneath loud hum
+    use = Extractor()(**described(signal)).record_use[0]
+    assert use.leads_not_used == {"V2": "nothing but mains hum"} and "V3" in use.leads_used
+    with pytest.raises(ECGInputError, match="nothing but mains hum"):
+        Extractor()(**described(signal[7:8], names=["V2"]))
+
+
+@pytest.mark.parametrize("mains", [50, 60])
+def test_mains_hum_hardly_passes_the_resampler(mains):
+    signal, times = twelve_leads(), np.arange(5000) / RATE
+    extract = Extractor(100, 1000, 25)
+    clean, humming = (extract(**described(one)) for one in (signal, signal + 0.1 * np.sin(2 * np.pi * mains * times)))
+    apart = np.abs(clean["ecg_values"] - humming["ecg_values"])[..., 50:-50]
+    assert apart.max() < 0.005 * 0.1 / extract.fixed_millivolts
+
+
 # Filters
 
 
@@ -644,7 +667,8 @@ def gain_at(filter_name: str, frequency: float, rate: int = RATE) -> float:
     extract = Extractor(rate, seconds * rate, rate, filter=filter_name)
     times = np.arange(seconds * rate) / rate
     signal = np.sin(2 * np.pi * frequency * times)[None]
-    filtered = extract(**described(signal, rate, ["V1"]))["ecg_values"][0, 6]
+    beats = np.sin(2 * np.pi * 3 * times)[None]  # a lead with nothing but mains hum is not used
+    filtered = extract(**described(signal + beats, rate, ["V1"]))["ecg_values"][0, 6]
     middle = slice(len(times) // 4, 3 * len(times) // 4)
     return float(filtered[middle] @ signal[0, middle] / (signal[0, middle] @ signal[0, middle]))
 

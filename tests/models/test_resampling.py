@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 
 from cgdmer.corpora.corpus import resampled
 from cgdmer.evaluation.robustness import lower_rate
@@ -24,7 +24,11 @@ def some_record(rate: float) -> ECGRecord:
 
 def polyphase(signal: np.ndarray, rate: float, new_rate: float, padding: str) -> np.ndarray:
     ratio = Fraction(new_rate) / Fraction(rate)  # exact: these rates are halves
-    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype=padding)
+    up, down = ratio.numerator, ratio.denominator
+    options = {"axis": 1, "padtype": padding}
+    if down > up:
+        options["window"] = firwin(40 * down + 1, 0.9 / down, window=("kaiser", 5.0)).astype(signal.dtype)
+    return resample_poly(signal, up, down, **options)
 
 
 @pytest.mark.parametrize("new_rate", RATES)
@@ -71,3 +75,19 @@ def test_other_methods_do_what_they_say(rate, new_rate):
 def test_the_type_of_the_numbers_stays():
     signal = some_record(400).signal
     assert {resample(signal, 400, 500, method=one).dtype for one in RESAMPLING_METHODS} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(("rate", "new_rate"), [(500, 100), (500, 250), (1000, 100), (400, 250), (257.5, 100)])
+def test_what_is_too_fast_for_the_new_rate_is_cut_off(rate, new_rate):
+    """At its Nyquist frequency too, which is that of mains for 100 Hz; what is well below it passes."""
+    times, new_times = (np.arange(20 * one) / one for one in (rate, new_rate))
+    middle = slice(len(new_times) // 4, 3 * len(new_times) // 4)
+    for share, gain, apart in ((0.1, 1, 0.004), (0.5, 1, 0.004), (0.8, 1, 0.02), (0.98, 0, 0.004), (1.0, 0, 0.004)):
+        frequency = share * new_rate / 2
+        found = resample(np.sin(2 * np.pi * frequency * times + 0.7)[None], rate, new_rate)[0][: len(new_times)]
+        wanted = gain * np.sin(2 * np.pi * frequency * new_times + 0.7)
+        assert np.abs(found - wanted)[middle].max() < apart, share
+    if rate > 1.3 * new_rate:
+        assert (
+            np.abs(resample(np.sin(2 * np.pi * 0.6 * new_rate * times)[None], rate, new_rate)[0][middle]).max() < 0.004
+        )

@@ -32,6 +32,7 @@ from cgdmer.training.objectives.views import TwoViews
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "comparison"
 sys.path.insert(0, str(FOLDER))
 
+import figure  # noqa: E402
 import intervals  # noqa: E402
 import rows  # noqa: E402
 import run  # noqa: E402
@@ -275,6 +276,23 @@ def test_the_committed_summary_is_that_of_the_committed_draws(capsys):
         draws = load_numpy(intervals.draws_file(FOLDER / "six_minutes.csv", line["row"], line["seed"]))
         own = draws[f"{line['task']}/{line['measure']}"]
         assert own[0] == pytest.approx(float(line["frequent_macro_auroc"]), abs=1e-6)
+
+
+def test_the_figure_has_each_row_by_each_measure(tmp_path):
+    results = FOLDER / "six_minutes.csv"
+    figure.main(["--csv", str(results), "--output", str(tmp_path / "figure.png")])
+    assert (tmp_path / "figure.png").stat().st_size > 5_000
+    found = {
+        (row, measure): intervals.over_seeds(one)
+        for (measure, row, task), one in intervals.read_draws(results).items()
+        if task == "ptbxl-super" and measure in figure.SHOWN
+    }
+    panels = {panel.get_title(): panel for panel in figure.comparison_figure(found, "ptbxl-super").axes}
+    assert len(found) > 40 and panels.keys() == {measure.removesuffix(" 100 %") for _, measure in found}
+    for (row, measure), one in found.items():
+        drawn = {line.get_gid(): line for line in panels[measure.removesuffix(" 100 %")].collections}
+        (segment,) = drawn[f"{row} {measure}"].get_segments()
+        np.testing.assert_allclose(segment[:, 0], one.interval())
 
 
 # The statistics of the summary.

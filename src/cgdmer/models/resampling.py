@@ -3,8 +3,14 @@
 
 import math
 from fractions import Fraction
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+
+# SciPy's own filter lets half of the new Nyquist frequency through. From 500 to 100 Hz, that is mains hum at 50 Hz,
+# which moved scores by up to 0.5. This one lets less than 0.2 % through from 98 % of it on, and all below 82 %.
+_EDGE, _HALF_LENGTH, _KAISER_BETA = 0.9, 20, 5.0
 
 RESAMPLING_METHODS = ("polyphase", "fourier", "linear")
 
@@ -48,4 +54,15 @@ def resample(
 
     if method == "fourier":
         return by_fourier_transform(signal, length, axis=-1)
-    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype=padding)
+    options: dict[str, Any] = {"axis": -1, "padtype": padding}
+    if ratio < 1:
+        options["window"] = _low_pass(ratio.numerator, ratio.denominator).astype(signal.dtype)
+    return resample_poly(signal, ratio.numerator, ratio.denominator, **options)
+
+
+@lru_cache
+def _low_pass(numerator: int, denominator: int) -> np.ndarray:
+    from scipy.signal import firwin
+
+    taps = 2 * _HALF_LENGTH * denominator + 1
+    return firwin(taps, _EDGE / denominator, window=("kaiser", _KAISER_BETA))

@@ -7,6 +7,7 @@ with NaN where a sample is missing.
 
 import statistics
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,11 @@ HIGHEST_VALUE_MV = 1e9
 # What the feature extractor allows by default.
 LONGEST_GAP_SECONDS, SHORTEST_SECONDS = 1.0, 2.0
 
-FLAT = "flat"  # a reason for not using a lead
+FLAT, MAINS_HUM = "flat", "nothing but mains hum"  # reasons for not using a lead
 FILLED_END, CALIBRATION = "filled end", "calibration pulse"  # what is cut off
+
+
+_MAINS_HZ, _SHARE_OF_HUM = (50.0, 60.0), 0.99  # of a lead's power
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +178,8 @@ def usable_leads(
         whole_T = lead_T if fault else _without_gaps(lead_T, missing_T)
         if not fault and np.ptp(whole_T) < LOWEST_PEAK_TO_PEAK_MV:
             fault = FLAT
+        if not fault and _is_mains_hum(whole_T, rate):
+            fault = MAINS_HUM
         if fault:
             faults[name] = fault
             continue
@@ -184,7 +190,7 @@ def usable_leads(
             filled[name] = float(missing_T.sum()) / rate
     if not present_L.any():
         raise ECGInputError(
-            "every lead is flat or has long gaps, so nothing is left of the recording: "
+            "every lead is flat, hums, or has long gaps, so nothing is left of the recording: "
             + ", ".join(f"{name} ({fault})" for name, fault in faults.items())
             + "."
         )
@@ -201,6 +207,30 @@ def _too_much_missing(missing_T: np.ndarray, longest_gap_seconds: float, rate: f
     edges = np.flatnonzero(np.diff(np.concatenate([[0], missing_T.astype(np.int8), [0]])))
     longest = int((edges[1::2] - edges[::2]).max())
     return f"gap of {longest / rate:.3g} s" if longest > round(longest_gap_seconds * rate) else ""
+
+
+def _is_mains_hum(lead_T: np.ndarray, rate: float) -> bool:
+    """Whether next to nothing but mains hum is in a lead, as in a cable without an electrode.
+
+    Second by second, since the frequency of mains drifts, and the phase with it.
+    """
+    second = round(rate)
+    if rate <= 2 * max(_MAINS_HZ) or len(lead_T) < second:
+        return False
+    seconds_ST = lead_T[: len(lead_T) // second * second].reshape(-1, second)
+    seconds_ST = seconds_ST - seconds_ST.mean(axis=1, keepdims=True)
+    power = float(np.square(seconds_ST).sum())
+    # Over whole periods, the waves are orthogonal.
+    of_waves = np.square(seconds_ST @ _mains_waves(second, rate)).sum(axis=0)
+    return bool(max(of_waves[:2].sum(), of_waves[2:].sum()) > _SHARE_OF_HUM * power)
+
+
+@lru_cache
+def _mains_waves(samples: int, rate: float) -> np.ndarray:
+    """(samples, 4): cosine and sine at 50 Hz and at 60 Hz, of unit length."""
+    times_T = np.arange(samples) / rate
+    waves = [wave(2 * np.pi * frequency * times_T) for frequency in _MAINS_HZ for wave in (np.cos, np.sin)]
+    return np.stack(waves, axis=1) * np.sqrt(2 / samples)
 
 
 def _without_gaps(lead_T: np.ndarray, missing_T: np.ndarray) -> np.ndarray:
