@@ -23,7 +23,7 @@ FOLDERS = {
 }
 SMALL = ("clef-small", "merl-resnet18-encoder", "merl-vit-tiny-encoder")
 LARGE = ("ecgfounder-12lead", "ecg-fm", "melp", "ecg-jepa", "st-mem", "hubert-ecg-small", "d-beta-encoder")
-KINDS = [*SMALL, *(pytest.param(kind, marks=pytest.mark.slow) for kind in LARGE)]
+KINDS = [*SMALL, *(pytest.param(kind, marks=[pytest.mark.slow, pytest.mark.at_length]) for kind in LARGE)]
 LABELS = ["sinus_rhythm", "atrial_fibrillation"]
 
 

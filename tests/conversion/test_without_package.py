@@ -29,7 +29,8 @@ FAST = ("clef-small", "merl-resnet18-encoder")
 
 
 @pytest.mark.parametrize(
-    "kind", [kind if kind in FAST else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+    "kind",
+    [kind if kind in FAST else pytest.param(kind, marks=[pytest.mark.slow, pytest.mark.at_length]) for kind in KINDS],
 )
 def test_the_same_without_the_package(kind, tmp_path):
     layout, feature = KINDS[kind]
