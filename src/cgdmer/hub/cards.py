@@ -210,7 +210,7 @@ def _preprocessing(folder: Path) -> str:
         "Saved with the weights and applied to every input: leads ordered by name, converted from the stated unit, "
         f"resampled to {extractor.sampling_rate:g} Hz {_RESAMPLING[extractor.resampling]}, "
         f"{extractor.num_samples / extractor.sampling_rate:g} s (the pipelines cut longer recordings into {windows}), "
-        f"{filters}, {scale.words.format(**settings)} over the {extractor.normalized_part}. Gaps up to "
+        f"{filters}, for each {extractor.normalized_part} {scale.words.format(**settings)}. Gaps up to "
         f"{extractor.longest_gap_seconds:g} s are interpolated; recordings shorter than "
         f"{extractor.shortest_seconds:g} s are refused. {derived}"
     )
