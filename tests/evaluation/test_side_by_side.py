@@ -15,7 +15,7 @@ from cgdmer.data.storage import split_of_fold
 from cgdmer.data.writing import write_dataset
 from cgdmer.evaluation.comparison import compare
 from cgdmer.evaluation.side_by_side import evaluate_models
-from cgdmer.models.errors import ConfigurationError
+from cgdmer.models.errors import ConfigurationError, ModelFolderError
 from cgdmer.presets import SHIPPED_MODEL
 from cgdmer.simulation.cohort import simulate_cohort
 from small_families import small_config, write_small_preset
@@ -81,3 +81,10 @@ def counted(encoder: Path) -> list[int]:
 def test_two_different_models_are_needed(models):
     with pytest.raises(ConfigurationError, match="two or more different"):
         evaluate_models(EvaluationArguments("", "nowhere"), models)
+
+
+def test_a_wrong_name_is_said_before_any_is_evaluated(dataset, tmp_path):
+    asked = EvaluationArguments("", str(dataset), ["simulated"], output_dir=str(tmp_path / "out"))
+    with pytest.raises(ModelFolderError, match="nothing_here"):
+        evaluate_models(asked, [str(SHIPPED_MODEL), str(tmp_path / "nothing_here")])
+    assert not (tmp_path / "out").exists()

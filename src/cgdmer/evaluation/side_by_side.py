@@ -23,7 +23,7 @@ from cgdmer.evaluation.evaluate_task import MAIN_MEASURES
 from cgdmer.evaluation.figures import conditions_figure
 from cgdmer.evaluation.report import IN_DOMAIN, aligned, markdown_table
 from cgdmer.evaluation.report_retrieval import TASK as REPORT_RETRIEVAL
-from cgdmer.families import load_feature_extractor, load_model
+from cgdmer.families import config_of, load_feature_extractor, load_model
 from cgdmer.files.writing import write_text
 from cgdmer.inference.embeddings import embed_records
 from cgdmer.models.errors import ConfigurationError
@@ -84,10 +84,13 @@ def evaluate_models(
 
     Raises:
         ConfigurationError: fewer than two models, or one of them twice; and as `evaluate_model`.
+        ModelFolderError: one of them is not there, before any is evaluated; and as `evaluate_model`.
     """
     say = say or (lambda *_: None)
     if len(models) < 2 or len(set(models)) < len(models):
         raise ConfigurationError(f"models are {', '.join(models)}; expected two or more different ones.")
+    for model in models:
+        config_of(model)  # a wrong name is said before the first one is evaluated
     names = _distinct_names(models)
     given = arguments.output_dir
     with nullcontext(given) if given is not None else tempfile.TemporaryDirectory() as folder:
