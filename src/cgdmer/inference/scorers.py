@@ -25,7 +25,7 @@ from cgdmer.models.errors import ConfigurationError, ECGInputError, ModelFolderE
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel, project_ecg
 from cgdmer.models.pipeline_ecg_classification import REGRESSION, SINGLE_LABEL, ECGPipeline, label_scores
-from cgdmer.models.pipeline_zero_shot_ecg import check_prompts
+from cgdmer.models.pipeline_zero_shot_ecg import check_prompts, signs_of
 
 ZERO_SHOT_TYPE = "zero_shot"  # beside the values of `problem_type` in transformers
 _LABELS_SHOWN = 20
@@ -65,21 +65,24 @@ class LabelHead(nn.Module):
 
 
 class TextHead(LabelHead):
-    """Scores of texts: the ECG's embedding compared with those of the texts."""
+    """Scores of texts: the ECG's embedding compared with those of the texts. A denied finding has minus its logit."""
 
     text_embeds_PE: torch.Tensor
+    signs_P: torch.Tensor
 
     def __init__(self, model: ECGTextModel, labels: Sequence[str], text_embeds_PE: torch.Tensor):
         super().__init__(labels, model.config.projection_size, len(labels))
         self.projection = model.head_of("ecg")
         self.score_logits = model.score_logits
         self.register_buffer("text_embeds_PE", text_embeds_PE)
+        self.register_buffer("signs_P", signs_of(labels).to(text_embeds_PE.device))
 
     def features(self, outputs: ModelOutput) -> torch.Tensor:
         return project_ecg(self.projection, outputs)
 
     def logits(self, features_RE: torch.Tensor) -> torch.Tensor:
-        return self.score_logits(features_RE @ self.text_embeds_PE.to(features_RE.dtype).T)
+        logits_RP = self.score_logits(features_RE @ self.text_embeds_PE.to(features_RE.dtype).T)
+        return logits_RP * self.signs_P.to(logits_RP.dtype)
 
     def scores(self, logits_RK: torch.Tensor) -> torch.Tensor:
         return logits_RK.sigmoid()

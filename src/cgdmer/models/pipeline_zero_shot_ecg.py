@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pipeline `zero-shot-ecg-classification`: recordings and prompts in, a score for each prompt out."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 
-from .errors import ECGInputError
+from .errors import ECGInputError, ECGInputWarning
+from .negation import asks_to_compare, without_denial
 from .pipeline_ecg_classification import ECGPipeline
 
 
 def check_prompts(prompts: str | Sequence[str]) -> list[str]:
     """The prompts as a list; a string is split at its commas.
+
+    Warns:
+        ECGInputWarning: a prompt asks for a comparison, which the model cannot make.
 
     Raises:
         ECGInputError: there is none, or one is empty, given twice, or not a text.
@@ -27,7 +32,19 @@ def check_prompts(prompts: str | Sequence[str]) -> list[str]:
         if prompt in seen:
             raise ECGInputError(f"candidate label {prompt!r} is given more than once.")
         seen.add(prompt)
+    if compares := [prompt for prompt in prompts if asks_to_compare(prompt)]:
+        warnings.warn(
+            f"the model knows findings, and compares neither numbers nor recordings: the score of {compares[0]!r} "
+            "does not mean what it says. Name a finding instead.",
+            ECGInputWarning,
+            stacklevel=3,
+        )
     return prompts
+
+
+def signs_of(prompts: Sequence[str]) -> torch.Tensor:
+    """(prompts,) -1 for a prompt that denies a finding: its logit is that of the finding, negated."""
+    return torch.tensor([-1.0 if without_denial(prompt)[1] else 1.0 for prompt in prompts])
 
 
 class ZeroShotECGClassificationPipeline(ECGPipeline):
@@ -41,7 +58,8 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
     Arguments of a call, or of `pipeline` for all calls: `candidate_labels`, a list or a string with commas between the
     labels; `multi_label` (True: an independent probability for each label; False: the labels exclude each other, and
     the scores sum to one); and for arrays `sampling_rate`, `lead_names`, `unit`, and `gain`. Returns, for each
-    recording, a list of `{"label", "score"}`, highest first. Not a medical device.
+    recording, a list of `{"label", "score"}`, highest first. A label that denies a finding ("no atrial fibrillation")
+    has one minus the finding's score, and `"negated": True`. Not a medical device.
     """
 
     _load_processor = True
@@ -66,8 +84,12 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
 
     @torch.no_grad()
     def embed_prompts(self, prompts: list[str]) -> torch.Tensor:
-        """(prompts, width) unit vectors. A period at the end of a prompt means nothing, but would move its vector."""
-        texts = [prompt.rstrip(" .;:") or prompt for prompt in prompts]
+        """(prompts, width) unit vectors; of a denied finding, that of the finding (see `signs_of`).
+
+        A period at the end of a prompt means nothing, but would move its vector.
+        """
+        findings = [without_denial(prompt)[0] for prompt in prompts]
+        texts = [finding.rstrip(" .;:") or finding for finding in findings]
         inputs = self.processor(text=texts, return_tensors="pt").to(self.device)
         return self.model.get_text_features(**inputs).pooler_output
 
@@ -75,5 +97,6 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
         return self.model(**model_inputs, **forward_parameters).logits_per_ecg
 
     def postprocess(self, model_outputs, candidate_labels, multi_label=True):
-        logits = self.mean_over_windows(model_outputs)
-        return self.ranked(candidate_labels, logits.sigmoid() if multi_label else logits.softmax(dim=0))
+        logits = self.mean_over_windows(model_outputs) * signs_of(candidate_labels)
+        rows = self.ranked(candidate_labels, logits.sigmoid() if multi_label else logits.softmax(dim=0))
+        return [{**row, "negated": True} if without_denial(row["label"])[1] else row for row in rows]
