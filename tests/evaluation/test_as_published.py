@@ -189,8 +189,8 @@ def test_a_model_is_given_the_constant_half():
     signal = np.random.default_rng(0).normal(size=(12, 7000)).astype(np.float32)
     extracted = extractor(first_five_seconds(ECGRecord(signal, 500.0, STANDARD_LEADS)))
     assert extracted["patch_mask"].all() and extracted["lead_mask"].all()
-    assert extracted["ecg_values"][..., :490].std() > 1
-    assert abs(extracted["ecg_values"][..., 510:]).max() < 0.05
+    assert extracted["ecg_values"][..., :480].std() > 1
+    assert abs(extracted["ecg_values"][..., 521:]).max() < 0.001  # the resampler's filter reaches 20 samples far
 
 
 def test_defect_e_missing_samples_are_zeros(make_dataset):

@@ -267,13 +267,15 @@ def test_the_summary_has_every_row_and_the_figures_of_the_file(compared, capsys)
     assert "| reconstruction_only, 1 seed |" in text and "not a medical device" in text.lower()
 
 
-def test_the_committed_summary_is_that_of_the_committed_draws(capsys):
-    summary.main(["--csv", str(FOLDER / "six_minutes.csv")])
-    assert capsys.readouterr().out == (FOLDER / "summary.md").read_text()
-    measured = {(line["row"], line["seed"]) for line in run.read_lines(FOLDER / "six_minutes.csv")}
-    assert {tuple(path.stem.rsplit("-", 1)) for path in (FOLDER / "six_minutes_draws").iterdir()} == measured
-    for line in run.read_lines(FOLDER / "six_minutes.csv"):
-        draws = load_numpy(intervals.draws_file(FOLDER / "six_minutes.csv", line["row"], line["seed"]))
+@pytest.mark.parametrize(("name", "text"), [("six_minutes", "summary.md"), ("results", "results_summary.md")])
+def test_the_committed_summary_is_that_of_the_committed_draws(name, text, capsys):
+    results = FOLDER / f"{name}.csv"
+    summary.main(["--csv", str(results)])
+    assert capsys.readouterr().out == (FOLDER / text).read_text()
+    measured = {(line["row"], line["seed"]) for line in run.read_lines(results)}
+    assert {tuple(path.stem.rsplit("-", 1)) for path in (FOLDER / f"{name}_draws").iterdir()} == measured
+    for line in run.read_lines(results):
+        draws = load_numpy(intervals.draws_file(results, line["row"], line["seed"]))
         own = draws[f"{line['task']}/{line['measure']}"]
         assert own[0] == pytest.approx(float(line["frequent_macro_auroc"]), abs=1e-6)
 

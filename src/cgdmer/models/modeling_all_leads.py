@@ -101,7 +101,7 @@ class AllLeadsEncoder(ECGPreTrainedModel):
         patches = self.config.num_patches
         rows = torch.tensor([STANDARD_LEADS.index(lead) for lead in self.config.leads], device=hidden_BKD.device)
         places_K = (rows[:, None] * patches + torch.arange(patches, device=hidden_BKD.device)).flatten()
-        return places_K.expand(len(hidden_BKD), -1)
+        return places_K.expand(hidden_BKD.shape[0], -1)
 
     def _refuse_without_leads(self, lead_mask: torch.Tensor | None, rows: list[int]) -> None:
         if lead_mask is None or torch.compiler.is_exporting() or bool(lead_mask[:, rows].any(dim=1).all()):

@@ -190,7 +190,7 @@ def usable_leads(
             filled[name] = float(missing_T.sum()) / rate
     if not present_L.any():
         raise ECGInputError(
-            "every lead is flat, hums, or has long gaps, so nothing is left of the recording: "
+            "every lead is flat or has long gaps, so nothing is left of the recording: "
             + ", ".join(f"{name} ({fault})" for name, fault in faults.items())
             + "."
         )
