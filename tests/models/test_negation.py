@@ -27,6 +27,7 @@ from cgdmer.models.negation import asks_to_compare, without_denial
         ("negative for left ventricular hypertrophy", "left ventricular hypertrophy", True),
         ("kein Vorhofflimmern", "Vorhofflimmern", True),
         ("keine Hinweise auf Ischämie", "Ischämie", True),
+        ("kein Nachweis von Ischämie", "Ischämie", True),
         ("pas de fibrillation auriculaire", "fibrillation auriculaire", True),
         ("absence d'onde P", "onde P", True),
         ("sin fibrilación auricular", "fibrilación auricular", True),

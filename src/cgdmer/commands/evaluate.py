@@ -2,7 +2,7 @@
 """Evaluate zero-shot classification and linear probing, with confidence intervals."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cgdmer.evaluation.arguments import EvaluationArguments
@@ -20,11 +20,10 @@ class Arguments(EvaluationArguments):
 
 
 def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
-    own = {field.name: getattr(arguments, field.name) for field in fields(EvaluationArguments)}
     if arguments.other_models:
         from cgdmer.evaluation.side_by_side import evaluate_models
 
-        return evaluate_models(EvaluationArguments(**own), [arguments.model, *arguments.other_models], say=say)
+        return evaluate_models(arguments, [arguments.model, *arguments.other_models], say=say)
     from cgdmer.evaluation.evaluate import evaluate_model
 
-    return evaluate_model(EvaluationArguments(**own), say=say)
+    return evaluate_model(arguments, say=say)

@@ -13,7 +13,7 @@ _DENIALS = (
     r"(?:there (?:is|are) )?no (?!longer)(?:(?:evidence|signs?|indications?|features|criteria) (?:of|for) )?",
     r"without (?:any )?(?:(?:evidence|signs?) of )?",
     r"absence of |negative for |free (?:of|from) |not (?:an? )?",
-    r"keine?[nrs]? (?:hinweise? (?:auf|für) |zeichen (?:von|für|einer) )?|ohne |nicht |kein nachweis (?:von|einer) ",
+    r"keine?[nrs]? (?:(?:hinweise?|zeichen|nachweis) (?:auf|für|von|einer) )?|ohne |nicht ",
     r"pas (?:de |d['’])|sans |absence (?:de |d['’])|aucune? ",
     r"sin |ausencia de |ningún |ninguna |no hay ",
     r"senza |assenza (?:di |d['’])|nessun[oa]? |nessun['’]",
