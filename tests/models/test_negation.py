@@ -70,14 +70,14 @@ def test_no_packaged_prompt_denies(task, kind):
 def test_comparisons_are_seen(prompt):
     assert asks_to_compare(prompt)
     with pytest.warns(ECGInputWarning, match="compares neither numbers nor recordings"):
-        load_scorer().check_labels([prompt])
+        load_scorer().head([prompt])
 
 
 @pytest.mark.parametrize("prompt", ["second degree AV block", "T wave inversion in V1 to V3", "new infarction", "LVH"])
 def test_findings_are_no_comparisons(prompt):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert load_scorer().check_labels([prompt]) == [prompt]
+        assert load_scorer().head([prompt]).labels == [prompt]
 
 
 def test_one_minus_the_finding_everywhere():

@@ -14,9 +14,6 @@ from .pipeline_ecg_classification import ECGPipeline
 def check_prompts(prompts: str | Sequence[str]) -> list[str]:
     """The prompts as a list; a string is split at its commas.
 
-    Warns:
-        ECGInputWarning: a prompt asks for a comparison, which the model cannot make.
-
     Raises:
         ECGInputError: there is none, or one is empty, given twice, or not a text.
     """
@@ -32,13 +29,6 @@ def check_prompts(prompts: str | Sequence[str]) -> list[str]:
         if prompt in seen:
             raise ECGInputError(f"candidate label {prompt!r} is given more than once.")
         seen.add(prompt)
-    if compares := [prompt for prompt in prompts if asks_to_compare(prompt)]:
-        warnings.warn(
-            f"the model knows findings, and compares neither numbers nor recordings: the score of {compares[0]!r} "
-            "does not mean what it says. Name a finding instead.",
-            ECGInputWarning,
-            stacklevel=3,
-        )
     return prompts
 
 
@@ -87,7 +77,17 @@ class ZeroShotECGClassificationPipeline(ECGPipeline):
         """(prompts, width) unit vectors; of a denied finding, that of the finding (see `signs_of`).
 
         A period at the end of a prompt means nothing, but would move its vector.
+
+        Warns:
+            ECGInputWarning: a prompt asks for a comparison, which the model cannot make.
         """
+        if compares := [prompt for prompt in prompts if asks_to_compare(prompt)]:
+            warnings.warn(
+                f"the model knows findings, and compares neither numbers nor recordings: the score of {compares[0]!r} "
+                "does not mean what it says. Name a finding instead.",
+                ECGInputWarning,
+                stacklevel=3,
+            )
         findings = [without_denial(prompt)[0] for prompt in prompts]
         texts = [finding.rstrip(" .;:") or finding for finding in findings]
         inputs = self.processor(text=texts, return_tensors="pt").to(self.device)
