@@ -5,8 +5,9 @@ import json
 from typing import Any
 
 import numpy as np
-import released
 import torch
+
+import released
 
 TOLERANCE = released.TOLERANCE
 

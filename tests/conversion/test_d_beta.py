@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from released import assert_same, expected, made_up_tensors, network_input, released_file
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForZeroShotImageClassification, T5TokenizerFast, pipeline
 
@@ -13,6 +12,7 @@ from cgdmer.conversion.converting import convert, converted
 from cgdmer.conversion.register import kind_named
 from cgdmer.models.modeling_d_beta import DBetaModel
 from cgdmer.simulation.cohort import simulate_cohort
+from released import assert_same, expected, made_up_tensors, network_input, released_file
 
 
 def tokenizer(folder: Path) -> Path:

@@ -7,6 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModel, AutoModelForAudioClassification
+
+from cgdmer.conversion.converting import convert, converted
+from cgdmer.conversion.register import kind_named
+from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecModel
 from released import (
     as_twelve_leads,
     assert_same,
@@ -16,11 +21,6 @@ from released import (
     network_input,
     released_file,
 )
-from transformers import AutoModel, AutoModelForAudioClassification
-
-from cgdmer.conversion.converting import convert, converted
-from cgdmer.conversion.register import kind_named
-from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecModel
 
 FOLDERS = {
     "ecg-fm": "ecg-fm-pretrained",

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from intermediate import TOLERANCE, assert_equal_arrays, expected, recorded, relative_error, signal
-from released import write_released
 from scipy.signal import decimate as decimate_of_scipy
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
@@ -15,6 +14,7 @@ from cgdmer.conversion.converting import convert
 from cgdmer.models.decimation import decimate
 from cgdmer.models.errors import ModelFolderError
 from cgdmer.models.leads import STANDARD_LEADS
+from released import write_released
 
 SMALL = "hubert-ecg-small"
 

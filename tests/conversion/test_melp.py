@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from released import as_twelve_leads, assert_same, expected, made_up_tensors, network_input
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForZeroShotImageClassification
 
 from cgdmer.conversion.converting import converted
 from cgdmer.conversion.register import kind_named
 from cgdmer.models.modeling_melp import MELPModel
+from released import as_twelve_leads, assert_same, expected, made_up_tensors, network_input
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from released import as_twelve_leads, assert_same, expected, largest_difference, network_input, released_file
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForZeroShotImageClassification, BertTokenizerFast, pipeline
 
@@ -16,6 +15,7 @@ from cgdmer.conversion.register import kind_named
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.simulation.cohort import simulate_cohort
+from released import as_twelve_leads, assert_same, expected, largest_difference, network_input, released_file
 
 
 def rows_of(wanted: dict[str, np.ndarray], name: str) -> list[int]:

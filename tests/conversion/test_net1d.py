@@ -5,12 +5,12 @@ import json
 
 import pytest
 import torch
-from released import as_twelve_leads, assert_same, expected, network_input, released_file
 from transformers import AutoModel, AutoModelForAudioClassification
 
 from cgdmer.conversion.converting import convert
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.models.modeling_net1d import Net1DModel
+from released import as_twelve_leads, assert_same, expected, network_input, released_file
 
 KINDS = [
     *("clef-small", "ecgfounder-12lead", "ecgfounder-1lead"),

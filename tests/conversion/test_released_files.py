@@ -10,7 +10,6 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from released import expected, made_up_tensors, released_file
 from safetensors.torch import save_file
 
 from cgdmer.commands import main
@@ -20,6 +19,7 @@ from cgdmer.corpora.register import CORPORA
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.evaluation.splits import overlap_with_training
 from cgdmer.models.errors import ConfigurationError, ModelFolderError
+from released import expected, made_up_tensors, released_file
 
 KIND = "clef-small"
 
