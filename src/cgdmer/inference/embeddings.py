@@ -30,8 +30,9 @@ from cgdmer.models.processing_ecg import ECGProcessor
 from cgdmer.models.record_use import ECGBatch, RecordUse, by_reason
 
 BATCH_SIZE = 64
-# The activations of more do not fit into the caches of a CPU: 64 of MERL's residual network took 1.7 times as long.
-_MOST_WINDOWS_ON_CPU = 32
+# The activations of many do not fit into the caches of a CPU: for transformers and residual networks alike, 8 at once
+# take the least time per window, or nearly so, and 64 take up to 1.7 times as long.
+_MOST_WINDOWS_ON_CPU = 8
 _RECORDS_PER_HANDOVER = 4  # from a reading process; a record of one day has hundreds of megabytes
 
 Unusable = Literal["raise", "nan"]
@@ -219,7 +220,7 @@ def average_windows(
         compute: called without gradients, with the model in evaluation mode.
         width: of the output of `compute`.
         first: start with this record; earlier ones count as done.
-        batch_size: records per batch, and the most windows per call of the model (on a CPU never more than 32, which
+        batch_size: records per batch, and the most windows per call of the model (on a CPU never more than 8, which
             is fastest there).
         num_proc: processes that read and prepare records while the model runs; 0: all in this process.
         uses: one entry per record is appended: what was used of it, or None if it could not be read.
