@@ -79,7 +79,7 @@ def test_a_recording_repeated_scores_as_it_does_once(scores):
 def test_search_ranks_by_the_mean_of_the_windows_cosines(folder, classify):
     records = DatasetRecords(load_dataset_folder(folder)["test"])
     query = RHYTHMS["atrial_fibrillation"]
-    text = classify.embed_prompts([query])[0]
+    text = classify.embed_texts([query])[0]
     expected = {}
     for record in records:
         length = record.signal.shape[1]

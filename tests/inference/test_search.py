@@ -113,7 +113,7 @@ def test_texts_are_embedded_in_their_order_in_batches_of_any_size(records, class
     whole = embed_texts(classify.model, classify.processor, texts)
     np.testing.assert_allclose(embed_texts(classify.model, classify.processor, texts, batch_size=2), whole, atol=1e-6)
     for text, row in zip(texts, whole, strict=True):
-        np.testing.assert_allclose(classify.embed_prompts([text])[0], row, atol=1e-6)
+        np.testing.assert_allclose(classify.embed_texts([text])[0], row, atol=1e-6)
 
 
 def test_embeddings_of_texts_are_computed_once_for_the_same_texts_and_weights(classify, tmp_path, monkeypatch):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A denied finding is scored as one minus the finding, wherever scores are computed."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -69,15 +67,13 @@ def test_no_packaged_prompt_denies(task, kind):
 @pytest.mark.parametrize("prompt", ["HR > 100", "heart rate above 100", "QT longer than 450 ms", "compared with 2019"])
 def test_comparisons_are_seen(prompt):
     assert asks_to_compare(prompt)
-    with pytest.warns(ECGInputWarning, match="compares neither numbers nor recordings"):
+    with pytest.warns(ECGInputWarning, match="a number or a comparison"):
         load_scorer().head([prompt])
 
 
 @pytest.mark.parametrize("prompt", ["second degree AV block", "T wave inversion in V1 to V3", "new infarction", "LVH"])
 def test_findings_are_no_comparisons(prompt):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert load_scorer().head([prompt]).labels == [prompt]
+    assert not asks_to_compare(prompt)
 
 
 def test_one_minus_the_finding_everywhere():
@@ -86,7 +82,7 @@ def test_one_minus_the_finding_everywhere():
     rows = {row["label"]: row for row in scorer(record, labels)}
     for denied, finding in (("no atrial fibrillation", "atrial fibrillation"), ("not normal", "normal")):
         assert rows[denied]["score"] == pytest.approx(1 - rows[finding]["score"], abs=1e-6)
-        assert rows[denied]["negated"] is True and "negated" not in rows[finding]
+        assert rows[denied]["negated"] is True and rows[finding]["negated"] is False
     head = scorer.head(labels)
     inputs = scorer.feature_extractor(record, return_tensors="pt")
     with torch.no_grad():

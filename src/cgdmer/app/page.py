@@ -18,7 +18,7 @@ from cgdmer.app.serving import PrivateFolder, serve, take_no_addresses
 from cgdmer.app.uploads import LARGEST_MEGABYTES, UNITS, read_uploads
 from cgdmer.explanation.explaining import explain_record
 from cgdmer.explanation.painting import plot_explanation
-from cgdmer.inference.scorers import Scorer
+from cgdmer.inference.scorers import Scorer, taken_for, without_unknown
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, ECGInputError
 from cgdmer.models.record_use import RecordUse
@@ -134,7 +134,7 @@ class _Answers:
             record = read()
             if record is None:
                 raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
-            scores = self.scorer(record, self._labels_in(text))
+            scores = without_unknown(self.scorer(record, self._labels_in(text)))
             use = self.scorer.feature_extractor.use_of(record)
             answer = {
                 "problem_type": self.scorer.problem_type,
@@ -147,7 +147,8 @@ class _Answers:
         except (CGDMERError, OSError) as error:
             no_labels = gr.Dropdown(choices=[], value=None)
             return [record, _message(error), "", None, no_labels, None, gr.DownloadButton(interactive=False)]
-        labels = gr.Dropdown(choices=[row["label"] for row in scores], value=scores[0]["label"])
+        scored = [row["label"] for row in scores if row["score"] is not None]
+        labels = gr.Dropdown(choices=scored, value=scored[0] if scored else None)
         button = gr.DownloadButton(value=path, interactive=True)
         return [record, "", _bars(scores, self.scorer, use), picture, labels, None, button]
 
@@ -197,17 +198,21 @@ def _message(error: Exception) -> str:
 
 def _bars(scores: Sequence[dict[str, Any]], scorer: Scorer, use: RecordUse) -> str:
     note = CALIBRATION_NOTE if scorer.own_labels is None else VALUE_NOTE if scorer.is_regression else CLASSIFIER_NOTE
-    rows = "".join(_bar(html.escape(row["label"]), row["score"], scorer.is_regression) for row in scores)
+    rows = "".join(_bar(row, scorer) for row in scores)
     used = f"<p>{html.escape(str(use))}</p>"
     return f'<div class="bars">{rows}{used}<small>{note} {RESEARCH_USE_ONLY}</small></div>'
 
 
-def _bar(label: str, score: float, is_value: bool) -> str:
-    """A line with a bar of up to 100 %; the value of a regression has no bar."""
-    shown = f"{score:.4g}" if is_value else f"{100 * score:.1f} %"
+def _bar(row: dict[str, Any], scorer: Scorer) -> str:
+    """A line with a bar of up to 100 %; the value of a regression and an unknown finding have no bar."""
+    score, note = row["score"], taken_for(row)
+    shown = "?" if score is None else f"{score:.4g}" if scorer.is_regression else f"{100 * score:.1f} %"
+    label = html.escape(row["label"]) + (f" <small>{html.escape(note)}</small>" if note else "")
     line = f'<div class="row"><span>{label}</span><b>{shown}</b></div>'
+    if score is None or scorer.is_regression:
+        return f"<div>{line}</div>"
     bar = f'<div class="track"><div class="bar" style="width: {100 * score:.1f}%"></div></div>'
-    return f"<div>{line}{'' if is_value else bar}</div>"
+    return f"<div>{line}{bar}</div>"
 
 
 def _picture(figure: Figure) -> np.ndarray:

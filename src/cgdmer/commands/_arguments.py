@@ -61,5 +61,9 @@ def separated(lead_names: list[str] | None) -> list[str] | None:
     return [name.strip() for names in lead_names for name in names.split(",") if name.strip()]
 
 
+def force_unknown_option() -> Any:
+    return option("also score findings that the model was not trained on; such scores mean nothing", False)
+
+
 def model_option() -> Any:
     return option(f"{MODEL_HELP} (default: cgdmer-tiny-ptbxl, which comes with the package)", None)

@@ -11,6 +11,7 @@ from cgdmer.commands._arguments import (
     RECORD_HELP,
     Leads,
     Positional,
+    force_unknown_option,
     lead_names_option,
     leads_option,
     model_option,
@@ -36,6 +37,7 @@ class Arguments:
     unit: str | None = unit_option()
     model: str | None = model_option()
     exclusive: bool = option("the labels exclude each other, so the scores sum to 1", False)
+    force_unknown: bool = force_unknown_option()
     plot: str | None = option("a picture to write, of the recording with its scores", None, metavar="PICTURE")
 
 
@@ -46,17 +48,21 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         check_picture_path(arguments.plot)
     if arguments.exclusive and len(arguments.labels or ()) < 2:
         raise ConfigurationError("--exclusive needs labels to choose among. Name at least two.")
-    from cgdmer.inference.scorers import load_scorer
+    from cgdmer.inference.scorers import load_scorer, taken_for, without_unknown
 
     record = read_recording(arguments)
     scorer = load_scorer(arguments.model)
     scores = scorer(record, arguments.labels, arguments.exclusive)
+    if not arguments.force_unknown:
+        scores = without_unknown(scores)
     use = scorer.feature_extractor.use_of(record)
     if arguments.plot:
         notes = () if use.is_everything else use.sentences()
-        save_ecg_plot(record, arguments.plot, scores=scores, are_values=scorer.is_regression, notes=notes)
+        scored = [row for row in scores if row["score"] is not None]
+        save_ecg_plot(record, arguments.plot, scores=scored, are_values=scorer.is_regression, notes=notes)
     for row in scores:
-        say(f"{scorer.shown(row['score']):>7}  {row['label']}")
+        note = taken_for(row)
+        say(f"{scorer.shown(row['score']):>7}  {row['label']}{f'  ({note})' if note else ''}")
     if not use.is_everything:
         say(use)
     return {

@@ -10,6 +10,7 @@ from cgdmer.commands._arguments import (
     LABELS_HELP,
     Leads,
     Positional,
+    force_unknown_option,
     lead_names_option,
     leads_option,
     model_option,
@@ -36,6 +37,7 @@ class Arguments:
     leads: Leads = leads_option()
     lead_names: list[str] | None = lead_names_option()
     embeddings: bool = option("add a column with each record's embedding, a unit vector", False)
+    force_unknown: bool = force_unknown_option()
     batch_size: int = option("records per batch", 64)
     num_proc: int = option("processes that read, besides the one that runs the model", 2)
 
@@ -58,6 +60,8 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         say(f"Not recordings by their content, so without a row: {files_in_words(answer['not_read'])}")
         if any(suffix in answer["not_read"] for suffix in (".csv", ".npy")):
             say("Tables of numbers do not state their rate, unit and leads: `cgdmer prepare folder` takes them.")
+    if answer["not_known"]:
+        say(f"Not known to the model, so without scores: {', '.join(answer['not_known'])}")
     if answer["with_unused_leads"]:
         say(f"{answer['with_unused_leads']} have leads that were not used (see its column leads_not_used)")
     return {**answer, "note": RESEARCH_USE_ONLY}

@@ -13,6 +13,10 @@ file has:
   infarction is an anterior one).
 - `same_as`: codes with the same meaning as another code or a general term.
 
+`wordings/languages.json` has what findings are called in German, French, Spanish, Italian, and Portuguese reports,
+with abbreviations. These were written for this package from common usage, and no native cardiologist has reviewed them.
+Nothing is trained on them: a prompt in one of them is taken for the finding.
+
 A code that only makes a term likely is not among its `codes`: subendocardial injury does not count as an infarction,
 as in PTB-XL's classes, nor sinus tachycardia as an abnormal ECG.
 """
@@ -26,6 +30,7 @@ from importlib import resources
 from typing import Any
 
 _FILES = ("scp.json", "snomed.json", "simulated.json")
+_LANGUAGES = "languages.json"
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,13 @@ class Wordings:
         of_finding: the wordings of each finding, without a final period.
         same_as: labels that stand for another finding.
         general_of: the general terms that a finding implies.
+        other_languages: what findings are called in other languages than English.
     """
 
     of_finding: Mapping[str, tuple[str, ...]]
     same_as: Mapping[str, str]
     general_of: Mapping[str, tuple[str, ...]]
+    other_languages: Mapping[str, tuple[str, ...]]
 
     def finding(self, label: str) -> str:
         """The finding that a label stands for: itself unless `same_as` has another."""
@@ -72,9 +79,8 @@ def load_wordings() -> Wordings:
     of_finding: dict[str, list[str]] = {}
     codes_of: dict[str, list[str]] = {}
     same_as: dict[str, str] = {}
-    folder = resources.files("cgdmer.data") / "wordings"
     for name in _FILES:
-        content: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = _read(name)
         of_finding.update(content["findings"])
         same_as.update(content.get("same_as", {}))
         for term, entry in content["general"].items():
@@ -88,7 +94,16 @@ def load_wordings() -> Wordings:
         of_finding={finding: tuple(wordings) for finding, wordings in of_finding.items()},
         same_as=same_as,
         general_of={finding: _all_above(finding, terms_of) for finding in of_finding},
+        other_languages={
+            finding: tuple(text for texts in by_language.values() for text in texts)
+            for finding, by_language in _read(_LANGUAGES)["findings"].items()
+        },
     )
+
+
+def _read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((resources.files("cgdmer.data") / "wordings" / name).read_text("utf-8"))
+    return content
 
 
 def _all_above(finding: str, terms_of: Mapping[str, list[str]]) -> tuple[str, ...]:

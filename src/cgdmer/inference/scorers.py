@@ -11,7 +11,7 @@ of the model, P labels.
 import difflib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,8 @@ from cgdmer.models.errors import ConfigurationError, ECGInputError, ModelFolderE
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel, project_ecg
 from cgdmer.models.pipeline_ecg_classification import REGRESSION, SINGLE_LABEL, ECGPipeline, label_scores
-from cgdmer.models.pipeline_zero_shot_ecg import check_prompts, signs_of
+from cgdmer.models.pipeline_zero_shot_ecg import check_prompts, signs_of, warn_of_unknown
+from cgdmer.models.prompt_findings import Meaning
 
 ZERO_SHOT_TYPE = "zero_shot"  # beside the values of `problem_type` in transformers
 _LABELS_SHOWN = 20
@@ -37,7 +38,10 @@ class LabelHead(nn.Module):
     Attributes:
         labels: P texts.
         width, num_logits: E and K.
+        meanings: what each text was taken for; None for a classifier's own labels.
     """
+
+    meanings: list[Meaning] | None = None
 
     def __init__(self, labels: Sequence[str], width: int, num_logits: int):
         super().__init__()
@@ -70,12 +74,13 @@ class TextHead(LabelHead):
     text_embeds_PE: torch.Tensor
     signs_P: torch.Tensor
 
-    def __init__(self, model: ECGTextModel, labels: Sequence[str], text_embeds_PE: torch.Tensor):
-        super().__init__(labels, model.config.projection_size, len(labels))
+    def __init__(self, model: ECGTextModel, meanings: Sequence[Meaning], text_embeds_PE: torch.Tensor):
+        super().__init__([one.prompt for one in meanings], model.config.projection_size, len(meanings))
+        self.meanings = list(meanings)
         self.projection = model.head_of("ecg")
         self.score_logits = model.score_logits
         self.register_buffer("text_embeds_PE", text_embeds_PE)
-        self.register_buffer("signs_P", signs_of(labels).to(text_embeds_PE.device))
+        self.register_buffer("signs_P", signs_of(meanings).to(text_embeds_PE.device))
 
     def features(self, outputs: ModelOutput) -> torch.Tensor:
         return project_ecg(self.projection, outputs)
@@ -157,7 +162,7 @@ class Scorer:
     def is_regression(self) -> bool:
         return self.problem_type == REGRESSION
 
-    def shown(self, score: float) -> str:
+    def shown(self, score: float | None) -> str:
         """See `shown_score`."""
         return shown_score(score, self.problem_type)
 
@@ -165,6 +170,8 @@ class Scorer:
         self, record: Any, labels: Sequence[str] | None = None, exclusive: bool = False
     ) -> list[dict[str, Any]]:
         """The scores of one recording, `[{"label", "score"}, ...]`: highest first; of a regression, in its order.
+
+        For findings in free text, a row also says what the label was taken for, see the pipeline.
 
         Args:
             record: an `ECGRecord`, or the path of a recording.
@@ -183,10 +190,15 @@ class Scorer:
 
         Raises:
             ECGInputError: see `check_labels`.
+
+        Warns:
+            ECGInputWarning: the model does not know a finding.
         """
         labels = self.check_labels(labels)
         if self.own_labels is None:
-            return TextHead(self.model, labels, self.pipeline.embed_prompts(labels))
+            meanings = self.pipeline.meanings(labels)
+            warn_of_unknown(meanings)
+            return TextHead(self.model, meanings, self.pipeline.embed_texts([one.text for one in meanings]))
         return ClassifierHead(self.model, labels)
 
     def check_labels(self, labels: Sequence[str] | None, exclusive: bool = False) -> list[str]:
@@ -245,8 +257,26 @@ class Scorer:
         )
 
 
-def shown_score(score: float, problem_type: str) -> str:
-    """A score as text: a percentage; or the value of a regression, which is none."""
+def without_unknown(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of scores in which a label that the model does not know has the score None, and comes last."""
+    unknown = [{**row, "score": None} for row in rows if row.get("known") is False]
+    return [row for row in rows if row.get("known") is not False] + unknown
+
+
+def taken_for(row: Mapping[str, Any]) -> str:
+    """What the label of a row was taken for, in words; "" if that is what it says."""
+    if row.get("known") is False:
+        return "not known to the model"
+    finding = row.get("finding")
+    if finding is None or finding.casefold() in row["label"].casefold():
+        return ""
+    return f"taken for: {'no ' if row['negated'] else ''}{finding}"
+
+
+def shown_score(score: float | None, problem_type: str) -> str:
+    """A score as text: a percentage; the value of a regression, which is none; or "?" for an unknown label."""
+    if score is None:
+        return "?"
     return f"{score:.4g}" if problem_type == REGRESSION else f"{score:.1%}"
 
 

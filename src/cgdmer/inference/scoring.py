@@ -48,6 +48,7 @@ def score_recordings(
     leads: Sequence[str] | None = None,
     lead_names: LeadNames | None = None,
     embeddings: bool = False,
+    force_unknown: bool = False,
     batch_size: int = BATCH_SIZE,
     num_proc: int = NUM_PROC,
 ) -> dict[str, Any]:
@@ -55,7 +56,8 @@ def score_recordings(
 
     The file has one row per record, sorted by path (or in the dataset's order). Its columns are `record_id` (in a
     folder, the path without suffix; bytes that are not UTF-8 become \\udc80 etc.), one float32 column per label with
-    the score of the pipeline `zero-shot-ecg-classification` or, for a classifier, `ecg-classification`; optionally
+    the score of the pipeline `zero-shot-ecg-classification` or, for a classifier, `ecg-classification`, null for a
+    finding that the model does not know (what each label was taken for is in the column's metadata); optionally
     `embedding` (float32 unit vector: for a classifier, the encoder's feature scaled to unit length); what was used of
     the recording; and `error`, the reason a recording could not be read; the other columns are then null. The metadata
     of the schema say, under `cgdmer`, how the file was made, with the `problem_type` of the scores (see `Scorer`).
@@ -75,13 +77,14 @@ def score_recordings(
         splits: of a prepared dataset; None: all.
         leads, lead_names: see `open_source`.
         embeddings: add the column `embedding`.
+        force_unknown: also score labels that the model was not trained on.
         batch_size: records per batch, and the most windows per call of the model.
         num_proc: processes that read records; 0: the main process reads.
 
     Returns:
         `records`, `unreadable` (how many of them could not be read), `with_unused_leads` (how many were scored without
-        some of the leads that they have), `not_read` (the other files of a folder by their kind, see
-        `RecordingSource`), and `output`.
+        some of the leads that they have), `not_known` (the labels without scores), `not_read` (the other files of a
+        folder by their kind, see `RecordingSource`), and `output`.
 
     Raises:
         ECGInputError: there are no labels and the model has none of its own; a label is empty, given twice, unknown to
@@ -111,8 +114,9 @@ def score_recordings(
         raise ECGInputError(
             f"the label {taken[0]!r} is the name of another column. Word it differently, or leave it out."
         )
-    job = _job(scorer, head.labels, opened.digest, embeddings)
-    schema = _schema(head.labels, head.width if embeddings else None, job)
+    not_known = [] if force_unknown else [one.prompt for one in head.meanings or () if one.known is False]
+    job = _job(scorer, head, opened.digest, embeddings, not_known)
+    schema = _schema(head, head.width if embeddings else None, job)
     with GrowingTable(Path(output).absolute(), schema, job) as table:
         try:
             _fill(table, scorer, head, opened, batch_size, num_proc)
@@ -133,6 +137,7 @@ def score_recordings(
         "records": len(errors),
         "unreadable": len(errors) - errors.null_count,
         "with_unused_leads": _with_unused_leads(Path(output)),
+        "not_known": not_known,
         "not_read": opened.not_read,
         "output": str(output),
     }
@@ -192,11 +197,12 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
     return labels
 
 
-def _job(scorer: Scorer, labels: list[str], records: str, embeddings: bool) -> dict[str, Any]:
+def _job(scorer: Scorer, head: LabelHead, records: str, embeddings: bool, not_known: Sequence[str]) -> dict[str, Any]:
     """Everything the rows depend on."""
     return {
         "version": __version__,
-        "labels": labels,
+        "labels": head.labels,
+        "not_known": list(not_known),
         "problem_type": scorer.problem_type,
         "model": scorer.digest(),
         "records": records,
@@ -204,12 +210,16 @@ def _job(scorer: Scorer, labels: list[str], records: str, embeddings: bool) -> d
     }
 
 
-def _schema(labels: list[str], width: int | None, job: dict[str, Any]) -> pa.Schema:
-    fields = [("record_id", pa.string()), *((label, pa.float32()) for label in labels)]
+def _schema(head: LabelHead, width: int | None, job: dict[str, Any]) -> pa.Schema:
+    fields: list[pa.Field] = [pa.field("record_id", pa.string())]
+    for number, label in enumerate(head.labels):
+        meaning = None if head.meanings is None else {"cgdmer": json.dumps(head.meanings[number].fields())}
+        fields.append(pa.field(label, pa.float32(), metadata=meaning))
     if width is not None:
-        fields.append(("embedding", pa.list_(pa.float32(), width)))
+        fields.append(pa.field("embedding", pa.list_(pa.float32(), width)))
     note = json.dumps({**job, "note": RESEARCH_USE_ONLY})
-    return pa.schema([*fields, *_USE_COLUMNS.items(), ("error", pa.string())], metadata={"cgdmer": note})
+    further = [pa.field(name, kind) for name, kind in (*_USE_COLUMNS.items(), ("error", pa.string()))]
+    return pa.schema([*fields, *further], metadata={"cgdmer": note})
 
 
 def _rows(
@@ -234,7 +244,9 @@ def _rows(
         return whole
 
     columns: list[pa.Array] = [_texts(record_ids)]
-    columns += [pa.array(column, pa.float32(), mask=absent) for column in spread(scores).T]
+    not_known = set(json.loads(schema.metadata[b"cgdmer"])["not_known"])
+    for name, column in zip(schema.names[1:], spread(scores).T, strict=False):
+        columns.append(pa.array(column, pa.float32(), mask=absent | (name in not_known)))
     if "embedding" in schema.names:
         kind = schema.field("embedding").type
         units = spread(F.normalize(embeds, dim=-1)).ravel()

@@ -2,14 +2,17 @@
 """One object for both inputs of an ECG-text model: the feature extractor for signals, a tokenizer for reports."""
 
 import inspect
+import os
 
 from transformers import ProcessorMixin
 
 from .errors import ECGInputError
 from .keyword_arguments import refuse_unknown_arguments
+from .prompt_findings import Findings
 from .record_use import ECGBatch
 
 _NOT_OPTIONS = ("text", "kwargs", "text_target", "text_pair_target")  # of a tokenizer
+_OF_DOWNLOADS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
 class ECGProcessor(ProcessorMixin):
@@ -18,10 +21,14 @@ class ECGProcessor(ProcessorMixin):
     Args:
         feature_extractor ([`ECGFeatureExtractor`]): explains `sampling_rate`, `lead_names`, `unit`, and `gain`.
         tokenizer: any transformers tokenizer. Texts are padded to the longest and cut at its `model_max_length`.
+
+    Attributes:
+        findings ([`Findings`]): which findings the model was trained to tell apart; None if its folder does not say.
     """
 
     def __init__(self, feature_extractor, tokenizer):
         super().__init__(feature_extractor, tokenizer)
+        self.findings: Findings | None = None
 
     def __call__(
         self,
@@ -59,7 +66,17 @@ class ECGProcessor(ProcessorMixin):
         """
         kwargs = {name: value for name, value in kwargs.items() if name not in ("dtype", "torch_dtype")}
         kwargs["trust_remote_code"] = bool(kwargs.get("trust_remote_code"))
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        download = {name: kwargs[name] for name in _OF_DOWNLOADS if kwargs.get(name) is not None}
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        loaded.findings = Findings.of_model(pretrained_model_name_or_path, **download)
+        return loaded
+
+    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
+        """As in transformers, and the findings are saved too."""
+        os.makedirs(save_directory, exist_ok=True)
+        if self.findings is not None:
+            self.findings.save(save_directory)
+        return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     @property
     def model_input_names(self) -> list[str]:

@@ -15,8 +15,10 @@ from accelerate.utils import DataLoaderConfiguration, set_seed
 from tqdm.auto import tqdm
 
 from cgdmer.data.fingerprints import Fingerprints
+from cgdmer.data.trained_findings import merged
 from cgdmer.files.writing import write_json
 from cgdmer.models.errors import ConfigurationError
+from cgdmer.models.prompt_findings import Findings
 from cgdmer.options import Marker, options_marked
 from cgdmer.presets import model_source
 from cgdmer.training import left_out, run_summary
@@ -393,6 +395,9 @@ class _Training:
                 model = model.model
             if aligns:
                 fit_score(model, self.processor, validation)
+                before = Findings.of_model(options.model) if options.model else None
+                named = self.training.pairs.findings() if options.text_source == "statements" else None
+                self.processor.findings = before if named is None else merged(named, before)
             model.save_pretrained(self.folder, save_function=self.accelerator.save)
             self.processor.save_pretrained(self.folder)
             earlier = Fingerprints.of_model(options.model) if options.model else None

@@ -20,11 +20,13 @@ from transformers import PreTrainedConfig
 
 from cgdmer.data.fingerprints import Fingerprints, fingerprint_of_split
 from cgdmer.data.storage import row_to_record
-from cgdmer.data.wordings import Wordings
+from cgdmer.data.trained_findings import trained_findings
+from cgdmer.data.wordings import Wordings, load_wordings
 from cgdmer.families import ecg_config_of
 from cgdmer.files.hashing import number_of
 from cgdmer.models.ecg_record import ECGRecord, without_filled_ends
 from cgdmer.models.errors import CorpusError, ECGInputError, ECGInputWarning
+from cgdmer.models.prompt_findings import Findings
 from cgdmer.training import left_out
 from cgdmer.training.augmentation import Augmentation
 from cgdmer.training.objectives.views import View, Views
@@ -327,6 +329,11 @@ class PairDataset(Dataset):
     def identity(self) -> dict[str, Any]:
         """What a resumed run recognizes its data by: the records in their order."""
         return fingerprint_of_split(self.split)
+
+    def findings(self) -> Findings:
+        """What the texts name, with the number of records."""
+        rows = self.split.select_columns(["fingerprint", "labels", "statements"])
+        return trained_findings(rows, load_wordings(), worded=self.make_pair.wordings is not None)
 
     def fingerprints(self, earlier: Fingerprints | None = None) -> Fingerprints:
         return Fingerprints.of(self.split, earlier)

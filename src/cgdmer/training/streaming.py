@@ -21,9 +21,12 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.shards import ShardedDataset
+from cgdmer.data.trained_findings import findings_of_counts
+from cgdmer.data.wordings import load_wordings
 from cgdmer.data.workers import outlive_signals
 from cgdmer.files.hashing import seed_of
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError
+from cgdmer.models.prompt_findings import Findings
 from cgdmer.training import left_out
 from cgdmer.training.arguments import PretrainingArguments
 from cgdmer.training.pairs import PairCollator, PairMaker, text_column
@@ -132,6 +135,11 @@ class StreamedPairs(IterableDataset):
             "shards": self.rows.num_shards,
             "first records": [row["fingerprint"] for row in first],
         }
+
+    def findings(self) -> Findings:
+        """What the texts name, with the number of records."""
+        worded = self.make_pair.wordings is not None
+        return findings_of_counts(self.dataset.label_counts(), load_wordings(), worded)
 
     def fingerprints(self, earlier: Fingerprints | None = None) -> Fingerprints:
         """Of all records of the split, with or without a text."""
