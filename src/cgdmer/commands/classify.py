@@ -57,13 +57,13 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         scores = without_unknown(scores)
     use = scorer.feature_extractor.use_of(record)
     if arguments.plot:
-        notes = () if use.is_everything else use.sentences()
+        notes = () if use.is_beyond_doubt else use.sentences()
         scored = [row for row in scores if row["score"] is not None]
         save_ecg_plot(record, arguments.plot, scores=scored, are_values=scorer.is_regression, notes=notes)
     for row in scores:
         note = taken_for(row)
         say(f"{scorer.shown(row['score']):>7}  {row['label']}{f'  ({note})' if note else ''}")
-    if not use.is_everything:
+    if not use.is_beyond_doubt:
         say(use)
     return {
         "record": arguments.record,

@@ -55,7 +55,7 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         say(f"{share:7.1%}  of what raises it is in {lead}")
     if explanation.agreement is not None:
         say(f"{explanation.agreement:7.2f}  rank correlation with occlusion")
-    if explanation.record_use is not None and not explanation.record_use.is_everything:
+    if explanation.record_use is not None and not explanation.record_use.is_beyond_doubt:
         say(explanation.record_use)
     say(f"drawn to {arguments.plot}")
     return {**explanation.as_json(), "record": arguments.record, "picture": arguments.plot}

@@ -14,7 +14,7 @@ file has:
 - `same_as`: codes with the same meaning as another code or a general term.
 
 `wordings/languages.json` has what findings are called in German, French, Spanish, Italian, and Portuguese reports,
-with abbreviations. These were written for this package from common usage, and no native cardiologist has reviewed them.
+with abbreviations. These were written for this package from common usage, and no native speaker reviewed them.
 Nothing is trained on them: a prompt in one of them is taken for the finding.
 
 A code that only makes a term likely is not among its `codes`: subendocardial injury does not count as an infarction,

@@ -140,7 +140,7 @@ def _notes(explanation: Explanation) -> list[str]:
         notes.append(f"Of what raises the score: {most}.")
     if explanation.agreement is not None:
         notes.append(f"Rank correlation with occlusion, in pieces of 2 s: {explanation.agreement:.2f}.")
-    if explanation.record_use is not None and not explanation.record_use.is_everything:
+    if explanation.record_use is not None and not explanation.record_use.is_beyond_doubt:
         notes.append(str(explanation.record_use))
     notes.append(
         "Relevance says what this model's score came from, right or wrong. It does not say that a finding is there."

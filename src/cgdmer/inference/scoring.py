@@ -34,6 +34,7 @@ _EXPECTED_LABELS = "Expected a text file in UTF-8 with one label per line."
 _USE_COLUMNS = {
     **dict.fromkeys(("leads_used", "leads_derived", "leads_not_used"), pa.string()),
     **dict.fromkeys(("seconds_used", "seconds_filled", "seconds_cut"), pa.float32()),
+    "doubts": pa.string(),
 }
 _OTHER_COLUMNS = ("record_id", "embedding", *_USE_COLUMNS, "error")
 
@@ -64,7 +65,7 @@ def score_recordings(
 
     What was used, over all windows (see `RecordUse`): `leads_used`, such as "I, II, V1"; `leads_derived` and
     `leads_not_used` with the reasons, such as "V1, V2 (flat); V3 (gap of 2.4 s)"; `seconds_used`; `seconds_filled`,
-    the interpolated samples of all leads together; and `seconds_cut`.
+    the interpolated samples of all leads together; `seconds_cut`; and `doubts`, what casts doubt on the recording.
 
     An interrupted run leaves `OUTPUT.partial` (see `GrowingTable`) and continues when it is started again. The result
     is the same as without interruption; with the same batch size, bit for bit.
@@ -265,6 +266,7 @@ def _columns_of(use: RecordUse) -> dict[str, Any]:
         "seconds_used": use.seconds_used,
         "seconds_filled": sum(use.seconds_filled.values()),
         "seconds_cut": sum(use.seconds_cut.values()),
+        "doubts": " ".join(use.doubts),
     }
 
 

@@ -19,7 +19,7 @@ from .ecg_record import ECGRecord, is_record
 from .errors import ConfigurationError, ECGInputError, ECGInputWarning, shown
 from .filters import FILTERS
 from .foreign_keys import refuse_unknown_options
-from .leads import STANDARD_LEADS, contradiction, derive_limb_leads, standard_lead_names
+from .leads import STANDARD_LEADS, derive_limb_leads, standard_lead_names
 from .millivolts import in_millivolts
 from .missing_samples import numbers_of
 from .normalization import NORMALIZATIONS
@@ -34,6 +34,7 @@ from .signal_checks import (
     checked_rate,
     usable_leads,
 )
+from .signal_quality import doubt_about_limb_leads, doubts_about
 from .units import (
     EXPECTED_UNITS,
     HIGHEST_RATE,
@@ -46,8 +47,6 @@ from .windows import cut_windows
 FILTER_STAGES = ("recorded_rate", "model_rate", "window")
 NORMALIZED_PARTS = ("window", "recording")
 _MOST_WINDOWS = 1000  # of one recording that may be asked for
-
-LARGEST_CONTRADICTION = 0.2  # the largest `leads.contradiction` without a warning
 
 
 class ECGFeatureExtractor(FeatureExtractionMixin):
@@ -184,7 +183,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             int64, 1 where there is signal. With `windows`, also `record_index` (rows,) int64, the recording of each
             row, and `window_weights` (rows,) float32, how much it counts in the recording's mean: see `cut_windows`.
             The attribute `record_use` of the batch has a `RecordUse` per recording: which leads and how much of them
-            was used, and why the rest was not.
+            was used, why the rest was not, and (with `windows`) what casts doubt on the recording.
 
         Warns:
             ECGInputWarning: recorded leads are not used, limb leads contradict each other, or the recording is longer
@@ -205,6 +204,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                     _names_for_record(lead_names, number, count),
                     _for_record(unit, number, count, "unit"),
                     gain,
+                    judged=windows,
                 )
             except ECGInputError as error:
                 if count == 1:
@@ -230,7 +230,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ECGInputWarning)
-            signal, _, use = self._twelve_leads(*self._in_millivolts(record, None, None, None, None))
+            signal, _, use = self._twelve_leads(*self._in_millivolts(record, None, None, None, None), judged=True)
         length = resampled_length(signal.shape[1], record.sampling_rate, self.sampling_rate)
         return self._with_seconds(_with_derived(use, record), length, windows=True)
 
@@ -253,10 +253,10 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
 
     # The steps, in order.
 
-    def _model_signal(self, recording, rate, names, unit, gain) -> tuple[np.ndarray, np.ndarray, RecordUse]:
+    def _model_signal(self, recording, rate, names, unit, gain, judged) -> tuple[np.ndarray, np.ndarray, RecordUse]:
         """(12, time) millivolts at the model's rate, which leads are present, and what was used."""
         signal_mv, rate, names = self._in_millivolts(recording, rate, names, unit, gain)
-        signal_LT, present_L, use = self._twelve_leads(signal_mv, rate, names)
+        signal_LT, present_L, use = self._twelve_leads(signal_mv, rate, names, judged)
         if self.filter_stage == "recorded_rate":
             signal_LT = self._filtered(signal_LT, rate)
         signal_LT = resample(signal_LT, rate, self.sampling_rate, method=self.resampling)
@@ -318,20 +318,20 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         return signal_mv, rate, names
 
     def _twelve_leads(
-        self, signal_mv: np.ndarray, rate: float, names: list[str]
+        self, signal_mv: np.ndarray, rate: float, names: list[str], judged: bool = False
     ) -> tuple[np.ndarray, np.ndarray, RecordUse]:
-        """(12, time) in standard order without NaN, zero where a lead is absent; which leads are present; and why."""
+        """(12, time) in standard order without NaN, zero where a lead is absent; which leads are present; and why.
+
+        Args:
+            judged: whether to look for what casts doubt on the recording.
+        """
         usable = usable_leads(signal_mv, rate, names, self.longest_gap_seconds, self.shortest_seconds)
         signal_LT, present_L = usable.signal, usable.present
         recorded_LT = signal_LT[:, ~usable.interpolated] if usable.interpolated.any() else signal_LT
-        share = contradiction(recorded_LT, present_L)
-        if share > LARGEST_CONTRADICTION:
-            warnings.warn(
-                "the limb leads contradict each other: one differs from what I and II imply (III = II - I, and so on) "
-                f"by {share:.0%} of their size. Are leads misnamed, inverted, or recorded one after the other?",
-                ECGInputWarning,
-                stacklevel=4,
-            )
+        about_limbs = doubt_about_limb_leads(recorded_LT, present_L)
+        if about_limbs:
+            warnings.warn(about_limbs, ECGInputWarning, stacklevel=4)
+        doubts = doubts_about(signal_LT, present_L, rate) if judged else []
         if self.derive_limb_leads:
             signal_LT, present_L = derive_limb_leads(signal_LT, present_L)
         reasons = {lead: usable.faults.get(lead, NOT_GIVEN) for lead in STANDARD_LEADS}
@@ -341,6 +341,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             leads_not_used={lead: reasons[lead] for lead in _chosen(~present_L)},
             seconds_filled=usable.seconds_filled,
             seconds_cut=usable.seconds_cut,
+            doubts=tuple([about_limbs] if about_limbs else []) + tuple(doubts),
         )
         return signal_LT, present_L, use
 

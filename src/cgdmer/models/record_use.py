@@ -27,6 +27,8 @@ class RecordUse:
         seconds_filled: by lead used, how much of it was missing and is interpolated.
         seconds_cut: by reason, how much was cut off: "filled end", "calibration pulse", "beyond the window", "rest of
             a patch" (patches are seen whole or not at all).
+        doubts: what casts doubt on the recording, in sentences (see `signal_quality`): an implausible size, noise,
+            contradicting limb leads.
     """
 
     leads_used: tuple[str, ...]
@@ -35,12 +37,18 @@ class RecordUse:
     seconds_used: float = 0.0
     seconds_filled: Mapping[str, float] = field(default_factory=dict)
     seconds_cut: Mapping[str, float] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
     @property
     def refused_leads(self) -> dict[str, str]:
         """The leads that were recorded but not used, and why, whether or not they were derived instead."""
         reasons = {**self.leads_derived, **self.leads_not_used}
         return {lead: reasons[lead] for lead in STANDARD_LEADS if reasons.get(lead, NOT_GIVEN) != NOT_GIVEN}
+
+    @property
+    def is_beyond_doubt(self) -> bool:
+        """Whether everything was used, and nothing casts doubt on it."""
+        return self.is_everything and not self.doubts
 
     @property
     def is_everything(self) -> bool:
@@ -57,7 +65,7 @@ class RecordUse:
     def sentences(self) -> list[str]:
         """The same in words."""
         if self.is_everything:
-            return ["All twelve leads were used."]
+            return ["All twelve leads were used.", *self.doubts]
         lines = [f"Leads used: {', '.join(self.leads_used)}."]
         if self.leads_derived:
             lines.append(f"Derived from two of them: {by_reason(self.leads_derived)}.")
@@ -69,7 +77,7 @@ class RecordUse:
         if self.seconds_cut:
             cut = ", ".join(f"{_seconds(length)} ({reason})" for reason, length in self.seconds_cut.items())
             lines.append(f"Cut off: {cut}.")
-        return lines
+        return [*lines, *self.doubts]
 
     def __str__(self) -> str:
         return " ".join(self.sentences())

@@ -28,7 +28,7 @@ FLAT, MAINS_HUM = "flat", "nothing but mains hum"  # reasons for not using a lea
 FILLED_END, CALIBRATION = "filled end", "calibration pulse"  # what is cut off
 
 
-_MAINS_HZ, _SHARE_OF_HUM = (50.0, 60.0), 0.99  # of a lead's power
+MAINS_HZ, _SHARE_OF_HUM = (50.0, 60.0), 0.99  # of a lead's power
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,21 +215,21 @@ def _is_mains_hum(lead_T: np.ndarray, rate: float) -> bool:
     Second by second, since the frequency of mains drifts, and the phase with it.
     """
     second = round(rate)
-    if rate <= 2 * max(_MAINS_HZ) or len(lead_T) < second:
+    if rate <= 2 * max(MAINS_HZ) or len(lead_T) < second:
         return False
     seconds_ST = lead_T[: len(lead_T) // second * second].reshape(-1, second)
     seconds_ST = seconds_ST - seconds_ST.mean(axis=1, keepdims=True)
     power = float(np.square(seconds_ST).sum())
     # Over whole periods, the waves are orthogonal.
-    of_waves = np.square(seconds_ST @ _mains_waves(second, rate)).sum(axis=0)
+    of_waves = np.square(seconds_ST @ mains_waves(second, rate)).sum(axis=0)
     return bool(max(of_waves[:2].sum(), of_waves[2:].sum()) > _SHARE_OF_HUM * power)
 
 
 @lru_cache
-def _mains_waves(samples: int, rate: float) -> np.ndarray:
+def mains_waves(samples: int, rate: float) -> np.ndarray:
     """(samples, 4): cosine and sine at 50 Hz and at 60 Hz, of unit length."""
     times_T = np.arange(samples) / rate
-    waves = [wave(2 * np.pi * frequency * times_T) for frequency in _MAINS_HZ for wave in (np.cos, np.sin)]
+    waves = [wave(2 * np.pi * frequency * times_T) for frequency in MAINS_HZ for wave in (np.cos, np.sin)]
     return np.stack(waves, axis=1) * np.sqrt(2 / samples)
 
 
