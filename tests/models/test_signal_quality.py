@@ -11,7 +11,7 @@ import pytest
 
 import cgdmer
 from cgdmer.commands import main
-from cgdmer.models.errors import CGDMERError, ECGInputWarning
+from cgdmer.models.errors import CGDMERError, ECGInputError, ECGInputWarning
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.leads import STANDARD_LEADS
 from recordings import write_wfdb
@@ -65,6 +65,13 @@ def test_faults_are_named(signal, said):
         assert any(said in sentence for sentence in doubts(signal)), doubts(signal)
 
 
+def is_doubted(record) -> bool:
+    try:
+        return bool(EXTRACTOR.use_of(record).doubts)
+    except ECGInputError:
+        return True
+
+
 FOLDERS = ["ptb-xl-subset/records500", "csn-sample", "georgia-sample", "cpsc2018-sample", "code15-sample"]
 
 
@@ -86,7 +93,7 @@ def test_few_real_recordings_are_doubted_and_changed_ones_are(real_data):
                 if isinstance(change, str)
                 else signal * change
             )
-            found[change] += bool(EXTRACTOR.use_of(replace(record, signal=changed)).doubts)
+            found[change] += is_doubted(replace(record, signal=changed))
     assert count > 600
     assert len(doubted) <= 0.02 * count, doubted
     assert min(found.values()) >= 0.95 * count, found
