@@ -13,6 +13,7 @@ from cgdmer.families import FAMILIES, register_with_transformers
 
 _NAMES = {
     "evaluation.arguments": "EvaluationArguments",
+    "evaluation.calibrating": "calibrate_model",
     "evaluation.evaluate": "evaluate_model",
     "corpora.preparing": "prepare_corpus",
     "explanation.explaining": "explain_recording",

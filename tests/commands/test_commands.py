@@ -54,7 +54,7 @@ def cohort_folder(tmp_path_factory):
 
 
 COMMANDS = ["demo", "prepare", "finetune", "evaluate", "push", "classify", "explain", "app", "score", "search", "plot"]
-COMMANDS += ["export"]
+COMMANDS += ["export", "convert", "calibrate"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -19,6 +19,7 @@ from typing import Any
 from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.commands import (
     app,
+    calibrate,
     classify,
     compare,
     convert,
@@ -52,6 +53,7 @@ COMMANDS = (
     plot,
     export,
     convert,
+    calibrate,
 )
 
 EXAMPLES = """\
@@ -67,6 +69,7 @@ examples:
   cgdmer plot RECORD ecg.png
   cgdmer export MODEL model.onnx --labels "atrial fibrillation" "normal ECG"
   cgdmer convert ecgfounder-12lead 12_lead_ECGFounder.pth ecgfounder
+  cgdmer calibrate MODEL CALIBRATED --dataset mine
   cgdmer app
 pretraining is started with accelerate:
   accelerate launch -m cgdmer.pretrain --config_name cgdmer-tiny --dataset ptbxl --output_dir run

@@ -21,12 +21,14 @@ from transformers.utils import ModelOutput
 
 from cgdmer.families import extractor_of, load_scoring_pipeline
 from cgdmer.inference.embedding_cache import weights_digest
+from cgdmer.inference.operating_points import OperatingPoints
 from cgdmer.models.errors import ConfigurationError, ECGInputError, ModelFolderError
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel, project_ecg
 from cgdmer.models.pipeline_ecg_classification import REGRESSION, SINGLE_LABEL, ECGPipeline, label_scores
 from cgdmer.models.pipeline_zero_shot_ecg import check_prompts, signs_of, warn_of_unknown
 from cgdmer.models.prompt_findings import Meaning
+from cgdmer.presets import SHIPPED_MODEL, model_source
 
 ZERO_SHOT_TYPE = "zero_shot"  # beside the values of `problem_type` in transformers
 _LABELS_SHOWN = 20
@@ -143,13 +145,15 @@ class Scorer:
         model, device: of the pipeline.
         feature_extractor: the model's own.
         own_labels: a classifier's labels; None: any text can be scored.
+        operating_points: with which scores become probabilities and decisions; None: the model was not calibrated.
         problem_type: what the scores are: "zero_shot" or, as in transformers, "multi_label_classification" (each by
             itself), "single_label_classification" (they add up to one), or "regression" (values in the units of the
             training data).
     """
 
-    def __init__(self, pipeline: ECGPipeline):
+    def __init__(self, pipeline: ECGPipeline, operating_points: OperatingPoints | None = None):
         self.pipeline = pipeline
+        self.operating_points = operating_points
         self.model: Any = pipeline.model
         self.device = pipeline.device
         self.feature_extractor = extractor_of(pipeline.processor or pipeline.feature_extractor)
@@ -171,7 +175,9 @@ class Scorer:
     ) -> list[dict[str, Any]]:
         """The scores of one recording, `[{"label", "score"}, ...]`: highest first; of a regression, in its order.
 
-        For findings in free text, a row also says what the label was taken for, see the pipeline.
+        For findings in free text, a row also says what the label was taken for, see the pipeline. With a calibrated
+        model, a row has `positive` and `threshold` too, see `OperatingPoints.applied`; not if labels exclude each
+        other.
 
         Args:
             record: an `ECGRecord`, or the path of a recording.
@@ -182,8 +188,10 @@ class Scorer:
         """
         labels = self.check_labels(labels, exclusive)
         if self.own_labels is None:
-            return self.pipeline(record, candidate_labels=labels, multi_label=not exclusive)
-        return [row for row in self.pipeline(record) if row["label"] in labels]
+            rows = self.pipeline(record, candidate_labels=labels, multi_label=not exclusive)
+        else:
+            rows = [row for row in self.pipeline(record) if row["label"] in labels]
+        return rows if self.operating_points is None or exclusive else self.operating_points.applied(rows)
 
     def head(self, labels: Sequence[str] | None = None) -> LabelHead:
         """What turns the encoder's feature, `model.base_model(...).pooler_output`, into scores of these labels.
@@ -235,7 +243,11 @@ class Scorer:
     def digest(self) -> str:
         """Hexadecimal: of everything about the model that scores depend on."""
         digest = hashlib.sha256(weights_digest(self.model))
-        texts = [self.model.config.to_json_string(), self.feature_extractor.to_json_string()]
+        texts = [
+            self.model.config.to_json_string(),
+            self.feature_extractor.to_json_string(),
+            repr(self.operating_points),
+        ]
         if self.own_labels is None:
             texts.append(repr(sorted(self.pipeline.processor.tokenizer.get_vocab().items())))
         for text in texts:
@@ -264,13 +276,15 @@ def without_unknown(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def taken_for(row: Mapping[str, Any]) -> str:
-    """What the label of a row was taken for, in words; "" if that is what it says."""
+    """Whether the row is positive, and what its label was taken for if that is not what it says, in words."""
     if row.get("known") is False:
         return "not known to the model"
-    finding = row.get("finding")
-    if finding is None or finding.casefold() in row["label"].casefold():
-        return ""
-    return f"taken for: {'no ' if row['negated'] else ''}{finding}"
+    finding, notes = row.get("finding"), []
+    if row.get("positive") is not None:
+        notes.append(f"{'positive' if row['positive'] else 'negative'}, threshold {row['threshold']:.1%}")
+    if finding is not None and finding.casefold() not in row["label"].casefold():
+        notes.append(f"taken for: {'no ' if row['negated'] else ''}{finding}")
+    return "; ".join(notes)
 
 
 def shown_score(score: float | None, problem_type: str) -> str:
@@ -313,4 +327,6 @@ def load_scorer(model: str | os.PathLike[str] | None = None, device: str | None 
         >>> [row["label"] for row in score(record, ["normal ECG", "atrial fibrillation"])]
         ['atrial fibrillation', 'normal ECG']
     """
-    return Scorer(load_scoring_pipeline(model, device))
+    return Scorer(
+        load_scoring_pipeline(model, device), OperatingPoints.of_folder(model_source(model or SHIPPED_MODEL))
+    )

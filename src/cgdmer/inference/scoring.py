@@ -8,7 +8,7 @@ reason. After a kill, the same command continues where it stopped.
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ _USE_COLUMNS = {
     **dict.fromkeys(("seconds_used", "seconds_filled", "seconds_cut"), pa.float32()),
     "doubts": pa.string(),
 }
+_POSITIVE = ": positive"  # the end of a column's name
 _OTHER_COLUMNS = ("record_id", "embedding", *_USE_COLUMNS, "error")
 
 
@@ -58,7 +59,8 @@ def score_recordings(
     The file has one row per record, sorted by path (or in the dataset's order). Its columns are `record_id` (in a
     folder, the path without suffix; bytes that are not UTF-8 become \\udc80 etc.), one float32 column per label with
     the score of the pipeline `zero-shot-ecg-classification` or, for a classifier, `ecg-classification`, null for a
-    finding that the model does not know (what each label was taken for is in the column's metadata); optionally
+    finding that the model does not know (what each label was taken for is in the column's metadata); with a calibrated
+    model, a bool column per calibrated label, such as "atrial fibrillation: positive"; optionally
     `embedding` (float32 unit vector: for a classifier, the encoder's feature scaled to unit length); what was used of
     the recording; and `error`, the reason a recording could not be read; the other columns are then null. The metadata
     of the schema say, under `cgdmer`, how the file was made, with the `problem_type` of the scores (see `Scorer`).
@@ -117,7 +119,7 @@ def score_recordings(
         )
     not_known = [] if force_unknown else [one.prompt for one in head.meanings or () if one.known is False]
     job = _job(scorer, head, opened.digest, embeddings, not_known)
-    schema = _schema(head, head.width if embeddings else None, job)
+    schema = _schema(scorer, head, head.width if embeddings else None, job)
     with GrowingTable(Path(output).absolute(), schema, job) as table:
         try:
             _fill(table, scorer, head, opened, batch_size, num_proc)
@@ -177,8 +179,12 @@ def _fill(
     for errors, means in batches:
         features, logits = means.split([head.width, head.num_logits], dim=1)
         scores = head.scores(logits.to(scorer.device)).cpu()
+        positive: dict[str, np.ndarray] = {}
+        if scorer.operating_points is not None:
+            found, positive = scorer.operating_points.columns(head.labels, head.meanings, scores.numpy())
+            scores = torch.from_numpy(found)
         record_ids = source.record_ids[table.num_rows : table.num_rows + len(errors)]
-        table.append(_rows(table.schema, record_ids, errors, scores, features, uses[-len(errors) :]))
+        table.append(_rows(table.schema, record_ids, errors, scores, positive, features, uses[-len(errors) :]))
         uses.clear()
 
 
@@ -211,11 +217,15 @@ def _job(scorer: Scorer, head: LabelHead, records: str, embeddings: bool, not_kn
     }
 
 
-def _schema(head: LabelHead, width: int | None, job: dict[str, Any]) -> pa.Schema:
+def _schema(scorer: Scorer, head: LabelHead, width: int | None, job: dict[str, Any]) -> pa.Schema:
     fields: list[pa.Field] = [pa.field("record_id", pa.string())]
     for number, label in enumerate(head.labels):
         meaning = None if head.meanings is None else {"cgdmer": json.dumps(head.meanings[number].fields())}
         fields.append(pa.field(label, pa.float32(), metadata=meaning))
+    if scorer.operating_points is not None:
+        nothing = np.zeros((1, len(head.labels)))
+        decided = scorer.operating_points.columns(head.labels, head.meanings, nothing)[1]
+        fields += [pa.field(f"{label}{_POSITIVE}", pa.bool_()) for label in decided]
     if width is not None:
         fields.append(pa.field("embedding", pa.list_(pa.float32(), width)))
     note = json.dumps({**job, "note": RESEARCH_USE_ONLY})
@@ -228,6 +238,7 @@ def _rows(
     record_ids: list[str],
     errors: list[CGDMERError | None],
     scores: torch.Tensor,
+    positive: Mapping[str, np.ndarray],
     embeds: torch.Tensor,
     uses: list[RecordUse | None],
 ) -> pa.Table:
@@ -235,6 +246,7 @@ def _rows(
 
     Args:
         scores, embeds: (n, labels) and (n, width) for the n readable records.
+        positive: for each calibrated label, (n,) bool.
         uses: what was used of each record.
     """
     absent = np.array([error is not None for error in errors])
@@ -248,6 +260,10 @@ def _rows(
     not_known = set(json.loads(schema.metadata[b"cgdmer"])["not_known"])
     for name, column in zip(schema.names[1:], spread(scores).T, strict=False):
         columns.append(pa.array(column, pa.float32(), mask=absent | (name in not_known)))
+    for label, decided in positive.items():
+        whole = np.zeros(len(absent), dtype=bool)
+        whole[~absent] = decided
+        columns.append(pa.array(whole, pa.bool_(), mask=absent | (label in not_known)))
     if "embedding" in schema.names:
         kind = schema.field("embedding").type
         units = spread(F.normalize(embeds, dim=-1)).ravel()

@@ -10,16 +10,28 @@ import re
 
 # English, German, French, Spanish, Italian, and Portuguese.
 _DENIALS = (
+    r"no hay |nessun segno di |(?:(?:the )?patient )?(?:does|do) not have (?:an? )?",
     r"(?:there (?:is|are) )?no (?!longer)(?:(?:evidence|signs?|indications?|features|criteria) (?:of|for) )?",
     r"without (?:any )?(?:(?:evidence|signs?) of )?",
     r"absence of |negative for |free (?:of|from) |not (?:an? )?",
-    r"keine?[nrs]? (?:(?:hinweise?|zeichen|nachweis) (?:auf|für|von|einer) )?|ohne |nicht ",
-    r"pas (?:de |d['’])|sans |absence (?:de |d['’])|aucune? ",
-    r"sin |ausencia de |ningún |ninguna |no hay ",
-    r"senza |assenza (?:di |d['’])|nessun[oa]? |nessun['’]",
-    r"sem |ausência de |nenhuma? ",
+    r"keine?[nrs]? (?:(?:hinweise?|zeichen|nachweis|anhalt|anzeichen) (?:auf|für|von|einer) )?|ohne |nicht ",
+    r"pas (?:de |d['’])|sans (?:signes? (?:de |d['’]))?|absence (?:de |d['’])|aucune? ",
+    r"sin (?:signos de )?|ausencia de |ningún |ninguna ",
+    r"senza (?:segni di )?|assenza (?:di |d['’])|nessun[oa]? |nessun['’]",
+    r"sem (?:sinais de )?|ausência de |nenhuma? ",
 )
 _DENIED = re.compile(rf"\s*(?:{'|'.join(_DENIALS)})(?=\S)", re.IGNORECASE)
+_DENIED_AFTER = re.compile(
+    r"(?<=\S)\s+(?:(?:is |are |was |were )?(?:absent|ruled out|excluded|not (?:present|seen))"
+    r"|(?:(?:wurde|ist) )?ausgeschlossen|absente?s?|exclue?s?|ausentes?|descartad[oa]s?|assenti|assente|esclus[oa]"
+    r"|exclu[ií]d[oa]s?)[.\s]*$",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(
+    r"\b(?:no|not|without|never|absent|absence|excluded|kein\w*|nicht|ohne|pas|sans|aucune?|sin|sem|senza|nessun\w*"
+    r"|ning[uú]n\w*|nenhum\w*|n't)\b",
+    re.IGNORECASE,
+)
 _SAYS_MORE = re.compile(r"[,;:]|\b(?:but|instead|although|however|aber|sondern|mais|pero|però|mas)\b", re.IGNORECASE)
 _COMPARES = re.compile(
     r"[<>≤≥=]|\b(?:(?:more|less|greater|higher|lower|larger|smaller|faster|slower|longer|shorter) than"
@@ -39,7 +51,14 @@ def without_denial(prompt: str) -> tuple[str, bool]:
     finding, denied = prompt, False
     while (found := _DENIED.match(finding)) is not None:
         finding, denied = finding[found.end() :], not denied
+    if (found := _DENIED_AFTER.search(finding)) is not None:
+        finding, denied = finding[: found.start()], not denied
     return finding, denied
+
+
+def still_denies(finding: str) -> bool:
+    """Whether a finding has a word of denial left, which then may mean anything: "infarction without Q waves"."""
+    return _DENIES.search(finding) is not None
 
 
 def asks_to_compare(prompt: str) -> bool:

@@ -27,12 +27,14 @@ import torch
 from transformers.utils import cached_file
 
 from .errors import ModelFolderError
-from .negation import asks_to_compare, without_denial
+from .negation import asks_to_compare, still_denies, without_denial
 
 FILE_NAME = "findings.json"
 FEWEST_RECORDS = 10  # of a finding that counts as known
 NEAREST = 0.95  # the cosine of a prompt with a wording, from which on it is taken for the finding
 _SIMILAR = 0.8  # of two spellings, as `difflib` has it
+_SIMILAR_WHOLE, _LONG = 0.95, 10  # of two texts of at least so many letters
+_LESS = 0.95  # the similarity of a text that says more than a wording does
 _SHORTEST_MISSPELT = 5  # letters; shorter words are too close to others
 _MOST_CORRECTED = 200  # combinations of similar words that are tried
 _LARGEST = 20_000_000  # bytes of the file; that of 190 findings has 100,000
@@ -45,7 +47,7 @@ _FILLING_WORDS = """
     electrocardiograma eletrocardiograma electrocardiogramme tracing trace recording shows show showing sign signs
     evidence pattern finding findings consistent suggestive suggesting suggests seen present presence lead leads
     detected diagnosis to for condition interval and de du des le la les l d un une el los las una del della dello
-    dell delle dei di il lo gli da do dos das der die das des den dem ein eine einer eines mit von vom im am bei
+    dell delle dei di il lo gli da do dos das wall region der die den dem ein eine einer eines mit von vom im am bei
     avec con com par por fur per zeichen befund signes signos segni sinais hallazgos na nas em en et e y und
 """
 _FILLING = frozenset(_FILLING_WORDS.split())
@@ -57,6 +59,8 @@ _QUALIFYING_WORDS = """
     posible possivel possibile sospetto frequenti frequentes frecuentes rares raras isolees
 """
 _QUALIFYING = frozenset(_QUALIFYING_WORDS.split())
+# Words that a wording may have or lack.
+_GENERIC = frozenset(("complex", "beat", "rhythm", "time", "criterion", "criteria", "form", "morphology"))
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,10 @@ class Findings:
         self._trained = {
             word for finding in self.findings if finding.known for text in finding.wordings for word in _words(text)
         }
-        self._vocabulary = sorted({word for words in self._by_words for word in words})
-        self._never_misspelt = {
-            word for finding in self.findings for text in finding.wordings for word in _words(text)
-        } | _FILLING
+        self._vocabulary = sorted({word for _, text in texts for word in _split(text)} | _FILLING)
+        english = (word for finding in self.findings for text in finding.wordings for word in _split(text))
+        self._never_misspelt = {*english, *_FILLING, *_QUALIFYING, *_GENERIC}
+        self._long_letters = [letters for letters in self._by_letters if len(letters) >= _LONG]
 
     def __len__(self) -> int:
         return len(self.findings)
@@ -150,6 +154,9 @@ class Findings:
         if asks_to_compare(text) or _NUMBER.search(text):
             return Meaning(prompt, text, False, negated=negated, reason="it has a number or a comparison")
         finding, similarity = self._finding_of(text)
+        if still_denies(text) and similarity < 1:
+            reason = "it denies something in a way that is not understood"
+            return Meaning(prompt, text, False, negated=negated, reason=reason)
         if finding is not None:
             return self._taken_for(finding, prompt, text, negated, similarity)
         if _words(text) and _words(text) <= self._trained:
@@ -185,28 +192,42 @@ class Findings:
         if (found := self._by_letters.get(_letters(text))) is not None:
             return found, 1.0
         words = _words(text)
-        for chosen in (words, words - _QUALIFYING):
-            if (found := self._by_words.get(chosen)) is not None:
-                return found, 1.0 if chosen == words else len(chosen) / len(words)
+        if (found := self._by_words.get(words)) is not None:
+            return found, 1.0
+        if (found := self._without_qualifiers(words)) is not None:
+            return found, _LESS
         best: tuple[Finding | None, float] = None, 0.0
-        for corrected, similarity in self._corrections(words):
-            found = self._by_words.get(corrected) or self._by_words.get(corrected - _QUALIFYING)
+        for corrected, similarity in self._corrections(text):
+            found = self._by_words.get(corrected) or self._without_qualifiers(corrected)
             if found is not None and similarity > best[1]:
                 best = found, similarity
+        if best[0] is None and any(word not in self._never_misspelt for word in _split(text)):
+            letters = _letters(text)  # words may run together: "bundlebranch"
+            for near in difflib.get_close_matches(letters, self._long_letters, n=1, cutoff=_SIMILAR_WHOLE):
+                if near[0] == letters[0]:
+                    ratio = difflib.SequenceMatcher(None, letters, near).ratio()
+                    best = self._by_letters[near], ratio
         return best
 
-    def _corrections(self, words: frozenset[str]) -> list[tuple[frozenset[str], float]]:
+    def _without_qualifiers(self, words: frozenset[str]) -> Finding | None:
+        for left_out in (_QUALIFYING, _GENERIC, _QUALIFYING | _GENERIC):
+            if (found := self._by_words.get(words - left_out)) is not None:
+                return found
+        return None
+
+    def _corrections(self, text: str) -> list[tuple[frozenset[str], float]]:
         """The words with those that no English wording has replaced by similar ones, and how similar the whole is."""
         choices: list[list[tuple[str, float]]] = []
-        for word in sorted(words):
+        words = sorted(set(_split(text)))
+        for word in words:
             choices.append([(word, 1.0)])
-            if word not in self._never_misspelt and word not in _QUALIFYING and len(word) >= _SHORTEST_MISSPELT:
+            if word not in self._never_misspelt and len(word) >= _SHORTEST_MISSPELT:
                 choices[-1] += self._similar_words(word)
         found = []
         letters = sum(map(len, words)) or 1
         for combination in itertools.islice(itertools.product(*choices), 1, _MOST_CORRECTED):
-            similarity = sum(len(word) * ratio for word, (_, ratio) in zip(sorted(words), combination, strict=True))
-            found.append((frozenset(word for word, _ in combination), similarity / letters))
+            similarity = sum(len(word) * ratio for word, (_, ratio) in zip(words, combination, strict=True))
+            found.append((_in_one_form(word for word, _ in combination), similarity / letters))
         return found
 
     def _similar_words(self, word: str) -> list[tuple[str, float]]:
@@ -317,6 +338,11 @@ _SAME_WORDS = {
     "atrioventricular": "av",
     "segments": "segment",
     "qtc": "qt",
+    "pq": "pr",
+    "tachy": "tachycardia",
+    "tach": "tachycardia",
+    "brady": "bradycardia",
+    "fib": "fibrillation",
     "nonspecific": "unspecific",
     "irregularly": "irregular",
     **_ORDINALS,
@@ -325,13 +351,20 @@ _SAME_WORDS = {
 
 def _words(text: str) -> frozenset[str]:
     """The words of a text that count, each in one form."""
-    plain = re.sub(r"\bnon[- ]", "non", _plain(text))
-    found = [word for word in re.split(r"[\W_]+", plain) if word and word not in _FILLING]
-    return frozenset(_SAME_WORDS.get(word, _singular(word)) for word in found)
+    return _in_one_form(_split(text))
+
+
+def _split(text: str) -> list[str]:
+    plain = re.sub(r"\b(non|infero|antero|postero)[- ]+(?=[a-z])", r"\1", _plain(text))
+    return [word for word in re.split(r"[\W_]+", plain) if word]
+
+
+def _in_one_form(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(_SAME_WORDS.get(word, _singular(word)) for word in words if word not in _FILLING)
 
 
 def _singular(word: str) -> str:
-    return word[:-1] if len(word) > 4 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
 def meaning_of(prompt: str, findings: Findings | None) -> Meaning:

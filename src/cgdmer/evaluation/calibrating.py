@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operating points from a user's own labeled recordings: `cgdmer calibrate`.
+
+Scores that were fitted to one hospital's patients are no probabilities at another, and its thresholds are wrong
+there: findings are more or less frequent, and devices and doctors differ. A few hundred recordings of the new place
+mend both.
+
+Shapes: R records, K findings, D bootstrap draws.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import concatenate_datasets
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+from cgdmer.data.storage import DatasetRecords, load_dataset_folder
+from cgdmer.data.wordings import Wordings, load_wordings
+from cgdmer.evaluation.statistics import draws_of_patients
+from cgdmer.inference.embeddings import Windows, average_windows
+from cgdmer.inference.operating_points import OperatingPoint, OperatingPoints
+from cgdmer.inference.scorers import ZERO_SHOT_TYPE, LabelHead, Scorer, load_scorer
+from cgdmer.models.errors import ConfigurationError, CorpusError
+from cgdmer.presets import SHIPPED_MODEL, model_source
+
+RULES = ("youden", "sensitivity", "specificity")
+FEWEST = 10  # records with the finding, and records without it
+_DRAWS = 500
+_SLOPE_DEVIATION = 0.5  # of the prior of the slope around 1 (ours): ten positives alone would fit any slope
+_INTERVAL = (2.5, 97.5)
+
+
+class _Truth(NamedTuple):
+    """The findings of records: the label that is scored for each, and (R, K) bool which record has it."""
+
+    prompts: list[str]
+    held: np.ndarray
+
+
+def calibrate_model(
+    model: str | os.PathLike[str] | None,
+    output_dir: str | os.PathLike[str],
+    dataset: str | os.PathLike[str],
+    *,
+    splits: Sequence[str] = ("validation",),
+    labels: Sequence[str] | None = None,
+    rule: str = "youden",
+    level: float = 0.9,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Copy a model's folder, with operating points for the findings of a dataset's records.
+
+    Args:
+        model: a folder; None: the model that comes with the package.
+        output_dir: the new folder.
+        dataset: written by `cgdmer prepare`.
+        splits: whose records are used. Not those that the model was trained on.
+        labels: of the dataset; None: all of them, and the general terms that they imply.
+        rule: how each threshold is chosen: "youden" (the largest sum of sensitivity and specificity), or so that the
+            "sensitivity" or the "specificity" is at least `level`.
+        level: of that sensitivity or specificity.
+        seed: of the bootstrap draws.
+
+    Returns:
+        `findings` (see `OperatingPoint`, by finding), `left_out` (why other labels have none), `rule`, `records`, and
+        `output_dir`.
+
+    Raises:
+        ConfigurationError: the rule or level is none, the model is not a folder, or its scores exclude each other.
+        CorpusError: no finding has ten records with it and ten without it, or the output exists.
+
+    Example:
+        >>> answer = cgdmer.calibrate_model("model", "calibrated", "cohort", splits=["validation", "test"])
+        >>> answer["findings"]["atrial fibrillation"].sensitivity > 0.8
+        True
+    """
+    if rule not in RULES:
+        raise ConfigurationError(f"rule is {rule!r}; expected one of {', '.join(RULES)}.")
+    if not 0 < level < 1:
+        raise ConfigurationError(f"level is {level}; expected a number between 0 and 1, such as 0.9.")
+    source, target = Path(model_source(model or SHIPPED_MODEL)), Path(output_dir)
+    if not source.is_dir():
+        raise ConfigurationError(f"{source} is not a folder. Download the model first: hf download {source}.")
+    if target.exists():
+        raise CorpusError(f"{target} exists. Name a new folder.")
+    scorer = Scorer(load_scorer(source).pipeline)  # as it was before any calibration
+    if scorer.problem_type not in (ZERO_SHOT_TYPE, "multi_label_classification"):
+        raise ConfigurationError(
+            f"{source} gives scores of the kind {scorer.problem_type}. Only findings that are scored each by itself "
+            "have operating points."
+        )
+    folder = load_dataset_folder(dataset)
+    if absent := [split for split in splits if split not in folder]:
+        raise ConfigurationError(f"{dataset} has no split {absent[0]!r}. It has {', '.join(folder)}.")
+    rows = concatenate_datasets([folder[split] for split in splits])
+    truth, left_out = _truth(scorer, rows, labels)
+    head = scorer.head(truth.prompts)
+    logits_RK, usable = _logits(scorer, head, DatasetRecords(rows))
+    patients = [str(row["patient_id"] or row["record_id"]) for row in rows.select_columns(["patient_id", "record_id"])]
+    patients = [one for one, kept in zip(patients, usable, strict=True) if kept]
+    draws_DR = draws_of_patients(patients, _DRAWS, seed)
+    points = {}
+    for column, prompt in enumerate(truth.prompts):
+        held_R = truth.held[usable, column]
+        if min(held_R.sum(), (~held_R).sum()) < FEWEST:
+            left_out[prompt] = f"{int(held_R.sum())} of {len(held_R)} records have it"
+            continue
+        name = prompt if head.meanings is None else head.meanings[column].finding or prompt
+        points[name] = operating_point(logits_RK[:, column], held_R, draws_DR, rule, level)
+    if not points:
+        raise CorpusError(
+            f"no finding has {FEWEST} records with it and {FEWEST} without it in {', '.join(splits)} of {dataset}. "
+            "Name more splits, or prepare more records."
+        )
+    in_words = rule if rule == "youden" else f"{rule} at least {level:g}"
+    description = rows.info.description or Path(dataset).name
+    shutil.copytree(source, target)
+    OperatingPoints(points, in_words, description).save(target)
+    return {
+        "findings": points,
+        "left_out": left_out,
+        "rule": in_words,
+        "records": int(usable.sum()),
+        "output_dir": str(target),
+    }
+
+
+def _truth(scorer: Scorer, rows: Any, labels: Sequence[str] | None) -> tuple[_Truth, dict[str, str]]:
+    """What can be scored of the dataset's labels, and why the rest cannot."""
+    described = list(rows.select_columns(["labels", "statements"]))
+    given = {label for row in described for label in row["labels"]}
+    if labels is not None and (absent := [label for label in labels if label not in given]):
+        raise ConfigurationError(f"no record of the dataset has the label {absent[0]!r}.")
+    wanted = given if labels is None else set(labels)
+    if scorer.own_labels is not None:
+        own = [label for label in scorer.own_labels if label in wanted]
+        held = np.array([[label in row["labels"] for label in own] for row in described], dtype=bool)
+        return _Truth(own, held.reshape(len(described), len(own))), {
+            label: "it is none of the classifier's labels" for label in sorted(wanted - set(own))
+        }
+    wordings = load_wordings()
+    of_row = [set(_findings_of(row["labels"], wordings, general=labels is None)) for row in described]
+    candidates = {wordings.finding(label) for label in wanted}
+    if labels is None:
+        candidates.update(*of_row)
+    said = {wordings.finding(label): text for row in described for label, text in _stated(row)}
+    prompts: dict[str, list[str]] = {}
+    left_out = {}
+    for finding in sorted(candidates):
+        texts = [said.get(finding, ""), *wordings.of_finding.get(finding, ()), finding.replace("_", " ")]
+        meanings = scorer.pipeline.meanings([text for text in dict.fromkeys(texts) if text])
+        known = next((one for one in meanings if one.known is not False and not one.negated), None)
+        if known is None:
+            left_out[finding] = meanings[0].reason
+        else:
+            prompts.setdefault(known.finding or known.text, []).append(finding)
+    held = np.array([[any(one in own for one in same) for same in prompts.values()] for own in of_row], dtype=bool)
+    return _Truth(list(prompts), held.reshape(len(described), len(prompts))), left_out
+
+
+def _findings_of(labels: Sequence[str], wordings: Wordings, general: bool) -> list[str]:
+    held = [wordings.finding(label) for label in labels]
+    return [*held, *(wordings.general_terms(held) if general else ())]
+
+
+def _stated(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from zip(row["labels"], (text.strip().rstrip(".") for text in row["statements"]), strict=False)
+
+
+def _logits(scorer: Scorer, head: LabelHead, records: DatasetRecords) -> tuple[np.ndarray, np.ndarray]:
+    """(n, K) the logits of the n records that can be used, and (R,) bool which those are."""
+
+    def compute(windows: Windows) -> torch.Tensor:
+        return head.logits(head.features(scorer.model.base_model(**windows)).float())
+
+    found, usable = [], []
+    batches = average_windows(
+        *(scorer.model, compute, head.num_logits, scorer.feature_extractor, records), description="calibrating"
+    )
+    for errors, means in batches:
+        usable += [error is None for error in errors]
+        found.append(head.of_labels(means.to(scorer.device)).cpu().numpy())
+    return np.concatenate(found).astype(np.float64), np.array(usable)
+
+
+def operating_point(
+    logits_R: np.ndarray, held_R: np.ndarray, draws_DR: np.ndarray, rule: str, level: float
+) -> OperatingPoint:
+    """The operating point of one finding.
+
+    Args:
+        logits_R: of the scores.
+        held_R: bool, which records have the finding.
+        draws_DR: how often each record counts, see `draws_of_patients`; the first row is all of them once.
+        rule, level: see `calibrate_model`.
+    """
+    slope, intercept = platt_scaling_with_prior(logits_R, held_R)
+    probabilities_R = expit(slope * logits_R + intercept)
+    thresholds, rates = [], []
+    for counts_R in draws_DR[1:]:
+        drawn = counts_R > 0
+        if min(held_R[drawn].sum(), (~held_R[drawn]).sum()) == 0:
+            continue
+        chosen = choose_threshold(probabilities_R, held_R, counts_R, rule, level)
+        thresholds.append(chosen)
+        positive_R = probabilities_R >= chosen
+        with_R, without_R = ~drawn & held_R, ~drawn & ~held_R
+        rates.append(
+            (
+                positive_R[with_R].mean() if with_R.any() else np.nan,
+                1 - positive_R[without_R].mean() if without_R.any() else np.nan,
+            )
+        )
+    sensitivities, specificities = np.array(rates).T
+    return OperatingPoint(
+        slope=slope,
+        intercept=intercept,
+        threshold=choose_threshold(probabilities_R, held_R, draws_DR[0], rule, level),
+        threshold_interval=_interval(np.array(thresholds)),
+        sensitivity=float(np.nanmean(sensitivities)),
+        sensitivity_interval=_interval(sensitivities),
+        specificity=float(np.nanmean(specificities)),
+        specificity_interval=_interval(specificities),
+        positives=int(held_R.sum()),
+        records=len(held_R),
+    )
+
+
+def platt_scaling_with_prior(logits_R: np.ndarray, held_R: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of the most probable logistic curve, with a normal prior around slope 1."""
+
+    def loss(parameters: np.ndarray) -> float:
+        values_R = parameters[0] * logits_R + parameters[1]
+        fit = np.where(held_R, log_expit(values_R), log_expit(-values_R)).sum()
+        return float(((parameters[0] - 1) / _SLOPE_DEVIATION) ** 2 / 2 - fit)
+
+    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(1e-3, None), (None, None)]).x
+    return float(slope), float(intercept)
+
+
+def choose_threshold(
+    probabilities_R: np.ndarray, held_R: np.ndarray, counts_R: np.ndarray, rule: str, level: float
+) -> float:
+    """The threshold by a rule (see `calibrate_model`), halfway between two of the probabilities.
+
+    Args:
+        counts_R: how often each record counts.
+    """
+    order = np.argsort(-probabilities_R, kind="stable")
+    sorted_R, with_R = probabilities_R[order], held_R[order]
+    true_R = np.cumsum(counts_R[order] * with_R, dtype=np.float64)
+    false_R = np.cumsum(counts_R[order] * ~with_R, dtype=np.float64)
+    ends = np.flatnonzero(np.append(np.diff(sorted_R) != 0, True))  # equal probabilities are on one side
+    sensitivity, specificity = true_R[ends] / true_R[-1], 1 - false_R[ends] / false_R[-1]
+    if rule == "sensitivity":
+        place = int(np.argmax(sensitivity >= level))
+    elif rule == "specificity":
+        allowed = np.flatnonzero(specificity >= level)
+        if not len(allowed):
+            return float(np.nextafter(sorted_R[0], 2.0))  # the very first value has too many without the finding
+        place = int(allowed[-1])
+    else:
+        place = int(np.argmax(sensitivity + specificity))
+    last = ends[place]
+    below = sorted_R[last + 1] if last + 1 < len(sorted_R) else 0.0
+    return float((sorted_R[last] + below) / 2)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanpercentile(values, _INTERVAL)
+    return float(low), float(high)
