@@ -14,7 +14,7 @@ from recordings import write_wfdb
 
 FUNCTIONS = ["prepare_corpus", "pretrain_model", "evaluate_model", "finetune_model", "score_recordings"]
 FUNCTIONS += ["explain_recording", "simulate_record", "simulate_cohort", "ECGEmbedder", "ECGClassifier"]
-FUNCTIONS += ["dataset_from_records", "model_path"]
+FUNCTIONS += ["dataset_from_records", "model_path", "calibrate_model"]
 
 
 @pytest.fixture(scope="module")

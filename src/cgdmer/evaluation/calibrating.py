@@ -76,8 +76,8 @@ def calibrate_model(
         CorpusError: no finding has ten records with it and ten without it, or the output exists.
 
     Example:
-        >>> answer = cgdmer.calibrate_model("model", "calibrated", "cohort", splits=["validation", "test"])
-        >>> answer["findings"]["atrial fibrillation"].sensitivity > 0.8
+        >>> answer = cgdmer.calibrate_model("cgdmer-tiny-ptbxl", "calibrated", "ecgs", splits=["train", "validation"])
+        >>> answer["findings"]["arrhythmia"].sensitivity > 0.6
         True
     """
     if rule not in RULES:
