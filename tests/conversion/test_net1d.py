@@ -28,8 +28,12 @@ def test_every_array_is_the_authors(kind, tmp_path):
     with torch.no_grad():
         outputs = model(signal, output_hidden_states=True)
     assert_same(outputs.pooler_output, wanted["features"])
-    rows = json.loads(str(wanted["spec"]))["rows"]["sequence_rows"]
-    assert_same(outputs.last_hidden_state[:, rows], wanted["sequence_rows"])
+    rows = json.loads(str(wanted["spec"]))["rows"]
+    assert_same(outputs.last_hidden_state[:, rows["sequence_rows"]], wanted["sequence_rows"])
+    blocks = model.config.stage_blocks
+    for name, count in {"stem": 0, "stage0": 1, "stage1": 2, "stage3": 4}.items():
+        tokens = outputs.hidden_states[sum(blocks[:count])].transpose(1, 2)
+        assert_same(tokens[:, rows[f"{name}_rows"]], wanted[f"{name}_rows"])
     if "logits" in wanted:
         classifier = AutoModelForAudioClassification.from_pretrained(tmp_path / "model").eval()
         assert classifier.config.id2label[5] == "ATRIAL FIBRILLATION" and classifier.config.num_labels == 150

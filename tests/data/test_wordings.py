@@ -20,7 +20,9 @@ from cgdmer.simulation.conditions import ALL_CONDITIONS
 from cgdmer.training.pairs import MOST_HELD
 
 SCP = get_task("ptbxl-all").class_names
-FILES = {path.stem: json.loads(path.read_text()) for path in Path(module.__file__).with_suffix("").glob("*.json")}
+FOLDER = Path(module.__file__).with_suffix("")
+FILES = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in ("scp", "snomed", "simulated")}
+LANGUAGES = json.loads((FOLDER / "languages.json").read_text("utf-8"))["findings"]
 MYOCARDIAL_INFARCTION = {"IMI", "ASMI", "AMI", "ALMI", "LMI", "ILMI", "IPMI", "IPLMI", "PMI"}
 INJURY = {"INJAS", "INJAL", "INJLA", "INJIN", "INJIL"}
 AV_BLOCKS = {"1AVB", "2AVB", "3AVB"}
@@ -61,6 +63,14 @@ def test_every_code_of_both_tables_has_wordings():
     assert not set(snomed["findings"]) & set(snomed["same_as"])
     wordings = load_wordings()
     assert all(wordings.of_finding[wordings.finding(label)] for label in (*SCP, *snomed_statements()))
+
+
+def test_other_languages_are_of_known_findings():
+    of_finding = load_wordings().of_finding
+    assert set(LANGUAGES) <= set(of_finding)
+    for finding, texts in LANGUAGES.items():
+        assert set(texts) == {"de", "fr", "es", "it", "pt"}, finding
+        assert all(text and text == " ".join(text.split()) for words in texts.values() for text in words), finding
 
 
 def test_every_name_that_a_file_uses_is_known():

@@ -16,6 +16,7 @@ from cgdmer.explanation.relevance import (
     occlusion_relevance,
 )
 from cgdmer.inference.scorers import TextHead
+from cgdmer.models.prompt_findings import meaning_of
 
 ENCODERS = ("cgdmer_ecg", "ecg_vit", "ecg_resnet")
 
@@ -49,7 +50,7 @@ def embed():
 
 
 def of(model, embed) -> LabelLogit:
-    return LabelLogit(model, TextHead(model, ["a finding"], embed[None]))
+    return LabelLogit(model, TextHead(model, [meaning_of("a finding", None)], embed[None]))
 
 
 def logit(model, inputs, embed, **changed):

@@ -35,6 +35,7 @@ LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 UNREADABLE = ["a/flat", "a/truncated", "no_signals"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 USE_COLUMNS = ["leads_used", "leads_derived", "leads_not_used", "seconds_used", "seconds_filled", "seconds_cut"]
+USE_COLUMNS += ["doubts"]
 READABLE = ["a/fast", "a/one", "b/c/long", "b/three_leads", "short"]
 
 
@@ -120,12 +121,13 @@ def test_columns_say_what_was_used(tmp_path):
             34.0,
             1.0,
             2.0,
+            "",
         ]
         chest = ", ".join(STANDARD_LEADS[6:])
         derived = "III, aVR, aVL, aVF (not given)"
-        assert rows.pop("two") == ["I, II", derived, f"{chest} (not given)", 34.0, 0.0, 0.0]
+        assert rows.pop("two") == ["I, II", derived, f"{chest} (not given)", 34.0, 0.0, 0.0, ""]
         assert len(rows) == 5
-        assert all(row == [", ".join(STANDARD_LEADS), "", "", 34.0, 0.0, 0.0] for row in rows.values())
+        assert all(row == [", ".join(STANDARD_LEADS), "", "", 34.0, 0.0, 0.0, ""] for row in rows.values())
 
 
 def test_embeddings_are_unit_vectors_averaged_over_windows(folder, classify, tmp_path):

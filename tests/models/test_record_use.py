@@ -183,4 +183,5 @@ def test_json(extract):
         "seconds_used": 10.0,
         "seconds_filled": {"V2": 0.5},
         "seconds_cut": {},
+        "doubts": [],
     }

@@ -35,7 +35,8 @@ LABELS = (
     *(["SR", "NORM"], ["SR", "ASMI", "LVH"], ["AFIB", "CLBBB", "INJIL"], ["164889003", "1AVB"], ["164865005"]),
     *(["unheard", "PVC"], ["unheard"], ["ILMI", "ISCAL", "LPR", "1AVB", "STACH", "PAC"]),
 )
-FILES = [json.loads(path.read_text()) for path in Path(wordings_module.__file__).with_suffix("").glob("*.json")]
+FOLDER = Path(wordings_module.__file__).with_suffix("")
+FILES = [json.loads((FOLDER / f"{name}.json").read_text()) for name in ("scp", "snomed", "simulated")]
 
 
 def in_corpus(label: str) -> str:

@@ -21,7 +21,7 @@ _FEWEST_LEADS = 6  # for the narrow limits of the size; a single lead may have a
 _SIZES, _SIZES_OF_FEW_LEADS = (0.55, 2.5), (0.28, 3.3)  # geometric mean over leads, relative to the typical height
 _SAME_SIZE = 0.02  # relative spread over leads; the least in those recordings is 0.15
 _LARGEST_HUM_MV = 0.1
-_LARGEST_NOISE_MV = 0.08
+_LARGEST_NOISE_MV = 0.1
 _RAIL_SECONDS, _RAIL_TIMES = 0.012, 3  # a peak stays at the lead's very maximum this long, this often
 _FLAT_SECONDS = 1.0
 _EXPLAINED = 0.2  # of a contradiction, what is left when one swap or factor explains it
@@ -40,7 +40,7 @@ def doubts_about(signal_LT: np.ndarray, present_L: np.ndarray, rate: float) -> l
     found = [_of_size(recorded_LT, present_L, rate), _of_equal_size(recorded_LT)]
     found += [
         _naming(names, _hum(recorded_LT, rate) > _LARGEST_HUM_MV, "mains hum of more than 0.1 mV"),
-        _naming(names, _noise(recorded_LT, rate) > _LARGEST_NOISE_MV, "noise of more than 0.08 mV"),
+        _naming(names, _noise(recorded_LT, rate) > _LARGEST_NOISE_MV, "noise of more than 0.1 mV"),
         _naming(names, _at_its_rails(recorded_LT, rate), "peaks are cut off at the converter's limits"),
         _naming(names, _has_flat_part(recorded_LT, rate), "constant for a second or more"),
     ]
