@@ -22,6 +22,7 @@ from cgdmer.evaluation.calibrating import (
 )
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.statistics import draws_of_patients
+from cgdmer.hub.staging import stage_model
 from cgdmer.inference.operating_points import FILE_NAME, OperatingPoints
 from cgdmer.inference.scorers import load_scorer
 from cgdmer.models.errors import ConfigurationError, CorpusError, ModelFolderError
@@ -158,10 +159,16 @@ def test_the_command_shows_what_it_chose(dataset, tmp_path, capsys):
     assert main([*arguments, "--splits", "validation", "test"]) == 0
     shown = capsys.readouterr().out
     assert AF in shown and "sensitivity" in shown and "Not a medical device" in shown
-    saved = OperatingPoints.of_folder(tmp_path / "out")
+    saved = OperatingPoints.of_model(tmp_path / "out")
     assert saved.rule == "sensitivity at least 0.95" and saved.dataset == "Another place."
     assert set(saved.of_finding) == {AF, "myocardial infarction"}
     assert all(point.positives >= FEWEST for point in saved.of_finding.values())
+
+
+def test_a_push_takes_both_files_along(calibrated, tmp_path):
+    stage_model(calibrated[0], tmp_path)
+    assert OperatingPoints.of_model(tmp_path) == OperatingPoints.of_model(calibrated[0]) is not None
+    assert load_scorer(tmp_path).pipeline.processor.findings is not None
 
 
 @pytest.mark.parametrize(
@@ -186,4 +193,4 @@ def test_what_is_refused(dataset, tmp_path, options, error, says):
 def test_damaged_points_are_refused(tmp_path, damage):
     (tmp_path / FILE_NAME).write_text(damage)
     with pytest.raises(ModelFolderError, match=r"operating_points\.json"):
-        OperatingPoints.of_folder(tmp_path)
+        OperatingPoints.of_model(tmp_path)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
+from transformers.utils import cached_file
 
 from cgdmer.files.reading import failing_as, read_json_object
 from cgdmer.files.writing import write_json
@@ -124,14 +125,19 @@ class OperatingPoints:
         write_json(Path(folder) / FILE_NAME, {"rule": self.rule, "dataset": self.dataset, "findings": points})
 
     @classmethod
-    def of_folder(cls, folder: str | os.PathLike[str]) -> "OperatingPoints | None":
-        """Those of a model's folder; None if it has none.
+    def of_model(cls, model: str | os.PathLike[str]) -> "OperatingPoints | None":
+        """Those in a model's folder or on the Hub; None if there are none.
 
         Raises:
             ModelFolderError: the file is damaged.
         """
-        path = Path(folder) / FILE_NAME
-        if not path.is_file():
+        path = cached_file(
+            os.fspath(model),
+            FILE_NAME,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if path is None:
             return None
         with failing_as(ModelFolderError, path, _EXPECTED):
             content = read_json_object(path)

@@ -327,6 +327,4 @@ def load_scorer(model: str | os.PathLike[str] | None = None, device: str | None 
         >>> [row["label"] for row in score(record, ["normal ECG", "atrial fibrillation"])]
         ['atrial fibrillation', 'normal ECG']
     """
-    return Scorer(
-        load_scoring_pipeline(model, device), OperatingPoints.of_folder(model_source(model or SHIPPED_MODEL))
-    )
+    return Scorer(load_scoring_pipeline(model, device), OperatingPoints.of_model(model_source(model or SHIPPED_MODEL)))
