@@ -149,8 +149,9 @@ def test_answers_say_positive_or_negative(calibrated, tmp_path, capsys):
     assert row[AF] == pytest.approx(rows[AF]["score"], abs=1e-5)
     assert row[f"{AF}: positive"] is True and row["kein Vorhofflimmern: positive"] is False
     assert "posterior infarction: positive" not in row
-    assert main(["classify", record, "--model", model, "--labels", AF]) == 0
-    assert "(positive, threshold " in capsys.readouterr().out
+    assert main(["classify", record, "--model", model, "--labels", AF, "posterior infarction"]) == 0
+    shown = capsys.readouterr().out
+    assert "(positive, threshold " in shown and "posterior infarction  (not calibrated" in shown
 
 
 def test_the_command_shows_what_it_chose(dataset, tmp_path, capsys):

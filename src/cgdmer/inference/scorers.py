@@ -282,6 +282,8 @@ def taken_for(row: Mapping[str, Any]) -> str:
     finding, notes = row.get("finding"), []
     if row.get("positive") is not None:
         notes.append(f"{'positive' if row['positive'] else 'negative'}, threshold {row['threshold']:.1%}")
+    elif "positive" in row:
+        notes.append("not calibrated")
     if finding is not None and finding.casefold() not in row["label"].casefold():
         notes.append(f"taken for: {'no ' if row['negated'] else ''}{finding}")
     return "; ".join(notes)
