@@ -2,6 +2,7 @@
 """Operating points: against naive references, on simulated patients of another mix, and in the answers."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.special import expit, logit
 
 import cgdmer
 from cgdmer.commands import main
+from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.data.writing import write_dataset
 from cgdmer.evaluation.calibrating import (
@@ -188,6 +190,14 @@ def test_what_is_refused(dataset, tmp_path, options, error, says):
     with pytest.raises(error, match=says):
         calibrate_model(**arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_training_records_are_refused(dataset, calibrated, tmp_path):
+    trained = tmp_path / "trained"
+    shutil.copytree(calibrated[0], trained)
+    Fingerprints.of(load_dataset_folder(dataset)["validation"].select([3])).save(trained)
+    with pytest.raises(CorpusError, match="trained on 1 of these records"):
+        calibrate_model(trained, tmp_path / "out", dataset)
 
 
 @pytest.mark.parametrize("damage", ["", "{}", '{"findings": {"a": {}}, "rule": "", "dataset": ""}', "[1]"])

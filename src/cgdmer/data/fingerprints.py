@@ -26,12 +26,12 @@ import datasets
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from transformers.utils import cached_file
 
 from cgdmer.files.hashing import keyed_number_of, number_of, short_hash
 from cgdmer.files.reading import check_size, parse_json
 from cgdmer.files.writing import replacing
 from cgdmer.models.errors import ModelFolderError
+from cgdmer.models.optional_files import optional_file
 
 FILE_NAME = "training_records.safetensors"
 PATIENTS_FILE = "training_patients.private.safetensors"
@@ -147,12 +147,7 @@ class Fingerprints:
         Raises:
             ModelFolderError: a file is damaged.
         """
-        path = cached_file(
-            model,
-            FILE_NAME,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
+        path = optional_file(model, FILE_NAME)
         if path is None:
             return None
         found, patients = cls.load(path), Path(model) / PATIENTS_FILE

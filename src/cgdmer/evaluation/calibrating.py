@@ -20,6 +20,7 @@ from datasets import concatenate_datasets
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
+from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.data.wordings import Wordings, load_wordings
 from cgdmer.evaluation.statistics import draws_of_patients
@@ -73,7 +74,8 @@ def calibrate_model(
 
     Raises:
         ConfigurationError: the rule or level is none, the model is not a folder, or its scores exclude each other.
-        CorpusError: no finding has ten records with it and ten without it, or the output exists.
+        CorpusError: no finding has ten records with it and ten without it, the model was trained on some of the
+            records, or the output exists.
 
     Example:
         >>> answer = cgdmer.calibrate_model("cgdmer-tiny-ptbxl", "calibrated", "ecgs", splits=["train", "validation"])
@@ -99,6 +101,13 @@ def calibrate_model(
     if absent := [split for split in splits if split not in folder]:
         raise ConfigurationError(f"{dataset} has no split {absent[0]!r}. It has {', '.join(folder)}.")
     rows = concatenate_datasets([folder[split] for split in splits])
+    trained_on = Fingerprints.of_model(str(source))
+    overlap = None if trained_on is None else trained_on.overlap(rows)
+    if overlap is not None and (overlap["records"] or overlap["patients"]):
+        raise CorpusError(
+            f"the model was trained on {overlap['records']} of these records, and {overlap['patients'] or 0} are of its "
+            "training patients. Scores are too good there. Name other splits."
+        )
     truth, left_out = _truth(scorer, rows, labels)
     head = scorer.head(truth.prompts)
     logits_RK, usable = _logits(scorer, head, DatasetRecords(rows))

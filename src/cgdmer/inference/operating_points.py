@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
-from transformers.utils import cached_file
 
 from cgdmer.files.reading import failing_as, read_json_object
 from cgdmer.files.writing import write_json
 from cgdmer.models.errors import ModelFolderError
+from cgdmer.models.optional_files import optional_file
 from cgdmer.models.prompt_findings import Meaning
 
 FILE_NAME = "operating_points.json"
@@ -131,12 +131,7 @@ class OperatingPoints:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        path = cached_file(
-            os.fspath(model),
-            FILE_NAME,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
+        path = optional_file(model, FILE_NAME)
         if path is None:
             return None
         with failing_as(ModelFolderError, path, _EXPECTED):

@@ -250,6 +250,8 @@ class Scorer:
         ]
         if self.own_labels is None:
             texts.append(repr(sorted(self.pipeline.processor.tokenizer.get_vocab().items())))
+            findings = self.pipeline.processor.findings
+            texts.append(repr(None if findings is None else findings.findings))
         for text in texts:
             digest.update(text.encode() + b"\0")
         return digest.hexdigest()

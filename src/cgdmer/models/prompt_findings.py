@@ -24,10 +24,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from transformers.utils import cached_file
 
 from .errors import ModelFolderError
 from .negation import asks_to_compare, still_denies, without_denial
+from .optional_files import optional_file
 
 FILE_NAME = "findings.json"
 FEWEST_RECORDS = 10  # of a finding that counts as known
@@ -255,13 +255,7 @@ class Findings:
         Raises:
             ModelFolderError: the file is damaged.
         """
-        path = cached_file(
-            os.fspath(model),
-            FILE_NAME,
-            **download,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
+        path = optional_file(model, FILE_NAME, **download)
         return None if path is None else cls.load(path)
 
     @classmethod
