@@ -105,8 +105,8 @@ def calibrate_model(
     overlap = None if trained_on is None else trained_on.overlap(rows)
     if overlap is not None and (overlap["records"] or overlap["patients"]):
         raise CorpusError(
-            f"the model was trained on {overlap['records']} of these records, and {overlap['patients'] or 0} are of its "
-            "training patients. Scores are too good there. Name other splits."
+            f"the model was trained on {overlap['records']} of these records, and on patients of "
+            f"{overlap['patients'] or 0}. Scores are too good there. Name other splits."
         )
     truth, left_out = _truth(scorer, rows, labels)
     head = scorer.head(truth.prompts)
