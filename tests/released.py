@@ -69,9 +69,21 @@ def write_released(folder: str, path: Path) -> Path:
     return path
 
 
-def expected(folder: str) -> dict[str, np.ndarray]:
+class Expected(dict[str, np.ndarray]):
+    """The arrays of a folder. It remembers which were looked at, so that a test cannot forget one."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]):
+        super().__init__(arrays)
+        self.missed = set(arrays) - {"spec"}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.missed.discard(name)
+        return super().__getitem__(name)
+
+
+def expected(folder: str) -> Expected:
     with np.load(RIVALS / folder / "expected.npz") as arrays:
-        return dict(arrays)
+        return Expected(dict(arrays))
 
 
 def made_up_signal(shape: list[int], rate: float) -> np.ndarray:

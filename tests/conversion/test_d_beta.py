@@ -46,6 +46,9 @@ def test_zero_shot_is_the_authors(tmp_path):
     with torch.no_grad():
         scores = scorer(signal, input_ids=input_ids, attention_mask=(input_ids != 0).long())
     assert_same(scores.cosine_per_ecg, wanted["cosine"])
+    assert wanted.missed == {
+        f"{part}_rows" for part in ("conv0", "conv", "projected", "position", "layer0", "sequence")
+    }
 
     classify = pipeline("zero-shot-ecg-classification", model=str(tmp_path / "model"))
     found = classify(next(iter(simulate_cohort(1, seed=0))), candidate_labels=["atrial fibrillation", "normal"])

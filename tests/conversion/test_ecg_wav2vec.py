@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForAudioClassification
 
 from cgdmer.conversion.converting import convert, converted
 from cgdmer.conversion.register import kind_named
-from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecModel
+from cgdmer.models.configuration_ecg_wav2vec import ECGWav2VecConfig
+from cgdmer.models.modeling_ecg_wav2vec import ECGWav2VecModel, QueryPooler
 from released import (
     as_twelve_leads,
     assert_same,
@@ -28,6 +30,10 @@ FOLDERS = {
     "melp": "melp-encoder",
     "d-beta-encoder": "d-beta",
 }
+
+# Of D-BETA, see test_d_beta.py.
+AFTER_THE_ENCODER = {"ecg_projected_cls", "ecg_embedding", "text_hidden_rows", "text_embedding", "cosine"}
+AFTER_THE_ENCODER |= {"sequence_mean", "text_ids_0", "text_ids_1"}
 
 
 def rows_of(wanted: dict[str, np.ndarray], name: str) -> list[int]:
@@ -46,14 +52,32 @@ def intermediate_arrays(model: ECGWav2VecModel, signal: torch.Tensor) -> dict[st
     parts = {"conv": model.convolutions, "projected": model.projection, "positions": model.positions}
     hooks = [
         part.register_forward_hook(lambda _, inputs, output, name=name: found.update({name: output}))
-        for name, part in (parts | {"layer0": model.layers[0]}).items()
+        for name, part in (parts | {"conv0": model.convolutions.norm, "layer0": model.layers[0]}).items()
     ]
     found["sequence"] = model(signal).last_hidden_state
     for hook in hooks:
         hook.remove()
     found["position"] = found["projected"] + found.pop("positions")
     found["conv"] = found["conv"].transpose(1, 2)
+    found["conv0"] = F.gelu(found["conv0"]).transpose(1, 2)
     return found
+
+
+@torch.no_grad()
+def second_pooler_of_melp(folder: str) -> QueryPooler:
+    """The one for tokens of a report, which is not converted: with it, the same class computes what it should."""
+    tensors = {name.removeprefix("ecg_encoder."): one.float() for name, one in made_up_tensors(folder).items()}
+    queries = tensors["attn_pool_caption.query"]
+    pooler = QueryPooler(ECGWav2VecConfig(num_queries=len(queries), query_size=queries.shape[1], num_query_heads=8))
+    state = {"queries": queries}
+    for end in ("weight", "bias"):
+        projections = tensors[f"attn_pool_caption.attn.in_proj_{end}"].chunk(3)
+        state |= {f"{part}_proj.{end}": one for part, one in zip("qkv", projections, strict=True)}
+        for own, released in (("query_norm", "ln_q"), ("token_norm", "ln_k"), ("out_proj", "attn.out_proj")):
+            state[f"{own}.{end}"] = tensors[f"attn_pool_caption.{released}.{end}"]
+        state[f"norm.{end}"] = tensors[f"ln_caption.{end}"]
+    pooler.load_state_dict(state)
+    return pooler
 
 
 @pytest.mark.parametrize(
@@ -81,11 +105,14 @@ def test_every_array_of_an_encoder_is_the_authors(kind, tmp_path):
         assert_same(beats[:, rows_of(wanted, "beat_rows")], wanted["beat_rows"])
         assert_same(outputs.pooler_output @ projection, wanted["rhythm_embedding"])
         assert_same(outputs.last_hidden_state.mean(dim=1), wanted["sequence_mean"])
+        found = second_pooler_of_melp(folder).answers(outputs.last_hidden_state, None).detach()
+        assert_same(found[:, rows_of(wanted, "token_rows")], wanted["token_rows"])
     if "logits" in wanted:
         classifier = AutoModelForAudioClassification.from_pretrained(tmp_path / "model").eval()
         assert classifier.config.id2label[16] == "Electronic pacemaker" and classifier.config.num_labels == 17
         with torch.no_grad():
             assert_same(classifier(signal).logits, wanted["logits"])
+    assert not wanted.missed - AFTER_THE_ENCODER
 
 
 def test_a_wrong_detail_would_be_seen(tmp_path):

@@ -14,8 +14,17 @@ from cgdmer.conversion.converting import convert
 from cgdmer.conversion.register import kind_named
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.models.modeling_merl import MERLModel
 from cgdmer.simulation.cohort import simulate_cohort
-from released import as_twelve_leads, assert_same, expected, largest_difference, network_input, released_file
+from released import (
+    as_twelve_leads,
+    assert_same,
+    expected,
+    largest_difference,
+    made_up_tensors,
+    network_input,
+    released_file,
+)
 
 
 def rows_of(wanted: dict[str, np.ndarray], name: str) -> list[int]:
@@ -39,12 +48,38 @@ def test_every_array_of_an_encoder_is_the_authors(kind, tmp_path):
     convert(kind, released_file(kind, tmp_path), tmp_path / "model")
     model, wanted = AutoModel.from_pretrained(tmp_path / "model").eval(), expected(kind)
     assert model.config.leads[4:6] == ("aVF", "aVL")
+    patches: list[torch.Tensor] = []
+    if kind == "merl-vit-tiny-encoder":
+        model.projection.register_forward_hook(lambda _, inputs, output: patches.append(output))
     with torch.no_grad():
-        outputs = model(as_twelve_leads(network_input(kind), model.config.leads))
+        outputs = model(as_twelve_leads(network_input(kind), model.config.leads), output_hidden_states=True)
         swapped = model(as_twelve_leads(network_input(kind), STANDARD_LEADS))  # aVL before aVF
     assert_same(outputs.pooler_output, wanted["pooled"])
     assert_same(outputs.last_hidden_state[:, rows_of(wanted, "sequence_rows")], wanted["sequence_rows"])
+    if kind == "merl-resnet18-encoder":
+        for name, place in (("stem_rows", 0), ("layer1_rows", 2)):  # a stage has two blocks
+            assert_same(outputs.hidden_states[place].transpose(1, 2)[:, rows_of(wanted, name)], wanted[name])
+    else:
+        for name, found in (("patch_rows", patches[0]), ("block0_rows", outputs.hidden_states[1])):
+            assert_same(found[:, rows_of(wanted, name)], wanted[name])
+    assert not wanted.missed
     assert largest_difference(swapped.pooler_output, wanted["pooled"]) > 1e-3
+
+
+@torch.no_grad()
+def assert_parts_of_the_pool(model: MERLModel, frames: torch.Tensor, wanted: dict[str, np.ndarray], fixture: str):
+    """What the head of the residual network computes on the way, and the two outputs of a loss of MERL's training,
+    whose weights are not converted."""
+    head = model.ecg_head
+    down = head.down(frames)
+    assert_same(down[:, rows_of(wanted, "downconv_rows")], wanted["downconv_rows"])
+    query = (head.query + head.positions[:, :1]).expand(len(down), -1, -1)
+    tokens = torch.cat([query, down], dim=1) + head.positions
+    _, attention = head.attention(tokens[:, :1], tokens, tokens)
+    assert_same(attention[:, 0, 1:], wanted["attention_rows"])
+    for number in (1, 2):
+        of_loss = made_up_tensors(fixture)[f"linear{number}.weight"]
+        assert_same(down.mean(dim=1) @ of_loss.T, wanted[f"uma_{number}"])
 
 
 @pytest.mark.parametrize("kind", ["merl-resnet18", "merl-vit-tiny"])
@@ -62,9 +97,16 @@ def test_zero_shot_is_the_authors(kind, tmp_path, tokenizer):
     assert_same(pooled, wanted["text_pooled"])
     assert_same(model.text_head(pooled).detach(), wanted["text_embedding"])
     assert_same(outputs.ecg_embeds @ outputs.text_embeds.T, wanted["cosine"])
+    assert_same(
+        model.encode_text(**texts).last_hidden_state[:, rows_of(wanted, "text_hidden_rows")].detach(),
+        wanted["text_hidden_rows"],
+    )
+    if kind == "merl-resnet18":
+        assert_parts_of_the_pool(model, outputs.ecg_model_output.last_hidden_state, wanted, fixture)
     scorer = AutoModelForZeroShotImageClassification.from_pretrained(tmp_path / "model").eval()
     with torch.no_grad():
         assert_same(scorer(signal, **texts).cosine_per_ecg, wanted["cosine"])
+    assert wanted.missed <= {"uma_1", "uma_2"}  # of a loss with random masks
 
     classify = pipeline("zero-shot-ecg-classification", model=str(tmp_path / "model"))
     record = next(iter(simulate_cohort(1, seed=0)))

@@ -39,3 +39,4 @@ def test_every_array_is_the_authors(kind, tmp_path):
         assert classifier.config.id2label[5] == "ATRIAL FIBRILLATION" and classifier.config.num_labels == 150
         with torch.no_grad():
             assert_same(classifier(signal).logits, wanted["logits"])
+    assert not wanted.missed
