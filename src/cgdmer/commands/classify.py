@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.commands._arguments import (
@@ -22,6 +22,10 @@ from cgdmer.commands._arguments import (
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
 
+if TYPE_CHECKING:
+    from cgdmer.measurement.heart_rate import HeartRate
+    from cgdmer.models.ecg_record import ECGRecord
+
 DESCRIPTION = f"""\
 Scores every label independently, unless --exclusive is given. A fine-tuned classifier scores its own labels
 as it was trained, and a regression gives values instead of scores. {RESEARCH_USE_ONLY}"""
@@ -38,6 +42,7 @@ class Arguments:
     model: str | None = model_option()
     exclusive: bool = option("the labels exclude each other, so the scores sum to 1", False)
     force_unknown: bool = force_unknown_option()
+    scores_only: bool = option("do not measure the heart rate", False)
     plot: str | None = option("a picture to write, of the recording with its scores", None, metavar="PICTURE")
 
 
@@ -56,6 +61,7 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     if not arguments.force_unknown:
         scores = without_unknown(scores)
     use = scorer.feature_extractor.use_of(record)
+    measured, remarks = (None, []) if arguments.scores_only else _measured(record, scores, scorer.is_regression)
     if arguments.plot:
         notes = () if use.is_beyond_doubt else use.sentences()
         scored = [row for row in scores if row["score"] is not None]
@@ -65,10 +71,29 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         say(f"{scorer.shown(row['score']):>7}  {row['label']}{f'  ({note})' if note else ''}")
     if not use.is_beyond_doubt:
         say(use)
+    for remark in remarks:
+        say(remark)
     return {
         "record": arguments.record,
         "problem_type": scorer.problem_type,
         "scores": scores,
         "record_use": use.as_json(),
+        "measured": None if measured is None else measured.as_json(),
+        "remarks": remarks,
         "note": RESEARCH_USE_ONLY,
     }
+
+
+def _measured(
+    record: "ECGRecord", scores: list[dict[str, Any]], is_regression: bool
+) -> tuple["HeartRate | None", list[str]]:
+    """What the signal says by itself, and what to say about it: also why it says nothing, and what does not fit."""
+    from cgdmer.measurement.contradictions import contradictions
+    from cgdmer.measurement.heart_rate import NOT_INSTALLED, can_measure, measure_heart_rate
+
+    if not can_measure():
+        return None, [f"Not measured: {NOT_INSTALLED}"]
+    measured = measure_heart_rate(record)
+    if measured is None:
+        return None, ["Not measured: fewer than three heart beats were found."]
+    return measured, [str(measured), *([] if is_regression else contradictions(scores, measured))]
