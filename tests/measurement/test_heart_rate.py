@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The measured heart rate against the times at which simulated hearts beat."""
 
+import json
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import cgdmer
+from cgdmer.commands import main
+from cgdmer.measurement import remarks
 from cgdmer.measurement.contradictions import contradictions
-from cgdmer.measurement.heart_rate import HeartRate, measure_heart_rate
+from cgdmer.measurement.heart_rate import NOT_INSTALLED, HeartRate, measure_heart_rate
+from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.simulation import cohort
+from recordings import write_wfdb
 
 QRS_PEAK_SECONDS = 0.04  # after its onset, about
 
@@ -126,3 +132,25 @@ def test_a_contradiction_goes_by_the_threshold_and_needs_a_score():
         "SB is scored 12.0%, but the measured heart rate is 44/min."
     ]
     assert contradictions([{**row, "score": None, "positive": None}], at(44)) == []
+
+
+def test_classify_says_what_it_measured(tmp_path, capsys):
+    record = cgdmer.simulate_record(["sinus_bradycardia"], seed=2)
+    write_wfdb(record, tmp_path / "record")
+    command = ["classify", str(tmp_path / "record"), "--labels", "sinus tachycardia", "--json"]
+    assert main(command) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["measured"]["heart_rate"] == pytest.approx(measure_heart_rate(record).heart_rate, abs=0.5)
+    assert answer["remarks"][0].startswith("Measured on the signal: heart rate")
+    assert main([*command, "--scores_only"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["measured"] is None and answer["remarks"] == []
+
+
+def test_without_the_extra_the_answer_says_so(monkeypatch):
+    record = cgdmer.simulate_record(["sinus_rhythm"], seed=2)
+    monkeypatch.setitem(sys.modules, "sleepecg", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'cgdmer\[measure\]'"):
+        measure_heart_rate(record)
+    monkeypatch.setattr(remarks, "can_measure", lambda: False)
+    assert remarks.remarks_on(record) == (None, [f"Not measured: {NOT_INSTALLED}"])

@@ -19,9 +19,9 @@ from cgdmer.app.uploads import LARGEST_MEGABYTES, UNITS, read_uploads
 from cgdmer.explanation.explaining import explain_record
 from cgdmer.explanation.painting import plot_explanation
 from cgdmer.inference.scorers import Scorer, taken_for, without_unknown
+from cgdmer.measurement.remarks import remarks_on
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, ECGInputError
-from cgdmer.models.record_use import RecordUse
 from cgdmer.plotting.ecg_paper import plot_ecg
 from cgdmer.simulation.cohort import simulate_record
 from cgdmer.simulation.conditions import CONDITIONS
@@ -136,10 +136,13 @@ class _Answers:
                 raise ECGInputError("there is no recording yet. Drop files, or choose a simulated example.")
             scores = without_unknown(self.scorer(record, self._labels_in(text)))
             use = self.scorer.feature_extractor.use_of(record)
+            measured, remarks = remarks_on(record, () if self.scorer.is_regression else scores)
             answer = {
                 "problem_type": self.scorer.problem_type,
                 "scores": scores,
                 "record_use": use.as_json(),
+                "measured": None if measured is None else measured.as_json(),
+                "remarks": remarks,
                 "note": RESEARCH_USE_ONLY,
             }
             path = write_download(self.folder, answer)
@@ -150,7 +153,7 @@ class _Answers:
         scored = [row["label"] for row in scores if row["score"] is not None]
         labels = gr.Dropdown(choices=scored, value=scored[0] if scored else None)
         button = gr.DownloadButton(value=path, interactive=True)
-        return [record, "", _bars(scores, self.scorer, use), picture, labels, None, button]
+        return [record, "", _bars(scores, self.scorer, [str(use), *remarks]), picture, labels, None, button]
 
     def _labels_in(self, text: str) -> list[str] | None:
         if self.scorer.own_labels is None:
@@ -196,11 +199,11 @@ def _message(error: Exception) -> str:
     return f'<div class="message" role="alert">{html.escape(str(error))}</div>'
 
 
-def _bars(scores: Sequence[dict[str, Any]], scorer: Scorer, use: RecordUse) -> str:
+def _bars(scores: Sequence[dict[str, Any]], scorer: Scorer, remarks: Sequence[str]) -> str:
     note = CALIBRATION_NOTE if scorer.own_labels is None else VALUE_NOTE if scorer.is_regression else CLASSIFIER_NOTE
     rows = "".join(_bar(row, scorer) for row in scores)
-    used = f"<p>{html.escape(str(use))}</p>"
-    return f'<div class="bars">{rows}{used}<small>{note} {RESEARCH_USE_ONLY}</small></div>'
+    said = "".join(f"<p>{html.escape(remark)}</p>" for remark in remarks)
+    return f'<div class="bars">{rows}{said}<small>{note} {RESEARCH_USE_ONLY}</small></div>'
 
 
 def _bar(row: dict[str, Any], scorer: Scorer) -> str:

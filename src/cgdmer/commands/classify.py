@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.commands._arguments import (
@@ -21,10 +21,6 @@ from cgdmer.commands._arguments import (
 )
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.options import option
-
-if TYPE_CHECKING:
-    from cgdmer.measurement.heart_rate import HeartRate
-    from cgdmer.models.ecg_record import ECGRecord
 
 DESCRIPTION = f"""\
 Scores every label independently, unless --exclusive is given. A fine-tuned classifier scores its own labels
@@ -54,6 +50,7 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     if arguments.exclusive and len(arguments.labels or ()) < 2:
         raise ConfigurationError("--exclusive needs labels to choose among. Name at least two.")
     from cgdmer.inference.scorers import load_scorer, taken_for, without_unknown
+    from cgdmer.measurement.remarks import remarks_on
 
     record = read_recording(arguments)
     scorer = load_scorer(arguments.model)
@@ -61,7 +58,8 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     if not arguments.force_unknown:
         scores = without_unknown(scores)
     use = scorer.feature_extractor.use_of(record)
-    measured, remarks = (None, []) if arguments.scores_only else _measured(record, scores, scorer.is_regression)
+    rows = () if scorer.is_regression else scores
+    measured, remarks = (None, []) if arguments.scores_only else remarks_on(record, rows)
     if arguments.plot:
         notes = () if use.is_beyond_doubt else use.sentences()
         scored = [row for row in scores if row["score"] is not None]
@@ -82,18 +80,3 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         "remarks": remarks,
         "note": RESEARCH_USE_ONLY,
     }
-
-
-def _measured(
-    record: "ECGRecord", scores: list[dict[str, Any]], is_regression: bool
-) -> tuple["HeartRate | None", list[str]]:
-    """What the signal says by itself, and what to say about it: also why it says nothing, and what does not fit."""
-    from cgdmer.measurement.contradictions import contradictions
-    from cgdmer.measurement.heart_rate import NOT_INSTALLED, can_measure, measure_heart_rate
-
-    if not can_measure():
-        return None, [f"Not measured: {NOT_INSTALLED}"]
-    measured = measure_heart_rate(record)
-    if measured is None:
-        return None, ["Not measured: fewer than three heart beats were found."]
-    return measured, [str(measured), *([] if is_regression else contradictions(scores, measured))]
