@@ -107,7 +107,8 @@ def test_classify_needs_no_model(record, tmp_path, capsys, monkeypatch):
     write_wfdb(record, tmp_path / "one")
     assert main(["classify", "one", "--labels", *LABELS]) == 0
     printed = capsys.readouterr().out.strip().splitlines()
-    assert len(printed) == 4 and "Not a medical device" in printed[-1]
+    assert len(printed) == 5 and printed[3].startswith("Measured on the signal: heart rate ")
+    assert "Not a medical device" in printed[-1]
     assert {line.split("  ")[1].strip() for line in map(str.strip, printed[:3])} == set(LABELS)
 
 
