@@ -86,6 +86,12 @@ def expected(folder: str) -> Expected:
         return Expected(dict(arrays))
 
 
+def rows_of(wanted: dict[str, np.ndarray], name: str) -> list[int]:
+    """Which rows of a longer sequence an array has."""
+    rows: list[int] = json.loads(str(wanted["spec"]))["rows"][name]
+    return rows
+
+
 def made_up_signal(shape: list[int], rate: float) -> np.ndarray:
     """(batch, leads, samples) or (batch, samples) float32: three sines and noise."""
     batch, leads, samples = shape if len(shape) == 3 else (shape[0], 1, shape[1])

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ECG-FM, MELP, and D-BETA compute what their authors' code does."""
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -22,6 +20,7 @@ from released import (
     made_up_tensors,
     network_input,
     released_file,
+    rows_of,
 )
 
 FOLDERS = {
@@ -34,11 +33,6 @@ FOLDERS = {
 # Of D-BETA, see test_d_beta.py.
 AFTER_THE_ENCODER = {"ecg_projected_cls", "ecg_embedding", "text_hidden_rows", "text_embedding", "cosine"}
 AFTER_THE_ENCODER |= {"sequence_mean", "text_ids_0", "text_ids_1"}
-
-
-def rows_of(wanted: dict[str, np.ndarray], name: str) -> list[int]:
-    rows: list[int] = json.loads(str(wanted["spec"]))["rows"][name]
-    return rows
 
 
 def signal_for(folder: str, model: ECGWav2VecModel) -> torch.Tensor:

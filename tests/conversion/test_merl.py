@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """MERL computes what its authors' code does, and answers text prompts."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,8 @@ from released import (
     made_up_tensors,
     network_input,
     released_file,
+    rows_of,
 )
-
-
-def rows_of(wanted: dict[str, np.ndarray], name: str) -> list[int]:
-    rows: list[int] = json.loads(str(wanted["spec"]))["rows"][name]
-    return rows
 
 
 @pytest.fixture(scope="module")

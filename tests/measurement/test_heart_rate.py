@@ -98,6 +98,9 @@ def test_without_beats_there_is_no_rate():
     assert measure_heart_rate(replace(record, signal=np.zeros_like(record.signal))) is None
     assert measure_heart_rate(replace(record, signal=np.full_like(record.signal, np.nan))) is None
     assert measure_heart_rate(replace(record, signal=record.signal[:, :600])) is None
+    few = replace(record, signal=record.signal[:, ::10], sampling_rate=50)
+    assert remarks.remarks_on(few) == (None, ["Not measured: that needs 80 samples a second."])
+    assert measure_heart_rate(few) is None
 
 
 def at(rate: float) -> HeartRate:

@@ -58,7 +58,7 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     if not arguments.force_unknown:
         scores = without_unknown(scores)
     use = scorer.feature_extractor.use_of(record)
-    rows = () if scorer.is_regression else scores
+    rows = () if scorer.is_regression or arguments.exclusive else scores  # exclusive ones only rank
     measured, remarks = (None, []) if arguments.scores_only else remarks_on(record, rows)
     if arguments.plot:
         notes = () if use.is_beyond_doubt else use.sentences()

@@ -29,6 +29,7 @@ _REFRACTORY_SECONDS = 0.2
 _MOST_MISSING = 0.2  # of a lead's samples
 _FEWEST_BEATS = 3
 _SHORTEST_SECONDS = 2.0
+LOWEST_RATE = 80.0  # Hz; SleepECG keeps what is below 30 Hz
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def can_measure() -> bool:
 
 
 def measure_heart_rate(record: ECGRecord) -> HeartRate | None:
-    """The heart rate of a recording; None if fewer than three beats are found.
+    """The heart rate of a recording; None if it has fewer than 80 samples a second, or three beats are not found.
 
     Raises:
         ConfigurationError: the extra `measure` is not installed.
@@ -74,7 +75,7 @@ def measure_heart_rate(record: ECGRecord) -> HeartRate | None:
         >>> measure_heart_rate(cgdmer.simulate_record(["sinus_bradycardia"])).heart_rate < 60
         True
     """
-    beats_B = find_beats(_usable_leads(record), record.sampling_rate)
+    beats_B = find_beats(usable_leads(record), record.sampling_rate)
     if len(beats_B) < _FEWEST_BEATS:
         return None
     intervals = np.diff(beats_B) / record.sampling_rate
@@ -88,7 +89,7 @@ def measure_heart_rate(record: ECGRecord) -> HeartRate | None:
 
 
 def find_beats(signal_LT: np.ndarray, rate: float) -> np.ndarray:
-    """(B,) samples of QRS complexes, increasing.
+    """(B,) samples of QRS complexes, increasing; none below 80 Hz.
 
     Args:
         signal_LT: millivolts without NaN; no lead is constant.
@@ -101,7 +102,7 @@ def find_beats(signal_LT: np.ndarray, rate: float) -> np.ndarray:
         from sleepecg import detect_heartbeats
     except ImportError as error:
         raise ConfigurationError(NOT_INSTALLED) from error
-    if not len(signal_LT) or signal_LT.shape[1] < _SHORTEST_SECONDS * rate:
+    if not len(signal_LT) or rate < LOWEST_RATE or signal_LT.shape[1] < _SHORTEST_SECONDS * rate:
         return np.zeros(0)
     candidates = np.sort(np.concatenate([detect_heartbeats(lead_T, rate) for lead_T in signal_LT]))
     if not len(candidates):
@@ -128,7 +129,7 @@ def _steep(beats_B: np.ndarray, signal_LT: np.ndarray, rate: float) -> np.ndarra
     return np.array([beat for beat, _ in found])
 
 
-def _usable_leads(record: ECGRecord) -> np.ndarray:
+def usable_leads(record: ECGRecord) -> np.ndarray:
     """(L, T) millivolts of the independent leads, or of whatever there is, without gaps and constant leads."""
     recorded = without_filled_ends(record)
     names = [known_spelling(str(name)) for name in record.lead_names]

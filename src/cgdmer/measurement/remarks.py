@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cgdmer.measurement.contradictions import contradictions
-from cgdmer.measurement.heart_rate import NOT_INSTALLED, HeartRate, can_measure, measure_heart_rate
+from cgdmer.measurement.heart_rate import LOWEST_RATE, NOT_INSTALLED, HeartRate, can_measure, measure_heart_rate
 from cgdmer.models.ecg_record import ECGRecord
 
 
@@ -17,6 +17,8 @@ def remarks_on(record: ECGRecord, rows: Sequence[Mapping[str, Any]] = ()) -> tup
     """
     if not can_measure():
         return None, [f"Not measured: {NOT_INSTALLED}"]
+    if record.sampling_rate < LOWEST_RATE:
+        return None, [f"Not measured: that needs {LOWEST_RATE:g} samples a second."]
     measured = measure_heart_rate(record)
     if measured is None:
         return None, ["Not measured: fewer than three heart beats were found."]
