@@ -6,9 +6,10 @@
 
 Each file in rows/ says what a row of the comparison changes in base.json. Two views of an ECG count as two ECGs. Each
 row's learning rate is chosen first: of the same few values, the one with the best linear probe on the last training
-fold, for weights trained on the other ones with seed 0 and a third of the ECGs. The choices stand in
-results_protocol.json beside results.csv, together with the settings that all rows share. Then each seed trains on all
-training folds. The test splits have no part in any choice.
+fold, for weights trained on the other ones with seed 0 and a third of the ECGs (or the share that the row's file
+says: reconstruction has learned nothing by then, at any rate). The choices stand in results_protocol.json beside
+results.csv, together with the settings that all rows share. Then each seed trains on all training folds. The test
+splits have no part in any choice.
 
 One readout alone can misjudge an encoder. So each is measured by zero-shot where it has learned from texts, by linear
 probes of the mean over tokens on shares of the training records, by those of the mean per lead, by nearest neighbors,
@@ -61,7 +62,7 @@ PROMPTS = {"ptbxl-super": HERE / "superclass_prompts.json"}
 CHOOSING_SEED = 0
 LEARNING_RATES = [3e-4, 1e-3, 3e-3]
 PASSES = 12.0
-SHARE_FOR_CHOICE = 1 / 3  # of a row's passes, for each learning rate
+SHARE_FOR_CHOICE = 1 / 3  # of a row's passes, for each learning rate; a row's file may say another
 FURTHER_READOUTS = ["per_lead", "knn", "attention"]  # of all training records
 FINETUNING = {"num_train_epochs": 5, "learning_rate": 1e-3, "layer_decay": 0.75}  # the same for every row
 
@@ -200,8 +201,9 @@ class _One:
                 continue
             print(f"{self.name}, learning rate {rate:g}: trained without the last fold", flush=True)
             folder = self.place / f"learning_rate_{rate:g}"
-            how = (rate, self.options.tasks[:1], ["validation"], [1.0], SHARE_FOR_CHOICE)
-            found, _, _ = self._trained(tuning, folder, *how)
+            share = self.row.get("share_for_choice", SHARE_FOR_CHOICE)
+            how = (rate, self.options.tasks[:1], ["validation"], [1.0], share)
+            found, _, _ = self._trained(tuning, folder, *how, further=False)
             (evaluation,) = found.values()
             measure = SUPERVISED if self.training == SUPERVISED else LINEAR_PROBE
             self.protocol.keep(self.name, rate, evaluation.results["measures"][measure]["macro_auroc"])
@@ -210,7 +212,7 @@ class _One:
         """The evaluation of each task, and the steps and seconds of training."""
         rate, options = self.protocol.learning_rate(self.name), self.options
         how = (rate, options.tasks, options.splits, options.fractions, 1.0)
-        return self._trained(Path(options.dataset), self.folder, *how)
+        return self._trained(Path(options.dataset), self.folder, *how, further=True)
 
     def _trained(
         self,
@@ -221,6 +223,8 @@ class _One:
         splits: list[str],
         fractions: list[float],
         share: float,
+        *,
+        further: bool,
     ) -> tuple[dict[str, Evaluation], int, float]:
         folder.mkdir(parents=True, exist_ok=True)
         records, model_folder = load_dataset_folder(dataset), folder / "model"
@@ -240,11 +244,11 @@ class _One:
                 self._pretrain(dataset, model_folder, learning_rate, steps)
             seconds = steps * seconds_per_step(model_folder, self.batch_size)
         found = self._read_out(folder, records, tasks, splits, ["mean"], fractions)
-        if share == 1:
-            further = [self._read_out(folder, records, tasks, splits, FURTHER_READOUTS, [1.0])]
+        if further:
+            others = [self._read_out(folder, records, tasks, splits, FURTHER_READOUTS, [1.0])]
             self._finetune(model_folder, dataset, folder / FINETUNED, FINETUNING)
-            further += [self._classified(folder / FINETUNED, records, tasks, splits, FINETUNED)]
-            found = {name: _joined(one, *(more[name] for more in further)) for name, one in found.items()}
+            others += [self._classified(folder / FINETUNED, records, tasks, splits, FINETUNED)]
+            found = {name: _joined(one, *(other[name] for other in others)) for name, one in found.items()}
         shutil.rmtree(folder / "embeddings", ignore_errors=True)
         return found, steps, seconds
 
