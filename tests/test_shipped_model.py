@@ -21,7 +21,8 @@ from cgdmer.commands import main
 from cgdmer.corpora.preparing import prepare_corpus
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
-from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT, evaluate_task
+from cgdmer.evaluation.evaluate_task import evaluate_task
+from cgdmer.evaluation.measures import LINEAR_PROBE, ZERO_SHOT
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import (
     config_of,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cgdmer.evaluation.comparison import RESULTS
-from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT
+from cgdmer.evaluation.measures import LINEAR_PROBE, ZERO_SHOT
 from cgdmer.evaluation.report import markdown_table
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES
 

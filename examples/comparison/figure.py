@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from supervised import SUPERVISED
 
-from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT
+from cgdmer.evaluation.measures import LINEAR_PROBE, ZERO_SHOT
 from cgdmer.models.errors import CorpusError
 from cgdmer.plotting.figure_page import COLORS, GRID_COLOR, REFERENCE_LINE, house_style, save
 

@@ -42,7 +42,8 @@ from supervised import FINETUNED, SUPERVISED, dataset_of_classes, evaluate_class
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation.comparison import RESULTS, SCORES, write_scores
-from cgdmer.evaluation.evaluate_task import FRACTIONS, LINEAR_PROBE, ZERO_SHOT, Evaluation, evaluate_task
+from cgdmer.evaluation.evaluate_task import FRACTIONS, Evaluation, evaluate_task
+from cgdmer.evaluation.measures import LINEAR_PROBE, ZERO_SHOT
 from cgdmer.evaluation.report import write_results_json
 from cgdmer.evaluation.tasks import get_task
 from cgdmer.families import Purpose, class_for, load_model, load_processor

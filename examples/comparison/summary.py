@@ -21,7 +21,7 @@ from supervised import SUPERVISED
 
 from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.evaluation.comparison import p_in_words
-from cgdmer.evaluation.evaluate_task import LINEAR_PROBE, ZERO_SHOT
+from cgdmer.evaluation.measures import LINEAR_PROBE, ZERO_SHOT
 
 FULL = "full"
 

@@ -15,6 +15,7 @@ from cgdmer.commands import main
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.data.writing import write_dataset
+from cgdmer.evaluation.arguments import EvaluationArguments
 from cgdmer.evaluation.calibrating import (
     FEWEST,
     calibrate_model,
@@ -22,6 +23,7 @@ from cgdmer.evaluation.calibrating import (
     operating_point,
     platt_scaling_with_prior,
 )
+from cgdmer.evaluation.evaluate import evaluate_model
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.statistics import draws_of_patients
 from cgdmer.hub.staging import stage_model
@@ -205,3 +207,23 @@ def test_damaged_points_are_refused(tmp_path, damage):
     (tmp_path / FILE_NAME).write_text(damage)
     with pytest.raises(ModelFolderError, match=r"operating_points\.json"):
         OperatingPoints.of_model(tmp_path)
+
+
+def test_evaluate_says_what_the_thresholds_are_worth_elsewhere(dataset, calibrated, tmp_path):
+    arguments = EvaluationArguments(
+        *(str(calibrated[0]), str(dataset), ["labels"]), skip_linear_probe=True, output_dir=str(tmp_path)
+    )
+    (results,) = evaluate_model(arguments).values()
+    points = OperatingPoints.of_model(calibrated[0]).of_finding
+    assert results["operating_points"] and results["coverage"] and results["decisions"]
+    for row in results["operating_points"].values():
+        assert row["threshold"] == points[row["finding"]].threshold
+    rows = results["operating_points"].values()
+    # The same kind of patients: about as good as promised, and better calibrated than before.
+    for rate in ("sensitivity", "specificity"):
+        assert np.mean([row[rate] - row["promised"][rate] for row in rows]) == pytest.approx(0, abs=0.1)
+    assert np.mean([row["brier"] - row["uncalibrated"]["brier"] for row in rows]) < 0
+    report = next(tmp_path.rglob("report.md")).read_text()
+    for heading in ("Thresholds that were chosen elsewhere", "Decisions", "Coverage"):
+        assert f"## {heading}" in report
+    assert list(tmp_path.rglob("coverage.png"))

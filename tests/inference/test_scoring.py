@@ -35,7 +35,7 @@ LABELS = ["atrial fibrillation", "left bundle branch block", "normal ECG"]
 UNREADABLE = ["a/flat", "a/truncated", "no_signals"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 USE_COLUMNS = ["leads_used", "leads_derived", "leads_not_used", "seconds_used", "seconds_filled", "seconds_cut"]
-USE_COLUMNS += ["doubts"]
+USE_COLUMNS += ["doubts", "familiarity"]
 READABLE = ["a/fast", "a/one", "b/c/long", "b/three_leads", "short"]
 
 
@@ -113,7 +113,7 @@ def test_columns_say_what_was_used(tmp_path):
         output = tmp_path / f"{num_proc}.parquet"
         answer = score_recordings(tmp_path / "records", output, LABELS[:1], batch_size=2, num_proc=num_proc)
         assert answer["with_unused_leads"] == 1
-        rows = {name: [row[column] for column in USE_COLUMNS] for name, row in rows_of(output).items()}
+        rows = {name: [row[column] for column in USE_COLUMNS[:-1]] for name, row in rows_of(output).items()}
         assert rows.pop("faulty") == [
             ", ".join(lead for lead in STANDARD_LEADS if lead not in ("V1", "V2")),
             "",

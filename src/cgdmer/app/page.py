@@ -18,6 +18,7 @@ from cgdmer.app.serving import PrivateFolder, serve, take_no_addresses
 from cgdmer.app.uploads import LARGEST_MEGABYTES, UNITS, read_uploads
 from cgdmer.explanation.explaining import explain_record
 from cgdmer.explanation.painting import plot_explanation
+from cgdmer.inference import familiarity
 from cgdmer.inference.scorers import Scorer, taken_for, without_unknown
 from cgdmer.measurement.remarks import remarks_on
 from cgdmer.models.ecg_record import ECGRecord
@@ -137,10 +138,12 @@ class _Answers:
             scores = without_unknown(self.scorer(record, self._labels_in(text)))
             use = self.scorer.feature_extractor.use_of(record)
             measured, remarks = remarks_on(record, () if self.scorer.is_regression else scores)
+            familiar = self.scorer.familiarity_of(record)
             answer = {
                 "problem_type": self.scorer.problem_type,
                 "scores": scores,
                 "record_use": use.as_json(),
+                "familiarity": familiar,
                 "measured": None if measured is None else measured.as_json(),
                 "remarks": remarks,
                 "note": RESEARCH_USE_ONLY,
@@ -153,7 +156,8 @@ class _Answers:
         scored = [row["label"] for row in scores if row["score"] is not None]
         labels = gr.Dropdown(choices=scored, value=scored[0] if scored else None)
         button = gr.DownloadButton(value=path, interactive=True)
-        return [record, "", _bars(scores, self.scorer, [str(use), *remarks]), picture, labels, None, button]
+        said = [str(use), *familiarity.in_words(familiar), *remarks]
+        return [record, "", _bars(scores, self.scorer, said), picture, labels, None, button]
 
     def _labels_in(self, text: str) -> list[str] | None:
         if self.scorer.own_labels is None:

@@ -65,5 +65,14 @@ def force_unknown_option() -> Any:
     return option("also score findings that the model was not trained on; such scores mean nothing", False)
 
 
+def abstain_option() -> Any:
+    return option(
+        "give no scores for recordings that are doubted (see doubts) or less familiar than this share of recordings "
+        "like those of training, such as 0.05; 0: only for doubted ones (default: all get scores)",
+        None,
+        metavar="SHARE",
+    )
+
+
 def model_option() -> Any:
     return option(f"{MODEL_HELP} (default: cgdmer-tiny-ptbxl, which comes with the package)", None)

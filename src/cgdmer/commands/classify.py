@@ -11,6 +11,7 @@ from cgdmer.commands._arguments import (
     RECORD_HELP,
     Leads,
     Positional,
+    abstain_option,
     force_unknown_option,
     lead_names_option,
     leads_option,
@@ -38,7 +39,8 @@ class Arguments:
     model: str | None = model_option()
     exclusive: bool = option("the labels exclude each other, so the scores sum to 1", False)
     force_unknown: bool = force_unknown_option()
-    scores_only: bool = option("do not measure the heart rate", False)
+    abstain: float | None = abstain_option()
+    scores_only: bool = option("neither measure the heart rate nor compare with the training recordings", False)
     plot: str | None = option("a picture to write, of the recording with its scores", None, metavar="PICTURE")
 
 
@@ -49,15 +51,21 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         check_picture_path(arguments.plot)
     if arguments.exclusive and len(arguments.labels or ()) < 2:
         raise ConfigurationError("--exclusive needs labels to choose among. Name at least two.")
-    from cgdmer.inference.scorers import load_scorer, taken_for, without_unknown
+    from cgdmer.inference import familiarity
+    from cgdmer.inference.scorers import abstains, check_abstention, load_scorer, taken_for, without_unknown
     from cgdmer.measurement.remarks import remarks_on
 
     record = read_recording(arguments)
     scorer = load_scorer(arguments.model)
+    check_abstention(arguments.abstain, scorer)
     scores = scorer(record, arguments.labels, arguments.exclusive)
     if not arguments.force_unknown:
         scores = without_unknown(scores)
     use = scorer.feature_extractor.use_of(record)
+    familiar = scorer.familiarity_of(record) if arguments.abstain or not arguments.scores_only else None
+    abstained = abstains(arguments.abstain, use, familiar)
+    if abstained:
+        scores = [{**row, "score": None} for row in scores]
     rows = () if scorer.is_regression or arguments.exclusive else scores  # exclusive ones only rank
     measured, remarks = (None, []) if arguments.scores_only else remarks_on(record, rows)
     if arguments.plot:
@@ -67,15 +75,19 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     for row in scores:
         note = taken_for(row)
         say(f"{scorer.shown(row['score']):>7}  {row['label']}{f'  ({note})' if note else ''}")
+    if abstained:
+        say("No scores (--abstain), for the reasons below.")
     if not use.is_beyond_doubt:
         say(use)
-    for remark in remarks:
-        say(remark)
+    for line in (*familiarity.in_words(familiar, arguments.abstain), *remarks):
+        say(line)
     return {
         "record": arguments.record,
         "problem_type": scorer.problem_type,
         "scores": scores,
         "record_use": use.as_json(),
+        "familiarity": familiar,
+        "abstained": abstained,
         "measured": None if measured is None else measured.as_json(),
         "remarks": remarks,
         "note": RESEARCH_USE_ONLY,

@@ -10,6 +10,7 @@ from cgdmer.commands._arguments import (
     LABELS_HELP,
     Leads,
     Positional,
+    abstain_option,
     force_unknown_option,
     lead_names_option,
     leads_option,
@@ -38,6 +39,7 @@ class Arguments:
     lead_names: list[str] | None = lead_names_option()
     embeddings: bool = option("add a column with each record's embedding, a unit vector", False)
     force_unknown: bool = force_unknown_option()
+    abstain: float | None = abstain_option()
     batch_size: int = option("records per batch", 64)
     num_proc: int = option("processes that read, besides the one that runs the model", 2)
 
@@ -62,6 +64,8 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
             say("Tables of numbers do not state their rate, unit and leads: `cgdmer prepare folder` takes them.")
     if answer["not_known"]:
         say(f"Not known to the model, so without scores: {', '.join(answer['not_known'])}")
+    if answer["abstained"]:
+        say(f"{answer['abstained']} have no scores (--abstain), because they are doubted or unfamiliar")
     if answer["with_unused_leads"]:
         say(f"{answer['with_unused_leads']} have leads that were not used (see its column leads_not_used)")
     return {**answer, "note": RESEARCH_USE_ONLY}

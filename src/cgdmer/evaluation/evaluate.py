@@ -19,6 +19,8 @@ from cgdmer.evaluation.report import overlap_in_words, terminal_table, without_n
 from cgdmer.evaluation.tasks import DEFAULT_TASKS, OWN_LABELS, Task, get_task, task_of_classifier, task_of_labels
 from cgdmer.families import load_classifier, load_model, load_processor
 from cgdmer.inference.embedding_cache import EmbeddingCache
+from cgdmer.inference.familiarity import Familiarity
+from cgdmer.inference.operating_points import OperatingPoints
 from cgdmer.inference.scorers import own_labels
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.pipeline_ecg_classification import REGRESSION
@@ -61,6 +63,8 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
     trained_on = Fingerprints.of_model(model_source(arguments.model))
     if trained_on is None:
         say("The model does not say which records it was pretrained on: overlap with the test records is not known.")
+    source = model_source(arguments.model)
+    points = OperatingPoints.of_model(source)
     command = shlex.join(["cgdmer", "evaluate", *words_of(EvaluationArguments, asdict(arguments))])
     how: dict[str, Any] = {
         "trained_on": trained_on,
@@ -88,6 +92,8 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
             probed_feature=arguments.probed_feature,
             readouts=arguments.readouts,
             robustness=arguments.robustness,
+            familiarity=Familiarity.of_model(source) if measured is model else None,
+            operating_points=None if points is None or measured is not model else points.of_finding,
             **how,
         )
         evaluation.results["command"] = command

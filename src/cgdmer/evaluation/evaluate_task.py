@@ -5,12 +5,10 @@ with a randomly initialized model.
 Shapes: R test records, C classes, S seeds, E embedding width.
 """
 
-import copy
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import datasets
 import numpy as np
@@ -18,14 +16,11 @@ import torch
 
 from cgdmer.data.fingerprints import Fingerprints, corpus_of
 from cgdmer.evaluation.arguments import ProbedFeature
-from cgdmer.evaluation.as_published import published_probes, published_splits
-from cgdmer.evaluation.linear_probe import few_records_per_class, fraction_of_records
-from cgdmer.evaluation.patients import patient_groups
-from cgdmer.evaluation.readouts.readout import Fitted, LabeledFeatures, Readout
-from cgdmer.evaluation.readouts.register import READOUTS, choose_readouts
+from cgdmer.evaluation.as_published import published_splits
+from cgdmer.evaluation.model_on_task import ModelOnTask, Parts
+from cgdmer.evaluation.readouts.register import choose_readouts
 from cgdmer.evaluation.reliability import reliability
-from cgdmer.evaluation.results import Measured, TaskResults
-from cgdmer.evaluation.robustness import DISTURBANCES
+from cgdmer.evaluation.results import TaskResults
 from cgdmer.evaluation.splits import (
     LabeledRows,
     overlap_with_training,
@@ -33,12 +28,12 @@ from cgdmer.evaluation.splits import (
     refuse_shared_patients,
     repaired_splits,
 )
-from cgdmer.evaluation.statistics import best_thresholds, measure
 from cgdmer.evaluation.tasks import OWN_LABELS, Task
-from cgdmer.families import Purpose, class_for, extractor_of
+from cgdmer.families import Purpose, class_for
 from cgdmer.inference.embedding_cache import EmbeddingCache
-from cgdmer.inference.embeddings import RecordFeatures, embed_prompts, reasons
-from cgdmer.inference.scorers import ClassifierHead, own_labels
+from cgdmer.inference.familiarity import Familiarity
+from cgdmer.inference.operating_points import OperatingPoint
+from cgdmer.inference.scorers import own_labels
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
 from cgdmer.models.modeling_base import ECGPreTrainedModel
@@ -49,10 +44,6 @@ from cgdmer.models.processing_ecg import ECGProcessor
 PROTOCOLS = {"repaired": repaired_splits, "as_published": published_splits}
 FRACTIONS = (0.01, 0.1, 1.0)  # of the training records
 PROBED_FEATURES = get_args(ProbedFeature)  # of `RecordFeatures`
-NUM_SEEDS = 5  # draws of a share below 1
-# The names of these measures in results, and the order in which one of them is the main one.
-ZERO_SHOT, CLASSIFIER, LINEAR_PROBE = "zero-shot", "classifier", f"{READOUTS['mean'].measure} 100 %"
-MAIN_MEASURES = (ZERO_SHOT, CLASSIFIER, *(f"{readout.measure} 100 %" for readout in READOUTS.values()))
 
 
 @dataclass(frozen=True)
@@ -81,24 +72,6 @@ class Evaluation:
     class_names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The records of one task by their use; without training records, nothing is fitted."""
-
-    test: LabeledRows
-    validation: LabeledRows | None
-    train: LabeledRows | None
-
-    def with_columns(self, columns: Sequence[int]) -> "_Parts":
-        """Only these classes. The records of the others stay: they are negative for these."""
-
-        def kept(part: LabeledRows) -> LabeledRows:
-            return replace(part, labels=part.labels[:, columns])
-
-        validation = None if self.validation is None else kept(self.validation)
-        return _Parts(kept(self.test), validation, None if self.train is None else kept(self.train))
-
-
 def evaluate_task(
     model: ECGPreTrainedModel,
     processor: ECGProcessor | ECGFeatureExtractor,
@@ -117,6 +90,8 @@ def evaluate_task(
     untrained: bool = True,
     trained_on: Fingerprints | None = None,
     allow_overlap: bool = False,
+    familiarity: Familiarity | None = None,
+    operating_points: Mapping[str, OperatingPoint] | None = None,
     cache: EmbeddingCache | None = None,
     seed: int = 0,
 ) -> Evaluation:
@@ -150,6 +125,8 @@ def evaluate_task(
         untrained: also measure a model of the same configuration with random weights.
         trained_on: the records that the model was pretrained on; None: unknown.
         allow_overlap: measure even if the model was pretrained on test records or on other records of their patients.
+        familiarity: the model's own; None: there is no coverage against risk.
+        operating_points: the model's own, by finding; None: none are tried on these records.
         cache: a cache of embeddings; None: embeddings are not kept.
         seed: of random weights and draws.
 
@@ -171,8 +148,9 @@ def evaluate_task(
         parts = parts.with_columns(columns)
     overlap = overlap_with_training(trained_on, parts.test.rows, allow_overlap)
     how = (processor, task, parts, wordings, cache or EmbeddingCache(None), chosen, seed)
-    run = _ModelOnTask(model, *how, "trained")
+    run = ModelOnTask(model, *how, "trained")
     run.measure_all(protocol, fractions, shots)
+    answers = run.answers()
     results: TaskResults = {
         "task": task.name,
         "protocol": protocol,
@@ -189,7 +167,10 @@ def evaluate_task(
         "untrained": {},
         "groups": run.by_group(),
         "robustness": run.robustness() if robustness else {},
-        "calibration": run.calibration(),
+        "calibration": {} if answers is None else dict(reliability(run.parts.test.labels, answers)),
+        "decisions": run.decisions(answers),
+        "coverage": [] if familiarity is None else run.coverage(familiarity),
+        "operating_points": {} if answers is None else run.transported(operating_points or {}, answers),
         "command": "",
     }
     if readouts_left_out:
@@ -197,7 +178,7 @@ def evaluate_task(
     if len(task.class_names) < len(whole.class_names):
         results["classes_not_scored"] = [name for name in whole.class_names if name not in task.class_names]
     if untrained:
-        other = _ModelOnTask(untrained_like(model, seed), *how, "untrained")  # leaves out the same records
+        other = ModelOnTask(untrained_like(model, seed), *how, "untrained")  # leaves out the same records
         other.measure_all(protocol, fractions, shots)
         results["untrained"] = other.measures
     test = run.parts.test
@@ -238,7 +219,7 @@ def _known_columns(model: ECGPreTrainedModel, task: Task) -> list[int]:
     return columns
 
 
-def _parts(of_task: dict[str, LabeledRows], task: Task, splits: Sequence[str], fits: bool) -> _Parts:
+def _parts(of_task: dict[str, LabeledRows], task: Task, splits: Sequence[str], fits: bool) -> Parts:
     test = pooled(of_task, splits, task)
     train = pooled(of_task, ("train",), task) if fits else None
     validation = of_task.get("validation")
@@ -246,217 +227,7 @@ def _parts(of_task: dict[str, LabeledRows], task: Task, splits: Sequence[str], f
         validation = None
     parts = {"the training split": train, "the validation split": validation, "the test splits": test}
     refuse_shared_patients({name: part.patients for name, part in parts.items() if part is not None})
-    return _Parts(test, validation, train)
-
-
-class _ModelOnTask:
-    """One model on one task. Its measures go into `measures` and `scores`; features are computed once per part."""
-
-    def __init__(
-        self,
-        model: ECGPreTrainedModel,
-        processor: ECGProcessor | ECGFeatureExtractor,
-        task: Task,
-        parts: _Parts,
-        wordings: list[tuple[str, ...]] | None,
-        cache: EmbeddingCache,
-        readouts: Sequence[Readout],
-        seed: int,
-        described: str,
-    ):
-        self.model, self.processor, self.task, self.parts = model, processor, task, parts
-        self.cache, self.readouts, self.seed, self.described = cache, readouts, seed, described
-        self.prompts = None if wordings is None else embed_prompts(model, processor, wordings)
-        self.head: ClassifierHead | None = None
-        if model.classifies:  # a copy: the model's own stays on its device
-            self.head = copy.deepcopy(ClassifierHead(model, task.class_names)).float().cpu()
-        # The measure that needs no fitting, if the model has one.
-        self.direct = ZERO_SHOT if self.prompts is not None else CLASSIFIER if self.head is not None else None
-        self.left_out: list[tuple[str, str, str]] = []
-        test, self.test = self._usable(parts.test, "test records")
-        self.validation: LabeledFeatures | None = None
-        if parts.validation is not None:
-            usable, features = self._usable(parts.validation, "validation records")
-            self.validation = LabeledFeatures(features, usable.labels, usable.patients)
-        self.parts = replace(parts, test=test)
-        self.embeds = _unit(self.test.pooled) if self.test.embeds is None else self.test.embeds
-        self.measures: dict[str, Measured] = {}
-        self.scores: dict[str, np.ndarray] = {}
-        self._of_all_records: dict[str, Fitted] = {}  # readouts by the names of their measures
-
-    def _features(self, part: LabeledRows, what: str, change_name: str = "") -> RecordFeatures:
-        if part.change is not None and not change_name:
-            change_name = part.change.__name__
-        further = {feature for readout in self.readouts for feature in readout.further}
-        return self.cache.features(
-            self.model, extractor_of(self.processor), part, f"{self.described}, {what}", change_name, further
-        )
-
-    def _usable(self, part: LabeledRows, what: str, change_name: str = "") -> tuple[LabeledRows, RecordFeatures]:
-        """The records that can be used, and their features; the others are named in `left_out`."""
-        features = self._features(part, what, change_name)
-        usable = features.usable
-        if usable.all():
-            return part, features
-        ids = part.rows["record_id"]
-        found = reasons(part, extractor_of(self.processor), np.flatnonzero(~usable))
-        self.left_out += [(what, ids[number], reason) for number, reason in found.items()]
-        return part.keep(usable), features[usable]
-
-    def records_with_refused_leads(self) -> int | None:
-        """How many test records are measured without some of their leads; None if that is not known."""
-        refused = self.test.refused_leads
-        return None if refused is None else int(refused.any(axis=1).sum())
-
-    def measure_all(self, protocol: str, fractions: Sequence[float], shots: Sequence[int]) -> None:
-        if self.direct is not None:
-            self._add(self.direct, self._direct_scores)
-        if (train := self.parts.train) is None:
-            return
-        train, features = self._usable(train, "training records")
-        training = LabeledFeatures(features, train.labels, train.patients)
-        for readout in self.readouts:
-            if protocol == "as_published" and fractions:
-                self._add_published_probes(readout, training)
-            else:
-                self._add_readout(readout, training, fractions, shots)
-
-    def _add(self, name: str, score: Callable[[RecordFeatures], np.ndarray]) -> None:
-        """Add a measure that scores features (S, R, C), with thresholds chosen on the validation records, if any."""
-        scores, thresholds = score(self.test), None
-        if self.validation is not None:
-            of_validation = score(self.validation.features)
-            thresholds = np.stack([best_thresholds(self.validation.labels, one) for one in of_validation])
-        self.measures[name], self.scores[name] = self._measure(scores, thresholds), scores
-
-    def _measure(
-        self, scores: np.ndarray, thresholds: np.ndarray | None = None, test: LabeledRows | None = None
-    ) -> Measured:
-        test = test or self.parts.test
-        return measure(test.labels, scores, self.task.class_names, test.patients, thresholds)
-
-    def _direct_scores(self, features: RecordFeatures) -> np.ndarray:
-        """(1, R, C) cosines with the prompts, or the log odds of a classifier's labels."""
-        if self.head is not None:
-            return self.head.log_odds(self._logits(features))[None].numpy()
-        assert features.embeds is not None and self.prompts is not None  # the model takes texts
-        return (features.embeds @ self.prompts.T)[None]
-
-    @torch.no_grad()
-    def _logits(self, features: RecordFeatures) -> torch.Tensor:
-        assert self.head is not None
-        return self.head.logits(torch.from_numpy(features.pooled))
-
-    def _add_readout(
-        self, readout: Readout, training: LabeledFeatures, fractions: Sequence[float], shots: Sequence[int]
-    ) -> None:
-        """Fit and measure per share and number of shots, on several draws where not all records are used."""
-        drawn: dict[str, list[np.ndarray]] = {}
-        for fraction in fractions:
-            seeds = range(NUM_SEEDS) if fraction < 1 else range(1)
-            if readout.repeated or fraction == 1:
-                drawn[f"{readout.measure} {100 * fraction:g} %"] = [
-                    fraction_of_records(len(training), fraction, self.seed + number) for number in seeds
-                ]
-        for count in shots if readout.repeated else ():
-            drawn[f"{readout.measure} {count} shots"] = [
-                few_records_per_class(training.labels, count, self.seed + number) for number in range(NUM_SEEDS)
-            ]
-        for name, draws in drawn.items():
-            fitted = [readout.fit(training[rows], self.validation, self.seed) for rows in draws]
-            self._add(name, partial(_scores, fitted))
-            self.measures[name]["training_records"] = [len(rows) for rows in draws]
-            for setting in fitted[0].chosen:
-                self.measures[name][setting] = [one.chosen[setting] for one in fitted]  # type: ignore[literal-required]
-            if name in MAIN_MEASURES:
-                self._of_all_records[name] = fitted[0]
-
-    def _add_published_probes(self, readout: Readout, training: LabeledFeatures) -> None:
-        """Measure the published probe, which gives one number per share of the training records and nothing else."""
-        test = self.parts.test
-        vectors = readout.vectors(training.features), training.labels, readout.vectors(self.test), test.labels
-        for percent, value in published_probes(*vectors).items():
-            self.measures[f"published probe {percent} %"] = {
-                "macro_auroc": value,
-                "macro_auroc_interval": [float("nan")] * 2,
-                "records": len(test),
-                "patients": len(set(test.patients)),
-                "per_class": {},
-                "left_out": [],
-            }
-
-    def by_group(self) -> dict[str, list[dict[str, Any]]]:
-        """Zero-shot or the classifier, and the readouts of all training records, by sex and age.
-
-        Groups in which no class has both positive and negative records are left out.
-        """
-        test, families = self.parts.test, {}
-        for what, groups in patient_groups(test.rows).items():
-            rows = []
-            for name, mask in groups.items():
-                patients = [patient for patient, kept in zip(test.patients, mask, strict=True) if kept]
-                labels = test.labels[mask]
-                if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
-                    continue
-                row: dict[str, Any] = {"name": name}
-                for measured in MAIN_MEASURES:
-                    if measured in self.scores:
-                        row[measured] = measure(
-                            labels, self.scores[measured][:, mask], self.task.class_names, patients
-                        )
-                if len(row) > 1:  # the published probe has no scores
-                    rows.append(row)
-            if rows:
-                families[what] = rows
-        return families
-
-    def calibration(self) -> dict[str, Any]:
-        """The calibration of the scores that the pipeline would give; empty without a text tower or classifier."""
-        if self.direct is None:
-            return {}
-        if self.head is not None:
-            scores = self.head.scores(self._logits(self.test))
-        else:
-            scores = self.model.score_logits(torch.from_numpy(self._direct_scores(self.test)[0])).sigmoid()
-        return dict(reliability(self.parts.test.labels, scores.numpy()))
-
-    def robustness(self) -> dict[str, list[dict[str, Any]]]:
-        """Zero-shot or the classifier, and the readouts of all training records, on disturbed test records.
-
-        Rates that no test record exceeds are left out.
-        """
-        families: dict[str, list[dict[str, Any]]] = {}
-        if self.direct is None and not self._of_all_records:
-            return families
-        own = self.parts.test.change
-        highest_rate = max(self.parts.test.rows["sampling_rate"])
-        for disturbance in DISTURBANCES:
-            if disturbance.rate is not None and highest_rate <= disturbance.rate:
-                continue
-            apply = disturbance.apply
-
-            def change(record, apply=apply):
-                return apply(record if own is None else own(record))
-
-            part = replace(self.parts.test, change=change)
-            name = f"{'' if own is None else own.__name__}, {disturbance.name}"
-            part, features = self._usable(part, disturbance.name, name)
-            row: dict[str, Any] = {"name": disturbance.name}
-            if self.direct is not None:
-                row[self.direct] = self._measure(self._direct_scores(features), test=part)
-            for measured, fitted in self._of_all_records.items():
-                row[measured] = self._measure(_scores([fitted], features), test=part)
-            families.setdefault(disturbance.family, []).append(row)
-        return families
-
-
-def _scores(fitted: Sequence[Fitted], features: RecordFeatures) -> np.ndarray:
-    """(S, R, C)"""
-    return np.stack([one.scores(features) for one in fitted])
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return Parts(test, validation, train)
 
 
 def untrained_like(model: ECGPreTrainedModel, seed: int = 0) -> ECGPreTrainedModel:
@@ -465,8 +236,3 @@ def untrained_like(model: ECGPreTrainedModel, seed: int = 0) -> ECGPreTrainedMod
         torch.manual_seed(seed)
         kind = type(model) if model.classifies else class_for(model.config, Purpose.ENCODING)
         return kind(model.config).to(model.device).eval()
-
-
-def main_measure(measures: Collection[str]) -> str:
-    """The measure to show first: zero-shot or the classifier or, without them, a readout of all training records."""
-    return next((name for name in MAIN_MEASURES if name in measures), next(iter(measures)))

@@ -9,9 +9,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from cgdmer.evaluation.abstention import coverage_figure
 from cgdmer.evaluation.comparison import LEFT_OUT, RESULTS, SCORES, write_scores
-from cgdmer.evaluation.evaluate_task import MAIN_MEASURES, Evaluation, main_measure
+from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.figures import conditions_figure, per_class_figure, roc_figure, tsne_figure
+from cgdmer.evaluation.measures import MAIN_MEASURES, main_measure
 from cgdmer.evaluation.patients import groups_in_words
 from cgdmer.evaluation.reliability_figure import reliability_figure
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
@@ -61,6 +63,9 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     if results["calibration"]:
         figure = reliability_figure(results["calibration"], f"{task.name}: calibration, {main}")
         add_figure(f"Calibration, {main}", "calibration.png", figure)
+    if rows := [row for row in results["coverage"] if main in row]:
+        figure = coverage_figure(rows, main, f"{task.name}: coverage against risk")
+        add_figure(f"Coverage against risk, {main}", "coverage.png", figure)
     for caption, name in ((groups_in_words(results["groups"]), "groups"), ("Robustness", "robustness")):
         if any(main in row for rows in results[name].values() for row in rows):
             add_figure(f"{caption}, {main}", f"{name}.png", _conditions_figure(results, name, main))

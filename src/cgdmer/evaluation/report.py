@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,8 +17,10 @@ from urllib.parse import quote
 import numpy as np
 
 from cgdmer.about import RESEARCH_USE_ONLY
+from cgdmer.evaluation.decisions import decisions_table
 from cgdmer.evaluation.patients import groups_in_words
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES, METRIC_NAMES
+from cgdmer.evaluation.transported import transported_table
 from cgdmer.files.writing import write_text
 
 IN_DOMAIN = "In-domain: the model was pretrained on records of the corpus it is tested on."
@@ -159,6 +161,13 @@ def write_markdown(
             parts += [f"## {title}", conditions_table(families)]
     if results["calibration"]:
         parts += ["## Calibration", calibration_in_words(results["calibration"])]
+    if results.get("operating_points"):
+        table = transported_table(results["operating_points"])
+        parts += ["## Thresholds that were chosen elsewhere", markdown_table(*table)]
+    if results.get("decisions"):
+        parts += ["## Decisions", markdown_table(*decisions_table(results["decisions"]))]
+    if results.get("coverage"):
+        parts += ["## Coverage", coverage_table(results["coverage"])]
     parts += ["## How to reproduce", f"```\n{results['command']}\n```"]
     Path(path).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -200,6 +209,20 @@ def conditions_table(families: Mapping[str, list[Mapping[str, Any]]]) -> str:
         for family, row in rows_of
     ]
     return markdown_table(["", "", "records", *(f"{name}, macro AUROC" for name in names)], rows, numbers_from=2)
+
+
+def coverage_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a row per share of the records that gets an answer."""
+    names = [name for name in rows[0] if name not in ("coverage", "familiarity", "records")]
+    cells = [
+        [
+            *(f"{row['coverage']:.0%}", f"{row['records']:,}", _number(row["familiarity"])),
+            *(with_interval(row[name], "macro_auroc") for name in names),
+        ]
+        for row in rows
+    ]
+    heads = ["with an answer", "records", "least familiarity", *(f"{name}, macro AUROC" for name in names)]
+    return markdown_table(heads, cells, numbers_from=0)
 
 
 def calibration_in_words(calibration: Mapping[str, Any]) -> str:

@@ -103,6 +103,11 @@ class TaskResults(TypedDict):
         groups, robustness: for each kind of group ("sex", "age") or disturbance ("leads", ...), a list of dicts with
             a `name` and a `Measured` per measure.
         calibration: a `Reliability` of the scores that the pipelines give; empty without a text tower or classifier.
+        decisions: by class, what scores are worth to whoever acts on them, see `cgdmer.evaluation.decisions`.
+        coverage: rows for shares of the records that get an answer, the most familiar ones, see
+            `cgdmer.evaluation.abstention`; empty if the model does not say what it was trained on.
+        operating_points: by class, what those of a calibrated model are worth on these records, see
+            `cgdmer.evaluation.transported`; empty if the model was not calibrated.
         readouts_left_out: why readouts that were asked for are not among the measures, by their names.
         classes_not_scored: classes of the task that are not among a classifier's labels.
         command: the command line that reproduces the results; empty if there is none.
@@ -124,6 +129,9 @@ class TaskResults(TypedDict):
     groups: NotRequired[dict[str, list[dict[str, Any]]] | None]
     robustness: NotRequired[dict[str, list[dict[str, Any]]] | None]
     calibration: NotRequired[dict[str, Any] | None]
+    decisions: NotRequired[dict[str, dict[str, Any]]]
+    coverage: NotRequired[list[dict[str, Any]]]
+    operating_points: NotRequired[dict[str, dict[str, Any]]]
     readouts_left_out: NotRequired[dict[str, str]]
     classes_not_scored: NotRequired[list[str]]
     command: str

@@ -19,8 +19,8 @@ from cgdmer.data.storage import DatasetRecords, load_dataset_folder
 from cgdmer.evaluation.arguments import EvaluationArguments
 from cgdmer.evaluation.comparison import compare, p_in_words
 from cgdmer.evaluation.evaluate import evaluate_model
-from cgdmer.evaluation.evaluate_task import MAIN_MEASURES
 from cgdmer.evaluation.figures import conditions_figure
+from cgdmer.evaluation.measures import MAIN_MEASURES
 from cgdmer.evaluation.report import IN_DOMAIN, aligned, markdown_table
 from cgdmer.evaluation.report_retrieval import TASK as REPORT_RETRIEVAL
 from cgdmer.families import config_of, load_feature_extractor, load_model

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from safetensors import safe_open
 
 import cgdmer
-from cgdmer.evaluation.evaluate_task import main_measure
+from cgdmer.evaluation.measures import main_measure
 from cgdmer.evaluation.report import (
     IN_DOMAIN,
     INTERVALS,

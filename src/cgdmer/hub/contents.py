@@ -30,6 +30,7 @@ _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _NAMING_NOBODY = {
     re.compile(r"model\.safetensors\.index\.json"): "names of weights",
     re.compile(r"operating_points\.json"): "thresholds, chosen from ten or more records each",
+    re.compile(r"familiarity\.safetensors"): "means of the features of ten or more training recordings each",
     re.compile(r"findings\.json"): "findings in the package's words, or of ten or more training records",
     re.compile(r"(processor|preprocessor)_config\.json"): "how recordings are prepared",
     re.compile(r"generation_config\.json"): "how texts are written",

@@ -19,7 +19,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id, yaml_dump
 
 from cgdmer.evaluation.comparison import RESULTS
-from cgdmer.evaluation.evaluate_task import CLASSIFIER, ZERO_SHOT
+from cgdmer.evaluation.measures import CLASSIFIER, ZERO_SHOT
 from cgdmer.evaluation.readouts.register import READOUTS
 from cgdmer.evaluation.results import Measured, Reliability, TaskResults
 from cgdmer.evaluation.statistics import METRIC_NAMES

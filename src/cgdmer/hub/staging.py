@@ -21,6 +21,7 @@ from cgdmer.data.fingerprints import FILE_NAME as FINGERPRINTS
 from cgdmer.files.model_files import check_model_files
 from cgdmer.files.reading import read_json_object
 from cgdmer.files.writing import write_json
+from cgdmer.inference.familiarity import Familiarity
 from cgdmer.inference.operating_points import OperatingPoints
 from cgdmer.models.errors import CGDMERError, ModelFolderError
 from cgdmer.models.hub_folder import HubFolderModel, copy_model_code
@@ -75,6 +76,8 @@ def stage_model(folder: str | os.PathLike[str], target: Path) -> None:
             shutil.copyfile(source / FINGERPRINTS, target / FINGERPRINTS)
         if (points := OperatingPoints.of_model(source)) is not None:
             points.save(target)
+        if (found := Familiarity.of_model(source)) is not None:
+            found.save(target)
         if (source / RUN_SUMMARY).is_file():
             write_json(target / RUN_SUMMARY, run_summary.read(source / RUN_SUMMARY))
         _check_weights(model_class.from_pretrained(target, trust_remote_code=False), source)

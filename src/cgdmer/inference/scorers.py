@@ -20,14 +20,19 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from cgdmer.families import extractor_of, load_scoring_pipeline
+from cgdmer.inference import familiarity
 from cgdmer.inference.embedding_cache import weights_digest
+from cgdmer.inference.embeddings import embed_records
+from cgdmer.inference.familiarity import Familiarity
 from cgdmer.inference.operating_points import OperatingPoints
+from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, ECGInputError, ModelFolderError
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.modeling_ecg_text import ECGTextModel, project_ecg
 from cgdmer.models.pipeline_ecg_classification import REGRESSION, SINGLE_LABEL, ECGPipeline, label_scores
 from cgdmer.models.pipeline_zero_shot_ecg import check_prompts, signs_of, warn_of_unknown
 from cgdmer.models.prompt_findings import Meaning
+from cgdmer.models.record_use import RecordUse
 from cgdmer.presets import SHIPPED_MODEL, model_source
 
 ZERO_SHOT_TYPE = "zero_shot"  # beside the values of `problem_type` in transformers
@@ -146,14 +151,20 @@ class Scorer:
         feature_extractor: the model's own.
         own_labels: a classifier's labels; None: any text can be scored.
         operating_points: with which scores become probabilities and decisions; None: the model was not calibrated.
+        familiarity: what the training recordings look like to the model; None: its folder does not say.
         problem_type: what the scores are: "zero_shot" or, as in transformers, "multi_label_classification" (each by
             itself), "single_label_classification" (they add up to one), or "regression" (values in the units of the
             training data).
     """
 
-    def __init__(self, pipeline: ECGPipeline, operating_points: OperatingPoints | None = None):
+    def __init__(
+        self,
+        pipeline: ECGPipeline,
+        operating_points: OperatingPoints | None = None,
+        familiar: Familiarity | None = None,
+    ):
         self.pipeline = pipeline
-        self.operating_points = operating_points
+        self.operating_points, self.familiarity = operating_points, familiar
         self.model: Any = pipeline.model
         self.device = pipeline.device
         self.feature_extractor = extractor_of(pipeline.processor or pipeline.feature_extractor)
@@ -192,6 +203,17 @@ class Scorer:
         else:
             rows = [row for row in self.pipeline(record) if row["label"] in labels]
         return rows if self.operating_points is None or exclusive else self.operating_points.applied(rows)
+
+    def familiarity_of(self, record: ECGRecord) -> float | None:
+        """How familiar a recording is, see `Familiarity`; None if the model's folder does not say.
+
+        Raises:
+            ECGInputError: the recording cannot be used.
+        """
+        if self.familiarity is None:
+            return None
+        found = embed_records(self.model, self.feature_extractor, [record])
+        return float(self.familiarity(found.pooled if found.embeds is None else found.embeds)[0])
 
     def head(self, labels: Sequence[str] | None = None) -> LabelHead:
         """What turns the encoder's feature, `model.base_model(...).pooler_output`, into scores of these labels.
@@ -247,6 +269,7 @@ class Scorer:
             self.model.config.to_json_string(),
             self.feature_extractor.to_json_string(),
             repr(self.operating_points),
+            "" if self.familiarity is None else self.familiarity.digest(),
         ]
         if self.own_labels is None:
             texts.append(repr(sorted(self.pipeline.processor.tokenizer.get_vocab().items())))
@@ -269,6 +292,34 @@ class Scorer:
             f"{self._name} is a classifier without a label {label!r}.{nearest} Its labels: "
             f"{', '.join(own[:_LABELS_SHOWN])}{rest}. Findings in free text need a model with a text tower."
         )
+
+
+def check_abstention(abstain: float | None, scorer: Scorer) -> None:
+    """Refuse a share that is none, or that the model cannot tell.
+
+    Raises:
+        ConfigurationError: see above.
+    """
+    if abstain is None:
+        return
+    if not 0 <= abstain < 1:
+        raise ConfigurationError(f"abstain is {abstain}; expected a share from 0 to below 1, such as 0.05.")
+    if abstain and scorer.familiarity is None:
+        raise ConfigurationError(
+            f"{scorer.model.name_or_path} does not say what its training recordings look like (there is no "
+            f"{familiarity.FILE_NAME}), so how familiar a recording is cannot be told. With 0, only recordings with "
+            "doubts get no scores."
+        )
+
+
+def abstains(abstain: float | None, use: RecordUse, familiar: float | None) -> bool:
+    """Whether a recording gets no scores: there are doubts about it, or it is too unfamiliar.
+
+    Args:
+        abstain: see `check_abstention`; None: every recording gets scores.
+        familiar: see `Scorer.familiarity_of`.
+    """
+    return abstain is not None and (bool(use.doubts) or (familiar is not None and familiar < abstain))
 
 
 def without_unknown(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -331,4 +382,7 @@ def load_scorer(model: str | os.PathLike[str] | None = None, device: str | None 
         >>> [row["label"] for row in score(record, ["normal ECG", "atrial fibrillation"])]
         ['atrial fibrillation', 'normal ECG']
     """
-    return Scorer(load_scoring_pipeline(model, device), OperatingPoints.of_model(model_source(model or SHIPPED_MODEL)))
+    pipeline, source = load_scoring_pipeline(model, device), model_source(model or SHIPPED_MODEL)
+    config = pipeline.model.config
+    width = config.projection_size if pipeline.model.takes_texts else pipeline.model.base_model.config.hidden_size
+    return Scorer(pipeline, OperatingPoints.of_model(source), Familiarity.of_model(source, width))

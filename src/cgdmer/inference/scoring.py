@@ -22,7 +22,7 @@ from cgdmer.about import RESEARCH_USE_ONLY, __version__
 from cgdmer.files.reading import failing_as, read_text
 from cgdmer.inference.embeddings import BATCH_SIZE, Windows, average_windows
 from cgdmer.inference.growing_table import GrowingTable
-from cgdmer.inference.scorers import LabelHead, Scorer, load_scorer
+from cgdmer.inference.scorers import LabelHead, Scorer, abstains, check_abstention, load_scorer
 from cgdmer.inference.sources import RecordingSource, open_source
 from cgdmer.models.channels import LeadNames
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
@@ -36,8 +36,9 @@ _USE_COLUMNS = {
     **dict.fromkeys(("seconds_used", "seconds_filled", "seconds_cut"), pa.float32()),
     "doubts": pa.string(),
 }
+_FAMILIARITY, _ABSTAINED = "familiarity", "abstained"  # the second is no column: then the scores are null
 _POSITIVE = ": positive"  # the end of a column's name
-_OTHER_COLUMNS = ("record_id", "embedding", *_USE_COLUMNS, "error")
+_OTHER_COLUMNS = ("record_id", "embedding", *_USE_COLUMNS, _FAMILIARITY, "error")
 
 
 def score_recordings(
@@ -51,6 +52,7 @@ def score_recordings(
     lead_names: LeadNames | None = None,
     embeddings: bool = False,
     force_unknown: bool = False,
+    abstain: float | None = None,
     batch_size: int = BATCH_SIZE,
     num_proc: int = NUM_PROC,
 ) -> dict[str, Any]:
@@ -68,6 +70,8 @@ def score_recordings(
     What was used, over all windows (see `RecordUse`): `leads_used`, such as "I, II, V1"; `leads_derived` and
     `leads_not_used` with the reasons, such as "V1, V2 (flat); V3 (gap of 2.4 s)"; `seconds_used`; `seconds_filled`,
     the interpolated samples of all leads together; `seconds_cut`; and `doubts`, what casts doubt on the recording.
+    `familiarity` is how much the recording is like those that the model was trained on (see `Familiarity`), null if
+    the model's folder does not say.
 
     An interrupted run leaves `OUTPUT.partial` (see `GrowingTable`) and continues when it is started again. The result
     is the same as without interruption; with the same batch size, bit for bit.
@@ -81,18 +85,22 @@ def score_recordings(
         leads, lead_names: see `open_source`.
         embeddings: add the column `embedding`.
         force_unknown: also score labels that the model was not trained on.
+        abstain: recordings that are doubted, or less familiar than this share, have null in place of scores; None:
+            none of them.
         batch_size: records per batch, and the most windows per call of the model.
         num_proc: processes that read records; 0: the main process reads.
 
     Returns:
         `records`, `unreadable` (how many of them could not be read), `with_unused_leads` (how many were scored without
-        some of the leads that they have), `not_known` (the labels without scores), `not_read` (the other files of a
+        some of the leads that they have), `abstained` (how many have no scores because of `abstain`), `not_known` (the
+        labels without scores), `not_read` (the other files of a
         folder by their kind, see `RecordingSource`), and `output`.
 
     Raises:
         ECGInputError: there are no labels and the model has none of its own; a label is empty, given twice, unknown to
             the classifier, or the name of another column; a lead is none of the twelve.
-        ConfigurationError: a number is out of range, or the output does not end in .parquet.
+        ConfigurationError: a number is out of range, the output does not end in .parquet, or the model's folder does
+            not say how familiar a recording is, and `abstain` asks for it.
         ModelFolderError: the model has neither a text tower nor a classifier, or is damaged.
         CorpusError: the source cannot be used, the output exists, another run is writing it, its partial folder is
             another job's, or a reading process was killed.
@@ -112,17 +120,18 @@ def score_recordings(
         )
     opened = open_source(source, splits, leads, lead_names)
     scorer = load_scorer(model)
+    check_abstention(abstain, scorer)
     head = scorer.head(labels)
     if taken := [label for label in head.labels if label in _OTHER_COLUMNS]:
         raise ECGInputError(
             f"the label {taken[0]!r} is the name of another column. Word it differently, or leave it out."
         )
     not_known = [] if force_unknown else [one.prompt for one in head.meanings or () if one.known is False]
-    job = _job(scorer, head, opened.digest, embeddings, not_known)
+    job = _job(scorer, head, opened.digest, embeddings, not_known, abstain)
     schema = _schema(scorer, head, head.width if embeddings else None, job)
     with GrowingTable(Path(output).absolute(), schema, job) as table:
         try:
-            _fill(table, scorer, head, opened, batch_size, num_proc)
+            _fill(table, scorer, head, opened, abstain, batch_size, num_proc)
         except KeyboardInterrupt:
             table.flush()
             note = f"The finished rows are kept in {table.folder}: start the same command again to continue."
@@ -140,6 +149,7 @@ def score_recordings(
         "records": len(errors),
         "unreadable": len(errors) - errors.null_count,
         "with_unused_leads": _with_unused_leads(Path(output)),
+        "abstained": 0 if abstain is None else _abstained(Path(output), abstain),
         "not_known": not_known,
         "not_read": opened.not_read,
         "output": str(output),
@@ -153,8 +163,23 @@ def _with_unused_leads(path: Path) -> int:
     return sum(any(names_refused_leads(text or "") for text in row) for row in rows)
 
 
+def _abstained(path: Path, abstain: float) -> int:
+    """The number of records in a finished table that could be read and have no scores."""
+    rows = pa.parquet.read_table(path, columns=["doubts", _FAMILIARITY, "error"]).to_pylist()
+    return sum(
+        row["error"] is None and bool(row["doubts"] or (row[_FAMILIARITY] is not None and row[_FAMILIARITY] < abstain))
+        for row in rows
+    )
+
+
 def _fill(
-    table: GrowingTable, scorer: Scorer, head: LabelHead, source: RecordingSource, batch_size: int, num_proc: int
+    table: GrowingTable,
+    scorer: Scorer,
+    head: LabelHead,
+    source: RecordingSource,
+    abstain: float | None,
+    batch_size: int,
+    num_proc: int,
 ) -> None:
     """Score the records that have no rows yet."""
     model = scorer.model
@@ -184,7 +209,9 @@ def _fill(
             found, positive = scorer.operating_points.columns(head.labels, head.meanings, scores.numpy())
             scores = torch.from_numpy(found)
         record_ids = source.record_ids[table.num_rows : table.num_rows + len(errors)]
-        table.append(_rows(table.schema, record_ids, errors, scores, positive, features, uses[-len(errors) :]))
+        familiar = None if scorer.familiarity is None else scorer.familiarity(features.numpy())
+        described = _described(uses[-len(errors) :], errors, familiar, abstain)
+        table.append(_rows(table.schema, record_ids, errors, scores, positive, features, described))
         uses.clear()
 
 
@@ -204,9 +231,41 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
     return labels
 
 
-def _job(scorer: Scorer, head: LabelHead, records: str, embeddings: bool, not_known: Sequence[str]) -> dict[str, Any]:
+def _described(
+    uses: Sequence[RecordUse | None],
+    errors: Sequence[CGDMERError | None],
+    familiar: np.ndarray | None,
+    abstain: float | None,
+) -> list[dict[str, Any]]:
+    """For each record, what is said about it beside the scores; empty for an unreadable one.
+
+    Args:
+        familiar: (n,) of the readable records.
+    """
+    found: list[dict[str, Any]] = []
+    number = 0
+    for use, error in zip(uses, errors, strict=True):
+        if use is None or error is not None:
+            found.append({})
+            continue
+        of_record = None if familiar is None else float(familiar[number])
+        number += 1
+        row = {**_columns_of(use), _FAMILIARITY: of_record, _ABSTAINED: abstains(abstain, use, of_record)}
+        found.append(row)
+    return found
+
+
+def _job(
+    scorer: Scorer,
+    head: LabelHead,
+    records: str,
+    embeddings: bool,
+    not_known: Sequence[str],
+    abstain: float | None,
+) -> dict[str, Any]:
     """Everything the rows depend on."""
     return {
+        "abstain": abstain,
         "version": __version__,
         "labels": head.labels,
         "not_known": list(not_known),
@@ -229,7 +288,8 @@ def _schema(scorer: Scorer, head: LabelHead, width: int | None, job: dict[str, A
     if width is not None:
         fields.append(pa.field("embedding", pa.list_(pa.float32(), width)))
     note = json.dumps({**job, "note": RESEARCH_USE_ONLY})
-    further = [pa.field(name, kind) for name, kind in (*_USE_COLUMNS.items(), ("error", pa.string()))]
+    others = (*_USE_COLUMNS.items(), (_FAMILIARITY, pa.float32()), ("error", pa.string()))
+    further = [pa.field(name, kind) for name, kind in others]
     return pa.schema([*fields, *further], metadata={"cgdmer": note})
 
 
@@ -240,15 +300,16 @@ def _rows(
     scores: torch.Tensor,
     positive: Mapping[str, np.ndarray],
     embeds: torch.Tensor,
-    uses: list[RecordUse | None],
+    described: list[dict[str, Any]],
 ) -> pa.Table:
     """A batch as rows; unreadable records get nulls.
 
     Args:
         scores, embeds: (n, labels) and (n, width) for the n readable records.
         positive: for each calibrated label, (n,) bool.
-        uses: what was used of each record.
+        described: see `_described`.
     """
+    withheld = np.array([bool(row.get(_ABSTAINED)) for row in described])
     absent = np.array([error is not None for error in errors])
 
     def spread(values: torch.Tensor) -> np.ndarray:
@@ -259,17 +320,17 @@ def _rows(
     columns: list[pa.Array] = [_texts(record_ids)]
     not_known = set(json.loads(schema.metadata[b"cgdmer"])["not_known"])
     for name, column in zip(schema.names[1:], spread(scores).T, strict=False):
-        columns.append(pa.array(column, pa.float32(), mask=absent | (name in not_known)))
+        columns.append(pa.array(column, pa.float32(), mask=absent | withheld | (name in not_known)))
     for label, decided in positive.items():
         whole = np.zeros(len(absent), dtype=bool)
         whole[~absent] = decided
-        columns.append(pa.array(whole, pa.bool_(), mask=absent | (label in not_known)))
+        columns.append(pa.array(whole, pa.bool_(), mask=absent | withheld | (label in not_known)))
     if "embedding" in schema.names:
         kind = schema.field("embedding").type
         units = spread(F.normalize(embeds, dim=-1)).ravel()
         columns.append(pa.FixedSizeListArray.from_arrays(units, type=kind, mask=pa.array(absent)))
-    described = [{} if use is None else _columns_of(use) for use in uses]
-    columns += [pa.array([row.get(name) for row in described], kind) for name, kind in _USE_COLUMNS.items()]
+    others = {**_USE_COLUMNS, _FAMILIARITY: pa.float32()}
+    columns += [pa.array([row.get(name) for row in described], kind) for name, kind in others.items()]
     columns.append(_texts([None if error is None else str(error) for error in errors]))
     return pa.Table.from_arrays(columns, schema=schema)
 

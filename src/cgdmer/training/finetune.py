@@ -23,6 +23,7 @@ from cgdmer.evaluation.splits import refuse_shared_patients
 from cgdmer.evaluation.statistics import measure
 from cgdmer.evaluation.tasks import choose_labels
 from cgdmer.families import Purpose, class_for, config_of, ecg_config_of, load_feature_extractor
+from cgdmer.inference import familiarity
 from cgdmer.inference.embeddings import classifier_logits, embed_records, reasons
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
@@ -106,8 +107,9 @@ def collate_labeled(samples: list[dict[str, Any]]) -> dict[str, Any]:
 def finetune_model(arguments: FinetuningArguments) -> FinetuningResults:
     """Train, save a folder that the pipeline `ecg-classification` loads, and measure on validation and test.
 
-    Next to the weights it writes `training_summary.json`, from which a card is filled in, and the fingerprints of all
-    records that the weights were ever trained on.
+    Next to the weights it writes `training_summary.json`, from which a card is filled in, the fingerprints of all
+    records that the weights were ever trained on, and what those of this training look like to the model
+    (`cgdmer.inference.familiarity`).
 
     With `freeze_encoder` the classifier is the linear probe of the evaluation, with its regularization chosen on
     held-out training patients. Otherwise everything is trained with AdamW on binary cross-entropy, one sigmoid per
@@ -160,6 +162,11 @@ def _finetune(
         model.save_pretrained(folder)
         train.feature_extractor.save_pretrained(folder)
         Fingerprints.of(train.split, pretrained_on).save(folder)
+        held_out = None if "validation" not in parts else parts["validation"].split
+        familiar = familiarity.after_training(model, train.feature_extractor, train.split, held_out)
+        (folder / familiarity.FILE_NAME).unlink(missing_ok=True)  # of an earlier run
+        if familiar is not None:
+            familiar.save(folder)
         run_summary.write(
             folder,
             accelerator,

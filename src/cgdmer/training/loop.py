@@ -16,7 +16,9 @@ from tqdm.auto import tqdm
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.trained_findings import merged
+from cgdmer.families import extractor_of
 from cgdmer.files.writing import write_json
+from cgdmer.inference import familiarity
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.prompt_findings import Findings
 from cgdmer.options import Marker, options_marked
@@ -52,7 +54,8 @@ _RECORDS_TO_CENTER = 256
 def pretrain_model(arguments: PretrainingArguments) -> dict[str, Any]:
     """Pretrain a model of any family on a prepared dataset, in all processes that were launched.
 
-    Writes to `output_dir`: the model and its processor, the fingerprints of its training records, `metrics.jsonl`,
+    Writes to `output_dir`: the model and its processor, the fingerprints of its training records, what they look like
+    to a model that aligns (`cgdmer.inference.familiarity`; not from a stream), `metrics.jsonl`,
     `training_arguments.json`, `training_summary.json`, checkpoints, and the pictures of `cgdmer.training.watching`.
 
     Returns:
@@ -416,9 +419,20 @@ class _Training:
             )
             everywhere.write(self.folder)
             trained_on.save(self.folder)
+            if aligns:
+                self._save_familiarity(model, validation)
             lines = [in_words(speed), left_out.in_words(len(everywhere.reasons)), f"saved to {self.folder}"]
             tqdm.write("\n".join(filter(None, lines)))
         self.accelerator.wait_for_everyone()
         if options.report_to:
             self.accelerator.end_training()
         return {**self.last_validation, "steps": self.step, "left_out": len(everywhere.reasons), **speed}
+
+    def _save_familiarity(self, model: Any, validation: PairDataset) -> None:
+        """Without the records of a stream, which cannot be drawn at random, there is none."""
+        (self.folder / familiarity.FILE_NAME).unlink(missing_ok=True)  # of an earlier run
+        if isinstance(self.training.pairs, PairDataset):
+            splits = self.training.pairs.split, validation.split
+            found = familiarity.after_training(model, extractor_of(self.processor), *splits)
+            if found is not None:
+                found.save(self.folder)
