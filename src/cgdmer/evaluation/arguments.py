@@ -51,6 +51,9 @@ class EvaluationArguments:
     )
     shots: list[int] = option("also fit probes on this many records per class", [])
     robustness: bool = option("also evaluate with fewer leads, at lower rates, and with noise", False)
+    prompt_study: bool = option(
+        "also measure zero-shot with other names, languages, misspellings, denials, and unrelated words", False
+    )
     report_retrieval: bool = option(
         "also retrieve the nearest training report for each test ECG and compare it with the ECG's own by ROUGE", False
     )

@@ -15,7 +15,8 @@ from cgdmer.evaluation import report_retrieval
 from cgdmer.evaluation.arguments import EvaluationArguments
 from cgdmer.evaluation.evaluate_task import FRACTIONS, evaluate_task
 from cgdmer.evaluation.outputs import left_out_in_words, write_evaluation
-from cgdmer.evaluation.report import overlap_in_words, terminal_table, without_nan, write_results_json
+from cgdmer.evaluation.prompt_study import study_table
+from cgdmer.evaluation.report import aligned, overlap_in_words, terminal_table, without_nan, write_results_json
 from cgdmer.evaluation.tasks import DEFAULT_TASKS, OWN_LABELS, Task, get_task, task_of_classifier, task_of_labels
 from cgdmer.families import load_classifier, load_model, load_processor
 from cgdmer.inference.embedding_cache import EmbeddingCache
@@ -92,6 +93,7 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
             probed_feature=arguments.probed_feature,
             readouts=arguments.readouts,
             robustness=arguments.robustness,
+            prompt_study=arguments.prompt_study,
             familiarity=Familiarity.of_model(source) if measured is model else None,
             operating_points=None if points is None or measured is not model else points.of_finding,
             **how,
@@ -99,6 +101,9 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         evaluation.results["command"] = command
         results[task.name] = without_nan(evaluation.results)
         say(terminal_table(evaluation.results))
+        if study := evaluation.results.get("prompt_study"):
+            heads, lines = study_table(study)
+            say("\n".join(aligned([heads, *lines])))
         if (overlap := evaluation.results["overlap"]) is not None or evaluation.results["in_domain"]:
             say(overlap_in_words(overlap))
         for line in left_out_in_words(evaluation.left_out):

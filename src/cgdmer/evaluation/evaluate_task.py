@@ -18,6 +18,7 @@ from cgdmer.data.fingerprints import Fingerprints, corpus_of
 from cgdmer.evaluation.arguments import ProbedFeature
 from cgdmer.evaluation.as_published import published_splits
 from cgdmer.evaluation.model_on_task import ModelOnTask, Parts
+from cgdmer.evaluation.prompt_study import prompt_study as study_prompts
 from cgdmer.evaluation.readouts.register import choose_readouts
 from cgdmer.evaluation.reliability import reliability
 from cgdmer.evaluation.results import TaskResults
@@ -87,6 +88,7 @@ def evaluate_task(
     probed_feature: ProbedFeature = "pooled",
     readouts: Sequence[str] = ("mean",),
     robustness: bool = False,
+    prompt_study: bool = False,
     untrained: bool = True,
     trained_on: Fingerprints | None = None,
     allow_overlap: bool = False,
@@ -122,6 +124,7 @@ def evaluate_task(
         readouts: names in `cgdmer.evaluation.readouts.register`. Those that the encoder does not allow are left out,
             and the results say so.
         robustness: also measure with fewer leads, at lower rates, and with noise; with readouts of all records.
+        prompt_study: also measure zero-shot with other words, see `cgdmer.evaluation.prompt_study`.
         untrained: also measure a model of the same configuration with random weights.
         trained_on: the records that the model was pretrained on; None: unknown.
         allow_overlap: measure even if the model was pretrained on test records or on other records of their patients.
@@ -139,6 +142,8 @@ def evaluate_task(
     """
     fits = bool(fractions or shots)
     _refuse_unknown(model, protocol, probed_feature, fits)
+    if prompt_study and not model.takes_texts:
+        raise ConfigurationError(f"a {type(model).__name__} takes no texts, so there are no prompts to study.")
     chosen, readouts_left_out = choose_readouts(readouts if fits else (), model, probed_feature, protocol, fractions)
     wordings = task.prompts(prompts) if model.takes_texts else None
     whole, columns = task, _known_columns(model, task) if model.classifies else None
@@ -173,6 +178,8 @@ def evaluate_task(
         "operating_points": {} if answers is None else run.transported(operating_points or {}, answers),
         "command": "",
     }
+    if prompt_study:
+        results["prompt_study"] = study_prompts(run)
     if readouts_left_out:
         results["readouts_left_out"] = readouts_left_out
     if len(task.class_names) < len(whole.class_names):

@@ -15,6 +15,7 @@ from cgdmer.evaluation.evaluate_task import Evaluation
 from cgdmer.evaluation.figures import conditions_figure, per_class_figure, roc_figure, tsne_figure
 from cgdmer.evaluation.measures import MAIN_MEASURES, main_measure
 from cgdmer.evaluation.patients import groups_in_words
+from cgdmer.evaluation.prompt_study import write_study
 from cgdmer.evaluation.reliability_figure import reliability_figure
 from cgdmer.evaluation.report import write_markdown, write_per_class_csv, write_results_json
 from cgdmer.evaluation.tasks import Task
@@ -41,6 +42,10 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
     write_scores(target / SCORES, evaluation, class_names)
     write_per_class_csv(target / "per_class.csv", results)
     write_left_out(target / LEFT_OUT, evaluation.left_out)
+    further = [LEFT_OUT] if evaluation.left_out else []
+    if study := results.get("prompt_study"):
+        write_study(target / "prompt_study.csv", study)
+        further.append("prompt_study.csv")
     figures: dict[str, Path] = {}
 
     def add_figure(caption: str, name: str, figure: Figure) -> None:
@@ -70,8 +75,8 @@ def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation, tas
         if any(main in row for rows in results[name].values() for row in rows):
             add_figure(f"{caption}, {main}", f"{name}.png", _conditions_figure(results, name, main))
     write_markdown(target / "report.md", results, figures)
-    named = (LEFT_OUT,) if evaluation.left_out else ()
-    return [*(target / name for name in (RESULTS, "per_class.csv", SCORES, "report.md", *named)), *figures.values()]
+    names = (RESULTS, "per_class.csv", SCORES, "report.md", *further)
+    return [*(target / name for name in names), *figures.values()]
 
 
 def _conditions_figure(results: Mapping[str, Any], name: str, main: str) -> Figure:

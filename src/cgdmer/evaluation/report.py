@@ -19,6 +19,7 @@ import numpy as np
 from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.evaluation.decisions import decisions_table
 from cgdmer.evaluation.patients import groups_in_words
+from cgdmer.evaluation.prompt_study import KINDS, study_table
 from cgdmer.evaluation.statistics import FEWEST_POSITIVES, METRIC_NAMES
 from cgdmer.evaluation.transported import transported_table
 from cgdmer.files.writing import write_text
@@ -168,6 +169,9 @@ def write_markdown(
         parts += ["## Decisions", markdown_table(*decisions_table(results["decisions"]))]
     if results.get("coverage"):
         parts += ["## Coverage", coverage_table(results["coverage"])]
+    if results.get("prompt_study"):
+        parts += ["## Other words", markdown_table(*study_table(results["prompt_study"]))]
+        parts += ["\n".join(f"- {kind}: {plain(what)}" for kind, what in KINDS.items())]
     parts += ["## How to reproduce", f"```\n{results['command']}\n```"]
     Path(path).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

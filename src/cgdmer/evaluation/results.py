@@ -108,6 +108,7 @@ class TaskResults(TypedDict):
             `cgdmer.evaluation.abstention`; empty if the model does not say what it was trained on.
         operating_points: by class, what those of a calibrated model are worth on these records, see
             `cgdmer.evaluation.transported`; empty if the model was not calibrated.
+        prompt_study: rows of `cgdmer.evaluation.prompt_study`; absent if it was not asked for.
         readouts_left_out: why readouts that were asked for are not among the measures, by their names.
         classes_not_scored: classes of the task that are not among a classifier's labels.
         command: the command line that reproduces the results; empty if there is none.
@@ -132,6 +133,7 @@ class TaskResults(TypedDict):
     decisions: NotRequired[dict[str, dict[str, Any]]]
     coverage: NotRequired[list[dict[str, Any]]]
     operating_points: NotRequired[dict[str, dict[str, Any]]]
+    prompt_study: NotRequired[list[dict[str, Any]]]
     readouts_left_out: NotRequired[dict[str, str]]
     classes_not_scored: NotRequired[list[str]]
     command: str
