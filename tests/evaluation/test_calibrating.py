@@ -20,6 +20,7 @@ from cgdmer.evaluation.calibrating import (
     FEWEST,
     calibrate_model,
     choose_threshold,
+    common_slope,
     operating_point,
     platt_scaling_with_prior,
 )
@@ -99,6 +100,20 @@ def test_the_curve_is_that_of_scikit_learn_where_the_prior_is_outweighed():
     assert intercept == pytest.approx(reference.intercept_[0], abs=0.01)
     few = platt_scaling_with_prior(np.array([-1.0, 1.0]), np.array([False, True]))
     assert 1 < few[0] < 2  # without a prior, infinite
+
+
+def test_scores_on_another_scale_are_calibrated_as_well():
+    """A strongly regularized probe has logits that are ten times too small; few positives alone do not show it."""
+    logits, held = (
+        np.stack(columns, axis=1) for columns in zip(*(sample(400, seed=seed) for seed in range(8)), strict=True)
+    )
+    usual = common_slope(logits, held)
+    assert common_slope(logits / 10, held) == pytest.approx(10 * usual, rel=0.15)
+    few = slice(0, 60)
+    for column in range(3):
+        whole = np.array(platt_scaling_with_prior(logits[few, column], held[few, column], usual))
+        small = np.array(platt_scaling_with_prior(logits[few, column] / 10, held[few, column], 10 * usual))
+        assert small / [10, 1] == pytest.approx(whole, abs=1e-3)
 
 
 def test_intervals_cover_what_comes_next():

@@ -227,7 +227,7 @@ def test_a_model_that_knows_the_labels_scores_one(model, processor, splits, monk
 
     planted = RecordFeatures(pooled=labels.astype(float), embeds=labels.astype(float))
 
-    monkeypatch.setattr("cgdmer.evaluation.evaluate_task.embed_prompts", planted_prompts)
+    monkeypatch.setattr("cgdmer.evaluation.model_on_task.embed_prompts", planted_prompts)
     monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
     results = evaluate_task(model, processor, alone, task, fractions=()).results
@@ -295,7 +295,7 @@ def test_a_model_that_knows_the_labels_fails_with_prompts_in_another_order(model
         asked.append(given)
         return np.array([[float(one == other) for other in wordings] for one in given])
 
-    monkeypatch.setattr("cgdmer.evaluation.evaluate_task.embed_prompts", planted_prompts)
+    monkeypatch.setattr("cgdmer.evaluation.model_on_task.embed_prompts", planted_prompts)
     monkeypatch.setattr("cgdmer.inference.embedding_cache.embed_records", lambda *_, **__: planted)
     alone = datasets.DatasetDict({"test": splits["test"]})
 

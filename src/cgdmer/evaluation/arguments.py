@@ -9,6 +9,7 @@ from cgdmer.options import Marker, option
 Protocol = Literal["repaired", "as_published"]
 ProbedFeature = Literal["pooled", "embeds"]
 ReadoutName = Literal["mean", "per_lead", "knn", "attention"]
+LeaveOut = Literal["dataset", "source"]
 
 
 @dataclass
@@ -57,6 +58,12 @@ class EvaluationArguments:
     report_retrieval: bool = option(
         "also retrieve the nearest training report for each test ECG and compare it with the ECG's own by ROUGE", False
     )
+    leave_out: LeaveOut | None = option(
+        "measure each hospital with what was fitted at the others, instead of tasks: each dataset is a hospital, or "
+        "each source that records name",
+        None,
+    )
+    with_datasets: list[str] = option("further prepared datasets, for --leave_out", [])
     allow_overlap: bool = option("evaluate even if the model was pretrained on some test records", False)
     cache_dir: str | None = option("folder in which embeddings are kept and looked up", None)
     output_dir: str | None = option("folder for results, a report, and figures, in a subfolder per task", None)

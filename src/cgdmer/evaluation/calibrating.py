@@ -33,11 +33,15 @@ from cgdmer.presets import SHIPPED_MODEL, model_source
 RULES = ("youden", "sensitivity", "specificity")
 FEWEST = 10  # records with the finding, and records without it
 _DRAWS = 500
-_SLOPE_DEVIATION = 0.5  # of the prior of the slope around 1 (ours): ten positives alone would fit any slope
+_SLOPE_DEVIATION = (
+    0.5  # of the prior, in slopes common to all findings (ours): ten positives alone would fit any slope
+)
+_COMMON_SLOPES = np.geomspace(0.05, 50, 61)  # that are tried
+_NEWTON_STEPS = 30
 _INTERVAL = (2.5, 97.5)
 
 
-class _Truth(NamedTuple):
+class Truth(NamedTuple):
     """The findings of records: the label that is scored for each, and (R, K) bool which record has it."""
 
     prompts: list[str]
@@ -108,20 +112,23 @@ def calibrate_model(
             f"the model was trained on {overlap['records']} of these records, and on patients of "
             f"{overlap['patients'] or 0}. Scores are too good there. Name other splits."
         )
-    truth, left_out = _truth(scorer, rows, labels)
+    truth, left_out = truth_of(scorer, rows, labels)
     head = scorer.head(truth.prompts)
     logits_RK, usable = _logits(scorer, head, DatasetRecords(rows))
     patients = [str(row["patient_id"] or row["record_id"]) for row in rows.select_columns(["patient_id", "record_id"])]
     patients = [one for one, kept in zip(patients, usable, strict=True) if kept]
     draws_DR = draws_of_patients(patients, _DRAWS, seed)
     points = {}
+    held_RK = truth.held[usable]
+    enough_K = np.minimum(held_RK.sum(axis=0), (~held_RK).sum(axis=0)) >= FEWEST
+    usual_slope = common_slope(logits_RK[:, enough_K], held_RK[:, enough_K]) if enough_K.any() else 1.0
     for column, prompt in enumerate(truth.prompts):
-        held_R = truth.held[usable, column]
-        if min(held_R.sum(), (~held_R).sum()) < FEWEST:
+        held_R = held_RK[:, column]
+        if not enough_K[column]:
             left_out[prompt] = f"{int(held_R.sum())} of {len(held_R)} records have it"
             continue
         name = prompt if head.meanings is None else head.meanings[column].finding or prompt
-        points[name] = operating_point(logits_RK[:, column], held_R, draws_DR, rule, level)
+        points[name] = operating_point(logits_RK[:, column], held_R, draws_DR, rule, level, usual_slope)
     if not points:
         raise CorpusError(
             f"no finding has {FEWEST} records with it and {FEWEST} without it in {', '.join(splits)} of {dataset}. "
@@ -140,7 +147,7 @@ def calibrate_model(
     }
 
 
-def _truth(scorer: Scorer, rows: Any, labels: Sequence[str] | None) -> tuple[_Truth, dict[str, str]]:
+def truth_of(scorer: Scorer, rows: Any, labels: Sequence[str] | None) -> tuple[Truth, dict[str, str]]:
     """What can be scored of the dataset's labels, and why the rest cannot."""
     described = list(rows.select_columns(["labels", "statements"]))
     given = {label for row in described for label in row["labels"]}
@@ -150,11 +157,11 @@ def _truth(scorer: Scorer, rows: Any, labels: Sequence[str] | None) -> tuple[_Tr
     if scorer.own_labels is not None:
         own = [label for label in scorer.own_labels if label in wanted]
         held = np.array([[label in row["labels"] for label in own] for row in described], dtype=bool)
-        return _Truth(own, held.reshape(len(described), len(own))), {
+        return Truth(own, held.reshape(len(described), len(own))), {
             label: "it is none of the classifier's labels" for label in sorted(wanted - set(own))
         }
     wordings = load_wordings()
-    of_row = [set(_findings_of(row["labels"], wordings, general=labels is None)) for row in described]
+    of_row = [set(findings_of_labels(row["labels"], wordings, general=labels is None)) for row in described]
     candidates = {wordings.finding(label) for label in wanted}
     if labels is None:
         candidates.update(*of_row)
@@ -170,10 +177,19 @@ def _truth(scorer: Scorer, rows: Any, labels: Sequence[str] | None) -> tuple[_Tr
         else:
             prompts.setdefault(known.finding or known.text, []).append(finding)
     held = np.array([[any(one in own for one in same) for same in prompts.values()] for own in of_row], dtype=bool)
-    return _Truth(list(prompts), held.reshape(len(described), len(prompts))), left_out
+    return Truth(list(prompts), held.reshape(len(described), len(prompts))), left_out
 
 
-def _findings_of(labels: Sequence[str], wordings: Wordings, general: bool) -> list[str]:
+def findings_of_rows(rows: Any) -> tuple[list[str], np.ndarray]:
+    """The findings that records of a dataset have and what these imply, and (R, K) bool which record has which."""
+    wordings = load_wordings()
+    of_row = [set(findings_of_labels(labels, wordings, general=True)) for labels in rows["labels"]]
+    names = sorted(set().union(*of_row))
+    held = np.array([[name in own for name in names] for own in of_row], dtype=bool)
+    return names, held.reshape(len(of_row), len(names))
+
+
+def findings_of_labels(labels: Sequence[str], wordings: Wordings, general: bool) -> list[str]:
     held = [wordings.finding(label) for label in labels]
     return [*held, *(wordings.general_terms(held) if general else ())]
 
@@ -199,7 +215,12 @@ def _logits(scorer: Scorer, head: LabelHead, records: DatasetRecords) -> tuple[n
 
 
 def operating_point(
-    logits_R: np.ndarray, held_R: np.ndarray, draws_DR: np.ndarray, rule: str, level: float
+    logits_R: np.ndarray,
+    held_R: np.ndarray,
+    draws_DR: np.ndarray,
+    rule: str,
+    level: float,
+    usual_slope: float = 1.0,
 ) -> OperatingPoint:
     """The operating point of one finding.
 
@@ -208,8 +229,9 @@ def operating_point(
         held_R: bool, which records have the finding.
         draws_DR: how often each record counts, see `draws_of_patients`; the first row is all of them once.
         rule, level: see `calibrate_model`.
+        usual_slope: see `common_slope`.
     """
-    slope, intercept = platt_scaling_with_prior(logits_R, held_R)
+    slope, intercept = platt_scaling_with_prior(logits_R, held_R, usual_slope)
     probabilities_R = expit(slope * logits_R + intercept)
     thresholds, rates = [], []
     for counts_R in draws_DR[1:]:
@@ -241,16 +263,41 @@ def operating_point(
     )
 
 
-def platt_scaling_with_prior(logits_R: np.ndarray, held_R: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of the most probable logistic curve, with a normal prior around slope 1."""
+def common_slope(logits_RK: np.ndarray, held_RK: np.ndarray) -> float:
+    """The slope with which logistic curves fit all findings best, each with an intercept of its own.
+
+    Scores that are on another scale than log odds, such as cosines or those of a strongly regularized probe, need a
+    slope far from 1, and ten positives do not show it.
+    """
+
+    def fit(slope: float) -> float:
+        values_RK = slope * logits_RK
+        intercepts_K = np.zeros(values_RK.shape[1])
+        for _ in range(_NEWTON_STEPS):
+            chances_RK = expit(values_RK + intercepts_K)
+            curvature_K = np.maximum((chances_RK * (1 - chances_RK)).sum(axis=0), 1e-6)
+            steps_K = (held_RK - chances_RK).sum(axis=0) / curvature_K
+            intercepts_K += np.clip(steps_K, -2, 2)
+        odds_RK = values_RK + intercepts_K
+        return float(np.where(held_RK, log_expit(odds_RK), log_expit(-odds_RK)).sum())
+
+    return float(max(_COMMON_SLOPES, key=fit))
+
+
+def platt_scaling_with_prior(
+    logits_R: np.ndarray, held_R: np.ndarray, usual_slope: float = 1.0
+) -> tuple[float, float]:
+    """Slope and intercept of the most probable logistic curve, with a normal prior around the usual slope."""
+
+    scaled_R = usual_slope * logits_R
 
     def loss(parameters: np.ndarray) -> float:
-        values_R = parameters[0] * logits_R + parameters[1]
+        values_R = parameters[0] * scaled_R + parameters[1]
         fit = np.where(held_R, log_expit(values_R), log_expit(-values_R)).sum()
         return float(((parameters[0] - 1) / _SLOPE_DEVIATION) ** 2 / 2 - fit)
 
     slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(1e-3, None), (None, None)]).x
-    return float(slope), float(intercept)
+    return float(usual_slope * slope), float(intercept)
 
 
 def choose_threshold(

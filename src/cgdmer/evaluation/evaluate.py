@@ -14,6 +14,7 @@ from cgdmer.data.storage import load_dataset_folder
 from cgdmer.evaluation import report_retrieval
 from cgdmer.evaluation.arguments import EvaluationArguments
 from cgdmer.evaluation.evaluate_task import FRACTIONS, evaluate_task
+from cgdmer.evaluation.leave_one_out import leave_each_out
 from cgdmer.evaluation.outputs import left_out_in_words, write_evaluation
 from cgdmer.evaluation.prompt_study import study_table
 from cgdmer.evaluation.report import aligned, overlap_in_words, terminal_table, without_nan, write_results_json
@@ -23,6 +24,7 @@ from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.inference.familiarity import Familiarity
 from cgdmer.inference.operating_points import OperatingPoints
 from cgdmer.inference.scorers import own_labels
+from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.modeling_base import ECGPreTrainedModel
 from cgdmer.models.pipeline_ecg_classification import REGRESSION
 from cgdmer.options import words_of
@@ -52,6 +54,16 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         True
     """
     say = say or (lambda *_: None)
+    if arguments.leave_out is not None:
+        found = leave_each_out(arguments, [arguments.dataset, *arguments.with_datasets], say)
+        if arguments.output_dir:
+            path = Path(arguments.output_dir) / "leave_out.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_results_json(path, found)
+            say(f"written: {path}")
+        return {"leave_out": found}
+    if arguments.with_datasets:
+        raise ConfigurationError("--with_datasets is for --leave_out. Evaluate other datasets one by one.")
     for name in arguments.tasks or ():
         if name != OWN_LABELS:
             get_task(name)
