@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from datasets import concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
@@ -33,9 +33,8 @@ from cgdmer.presets import SHIPPED_MODEL, model_source
 RULES = ("youden", "sensitivity", "specificity")
 FEWEST = 10  # records with the finding, and records without it
 _DRAWS = 500
-_SLOPE_DEVIATION = (
-    0.5  # of the prior, in slopes common to all findings (ours): ten positives alone would fit any slope
-)
+# Of the prior, in slopes that are common to all findings (ours): ten positives alone would fit any slope.
+_SLOPE_DEVIATION = 0.5
 _COMMON_SLOPES = np.geomspace(0.05, 50, 61)  # that are tried
 _NEWTON_STEPS = 30
 _INTERVAL = (2.5, 97.5)
@@ -91,30 +90,10 @@ def calibrate_model(
     if not 0 < level < 1:
         raise ConfigurationError(f"level is {level}; expected a number between 0 and 1, such as 0.9.")
     source, target = Path(model_source(model or SHIPPED_MODEL)), Path(output_dir)
-    if not source.is_dir():
-        raise ConfigurationError(f"{source} is not a folder. Download the model first: hf download {source}.")
-    if target.exists():
-        raise CorpusError(f"{target} exists. Name a new folder.")
-    scorer = Scorer(load_scorer(source).pipeline)  # as it was before any calibration
-    if scorer.problem_type not in (ZERO_SHOT_TYPE, "multi_label_classification"):
-        raise ConfigurationError(
-            f"{source} gives scores of the kind {scorer.problem_type}. Only findings that are scored each by itself "
-            "have operating points."
-        )
-    folder = load_dataset_folder(dataset)
-    if absent := [split for split in splits if split not in folder]:
-        raise ConfigurationError(f"{dataset} has no split {absent[0]!r}. It has {', '.join(folder)}.")
-    rows = concatenate_datasets([folder[split] for split in splits])
-    trained_on = Fingerprints.of_model(str(source))
-    overlap = None if trained_on is None else trained_on.overlap(rows)
-    if overlap is not None and (overlap["records"] or overlap["patients"]):
-        raise CorpusError(
-            f"the model was trained on {overlap['records']} of these records, and on patients of "
-            f"{overlap['patients'] or 0}. Scores are too good there. Name other splits."
-        )
+    scorer, rows = open_for_calibration(source, target, dataset, splits)
     truth, left_out = truth_of(scorer, rows, labels)
     head = scorer.head(truth.prompts)
-    logits_RK, usable = _logits(scorer, head, DatasetRecords(rows))
+    logits_RK, usable = logits_of(scorer, head, DatasetRecords(rows))
     patients = [str(row["patient_id"] or row["record_id"]) for row in rows.select_columns(["patient_id", "record_id"])]
     patients = [one for one, kept in zip(patients, usable, strict=True) if kept]
     draws_DR = draws_of_patients(patients, _DRAWS, seed)
@@ -145,6 +124,34 @@ def calibrate_model(
         "records": int(usable.sum()),
         "output_dir": str(target),
     }
+
+
+def open_for_calibration(
+    source: Path, target: Path, dataset: str | os.PathLike[str], splits: Sequence[str]
+) -> tuple[Scorer, Dataset]:
+    """The model as it was before any calibration, and the records to calibrate it on. Raises as `calibrate_model`."""
+    if not source.is_dir():
+        raise ConfigurationError(f"{source} is not a folder. Download the model first: hf download {source}.")
+    if target.exists():
+        raise CorpusError(f"{target} exists. Name a new folder.")
+    scorer = Scorer(load_scorer(source).pipeline)
+    if scorer.problem_type not in (ZERO_SHOT_TYPE, "multi_label_classification"):
+        raise ConfigurationError(
+            f"{source} gives scores of the kind {scorer.problem_type}. Only findings that are scored each by itself "
+            "have operating points."
+        )
+    folder = load_dataset_folder(dataset)
+    if absent := [split for split in splits if split not in folder]:
+        raise ConfigurationError(f"{dataset} has no split {absent[0]!r}. It has {', '.join(folder)}.")
+    rows = concatenate_datasets([folder[split] for split in splits])
+    trained_on = Fingerprints.of_model(str(source))
+    overlap = None if trained_on is None else trained_on.overlap(rows)
+    if overlap is not None and (overlap["records"] or overlap["patients"]):
+        raise CorpusError(
+            f"the model was trained on {overlap['records']} of these records, and on patients of "
+            f"{overlap['patients'] or 0}. Scores are too good there. Name other splits."
+        )
+    return scorer, rows
 
 
 def truth_of(scorer: Scorer, rows: Any, labels: Sequence[str] | None) -> tuple[Truth, dict[str, str]]:
@@ -198,7 +205,7 @@ def _stated(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from zip(row["labels"], (text.strip().rstrip(".") for text in row["statements"]), strict=False)
 
 
-def _logits(scorer: Scorer, head: LabelHead, records: DatasetRecords) -> tuple[np.ndarray, np.ndarray]:
+def logits_of(scorer: Scorer, head: LabelHead, records: DatasetRecords) -> tuple[np.ndarray, np.ndarray]:
     """(n, K) the logits of the n records that can be used, and (R,) bool which those are."""
 
     def compute(windows: Windows) -> torch.Tensor:

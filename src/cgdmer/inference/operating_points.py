@@ -36,6 +36,7 @@ class OperatingPoint:
         sensitivity, specificity: at the thresholds of these draws, on the patients that are not in them.
         sensitivity_interval, specificity_interval: 95 %.
         positives, records: that it was chosen from.
+        prevalence: the share of records with the finding where the probabilities hold; by default that of `positives`.
     """
 
     slope: float
@@ -48,6 +49,11 @@ class OperatingPoint:
     specificity_interval: tuple[float, float]
     positives: int
     records: int
+    prevalence: float = math.nan
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.prevalence):
+            object.__setattr__(self, "prevalence", self.positives / self.records)
 
     def probability(self, scores: np.ndarray) -> np.ndarray:
         """Of scores in 0..1."""
