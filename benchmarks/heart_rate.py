@@ -15,7 +15,7 @@ import neurokit2
 import numpy as np
 
 from cgdmer.inference.sources import open_source
-from cgdmer.measurement.heart_rate import measure_heart_rate, usable_leads
+from cgdmer.measurement.heart_rate import measurable_leads, measure_heart_rate
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError
 
@@ -23,7 +23,7 @@ TOGETHER_SECONDS, AGREEING_SHARE, TOLERANCE = 0.06, 0.5, 3.0
 
 
 def rate_of_neurokit(record: ECGRecord) -> float:
-    rate, leads, peaks = record.sampling_rate, usable_leads(record), []
+    rate, leads, peaks = record.sampling_rate, measurable_leads(record).signal, []
     for lead in leads:
         try:
             clean = neurokit2.ecg_clean(lead, sampling_rate=int(rate))

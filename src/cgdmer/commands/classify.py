@@ -40,7 +40,7 @@ class Arguments:
     exclusive: bool = option("the labels exclude each other, so the scores sum to 1", False)
     force_unknown: bool = force_unknown_option()
     abstain: float | None = abstain_option()
-    scores_only: bool = option("neither measure the heart rate nor compare with the training recordings", False)
+    scores_only: bool = option("neither measure the signal nor compare it with the training recordings", False)
     plot: str | None = option("a picture to write, of the recording with its scores", None, metavar="PICTURE")
 
 

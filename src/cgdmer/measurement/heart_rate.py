@@ -9,6 +9,7 @@ Shapes: L leads, T samples, B beats.
 
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -55,9 +56,17 @@ class HeartRate:
 
     def __str__(self) -> str:
         return (
-            f"Measured on the signal: heart rate {self.heart_rate:.0f}/min ({self.beats} beats, single intervals "
-            f"{self.lowest_rate:.0f} to {self.highest_rate:.0f}/min)."
+            f"heart rate {self.heart_rate:.0f}/min ({self.beats} beats, single intervals {self.lowest_rate:.0f} to "
+            f"{self.highest_rate:.0f}/min)"
         )
+
+
+class Leads(NamedTuple):
+    """The leads of a recording that can be measured: their standard names, or "" for others, and (L, T) millivolts
+    without gaps and constant leads."""
+
+    names: list[str]
+    signal: np.ndarray
 
 
 def can_measure() -> bool:
@@ -75,10 +84,14 @@ def measure_heart_rate(record: ECGRecord) -> HeartRate | None:
         >>> measure_heart_rate(cgdmer.simulate_record(["sinus_bradycardia"])).heart_rate < 60
         True
     """
-    beats_B = find_beats(usable_leads(record), record.sampling_rate)
+    return rate_of_beats(find_beats(measurable_leads(record).signal, record.sampling_rate), record.sampling_rate)
+
+
+def rate_of_beats(beats_B: np.ndarray, rate: float) -> HeartRate | None:
+    """The heart rate of beats at these samples; None if there are fewer than three."""
     if len(beats_B) < _FEWEST_BEATS:
         return None
-    intervals = np.diff(beats_B) / record.sampling_rate
+    intervals = np.diff(beats_B) / rate
     return HeartRate(
         beats=len(beats_B),
         heart_rate=float(60 / intervals.mean()),
@@ -129,13 +142,13 @@ def _steep(beats_B: np.ndarray, signal_LT: np.ndarray, rate: float) -> np.ndarra
     return np.array([beat for beat, _ in found])
 
 
-def usable_leads(record: ECGRecord) -> np.ndarray:
-    """(L, T) millivolts of the independent leads, or of whatever there is, without gaps and constant leads."""
+def measurable_leads(record: ECGRecord) -> Leads:
+    """The independent leads, or whatever there is."""
     recorded = without_filled_ends(record)
     names = [known_spelling(str(name)) for name in record.lead_names]
     rows = [row for row, name in enumerate(names) if name in _INDEPENDENT] or list(range(len(names)))
-    usable = []
-    for lead_T in np.asarray(recorded.signal, dtype=np.float64)[rows]:
+    usable, kept = [], []
+    for row, lead_T in zip(rows, np.asarray(recorded.signal, dtype=np.float64)[rows], strict=True):
         known = np.isfinite(lead_T)
         if not len(lead_T) or known.mean() < 1 - _MOST_MISSING:
             continue
@@ -143,4 +156,5 @@ def usable_leads(record: ECGRecord) -> np.ndarray:
         whole_T = np.interp(places, places[known], lead_T[known])
         if np.ptp(whole_T) > 0:
             usable.append(whole_T)
-    return np.stack(usable) if usable else np.zeros((0, recorded.signal.shape[1]))
+            kept.append(names[row] or "")
+    return Leads(kept, np.stack(usable) if usable else np.zeros((0, recorded.signal.shape[1])))
