@@ -24,6 +24,7 @@ from cgdmer.data.storage import load_dataset_folder, row_to_record
 from cgdmer.inference import growing_table, scoring
 from cgdmer.inference.growing_table import GrowingTable
 from cgdmer.inference.scoring import read_labels, score_recordings
+from cgdmer.measurement.remarks import remarks_on
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
 from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.presets import SHIPPED_MODEL
@@ -596,3 +597,34 @@ def test_outputs_and_label_files_that_are_refused(tmp_path):
         labels.write_text(content)
         with pytest.raises(ECGInputError, match=rf"labels.txt {message}"):
             read_labels(labels)
+
+
+def test_measured_columns_are_those_of_classify(tmp_path):
+    for seed, name in enumerate(["sinus_rhythm", "first_degree_av_block", "atrial_fibrillation"]):
+        write_wfdb(simulate_record([name], seed=seed), tmp_path / "records" / name)
+    write_wfdb(simulate_record(["sinus_rhythm"], seed=9, sampling_rate=100), tmp_path / "records" / "slow")
+    zeros = simulate_record(["sinus_rhythm"], seed=9)
+    write_wfdb(replace(zeros, signal=np.zeros_like(zeros.signal)), tmp_path / "records" / "zero")
+    tables = []
+    for num_proc in (0, 2):
+        output = tmp_path / f"{num_proc}.parquet"
+        score_recordings(tmp_path / "records", output, LABELS[:1], measure=True, num_proc=num_proc)
+        tables.append(rows_of(output))
+    assert tables[0] == tables[1]
+    rows = tables[0]
+    for name in ("sinus_rhythm", "first_degree_av_block", "atrial_fibrillation"):
+        measured, _ = remarks_on(read_wfdb(tmp_path / "records" / name))
+        assert rows[name]["heart_rate"] == pytest.approx(measured.rate.heart_rate)
+        for interval in ("pr_interval", "qrs_duration", "qt_interval", "qtc_interval", "axis"):
+            expected = getattr(measured.intervals, interval)
+            assert rows[name][interval] == (None if expected is None else pytest.approx(expected, rel=1e-5))
+    assert rows["first_degree_av_block"]["pr_interval"] > 0.2 and rows["atrial_fibrillation"]["pr_interval"] is None
+    assert rows["slow"]["heart_rate"] > 40 and rows["slow"]["qrs_duration"] is None
+    assert rows["zero"]["error"] and rows["zero"]["heart_rate"] is None
+
+
+def test_measuring_needs_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "can_measure", lambda: False)
+    write_wfdb(simulate_record(["sinus_rhythm"], seed=1), tmp_path / "records" / "one")
+    with pytest.raises(ConfigurationError, match=r"cgdmer\[measure\]"):
+        score_recordings(tmp_path / "records", tmp_path / "out.parquet", LABELS[:1], measure=True)

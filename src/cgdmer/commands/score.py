@@ -38,6 +38,11 @@ class Arguments:
     leads: Leads = leads_option()
     lead_names: list[str] | None = lead_names_option()
     embeddings: bool = option("add a column with each record's embedding, a unit vector", False)
+    measure: bool = option(
+        "add columns with heart rate, PR, QRS, QT, QTc, and axis, measured on the signal without the model (extra "
+        "measure)",
+        False,
+    )
     force_unknown: bool = force_unknown_option()
     abstain: float | None = abstain_option()
     batch_size: int = option("records per batch", 64)

@@ -201,7 +201,7 @@ def average_windows(
     model: ECGPreTrainedModel,
     compute: Computation,
     width: int,
-    feature_extractor: ECGFeatureExtractor,
+    feature_extractor: Callable[..., ECGBatch],
     records: Records,
     *,
     first: int = 0,
@@ -306,7 +306,7 @@ def reasons(records: Records, feature_extractor: ECGFeatureExtractor, numbers: I
 class _PreparedRecords(Dataset):
     """The model's inputs for each record, or the reason there are none."""
 
-    def __init__(self, records: Records, feature_extractor: ECGFeatureExtractor):
+    def __init__(self, records: Records, feature_extractor: Callable[..., ECGBatch]):
         self.records, self.feature_extractor = records, feature_extractor
 
     def __len__(self) -> int:

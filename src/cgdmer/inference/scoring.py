@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ from cgdmer.inference.embeddings import BATCH_SIZE, Windows, average_windows
 from cgdmer.inference.growing_table import GrowingTable
 from cgdmer.inference.scorers import LabelHead, Scorer, abstains, check_abstention, load_scorer
 from cgdmer.inference.sources import RecordingSource, open_source
+from cgdmer.measurement.heart_rate import NOT_INSTALLED, can_measure
+from cgdmer.measurement.remarks import Measured, remarks_on
 from cgdmer.models.channels import LeadNames
+from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import CGDMERError, ConfigurationError, CorpusError, ECGInputError
-from cgdmer.models.record_use import RecordUse, by_reason, names_refused_leads
+from cgdmer.models.feature_extraction_ecg import ECGFeatureExtractor
+from cgdmer.models.record_use import ECGBatch, RecordUse, by_reason, names_refused_leads
 
 NUM_PROC = 2
 _LARGEST_LABELS_FILE = 1_000_000  # bytes; the 71 statements of PTB-XL take about 3,000
@@ -36,9 +41,30 @@ _USE_COLUMNS = {
     **dict.fromkeys(("seconds_used", "seconds_filled", "seconds_cut"), pa.float32()),
     "doubts": pa.string(),
 }
+_MEASURED_COLUMNS = ("heart_rate", "pr_interval", "qrs_duration", "qt_interval", "qtc_interval", "axis")
 _FAMILIARITY, _ABSTAINED = "familiarity", "abstained"  # the second is no column: then the scores are null
 _POSITIVE = ": positive"  # the end of a column's name
-_OTHER_COLUMNS = ("record_id", "embedding", *_USE_COLUMNS, _FAMILIARITY, "error")
+_OTHER_COLUMNS = ("record_id", "embedding", *_USE_COLUMNS, _FAMILIARITY, *_MEASURED_COLUMNS, "error")
+
+
+@dataclass(frozen=True)
+class _MeasuredUse(RecordUse):
+    """What was used of a recording, and what was measured on it."""
+
+    measured: Measured | None = None
+
+
+class _Measuring:
+    """A feature extractor that also measures recordings, in whatever process reads them."""
+
+    def __init__(self, feature_extractor: ECGFeatureExtractor):
+        self.feature_extractor = feature_extractor
+
+    def __call__(self, record: ECGRecord, **how: Any) -> ECGBatch:
+        batch = self.feature_extractor(record, **how)
+        measured, _ = remarks_on(record)
+        batch.record_use = tuple(_MeasuredUse(**vars(use), measured=measured) for use in batch.record_use)
+        return batch
 
 
 def score_recordings(
@@ -51,6 +77,7 @@ def score_recordings(
     leads: Sequence[str] | None = None,
     lead_names: LeadNames | None = None,
     embeddings: bool = False,
+    measure: bool = False,
     force_unknown: bool = False,
     abstain: float | None = None,
     batch_size: int = BATCH_SIZE,
@@ -73,6 +100,10 @@ def score_recordings(
     `familiarity` is how much the recording is like those that the model was trained on (see `Familiarity`), null if
     the model's folder does not say.
 
+    With `measure`, further columns have what the signal says by itself (see `cgdmer.measurement`): `heart_rate` per
+    minute, `pr_interval`, `qrs_duration`, `qt_interval`, and `qtc_interval` in seconds, and `axis` in degrees; null
+    where it cannot be told.
+
     An interrupted run leaves `OUTPUT.partial` (see `GrowingTable`) and continues when it is started again. The result
     is the same as without interruption; with the same batch size, bit for bit.
 
@@ -84,6 +115,7 @@ def score_recordings(
         splits: of a prepared dataset; None: all.
         leads, lead_names: see `open_source`.
         embeddings: add the column `embedding`.
+        measure: add the columns with what was measured; needs the extra `measure`.
         force_unknown: also score labels that the model was not trained on.
         abstain: recordings that are doubted, or less familiar than this share, have null in place of scores; None:
             none of them.
@@ -99,7 +131,8 @@ def score_recordings(
     Raises:
         ECGInputError: there are no labels and the model has none of its own; a label is empty, given twice, unknown to
             the classifier, or the name of another column; a lead is none of the twelve.
-        ConfigurationError: a number is out of range, the output does not end in .parquet, or the model's folder does
+        ConfigurationError: a number is out of range, the output does not end in .parquet, the extra `measure` is not
+            installed and asked for, or the model's folder does
             not say how familiar a recording is, and `abstain` asks for it.
         ModelFolderError: the model has neither a text tower nor a classifier, or is damaged.
         CorpusError: the source cannot be used, the output exists, another run is writing it, its partial folder is
@@ -118,6 +151,8 @@ def score_recordings(
             f"{output}: the table is written as Parquet. Name a file that ends in .parquet; "
             "pandas.read_parquet(file).to_csv(...) converts it to CSV."
         )
+    if measure and not can_measure():
+        raise ConfigurationError(f"measure: {NOT_INSTALLED}")
     opened = open_source(source, splits, leads, lead_names)
     scorer = load_scorer(model)
     check_abstention(abstain, scorer)
@@ -127,11 +162,11 @@ def score_recordings(
             f"the label {taken[0]!r} is the name of another column. Word it differently, or leave it out."
         )
     not_known = [] if force_unknown else [one.prompt for one in head.meanings or () if one.known is False]
-    job = _job(scorer, head, opened.digest, embeddings, not_known, abstain)
+    job = _job(scorer, head, opened.digest, embeddings, not_known, abstain, measure)
     schema = _schema(scorer, head, head.width if embeddings else None, job)
     with GrowingTable(Path(output).absolute(), schema, job) as table:
         try:
-            _fill(table, scorer, head, opened, abstain, batch_size, num_proc)
+            _fill(table, scorer, head, opened, abstain, measure, batch_size, num_proc)
         except KeyboardInterrupt:
             table.flush()
             note = f"The finished rows are kept in {table.folder}: start the same command again to continue."
@@ -178,6 +213,7 @@ def _fill(
     head: LabelHead,
     source: RecordingSource,
     abstain: float | None,
+    measure: bool,
     batch_size: int,
     num_proc: int,
 ) -> None:
@@ -193,7 +229,7 @@ def _fill(
         model,
         compute,
         head.width + head.num_logits,
-        scorer.feature_extractor,
+        _Measuring(scorer.feature_extractor) if measure else scorer.feature_extractor,
         source.records,
         first=table.num_rows,
         batch_size=batch_size,
@@ -262,9 +298,11 @@ def _job(
     embeddings: bool,
     not_known: Sequence[str],
     abstain: float | None,
+    measure: bool,
 ) -> dict[str, Any]:
     """Everything the rows depend on."""
     return {
+        "measure": measure,
         "abstain": abstain,
         "version": __version__,
         "labels": head.labels,
@@ -288,8 +326,10 @@ def _schema(scorer: Scorer, head: LabelHead, width: int | None, job: dict[str, A
     if width is not None:
         fields.append(pa.field("embedding", pa.list_(pa.float32(), width)))
     note = json.dumps({**job, "note": RESEARCH_USE_ONLY})
-    others = (*_USE_COLUMNS.items(), (_FAMILIARITY, pa.float32()), ("error", pa.string()))
-    further = [pa.field(name, kind) for name, kind in others]
+    others = {**_USE_COLUMNS, _FAMILIARITY: pa.float32()}
+    if job["measure"]:
+        others |= dict.fromkeys(_MEASURED_COLUMNS, pa.float32())
+    further = [pa.field(name, kind) for name, kind in (*others.items(), ("error", pa.string()))]
     return pa.schema([*fields, *further], metadata={"cgdmer": note})
 
 
@@ -329,8 +369,9 @@ def _rows(
         kind = schema.field("embedding").type
         units = spread(F.normalize(embeds, dim=-1)).ravel()
         columns.append(pa.FixedSizeListArray.from_arrays(units, type=kind, mask=pa.array(absent)))
-    others = {**_USE_COLUMNS, _FAMILIARITY: pa.float32()}
-    columns += [pa.array([row.get(name) for row in described], kind) for name, kind in others.items()]
+    for name in (*_USE_COLUMNS, _FAMILIARITY, *_MEASURED_COLUMNS):
+        if name in schema.names:
+            columns.append(pa.array([row.get(name) for row in described], schema.field(name).type))
     columns.append(_texts([None if error is None else str(error) for error in errors]))
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -344,7 +385,15 @@ def _columns_of(use: RecordUse) -> dict[str, Any]:
         "seconds_filled": sum(use.seconds_filled.values()),
         "seconds_cut": sum(use.seconds_cut.values()),
         "doubts": " ".join(use.doubts),
+        **(_columns_of_measured(use.measured) if isinstance(use, _MeasuredUse) else {}),
     }
+
+
+def _columns_of_measured(measured: Measured | None) -> dict[str, Any]:
+    if measured is None:
+        return {}
+    intervals = {} if measured.intervals is None else vars(measured.intervals)
+    return {"heart_rate": measured.rate.heart_rate, **{name: intervals.get(name) for name in _MEASURED_COLUMNS[1:]}}
 
 
 def _texts(values: Sequence[str | None]) -> pa.Array:
