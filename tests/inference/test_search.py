@@ -188,3 +188,16 @@ def test_invalid_searches_are_refused(dataset_folder, records, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CorpusError, match="and also a file"):
         search_dataset(dataset_folder, record=name)
+
+
+def test_a_finding_in_other_words_is_searched_by_its_name(records, classify):
+    def found(text):
+        rows = search_records(text, records, classify.model, classify.processor, top=len(records))
+        return [row["record_id"] for row in rows], [row["cosine"] for row in rows]
+
+    expected = found("atrial fibrillation")
+    assert found("Vorhofflimmern") == expected == found("artial fibrillation")
+    ids, cosines = found("kein Vorhofflimmern")
+    # Ties keep their order, so the denied finding's order is not exactly the reverse.
+    assert cosines == [-cosine for cosine in expected[1][::-1]] and set(ids) == set(expected[0])
+    assert expected[0][0] in ids[-2:]

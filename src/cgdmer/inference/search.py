@@ -23,6 +23,7 @@ from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, CorpusError, ECGInputError, ECGInputWarning
 from cgdmer.models.modeling_ecg_text import ECGTextModel
 from cgdmer.models.processing_ecg import ECGProcessor
+from cgdmer.models.prompt_findings import meaning_of
 from cgdmer.models.reading_record import read_record
 from cgdmer.presets import SHIPPED_MODEL
 
@@ -60,7 +61,9 @@ def search_records(
         cache: for the records' embeddings; None: they are not kept.
 
     Returns:
-        For each record its `record_id`, `cosine`, and its own report as `text`, or None.
+        For each record its `record_id`, `cosine`, and its own report as `text`, or None. A text that is a known
+        finding in other words (see `cgdmer.models.prompt_findings`) is searched by the finding's name, and a denied one
+        by minus its cosine.
 
     Raises:
         ECGInputError: the text is empty.
@@ -81,7 +84,11 @@ def search_records(
             f"{len(unusable)} records cannot be used and are not searched ({named}).", ECGInputWarning, stacklevel=2
         )
     assert features.embeds is not None  # it has a text tower
-    found, cosines = nearest(features.embeds[usable], embed_texts(model, processor, [text])[0], top)
+    meaning = meaning_of(text, processor.findings)
+    taken_for = text if meaning.finding is None else meaning.text
+    query = embed_texts(model, processor, [taken_for])[0]
+    denied = meaning.finding is not None and meaning.negated
+    found, cosines = nearest(features.embeds[usable], -query if denied else query, top)
     found = usable[found]
     return [{**known[int(number)], "cosine": float(cosine)} for number, cosine in zip(found, cosines, strict=True)]
 
