@@ -62,8 +62,8 @@ def search_records(
 
     Returns:
         For each record its `record_id`, `cosine`, and its own report as `text`, or None. A text that is a known
-        finding in other words (see `cgdmer.models.prompt_findings`) is searched by the finding's name, and a denied one
-        by minus its cosine.
+        finding in other words (see `cgdmer.models.prompt_findings`) is searched by the finding's name, and a denied
+        one by minus its cosine.
 
     Raises:
         ECGInputError: the text is empty.

@@ -350,6 +350,7 @@ def _words(text: str) -> frozenset[str]:
 
 def _split(text: str) -> list[str]:
     plain = re.sub(r"\b(non|infero|antero|postero)[- ]+(?=[a-z])", r"\1", _plain(text))
+    plain = re.sub(r"\blv\b", "left ventricular", re.sub(r"\brv\b", "right ventricular", plain))
     return [word for word in re.split(r"[\W_]+", plain) if word]
 
 
