@@ -68,18 +68,17 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
         scores = [{**row, "score": None} for row in scores]
     rows = () if scorer.is_regression or arguments.exclusive else scores  # exclusive ones only rank
     measured, remarks = (None, []) if arguments.scores_only else remarks_on(record, rows)
+    said = [*([] if use.is_beyond_doubt else [str(use)]), *familiarity.in_words(familiar, arguments.abstain)]
     if arguments.plot:
-        notes = () if use.is_beyond_doubt else use.sentences()
         scored = [row for row in scores if row["score"] is not None]
+        notes = [*said, *([] if measured is None else remarks)]
         save_ecg_plot(record, arguments.plot, scores=scored, are_values=scorer.is_regression, notes=notes)
     for row in scores:
         note = taken_for(row)
         say(f"{scorer.shown(row['score']):>7}  {row['label']}{f'  ({note})' if note else ''}")
     if abstained:
         say("No scores (--abstain), for the reasons below.")
-    if not use.is_beyond_doubt:
-        say(use)
-    for line in (*familiarity.in_words(familiar, arguments.abstain), *remarks):
+    for line in (*said, *remarks):
         say(line)
     return {
         "record": arguments.record,
