@@ -19,8 +19,8 @@ ROWS = sorted(path.stem for path in FOLDER.glob("*.json"))
 def read_row(name: str, base_file: Path) -> dict[str, Any]:
     """`about`, `training`, `preset`, and the changes: to the model's `config`, to its `feature_extractor`, and to the
     `options` of `cgdmer.pretrain`; also `views` of a record in a step if it is not one, `passes_factor`, by which the
-    row has more passes than the command says, and `share_for_choice`, the share of them after which its learning rate
-    is chosen."""
+    row has more passes than the command says, `share_for_choice`, the share of them after which its learning rate is
+    chosen, and `starts_from`, another row from whose weights (with the same seed) it goes on."""
     if name not in ROWS:
         raise ConfigurationError(f"there is no row {name!r}. Rows: {', '.join(ROWS)}.")
     base, row = json.loads(base_file.read_text()), json.loads((FOLDER / f"{name}.json").read_text())

@@ -38,6 +38,7 @@ from accelerate.utils import set_seed
 from intervals import draws_file, write_draws
 from rows import ROWS, read_row, write_preset
 from supervised import FINETUNED, SUPERVISED, dataset_of_classes, evaluate_classifier, labels_in_training
+from transformers import PreTrainedConfig
 
 from cgdmer.data.fingerprints import Fingerprints
 from cgdmer.data.storage import load_dataset_folder
@@ -192,6 +193,21 @@ class _One:
         self.folder = self.place / f"seed_{seed}"
         self.config = write_preset(self.place / "preset", row)
 
+    def weights_to_start_from(self, rate: float | None = None) -> Path | None:
+        """The model of the row that this one starts from; None if it starts from random weights.
+
+        Args:
+            rate: of this row, while it is chosen: then the other row's model has not seen the last fold either.
+        """
+        if (earlier := self.row.get("starts_from")) is None:
+            return None
+        chosen = self.protocol.learning_rate(earlier)
+        part = f"seed_{self.seed}" if rate is None else f"learning_rate_{chosen or 0:g}"
+        folder = self.options.output_dir / earlier / part / "model"
+        if not folder.is_dir():
+            raise ConfigurationError(f"{self.name} starts from {earlier}, which is not trained yet. Run it first.")
+        return folder
+
     def choose_learning_rate(self) -> None:
         """Once for all seeds of the row, on the last training fold."""
         if self.training == "none":
@@ -204,7 +220,8 @@ class _One:
             folder = self.place / f"learning_rate_{rate:g}"
             share = self.row.get("share_for_choice", SHARE_FOR_CHOICE)
             how = (rate, self.options.tasks[:1], ["validation"], [1.0], share)
-            found, _, _ = self._trained(tuning, folder, *how, further=False)
+            start = self.weights_to_start_from(rate)
+            found, _, _ = self._trained(tuning, folder, *how, start=start, further=False)
             (evaluation,) = found.values()
             measure = SUPERVISED if self.training == SUPERVISED else LINEAR_PROBE
             self.protocol.keep(self.name, rate, evaluation.results["measures"][measure]["macro_auroc"])
@@ -213,7 +230,9 @@ class _One:
         """The evaluation of each task, and the steps and seconds of training."""
         rate, options = self.protocol.learning_rate(self.name), self.options
         how = (rate, options.tasks, options.splits, options.fractions, 1.0)
-        return self._trained(Path(options.dataset), self.folder, *how, further=True)
+        return self._trained(
+            Path(options.dataset), self.folder, *how, start=self.weights_to_start_from(), further=True
+        )
 
     def _trained(
         self,
@@ -225,6 +244,7 @@ class _One:
         fractions: list[float],
         share: float,
         *,
+        start: Path | None,
         further: bool,
     ) -> tuple[dict[str, Evaluation], int, float]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,7 +262,7 @@ class _One:
         else:
             steps = self._steps(len(records["train"]), share)
             if not (model_folder / "training_records.safetensors").is_file():  # the last file that `pretrain` writes
-                self._pretrain(dataset, model_folder, learning_rate, steps)
+                self._pretrain(dataset, model_folder, learning_rate, steps, start)
             seconds = steps * seconds_per_step(model_folder, self.batch_size)
         found = self._read_out(folder, records, tasks, splits, ["mean"], fractions)
         if further:
@@ -316,12 +336,24 @@ class _One:
         model.save_pretrained(folder)
         load_processor(self.place / "preset", model).save_pretrained(folder)
 
-    def _pretrain(self, dataset: Path, folder: Path, learning_rate: float, steps: int) -> None:
-        options = {"dataset": dataset, "config_name": self.place / "preset", "output_dir": folder}
+    def _pretrain(self, dataset: Path, folder: Path, learning_rate: float, steps: int, start: Path | None) -> None:
+        options: dict[str, Any] = {"dataset": dataset, "output_dir": folder}
+        if start is None:
+            options["config_name"] = self.place / "preset"
+        else:
+            options["model"] = copy_with_config(start, self.config, folder.with_name("start"))
         options |= {"seed": self.seed, "max_train_steps": steps, "report_to": "none"}
         options |= {"resume_from_checkpoint": "latest", "checkpointing_steps": 500, "checkpoints_total_limit": 1}
         options |= {**self.row["options"], "learning_rate": learning_rate}
         pretrain_model(parse_arguments([f"--{name}={value}" for name, value in options.items()]))
+
+
+def copy_with_config(model: Path, config: PreTrainedConfig, folder: Path) -> Path:
+    """A copy of a model's folder with the settings of another row, such as the weights of its losses."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("step_*", "epoch_*", "reconstructions"))
+    config.save_pretrained(folder)
+    return folder
 
 
 def tuning_folder(splits: datasets.DatasetDict, folder: Path) -> Path:

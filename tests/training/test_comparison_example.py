@@ -170,6 +170,27 @@ def test_a_killed_run_leaves_no_line_and_goes_on(place, cohort_folder, capsys):
     assert (place / "results.csv").read_text() == before
 
 
+@pytest.mark.slow
+def test_a_row_goes_on_from_the_weights_of_another(place, cohort_folder, tmp_path):
+    command = arguments(tmp_path, cohort_folder, "--seeds", "0", "--base", str(place / "base.json"), "--rows")
+    with pytest.raises(ConfigurationError, match="starts from reconstruction_only_30, which is not trained yet"):
+        run.main([*command, "reconstruction_then_contrast"])
+    run.main([*command, "reconstruction_only_30", "reconstruction_then_contrast"])
+    work = tmp_path / "work"
+    first = load_file(work / "reconstruction_only_30" / "seed_0" / "model" / "model.safetensors")
+    start = work / "reconstruction_then_contrast" / "seed_0" / "start"
+    assert all((first[name] == array).all() for name, array in load_file(start / "model.safetensors").items())
+    config = json.loads((start / "config.json").read_text())
+    assert (config["contrastive_loss_weight"], config["ecg_reconstruction_loss_weight"]) == (1.0, 0.0)
+    written = json.loads((start.with_name("model") / "training_arguments.json").read_text())
+    assert written["model"] == str(start) and written["config_name"] is None
+    assert [line["measure"] for line in of(tmp_path, "reconstruction_then_contrast", 0)] == ["zero-shot", *READOUTS]
+    for rate in ("0.001", "0.0001"):  # chosen without the last fold, by both rows
+        folder = work / "reconstruction_then_contrast" / f"learning_rate_{float(rate):g}"
+        held = load_numpy(folder / "start" / "training_records.safetensors")["records"]
+        assert len(held) == len(load_dataset_folder(work / "tuning")["train"])
+
+
 @pytest.fixture(scope="module")
 def compared(place, cohort_folder) -> Path:
     """The full model with two seeds, one without text, and one without pretraining."""
