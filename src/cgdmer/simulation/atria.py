@@ -41,6 +41,15 @@ def ectopic_p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generat
     return waves_of([(hump(-pr_interval + 0.5 * duration, 0.5 * duration), wave)])
 
 
+def retrograde_p_waves(anatomy: Anatomy, rng: np.random.Generator) -> Waves:
+    """The atria are activated from below: negative in the inferior leads, positive in aVR. It begins at 0."""
+    duration, size = rng.uniform(0.07, 0.09), anatomy.p_size * rng.uniform(0.09, 0.14)
+    frontal = direction(rng.uniform(-100, -75))
+    wave = size * np.array([frontal[0], frontal[1], rng.uniform(0.0, 0.5)]) @ anatomy.lead_vectors
+    wave[PRECORDIAL] *= 0.7
+    return waves_of([(hump(0.5 * duration, 0.5 * duration), wave)])
+
+
 def _slow_curve(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(time,) A smooth random curve of about unit size, slower than 1.5 Hz."""
     frequency, phase = rng.uniform(0.15, 1.5, 3), rng.uniform(0, 2 * np.pi, 3)

@@ -12,15 +12,17 @@ import numpy as np
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError
 from cgdmer.models.leads import STANDARD_LEADS
+from cgdmer.simulation.arrhythmias import arrhythmia
 from cgdmer.simulation.atria import ectopic_p_waves, fibrillatory_waves, flutter_waves, p_waves
 from cgdmer.simulation.combinations import CHRONIC, RHYTHMS, conflict, draw_chronic, draw_conditions
-from cgdmer.simulation.conditions import ALL_CONDITIONS
+from cgdmer.simulation.conditions import ALL_CONDITIONS, ARRHYTHMIAS
 from cgdmer.simulation.reports import write_report
 from cgdmer.simulation.ventricles import ectopic_waves, ventricular_waves
 from cgdmer.simulation.waveforms import NUM_INDEPENDENT_LEADS, Anatomy, Waves, add_beats, draw_anatomy
 
 UNITS_PER_MILLIVOLT = 1000
 NUM_FOLDS = 10
+_ARRHYTHMIC_SHARE = 0.25
 
 
 def _regular_onsets(
@@ -115,6 +117,8 @@ def _simulate_clean(
     conditions: Collection[str], anatomy: Anatomy, sampling_rate: int, duration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
     """The noise-free trace, (8, time) mV in I, II, and V1-V6, and the ventricular rate per minute."""
+    for name in ARRHYTHMIAS.keys() & set(conditions):
+        return _simulate_arrhythmia(name, anatomy, sampling_rate, duration, rng)
     time = np.arange(round(duration * sampling_rate)) / sampling_rate
     onsets, signal = _rhythm(conditions, time, duration, rng)
     rate = 60.0 / float(np.diff(onsets).mean())
@@ -141,6 +145,18 @@ def _simulate_clean(
             add(ectopic_p_waves(anatomy, rng.uniform(0.125, 0.175), rng), atrial)
         pr_interval, enlarged = _pr_interval(conditions, anatomy, rate, t_end), "left_atrial_enlargement" in conditions
         add(p_waves(anatomy, pr_interval, rng, enlarged), ~(ventricular | atrial))
+    return signal, rate
+
+
+def _simulate_arrhythmia(
+    name: str, anatomy: Anatomy, sampling_rate: int, duration: float, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    signal = np.zeros((NUM_INDEPENDENT_LEADS, round(duration * sampling_rate)))
+    beats, swell, rate = arrhythmia(name, anatomy, duration, rng)
+    breathing, phase = rng.uniform(0.18, 0.32), rng.uniform(0, 2 * np.pi)
+    for waves, onsets in beats:
+        scale = 1.0 + np.sin(2 * np.pi * breathing * onsets + phase)[:, None] * swell
+        add_beats(signal, waves, onsets, scale + rng.normal(0, 0.008, scale.shape), sampling_rate)
     return signal, rate
 
 
@@ -267,7 +283,8 @@ def simulate_record(
     """Simulate one record with the given conditions.
 
     Args:
-        conditions: keys of `CONDITIONS` or `FURTHER_CONDITIONS`. If none of them is a rhythm, it is sinus rhythm.
+        conditions: keys of `CONDITIONS`, `FURTHER_CONDITIONS`, or `ARRHYTHMIAS`. If none of them is a rhythm, it is
+            sinus rhythm.
         seed: the same seed gives the same record, and with or without noise the same heart.
         sampling_rate: Hz.
         duration: seconds.
@@ -315,6 +332,7 @@ def simulate_patient(
     duration: float = 10.0,
     noise: bool = True,
     further: bool = False,
+    arrhythmias: bool = False,
 ) -> list[ECGRecord]:
     """One to three records of a patient. They depend on (seed, patient_index) alone."""
     _check_sampling(sampling_rate, duration)
@@ -327,6 +345,10 @@ def simulate_patient(
     records = []
     for number in range(int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))):
         conditions = {"sinus_rhythm"} if healthy else draw_conditions(chronic, rng, further)
+        if arrhythmias:  # with its own generator, so that all other records are the same without
+            special = np.random.default_rng((seed, patient_index, number, 3))
+            if special.random() < _ARRHYTHMIC_SHARE:
+                conditions = {str(special.choice(list(ARRHYTHMIAS)))}
         age += float(number and rng.integers(0, 4))
         records.append(
             _make_record(
@@ -354,6 +376,7 @@ def simulate_cohort(
     duration: float = 10.0,
     noise: bool = True,
     further: bool = False,
+    arrhythmias: bool = False,
 ) -> Iterator[ECGRecord]:
     """The records of `num_patients` patients, patient by patient.
 
@@ -366,10 +389,11 @@ def simulate_cohort(
         duration: seconds per record.
         noise: add baseline wander, mains hum, and muscle noise. Without it, the same records are clean.
         further: draw `FURTHER_CONDITIONS` too. This gives a different cohort, for pretraining.
+        arrhythmias: a quarter of the records have one of `ARRHYTHMIAS` instead; the others stay as they are.
 
     Example:
         >>> [record.patient_id for record in cgdmer.simulate_cohort(2, seed=1)]
         ['1-000000', '1-000000', '1-000001', '1-000001']
     """
     for patient_index in range(num_patients):
-        yield from simulate_patient(patient_index, seed, sampling_rate, duration, noise, further)
+        yield from simulate_patient(patient_index, seed, sampling_rate, duration, noise, further, arrhythmias)

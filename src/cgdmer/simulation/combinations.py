@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from cgdmer.simulation.conditions import ALL_CONDITIONS
+from cgdmer.simulation.conditions import ALL_CONDITIONS, ARRHYTHMIAS
 from cgdmer.simulation.ventricles import infarct_territories
 
 RHYTHMS = (
@@ -15,6 +15,7 @@ RHYTHMS = (
     "atrial_fibrillation",
     "atrial_flutter",
     "sinus_arrhythmia",
+    *ARRHYTHMIAS,
 )
 _WITHOUT_P = ("atrial_fibrillation", "atrial_flutter")
 _BUNDLES = ("left_bundle_branch_block", "right_bundle_branch_block")
@@ -165,6 +166,9 @@ def conflict(conditions: Collection[str]) -> str | None:
     rhythms = [name for name in RHYTHMS if name in present]
     if len(rhythms) > 1:
         return f"{rhythms[0]} and {rhythms[1]} exclude one another: a record has one rhythm"
+    if (alone := present & set(ARRHYTHMIAS)) and len(present) > 1:
+        one, other, *_ = sorted(present, key=lambda name: name not in alone)
+        return f"{one} and {other} exclude one another: the simulator has this rhythm only by itself"
     for some, others, reason in _EXCLUSIONS:
         first = [name for name in some if name in present]
         second = [name for name in others if name in present]

@@ -388,4 +388,72 @@ FURTHER_CONDITIONS: dict[str, Condition] = {
     ),
 }
 
-ALL_CONDITIONS = {**CONDITIONS, **FURTHER_CONDITIONS}
+# Rhythms that are alone in their records, and in the cohort only with `arrhythmias=True`.
+ARRHYTHMIAS: dict[str, Condition] = {
+    "ventricular_tachycardia": _further(
+        "ventricular tachycardia",
+        "ventricular tachycardia",
+        "vt",
+        "fast wide complex rhythm of ventricular origin",
+        "tachycardia with wide qrs complexes and av dissociation",
+        "sustained ventricular tachycardia",
+    ),
+    "idioventricular_rhythm": _further(
+        "idioventricular rhythm",
+        "idioventricular rhythm",
+        "ventricular escape rhythm",
+        "wide complexes of ventricular origin without p waves",
+        "rhythm from the ventricles at a normal or slow rate",
+        "accelerated or slow idioventricular rhythm",
+    ),
+    "supraventricular_tachycardia": _further(
+        "supraventricular tachycardia",
+        "supraventricular tachycardia",
+        "svt",
+        "fast regular narrow complex tachycardia",
+        "regular narrow tachycardia without p waves before the qrs",
+        "av nodal reentrant tachycardia is likely",
+    ),
+    "junctional_rhythm": _further(
+        "junctional rhythm",
+        "junctional rhythm",
+        "av nodal rhythm",
+        "slow narrow rhythm without p waves before the qrs",
+        "junctional escape rhythm",
+        "narrow complexes with retrograde p waves or none",
+    ),
+    "second_degree_av_block": _further(
+        "second-degree AV block",
+        "second degree av block",
+        "2nd degree av block",
+        "some p waves are not conducted",
+        "second degree atrioventricular block with dropped beats",
+        "intermittently blocked av conduction",
+    ),
+    "complete_av_block": _further(
+        "complete AV block",
+        "complete av block",
+        "third degree av block",
+        "av dissociation with a slow escape rhythm",
+        "complete heart block",
+        "p waves and qrs complexes are independent of each other",
+    ),
+    "ventricular_pacing": _further(
+        "ventricular pacing",
+        "ventricular paced rhythm",
+        "pacemaker rhythm",
+        "pacing spikes followed by wide complexes",
+        "electronic ventricular pacemaker",
+        "paced ventricular complexes",
+    ),
+    "ventricular_bigeminy": _further(
+        "ventricular bigeminy",
+        "ventricular bigeminy",
+        "bigeminy",
+        "every second beat is a premature ventricular complex",
+        "ventricular premature complexes in a bigeminal pattern",
+        "alternating sinus and ventricular beats",
+    ),
+}
+
+ALL_CONDITIONS = {**CONDITIONS, **FURTHER_CONDITIONS, **ARRHYTHMIAS}

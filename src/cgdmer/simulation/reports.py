@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from cgdmer.simulation.conditions import ALL_CONDITIONS
+from cgdmer.simulation.conditions import ALL_CONDITIONS, ARRHYTHMIAS
 
 _BUNDLE = ("left_bundle_branch_block", "right_bundle_branch_block", "incomplete_right_bundle_branch_block")
 # All but the first name a wall, and often have negative T waves.
@@ -60,7 +60,7 @@ def write_report(labels: Collection[str], rate: float, rng: np.random.Generator)
     sentences = list(statements.values())
     if set(labels) == {"sinus_rhythm"} and rng.random() < 0.7:
         sentences.append(str(rng.choice(_NORMAL_WORDINGS)))
-    if rng.random() < 0.35:
+    if rng.random() < 0.35 and not set(labels) & set(ARRHYTHMIAS):
         possible = [text for text, absent in NEGATIONS.items() if not set(absent) & set(labels)]
         count = min(len(possible), int(rng.integers(1, 3)))
         sentences += [str(text) for text in rng.choice(possible, count, replace=False)]

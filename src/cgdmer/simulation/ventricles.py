@@ -418,8 +418,44 @@ def _repolarization(
     )
 
 
-def ectopic_waves(conditions: Collection[str], anatomy: Anatomy, rate: float, rng: np.random.Generator) -> Waves:
-    """A premature ventricular beat: wide and large, with a T wave opposite to the QRS complex."""
+def ventricular_ectopic_waves(anatomy: Anatomy, rate: float, rng: np.random.Generator) -> Waves:
+    """A beat of a ventricular rhythm. At fast rates the T wave ends with the next complex."""
+    t_end = min(usual_qt(anatomy, min(rate, 120.0)) + 0.04, 0.97 * 60.0 / rate)
+    return ectopic_waves((), anatomy, rate, rng, t_end)
+
+
+def paced_waves(anatomy: Anatomy, rate: float, rng: np.random.Generator) -> Waves:
+    """Stimulated at the tip of the right ventricle: a spike, and then a wide complex that runs up and to the left."""
+    duration, axis = rng.uniform(0.15, 0.185), direction(rng.uniform(-85, -55))
+    size, back = between(anatomy.limb_voltage, 0.8, 1.5), -rng.uniform(0.6, 1.0)
+    first = size * np.array([0.35 * axis[0] + 0.1, 0.6 * axis[1], 0.4 * back]) @ anatomy.lead_vectors
+    main = size * np.array([0.9 * axis[0] + 0.15, 0.9 * axis[1], back]) @ anatomy.lead_vectors
+    main[[V5, V6]] *= rng.uniform(0.4, 0.9)
+    spike = rng.uniform(0.3, 1.5) * np.array([*direction(rng.uniform(-120, -60)), rng.uniform(-0.5, 0.2)])
+    t_end = usual_qt(anatomy, rate) + 0.07
+    t_wave = -rng.uniform(0.22, 0.35) * main
+    return waves_of(
+        [
+            (hump(-0.006, 0.003), spike @ anatomy.lead_vectors),
+            (hump(0.28 * duration, 0.28 * duration), first),
+            ((0.5 * duration, 0.26 * duration, 0.0, 0.5 * duration), main),
+            ((0.8 * t_end, 0.8 * t_end - duration, 0.0, 0.2 * t_end), t_wave),
+        ]
+    )
+
+
+def ectopic_waves(
+    conditions: Collection[str],
+    anatomy: Anatomy,
+    rate: float,
+    rng: np.random.Generator,
+    t_end: float | None = None,
+) -> Waves:
+    """A premature ventricular beat: wide and large, with a T wave opposite to the QRS complex.
+
+    Args:
+        t_end: the end of the T wave in seconds from the onset of the QRS complex; None: as usual at this rate.
+    """
     duration = rng.uniform(0.148, 0.185)
     # With bundle branch block, only a beat from the ventricle that is activated in time looks different.
     from_right = rng.random() < 0.5
@@ -438,7 +474,8 @@ def ectopic_waves(conditions: Collection[str], anatomy: Anatomy, rate: float, rn
     main = size * np.array([0.8 * axis[0] + sideways, 0.8 * axis[1], depth]) @ anatomy.lead_vectors
     last = size * np.array([0.4 * axis[0], 0.5 * axis[1], 0.4 * depth]) @ anatomy.lead_vectors
     main[PRECORDIAL] *= rng.uniform(0.8, 1.2, 6)
-    t_end = usual_qt(anatomy, rate) + 0.04
+    if t_end is None:
+        t_end = usual_qt(anatomy, rate) + 0.04
     t_wave = -rng.uniform(0.28, 0.42) * main
     return waves_of(
         [
