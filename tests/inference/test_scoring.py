@@ -628,3 +628,16 @@ def test_measuring_needs_its_extra(tmp_path, monkeypatch):
     write_wfdb(simulate_record(["sinus_rhythm"], seed=1), tmp_path / "records" / "one")
     with pytest.raises(ConfigurationError, match=r"cgdmer\[measure\]"):
         score_recordings(tmp_path / "records", tmp_path / "out.parquet", LABELS[:1], measure=True)
+
+
+def test_scores_alone_are_the_same_scores(tmp_path):
+    record = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=100)
+    write_wfdb(replace(record, signal=10 * record.signal), tmp_path / "records" / "large")
+    for name, options in (("all", {}), ("only", {"scores_only": True})):
+        score_recordings(tmp_path / "records", tmp_path / f"{name}.parquet", LABELS, num_proc=0, **options)
+    (judged,), (alone,) = (rows_of(tmp_path / f"{name}.parquet").values() for name in ("all", "only"))
+    assert [judged[label] for label in LABELS] == [alone[label] for label in LABELS]
+    assert judged["doubts"] and judged["familiarity"] is not None
+    assert alone["doubts"] == "" and alone["familiarity"] is None
+    with pytest.raises(ConfigurationError, match="scores_only"):
+        score_recordings(tmp_path / "records", tmp_path / "no.parquet", LABELS, scores_only=True, abstain=0.05)

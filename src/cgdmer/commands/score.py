@@ -45,6 +45,9 @@ class Arguments:
     )
     force_unknown: bool = force_unknown_option()
     abstain: float | None = abstain_option()
+    scores_only: bool = option(
+        "neither look for doubts about recordings nor compare them with those of training", False
+    )
     batch_size: int = option("records per batch", 64)
     num_proc: int = option("processes that read, besides the one that runs the model", 2)
 

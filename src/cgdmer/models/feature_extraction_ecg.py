@@ -162,6 +162,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         unit: str | Sequence[str] | None = None,
         gain: float | Sequence[float] | None = None,
         windows: bool = False,
+        judge: bool | None = None,
         return_tensors: str | None = None,
     ) -> ECGBatch:
         r"""Turn one recording, or several, into a batch.
@@ -176,6 +177,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             gain (`float`): converter units per millivolt, for `unit="adu"`; one number, or one per lead.
             windows (`bool`): cut a recording that is longer than the model's window into several windows (the last one
                 ends where the recording ends), instead of taking only its start.
+            judge (`bool`): look for what casts doubt on a recording, which takes about 1.3 ms; by default with
+                `windows` only.
             return_tensors (`str`): `"pt"` or `"np"`.
 
         Returns:
@@ -183,7 +186,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             int64, 1 where there is signal. With `windows`, also `record_index` (rows,) int64, the recording of each
             row, and `window_weights` (rows,) float32, how much it counts in the recording's mean: see `cut_windows`.
             The attribute `record_use` of the batch has a `RecordUse` per recording: which leads and how much of them
-            was used, why the rest was not, and (with `windows`) what casts doubt on the recording.
+            was used, why the rest was not, and (see `judge`) what casts doubt on the recording.
 
         Warns:
             ECGInputWarning: recorded leads are not used, limb leads contradict each other, or the recording is longer
@@ -204,7 +207,7 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
                     _names_for_record(lead_names, number, count),
                     _for_record(unit, number, count, "unit"),
                     gain,
-                    judged=windows,
+                    judged=windows if judge is None else judge,
                 )
             except ECGInputError as error:
                 if count == 1:
