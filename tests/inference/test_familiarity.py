@@ -47,7 +47,7 @@ def noise_like(record, millivolts=0.3):
 
 def test_the_share_is_that_of_a_loop(fitted, features):
     def distance(row):
-        standard = (row - fitted.mean) / fitted.deviation
+        standard = (row / np.linalg.norm(row) - fitted.mean) / fitted.deviation
         return min(np.sqrt(((standard - center) ** 2).sum()) for center in fitted.centers)
 
     held_out = [distance(row) for row in features[1::2]]
@@ -61,7 +61,7 @@ def test_the_share_is_that_of_a_loop(fitted, features):
 def test_recordings_like_those_of_training_get_every_share_equally_often(features):
     random = np.random.default_rng(1)
     of_all = []
-    for _ in range(20):
+    for _ in range(100):
         training, held_out, others = random.normal(size=(3, 400, WIDTH))
         of_all.append(Familiarity.fit(training, held_out)(others))
     for level in (0.02, 0.1, 0.5):
@@ -69,10 +69,12 @@ def test_recordings_like_those_of_training_get_every_share_equally_often(feature
 
 
 def test_no_center_is_a_single_recording(fitted, features):
-    apart = np.concatenate([features[::2], np.full((1, WIDTH), 1000.0)])  # one outlier
-    centers = Familiarity.fit(apart, features[1::2]).centers
-    assert np.abs(centers).max() < 5
-    assert all(np.abs(fitted.centers - row).max(axis=1).min() > 0.01 for row in features[::2])
+    outlier = -np.ones((1, WIDTH))
+    apart = Familiarity.fit(np.concatenate([features[::2], outlier]), features[1::2])
+    unit = np.concatenate([features[::2], outlier])
+    standard = (unit / np.linalg.norm(unit, axis=1, keepdims=True) - apart.mean) / apart.deviation
+    assert all(np.abs(apart.centers - row).max(axis=1).min() > 0.01 for row in standard)
+    assert apart.distances(outlier) > 3
 
 
 def test_too_few_recordings_say_nothing(features):
@@ -154,6 +156,13 @@ def test_answers_say_it_and_abstain(tmp_path, capsys):
     assert noise["familiarity"] < 0.02 <= one["familiarity"]
     scorer = load_scorer()
     assert one["familiarity"] == pytest.approx(scorer.familiarity_of(read_wfdb(tmp_path / "all" / "one")), abs=1e-6)
+
+
+def test_a_long_recording_is_as_familiar_as_its_windows(tmp_path):
+    scorer = load_scorer()
+    short = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=100)
+    long = simulate_record(["sinus_rhythm"], seed=1, sampling_rate=100, duration=120)
+    assert scorer.familiarity_of(long) > 0.1 and scorer.familiarity_of(short) > 0.1
 
 
 def test_doubts_are_enough_to_abstain(tmp_path, capsys):

@@ -73,11 +73,10 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
     if arguments.report_retrieval:
         report_retrieval.refuse_without_texts(model)
     tasks = _tasks(arguments, model, dataset, say)
-    trained_on = Fingerprints.of_model(model_source(arguments.model))
+    source = model_source(arguments.model)
+    trained_on, points = Fingerprints.of_model(source), OperatingPoints.of_model(source)
     if trained_on is None:
         say("The model does not say which records it was pretrained on: overlap with the test records is not known.")
-    source = model_source(arguments.model)
-    points = OperatingPoints.of_model(source)
     command = shlex.join(["cgdmer", "evaluate", *words_of(EvaluationArguments, asdict(arguments))])
     how: dict[str, Any] = {
         "trained_on": trained_on,

@@ -48,7 +48,7 @@ class Familiarity:
     """What a model's training recordings look like to it.
 
     Attributes:
-        mean, deviation: (E,) of their features.
+        mean, deviation: (E,) of their features, each of unit length.
         centers: (K, E) typical ones, in deviations from the mean.
         held_out: (H,) sorted distances of other recordings to the nearest center.
     """
@@ -63,6 +63,7 @@ class Familiarity:
         """From features of training recordings and of others; None if there are too few of either."""
         if len(training_RE) < 2 * _PER_CENTER or len(held_out_RE) < FEWEST_HELD_OUT:
             return None
+        training_RE = _unit(training_RE)
         mean_E, deviation_E = training_RE.mean(axis=0), training_RE.std(axis=0)
         deviation_E = np.where(deviation_E > 0, deviation_E, 1.0)
         standard_RE = (training_RE - mean_E) / deviation_E
@@ -77,7 +78,7 @@ class Familiarity:
 
     def distances(self, features_RE: np.ndarray) -> np.ndarray:
         """(R,) to the nearest center."""
-        standard_RE = (np.asarray(features_RE, dtype=np.float64) - self.mean) / self.deviation
+        standard_RE = (_unit(np.asarray(features_RE, dtype=np.float64)) - self.mean) / self.deviation
         squares_RK = ((standard_RE[:, None] - self.centers[None]) ** 2).sum(axis=2)
         return np.sqrt(squares_RK.min(axis=1))
 
@@ -128,6 +129,13 @@ class Familiarity:
         except (OSError, SafetensorError, TypeError, ValueError, IndexError) as error:
             raise ModelFolderError(f"{path} is damaged: {error}. {_EXPECTED}") from error
         return found
+
+
+def _unit(features_RE: np.ndarray) -> np.ndarray:
+    """Of unit length. The mean over the windows of a long recording is shorter than the features of one window."""
+    lengths_R1 = np.linalg.norm(features_RE, axis=1, keepdims=True)
+    unit_RE: np.ndarray = features_RE / np.maximum(lengths_R1, np.finfo(np.float32).tiny)
+    return unit_RE
 
 
 def in_words(familiarity: float | None, limit: float | None = None) -> list[str]:

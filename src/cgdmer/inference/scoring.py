@@ -130,15 +130,15 @@ def score_recordings(
     Returns:
         `records`, `unreadable` (how many of them could not be read), `with_unused_leads` (how many were scored without
         some of the leads that they have), `abstained` (how many have no scores because of `abstain`), `not_known` (the
-        labels without scores), `not_read` (the other files of a
-        folder by their kind, see `RecordingSource`), and `output`.
+        labels without scores), `not_read` (the other files of a folder by their kind, see `RecordingSource`), and
+        `output`.
 
     Raises:
         ECGInputError: there are no labels and the model has none of its own; a label is empty, given twice, unknown to
             the classifier, or the name of another column; a lead is none of the twelve.
-        ConfigurationError: a number is out of range, the output does not end in .parquet, the extra `measure` is not
-            installed and asked for, or the model's folder does
-            not say how familiar a recording is, and `abstain` asks for it.
+        ConfigurationError: a number is out of range, the output does not end in .parquet, options contradict each
+            other, the extra `measure` is asked for and not installed, or `abstain` needs a familiarity that the
+            model's folder does not have.
         ModelFolderError: the model has neither a text tower nor a classifier, or is damaged.
         CorpusError: the source cannot be used, the output exists, another run is writing it, its partial folder is
             another job's, or a reading process was killed.
@@ -298,7 +298,7 @@ def _described(
         if use is None or error is not None:
             found.append({})
             continue
-        of_record = None if familiar is None else float(familiar[number])
+        of_record = None if familiar is None else float(np.float32(familiar[number]))  # as the column has it
         number += 1
         row = {**_columns_of(use), _FAMILIARITY: of_record, _ABSTAINED: abstains(abstain, use, of_record)}
         found.append(row)
