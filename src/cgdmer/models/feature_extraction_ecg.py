@@ -162,8 +162,8 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
         unit: str | Sequence[str] | None = None,
         gain: float | Sequence[float] | None = None,
         windows: bool = False,
-        judge: bool | None = None,
         return_tensors: str | None = None,
+        judge: bool | None = None,
     ) -> ECGBatch:
         r"""Turn one recording, or several, into a batch.
 
@@ -177,9 +177,9 @@ class ECGFeatureExtractor(FeatureExtractionMixin):
             gain (`float`): converter units per millivolt, for `unit="adu"`; one number, or one per lead.
             windows (`bool`): cut a recording that is longer than the model's window into several windows (the last one
                 ends where the recording ends), instead of taking only its start.
+            return_tensors (`str`): `"pt"` or `"np"`.
             judge (`bool`): look for what casts doubt on a recording, which takes about 1.3 ms; by default with
                 `windows` only.
-            return_tensors (`str`): `"pt"` or `"np"`.
 
         Returns:
             `ecg_values` (rows, 12, num_samples) float32; `lead_mask` (rows, 12) and `patch_mask` (rows, patches),
