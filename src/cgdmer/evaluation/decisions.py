@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from cgdmer.evaluation.statistics import FEWEST_POSITIVES, draws_of_patients
+from cgdmer.evaluation.statistics import FEWEST_POSITIVES, draws_of_patients, with_interval_of_draws
 
 SPECIFICITIES = (0.9, 0.95)
 TOP_SHARE = 0.05  # of the records, as in the PhysioNet Challenge 2025 on Chagas disease
 NET_BENEFIT_THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5)
 _DRAWS = 200
 _MOST_CELLS = 2**22  # draws times records at a time: some 100 MB
-_INTERVAL = (2.5, 97.5)
 
 
 def decisions(
@@ -75,10 +74,15 @@ def _of_class(
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     result: dict[str, Any] = {}
     for name in (*(f"sensitivity_at_specificity_{100 * one:g}" for one in SPECIFICITIES), "found_in_top_5"):
-        result |= _with_interval(name, values[name])
+        result |= with_interval_of_draws(name, values[name])
+    thresholds = NET_BENEFIT_THRESHOLDS if probabilities_R is not None else ()
     result["net_benefit"] = [
-        {"threshold": one, **_with_interval("model", values[f"model {one}"]), "all": float(values[f"all {one}"][0])}
-        for one in (NET_BENEFIT_THRESHOLDS if probabilities_R is not None else ())
+        {
+            "threshold": one,
+            **with_interval_of_draws("model", values[f"model {one}"]),
+            "all": float(values[f"all {one}"][0]),
+        }
+        for one in thresholds
     ]
     return result
 
@@ -107,13 +111,6 @@ def _net_benefit(held_R: np.ndarray, called_R: np.ndarray, times_DR: np.ndarray,
     gain_R = called_R * np.where(held_R, 1.0, -threshold / (1 - threshold))
     benefit_D: np.ndarray = times_DR @ gain_R / times_DR.sum(axis=1)
     return benefit_D
-
-
-def _with_interval(name: str, values_D: np.ndarray) -> dict[str, Any]:
-    """The first is the value; the others are of draws."""
-    value = float(values_D[0])
-    low, high = np.nanpercentile(values_D[1:], _INTERVAL)
-    return {name: value, f"{name}_interval": [min(value, float(low)), max(value, float(high))]}
 
 
 def decisions_table(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -37,7 +37,7 @@ from cgdmer.evaluation.calibrating import (
 from cgdmer.evaluation.linear_probe import fit_linear_probe
 from cgdmer.evaluation.measures import ZERO_SHOT
 from cgdmer.evaluation.splits import overlap_with_training
-from cgdmer.evaluation.statistics import FEWEST_POSITIVES, auroc_by_column, draws_of_patients
+from cgdmer.evaluation.statistics import FEWEST_POSITIVES, auroc_by_column, draws_of_patients, with_interval_of_draws
 from cgdmer.families import extractor_of, load_model, load_processor
 from cgdmer.inference.embedding_cache import EmbeddingCache
 from cgdmer.inference.embeddings import embed_texts
@@ -48,7 +48,6 @@ from cgdmer.presets import model_source
 PROBE = "linear probe"
 LOSSES = ("ranking", "calibration", "thresholds")
 _DRAWS = 200
-_INTERVAL = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -213,14 +212,14 @@ def _measured(
     elsewhere = rows.of_others(hospital, "test")
     found: dict[str, Any] = {
         "findings": [name for name, chosen in zip(findings, chosen_K, strict=True) if chosen],
-        **_with_interval("macro_auroc", np.nanmean(aurocs_DK, axis=1)),
+        **with_interval_of_draws("macro_auroc", np.nanmean(aurocs_DK, axis=1)),
         "macro_auroc_elsewhere": _mean_auroc(rows.held[elsewhere][:, chosen_K], away_RK[elsewhere][:, chosen_K]),
         "lost": dict.fromkeys(LOSSES),
     }
     own = rows.of(hospital, "validation")
     if home_RK is not None and (both := np.isfinite(home_RK[test][:, chosen_K]).all(axis=0)).any():
         at_home_DK = auroc_by_column(held[:, both], home_RK[test][:, chosen_K][:, both], draws_DR)
-        found["lost"]["ranking"] = _with_interval("value", np.nanmean(at_home_DK - aurocs_DK[:, both], axis=1))
+        found["lost"]["ranking"] = with_interval_of_draws("value", np.nanmean(at_home_DK - aurocs_DK[:, both], axis=1))
     columns = [int(column) for column in np.flatnonzero(chosen_K & _enough(rows.held[own]))]
     if columns:
         usual = common_slope(away_RK[calibration][:, chosen_K], rows.held[calibration][:, chosen_K])
@@ -231,8 +230,8 @@ def _measured(
             ),
             strict=True,
         )
-        found["lost"]["calibration"] = _with_interval("value", np.mean(briers, axis=0))
-        found["lost"]["thresholds"] = _with_interval("value", np.nanmean(youdens, axis=0))
+        found["lost"]["calibration"] = with_interval_of_draws("value", np.mean(briers, axis=0))
+        found["lost"]["thresholds"] = with_interval_of_draws("value", np.nanmean(youdens, axis=0))
     return found
 
 
@@ -267,13 +266,6 @@ def _of_finding(
 def _mean_auroc(held_RK: np.ndarray, logits_RK: np.ndarray) -> float | None:
     found = auroc_by_column(held_RK, logits_RK)
     return None if np.isnan(found).all() else float(np.nanmean(found))
-
-
-def _with_interval(name: str, values_D: np.ndarray) -> dict[str, Any]:
-    """The first is the value; the others are of draws."""
-    value = float(values_D[0])
-    low, high = np.nanpercentile(values_D[1:], _INTERVAL)
-    return {name: value, f"{name}_interval": [min(value, float(low)), max(value, float(high))]}
 
 
 def _lines(results: Mapping[str, Any]) -> list[str]:

@@ -143,6 +143,17 @@ def draws_of_patients(patients: Sequence[str], count: int, seed: int) -> np.ndar
     return times
 
 
+def with_interval_of_draws(name: str, values_D: np.ndarray) -> dict[str, Any]:
+    """A value and its 95 % interval under `name` and `<name>_interval`, wide enough to hold the value.
+
+    Args:
+        values_D: as by `draws_of_patients`: the value first, then those of draws; NaN where a draw has none.
+    """
+    value = float(values_D[0])
+    low, high = np.nanpercentile(values_D[1:], (2.5, 97.5))
+    return {name: value, f"{name}_interval": [min(value, float(low)), max(value, float(high))]}
+
+
 def best_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """(C,) the threshold with the highest F1, from which scores are called positive; NaN without positives.
 
