@@ -171,16 +171,18 @@ def after_training(
         chosen = random.permutation(chosen)[: len(chosen) // _HELD_OUT_PATIENTS]
         apart = np.isin(patients, chosen)
         held_out, numbers = training.select(numbers[apart]), numbers[~apart]
-    features = []
+    parts = []
     for split, which, most in (
         (training, numbers, _MOST_TRAINING),
         (held_out, np.arange(len(held_out)), _MOST_HELD_OUT),
     ):
         drawn = np.sort(random.permutation(which)[:most])
         _, first = np.unique(split.select(drawn)["fingerprint"], return_index=True)  # a record may be repeated
-        records = DatasetRecords(split.select(drawn[np.sort(first)]))
-        if len(records) < 2 * _PER_CENTER:
-            return None
+        parts.append(DatasetRecords(split.select(drawn[np.sort(first)])))
+    if len(parts[0]) < 2 * _PER_CENTER or len(parts[1]) < FEWEST_HELD_OUT:
+        return None
+    features = []
+    for records in parts:
         found = embed_records(model, feature_extractor, records, description="familiarity", unusable="nan")
         of_records = found.pooled if found.embeds is None else found.embeds
         features.append(of_records[found.usable])
