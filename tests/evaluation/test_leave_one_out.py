@@ -18,11 +18,11 @@ from cgdmer.models.errors import ConfigurationError, CorpusError
 from cgdmer.presets import SHIPPED_MODEL
 from cgdmer.simulation.cohort import simulate_cohort
 
-WIDTH = 5
+WIDTH = 16
 
 
 def rows_of(change=lambda hospital, features, held: (features, held), count=3000, seed=0):
-    """Three hospitals with two findings that two of five features show."""
+    """Three hospitals with two findings that two of the features show."""
     random = np.random.default_rng(seed)
     hospital = np.array(["north", "south", "east"])[random.integers(3, size=count)]
     split = np.array(["train", "validation", "test"])[random.integers(3, size=count)]
@@ -56,7 +56,9 @@ def test_nothing_is_lost_at_a_hospital_like_the_others():
 def test_other_features_lose_ranking():
     def change(name, features, held):
         if name == "east":
-            features = features[:, [1, 0, 2, 3, 4]]  # what shows the one finding elsewhere shows the other here
+            features = features[
+                :, [1, 0, *range(2, WIDTH)]
+            ]  # what shows the one finding elsewhere shows the other here
         return features, held
 
     found = lost_at(rows_of(change), "east")["lost"]
