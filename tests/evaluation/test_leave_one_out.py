@@ -2,6 +2,7 @@
 """What is lost at a hospital that was left out: nothing if it is like the others, and what is planted if it is not."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import islice
 
@@ -100,22 +101,30 @@ def test_a_model_is_measured_at_each_hospital(hospitals, tmp_path, capsys):
     command = ["evaluate", str(SHIPPED_MODEL), "--leave_out", "dataset", "--dataset", str(hospitals / "north")]
     command += ["--with_datasets", str(hospitals / "south"), "--output_dir", str(tmp_path), "--json"]
     assert main(command) == 0
-    found = json.loads(capsys.readouterr().out)["leave_out"]
-    assert list(found) == ["north", "south"]
+    answer = json.loads(capsys.readouterr().out)["leave_out"]
+    assert "--leave_out dataset" in answer["command"]
+    found = answer["hospitals"]
+    assert list(found) == ["north", "south"] and not any(row["unusable_records"] for row in found.values())
     for row in found.values():
         assert row[ZERO_SHOT]["macro_auroc"] > 0.9 and row[ZERO_SHOT]["lost"]["ranking"] is None
         assert row[PROBE]["macro_auroc"] > 0.9 and set(row[PROBE]["findings"]) <= set(row[ZERO_SHOT]["findings"])
-    assert json.loads((tmp_path / "leave_out.json").read_text()) == found
+    assert json.loads((tmp_path / "leave_out.json").read_text()) == answer
 
 
 def test_sources_are_hospitals_too(hospitals):
     arguments = EvaluationArguments(str(SHIPPED_MODEL), str(hospitals / "south"), leave_out="source")
-    assert set(evaluate_model(arguments)["leave_out"]) == {"device 0", "device 1"}
+    assert set(evaluate_model(arguments)["leave_out"]["hospitals"]) == {"device 0", "device 1"}
 
 
-def test_what_is_refused(hospitals):
+def test_what_is_refused(hospitals, tmp_path):
     one = EvaluationArguments(str(SHIPPED_MODEL), str(hospitals / "north"), leave_out="dataset")
     with pytest.raises(CorpusError, match="only one hospital"):
         evaluate_model(one)
+    copied = tmp_path / "another"
+    shutil.copytree(hospitals / "north", copied)
+    with pytest.raises(CorpusError, match="a recording is in north and in another"):
+        evaluate_model(replace(one, with_datasets=[str(copied)]))
+    with pytest.raises(CorpusError, match="have the same name"):
+        evaluate_model(replace(one, with_datasets=[str(hospitals / "north")]))
     with pytest.raises(ConfigurationError, match="--leave_out"):
         evaluate_model(replace(one, leave_out=None, with_datasets=[str(hospitals / "south")]))

@@ -39,7 +39,8 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         say: called with lines for the user, like `print`; None: silent.
 
     Returns:
-        The results of each task by its name, as `cgdmer.evaluation.results.TaskResults` describes them; with
+        With `arguments.leave_out`, under `leave_out`, the command and what `leave_each_out` returned. Else the results
+        of each task by its name, as `cgdmer.evaluation.results.TaskResults` describes them; with
         `arguments.report_retrieval`, also what `retrieve_reports` returned.
 
     Raises:
@@ -54,8 +55,10 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
         True
     """
     say = say or (lambda *_: None)
+    command = shlex.join(["cgdmer", "evaluate", *words_of(EvaluationArguments, asdict(arguments))])
     if arguments.leave_out is not None:
-        found = leave_each_out(arguments, [arguments.dataset, *arguments.with_datasets], say)
+        hospitals = leave_each_out(arguments, [arguments.dataset, *arguments.with_datasets], say)
+        found = {"command": command, "hospitals": hospitals}
         if arguments.output_dir:
             path = Path(arguments.output_dir) / "leave_out.json"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,6 @@ def evaluate_model(arguments: EvaluationArguments, say: Callable[..., None] | No
     trained_on, points = Fingerprints.of_model(source), OperatingPoints.of_model(source)
     if trained_on is None:
         say("The model does not say which records it was pretrained on: overlap with the test records is not known.")
-    command = shlex.join(["cgdmer", "evaluate", *words_of(EvaluationArguments, asdict(arguments))])
     how: dict[str, Any] = {
         "trained_on": trained_on,
         "allow_overlap": arguments.allow_overlap,

@@ -83,7 +83,8 @@ def moved_point(point: OperatingPoint, logits_R: np.ndarray) -> OperatingPoint:
 
     The threshold stays at the same score, so sensitivity and specificity stay.
     """
-    shift = float(logit(prevalence(point, logits_R)) - logit(_kept_apart(point.prevalence)))
+    there = prevalence(point, logits_R)
+    shift = float(logit(there) - logit(_kept_apart(point.prevalence)))
     low, high = point.threshold_interval
 
     def moved(threshold: float) -> float:
@@ -94,7 +95,7 @@ def moved_point(point: OperatingPoint, logits_R: np.ndarray) -> OperatingPoint:
         intercept=point.intercept + shift,
         threshold=moved(point.threshold),
         threshold_interval=(moved(low), moved(high)),
-        prevalence=float(prevalence(point, logits_R)),
+        prevalence=there,
     )
 
 

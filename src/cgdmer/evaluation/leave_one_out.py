@@ -14,8 +14,9 @@ thresholds can.
 Shapes: R records, K findings, D draws of patients, E embedding width.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class _Rows:
         held: (R, K) bool, which record has which finding.
         features: (R, E) that the probe sees.
         zero_shot: (R, K) logits; None if the model takes no texts.
+        unusable: by hospital, the number of test records that the feature extractor cannot use.
     """
 
     hospital: np.ndarray
@@ -67,6 +69,7 @@ class _Rows:
     held: np.ndarray
     features: np.ndarray
     zero_shot: np.ndarray | None
+    unusable: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, hospital: str, split: str) -> np.ndarray:
         """(R,) bool."""
@@ -89,15 +92,16 @@ def leave_each_out(
         say: called with lines for the user; None: silent.
 
     Returns:
-        By hospital: `records`, `patients`, and for `zero-shot` and `linear probe` the `findings` that are measured
-        (ten positive and ten negative records in the hospital's test split and in the training and validation splits
-        of the others), `macro_auroc`, `macro_auroc_elsewhere` (the mean over the others' test records, of what was
-        fitted on them), and `lost`, with an interval (95 %, bootstrap over the hospital's patients) for each of
-        `LOSSES`; None where the hospital itself has too few records to fit to.
+        By hospital: `records`, `patients`, `unusable_records` (test records that are left out), and for `zero-shot` and
+        `linear probe` the `findings` that are measured (ten positive and ten negative records in the hospital's test
+        split and in the training and validation splits of the others), `macro_auroc`, `macro_auroc_elsewhere` (the
+        mean over the others' test records, of what was fitted on them), and `lost`, with an interval (95 %, bootstrap
+        over the hospital's patients) for each of `LOSSES`; None where the hospital itself has too few records to fit
+        to.
 
     Raises:
-        CorpusError: there are fewer than two hospitals, nothing can be measured, or the model was trained on test
-            records.
+        CorpusError: there are fewer than two hospitals, two folders have the same name, a recording is in two
+            hospitals, nothing can be measured, or the model was trained on test records.
     """
     say = say or (lambda *_: None)
     findings, rows = _read(arguments, folders)
@@ -113,6 +117,7 @@ def leave_each_out(
         found: dict[str, Any] = {
             "records": int(of_hospital.sum()),
             "patients": len(set(rows.patients[of_hospital])),
+            "unusable_records": rows.unusable.get(hospital, 0),
         }
         if rows.zero_shot is not None:
             found[ZERO_SHOT] = _measured(rows, findings, hospital, rows.zero_shot, None, arguments.seed)
@@ -129,15 +134,21 @@ def leave_each_out(
 
 
 def _read(arguments: EvaluationArguments, folders: Sequence[str]) -> tuple[list[str], _Rows]:
-    source = model_source(arguments.model)
+    trained_on = Fingerprints.of_model(model_source(arguments.model))
+    names = [Path(folder).resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        raise CorpusError(
+            f"two of the folders {', '.join(map(str, folders))} have the same name, which is a hospital's."
+        )
     parts, hospital, split = [], [], []
-    for folder in folders:
+    for folder, of_folder in zip(folders, names, strict=True):
         for name, part in load_dataset_folder(folder).items():
             parts.append(part)
             asked = part["source"] if arguments.leave_out == "source" else [None] * len(part)
-            hospital += [one or Path(folder).name for one in asked]
+            hospital += [one or of_folder for one in asked]
             split += ["test" if name in arguments.splits else name] * len(part)
     everything = datasets.concatenate_datasets(parts)
+    _refuse_shared(everything["fingerprint"], hospital)
     model = load_model(arguments.model)
     scorer = Scorer(load_scorer(arguments.model).pipeline) if model.takes_texts else None
     if scorer is None:
@@ -148,7 +159,7 @@ def _read(arguments: EvaluationArguments, folders: Sequence[str]) -> tuple[list[
     test = np.array(split) == "test"
     for one in dict.fromkeys(hospital):  # a message names the hospital's own records
         chosen = np.flatnonzero(test & (np.array(hospital) == one))
-        overlap_with_training(Fingerprints.of_model(source), everything.select(chosen), arguments.allow_overlap)
+        overlap_with_training(trained_on, everything.select(chosen), arguments.allow_overlap)
     extractor = extractor_of(load_processor(arguments.model, model))
     features = EmbeddingCache(arguments.cache_dir).features(
         *(model, extractor, DatasetRecords(everything)), description="all hospitals"
@@ -165,8 +176,18 @@ def _read(arguments: EvaluationArguments, folders: Sequence[str]) -> tuple[list[
     )
     usable = features.usable
     seen = features.pooled if arguments.probed_feature == "pooled" or features.embeds is None else features.embeds
-    names = (np.array(hospital)[usable], np.array(split)[usable], patients[usable])
-    return findings, _Rows(*names, held[usable], seen[usable], None if zero_shot is None else zero_shot[usable])
+    described = (np.array(hospital)[usable], np.array(split)[usable], patients[usable])
+    numbers = held[usable], seen[usable], None if zero_shot is None else zero_shot[usable]
+    return findings, _Rows(*described, *numbers, Counter(np.array(hospital)[test & ~usable].tolist()))
+
+
+def _refuse_shared(fingerprints: Sequence[int], hospitals: Sequence[str]) -> None:
+    """Refuse a recording that is in two hospitals: it would be fitted to and tested on."""
+    first: dict[int, str] = {}
+    for fingerprint, hospital in zip(fingerprints, hospitals, strict=True):
+        other = first.setdefault(fingerprint, hospital)
+        if other != hospital:
+            raise CorpusError(f"a recording is in {other} and in {hospital}. Remove it from one of them.")
 
 
 def _training(rows: _Rows, hospital: str) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,7 @@ def prompt_study(run: ModelOnTask) -> list[dict[str, Any]]:
         held_R = test.labels[:, column]
         if min(held_R.sum(), (~held_R).sum()) < FEWEST_POSITIVES:
             continue
-        texts = dict((text, kind) for kind, text in reversed(list(_texts_of(run, name))))  # the first kind counts
+        texts = {text: kind for kind, text in reversed(list(_texts_of(run, name)))}  # the first kind counts
         meanings = pipeline.meanings(list(texts))
         as_read = _aurocs(run.test.embeds, pipeline.embed_texts(list(texts)), held_R)
         answered = _aurocs(run.test.embeds, pipeline.embed_texts([one.text for one in meanings]), held_R)

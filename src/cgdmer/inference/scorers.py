@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from cgdmer.families import extractor_of, load_scoring_pipeline
-from cgdmer.inference import familiarity
 from cgdmer.inference.embedding_cache import weights_digest
 from cgdmer.inference.embeddings import embed_records
+from cgdmer.inference.familiarity import FILE_NAME as FAMILIARITY_FILE
 from cgdmer.inference.familiarity import Familiarity
 from cgdmer.inference.operating_points import OperatingPoints
 from cgdmer.models.ecg_record import ECGRecord
@@ -161,10 +161,10 @@ class Scorer:
         self,
         pipeline: ECGPipeline,
         operating_points: OperatingPoints | None = None,
-        familiar: Familiarity | None = None,
+        familiarity: Familiarity | None = None,
     ):
         self.pipeline = pipeline
-        self.operating_points, self.familiarity = operating_points, familiar
+        self.operating_points, self.familiarity = operating_points, familiarity
         self.model: Any = pipeline.model
         self.device = pipeline.device
         self.feature_extractor = extractor_of(pipeline.processor or pipeline.feature_extractor)
@@ -307,7 +307,7 @@ def check_abstention(abstain: float | None, scorer: Scorer) -> None:
     if abstain and scorer.familiarity is None:
         raise ConfigurationError(
             f"{scorer.model.name_or_path} does not say what its training recordings look like (there is no "
-            f"{familiarity.FILE_NAME}), so how familiar a recording is cannot be told. With 0, only recordings with "
+            f"{FAMILIARITY_FILE}), so how familiar a recording is cannot be told. With 0, only recordings with "
             "doubts get no scores."
         )
 

@@ -27,8 +27,11 @@ _ALIGNMENT_SECONDS, _ALIGNMENT_ROUNDS = 0.05, 3
 _SAME_SHAPE = 0.9  # correlation with the typical beat
 _WANDER_HZ, _NOISE_SECONDS = 0.5, 0.003
 _VELOCITY_SECONDS = 0.004
-_QRS_SHARE, _QRS_MOST, _QRS_LEAST = 0.08, 0.15, 2.0  # of the largest velocity, twice; mV/s
-_P_SECONDS, _P_SHARE = 0.008, 0.25
+# The velocity below which the QRS complex has not begun or has ended: this share of the largest one, in noise up to
+# twice as much, and never less than 2 mV/s.
+_QRS_SHARE, _QRS_MOST, _QRS_LEAST = 0.08, 0.15, 2.0
+_NEVER_QUIET = 0.08  # a quarter of the beat is slower than this share: else no complex stands out
+_P_SECONDS, _P_SHARE = 0.008, 0.25  # of smoothing; of the largest velocity
 _AXIS_SECONDS = 0.08
 
 
@@ -40,8 +43,7 @@ class Intervals:
         beats: how many of this shape there are.
         pr_interval, qrs_duration, qt_interval: in seconds. There is no PR interval without a P wave.
         qtc_interval: QT at 60/min by Fridericia's formula, in seconds.
-        axis: of the QRS complex in the frontal plane, in degrees, from the area of its first 80 ms in I
-            and II.
+        axis: of the QRS complex in the frontal plane, in degrees, from the area of its first 80 ms in I and II.
     """
 
     beats: int
@@ -72,7 +74,8 @@ class Intervals:
 
 
 def measure_intervals(record: ECGRecord) -> Intervals | None:
-    """The intervals of a recording; None if it has fewer than 200 samples a second, or no four beats of one shape.
+    """The intervals of a recording; None if it has fewer than 200 samples a second, no four beats of one shape, or a
+    trace that never rests between complexes.
 
     Raises:
         ConfigurationError: the extra `measure` is not installed.
@@ -96,7 +99,10 @@ def intervals_of_beats(leads: Leads, beats: np.ndarray, rate: float) -> Interval
     if typical is None:
         return None
     beat_LW, noise, center, count = typical
-    onset, end = _qrs(beat_LW, center, rate)
+    complex_ = _qrs(beat_LW, center, rate)
+    if complex_ is None:
+        return None
+    onset, end = complex_
     rr_seconds = float(np.median(np.diff(beats_B))) / rate
     t_end = _t_end(beat_LW, noise, onset, end, rate)
     earlier_t = 0 if t_end is None else max(0, t_end - round(rr_seconds * rate))  # of the beat before
@@ -179,12 +185,14 @@ def _edge(values_W: np.ndarray, start: int, step: int, level: float, hold: int) 
     return position - step * quiet
 
 
-def _qrs(beat_LW: np.ndarray, center: int, rate: float) -> tuple[int, int]:
-    """First and last sample of the QRS complex."""
+def _qrs(beat_LW: np.ndarray, center: int, rate: float) -> tuple[int, int] | None:
+    """First and last sample of the QRS complex; None if the trace never rests, as in ventricular tachycardia."""
     velocity_W = _velocity(beat_LW, rate)
     near = slice(max(0, center - round(0.08 * rate)), center + round(0.08 * rate))
     peak = near.start + int(velocity_W[near].argmax())
     quiet = float(np.quantile(velocity_W, 0.25))  # of noise, and of what the atria do meanwhile
+    if quiet > _NEVER_QUIET * velocity_W[peak]:
+        return None
     level = max(_QRS_SHARE * velocity_W[peak], min(2.2 * quiet, _QRS_MOST * velocity_W[peak]), _QRS_LEAST)
     hold = round(0.012 * rate)
     return _edge(velocity_W, peak, -1, level, hold), _edge(velocity_W, peak, 1, level, hold)
@@ -237,7 +245,8 @@ def _t_end(beat_LW: np.ndarray, noise_L: np.ndarray, onset: int, qrs_end: int, r
     steepest = peak + int(slope_W[peak : peak + round(0.16 * rate)].argmin())
     if slope_W[steepest] >= 0:
         return None
-    return begin + round(steepest - wave_W[steepest] / slope_W[steepest])
+    end = begin + round(steepest - wave_W[steepest] / slope_W[steepest])
+    return end if end < beat_LW.shape[1] else None  # a slope that is too flat leads anywhere
 
 
 def _axis(beat_LW: np.ndarray, leads: list[str], onset: int, end: int, rate: float) -> float | None:
