@@ -27,6 +27,7 @@ from cgdmer.measurement.intervals import measure_intervals
 from cgdmer.models.ecg_record import ECGRecord
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "simulation"))
+from told import simulate_told
 
 CONDITIONS = ("sinus_rhythm", "sinus_tachycardia", "sinus_bradycardia", "left_bundle_branch_block")
 CONDITIONS += ("right_bundle_branch_block", "first_degree_av_block", "left_ventricular_hypertrophy")

@@ -92,7 +92,7 @@ def leave_each_out(
         say: called with lines for the user; None: silent.
 
     Returns:
-        By hospital: `records`, `patients`, `unusable_records` (test records that are left out), and for `zero-shot` and
+        By hospital: `records`, `patients`, `unusable_records` (of the test split, left out), and for `zero-shot` and
         `linear probe` the `findings` that are measured (ten positive and ten negative records in the hospital's test
         split and in the training and validation splits of the others), `macro_auroc`, `macro_auroc_elsewhere` (the
         mean over the others' test records, of what was fitted on them), and `lost`, with an interval (95 %, bootstrap
@@ -137,9 +137,7 @@ def _read(arguments: EvaluationArguments, folders: Sequence[str]) -> tuple[list[
     trained_on = Fingerprints.of_model(model_source(arguments.model))
     names = [Path(folder).resolve().name for folder in folders]
     if len(set(names)) < len(names):
-        raise CorpusError(
-            f"two of the folders {', '.join(map(str, folders))} have the same name, which is a hospital's."
-        )
+        raise CorpusError(f"hospitals are called by their folders, and two have the same name: {', '.join(names)}.")
     parts, hospital, split = [], [], []
     for folder, of_folder in zip(folders, names, strict=True):
         for name, part in load_dataset_folder(folder).items():
