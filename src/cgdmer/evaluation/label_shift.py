@@ -4,6 +4,9 @@
 If findings look the same at two hospitals and only their frequency differs, the probabilities of one follow from those
 of the other and the frequencies, and the frequencies from the scores alone (Saerens, Latinne, and Decaestecker 2002).
 Sensitivity and specificity then stay what they were. If findings look different there, only labels can tell.
+
+The most likely frequency alone is often 0 for findings that a model scores poorly. So the frequency that is known
+counts as much as a hundred records (ours), which few new ones do not outweigh, and thousands do.
 """
 
 import os
@@ -24,6 +27,7 @@ from cgdmer.presets import SHIPPED_MODEL, model_source
 
 FEWEST_RECORDS = 100
 _STEPS, _ENOUGH = 1000, 1e-6
+_KNOWN_RECORDS = 100  # that the known frequency counts for
 _RARE = 1e-4  # a frequency is never said to be below this, nor as near to one
 
 
@@ -100,11 +104,12 @@ def moved_point(point: OperatingPoint, logits_R: np.ndarray) -> OperatingPoint:
 
 
 def prevalence(point: OperatingPoint, logits_R: np.ndarray) -> float:
-    """The share of records with the finding that makes the scores of unlabeled records most likely (by EM)."""
-    odds_R = point.slope * logits_R + point.intercept - logit(_kept_apart(point.prevalence))  # of the likelihoods
-    share = _kept_apart(point.prevalence)
+    """The most probable share of records with the finding: by the scores of unlabeled ones and what is known (EM)."""
+    known = share = _kept_apart(point.prevalence)
+    odds_R = point.slope * logits_R + point.intercept - logit(known)  # of the likelihoods
     for _ in range(_STEPS):
-        before, share = share, _kept_apart(float(expit(odds_R + logit(share)).mean()))
+        positives = float(expit(odds_R + logit(share)).sum()) + _KNOWN_RECORDS * known
+        before, share = share, _kept_apart(positives / (len(logits_R) + _KNOWN_RECORDS))
         if abs(share - before) < _ENOUGH:
             break
     return share
