@@ -5,6 +5,8 @@ import numpy as np
 
 from cgdmer.simulation.waveforms import NUM_INDEPENDENT_LEADS, PRECORDIAL, Anatomy, Waves, direction, hump, waves_of
 
+_SEEN_FROM_THE_FRONT = np.array([0.0, 0.0, 1.0, 0.55, 0.1, 0.0, 0.0, 0.0])  # in I, II, and V1 to V6
+
 
 def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator, enlarged: bool = False) -> Waves:
     """The right atrium, then the left one. The P wave begins `pr_interval` seconds before the QRS complex.
@@ -21,7 +23,9 @@ def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator, enla
     center_of_left, half_of_left = 0.62, 0.38
     if enlarged:
         duration += rng.uniform(0.034, 0.05)
-        left = max(size, 0.9) * np.array([0.1 + tilt, 0.085 - tilt, -rng.uniform(0.17, 0.24)]) @ anatomy.lead_vectors
+        left = max(size, 0.9) * np.array([0.1 + tilt, 0.085 - tilt, -rng.uniform(0.17, 0.24)])
+        # The atrium lies behind V1, to a lesser degree behind V2. From V3 on, its P wave is upright.
+        left = left[:2] @ anatomy.lead_vectors[:2] + left[2] * anatomy.lead_vectors[2] * _SEEN_FROM_THE_FRONT
         center_of_left, half_of_left = 0.7, 0.3
     # The precordial gains are for the ventricles, which are nearer. The atria look smaller.
     right[PRECORDIAL] *= 0.7
@@ -29,6 +33,22 @@ def p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator, enla
     half = (0.27 if enlarged else 0.33) * duration
     timing_of_left = hump(-pr_interval + center_of_left * duration, half_of_left * duration)
     return waves_of([(hump(-pr_interval + half, half), right), (timing_of_left, left)])
+
+
+def tall_p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator) -> Waves:
+    """The right atrium is enlarged: its part is tall and pointed in the inferior leads and V1, and not longer."""
+    duration, size = rng.uniform(0.095, 0.112), rng.uniform(1.0, 1.4)
+    right = size * np.array([0.03, 0.3, 0.2 * rng.uniform(0.6, 1.3)]) @ anatomy.lead_vectors
+    left = np.array([0.06, 0.05, -0.04]) @ anatomy.lead_vectors
+    right[PRECORDIAL] *= np.array([0.9, 0.7, 0.35, 0.25, 0.25, 0.25])
+    left[PRECORDIAL] *= 0.7
+    begin = -pr_interval
+    return waves_of(
+        [
+            (hump(begin + 0.45 * duration, 0.45 * duration), right),
+            (hump(begin + 0.65 * duration, 0.35 * duration), left),
+        ]
+    )
 
 
 def ectopic_p_waves(anatomy: Anatomy, pr_interval: float, rng: np.random.Generator) -> Waves:

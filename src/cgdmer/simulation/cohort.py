@@ -15,14 +15,17 @@ from cgdmer.models.leads import STANDARD_LEADS
 from cgdmer.simulation.arrhythmias import arrhythmia
 from cgdmer.simulation.atria import ectopic_p_waves, fibrillatory_waves, flutter_waves, p_waves
 from cgdmer.simulation.combinations import CHRONIC, RHYTHMS, conflict, draw_chronic, draw_conditions
-from cgdmer.simulation.conditions import ALL_CONDITIONS, ARRHYTHMIAS
+from cgdmer.simulation.conditions import ALL_CONDITIONS, ARRHYTHMIAS, PATTERNS
+from cgdmer.simulation.patterns import pattern
 from cgdmer.simulation.reports import write_report
 from cgdmer.simulation.ventricles import ectopic_waves, ventricular_waves
 from cgdmer.simulation.waveforms import NUM_INDEPENDENT_LEADS, Anatomy, Waves, add_beats, draw_anatomy
 
 UNITS_PER_MILLIVOLT = 1000
 NUM_FOLDS = 10
-_ARRHYTHMIC_SHARE = 0.25
+# What takes the place of a record's conditions if it is asked for: in this share of the records, by a generator of its
+# own (the number), so that all other records stay as they are.
+_ALONE = ((ARRHYTHMIAS, 0.25, 3), (PATTERNS, 0.25, 4))
 
 
 def _regular_onsets(
@@ -117,8 +120,8 @@ def _simulate_clean(
     conditions: Collection[str], anatomy: Anatomy, sampling_rate: int, duration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
     """The noise-free trace, (8, time) mV in I, II, and V1-V6, and the ventricular rate per minute."""
-    for name in ARRHYTHMIAS.keys() & set(conditions):
-        return _simulate_arrhythmia(name, anatomy, sampling_rate, duration, rng)
+    for name in {*ARRHYTHMIAS, *PATTERNS} & set(conditions):
+        return _simulate_alone(name, anatomy, sampling_rate, duration, rng)
     time = np.arange(round(duration * sampling_rate)) / sampling_rate
     onsets, signal = _rhythm(conditions, time, duration, rng)
     rate = 60.0 / float(np.diff(onsets).mean())
@@ -148,11 +151,13 @@ def _simulate_clean(
     return signal, rate
 
 
-def _simulate_arrhythmia(
+def _simulate_alone(
     name: str, anatomy: Anatomy, sampling_rate: int, duration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
+    """An arrhythmia or a pattern."""
     signal = np.zeros((NUM_INDEPENDENT_LEADS, round(duration * sampling_rate)))
-    beats, swell, rate = arrhythmia(name, anatomy, duration, rng)
+    beats, rate = (arrhythmia if name in ARRHYTHMIAS else pattern)(name, anatomy, duration, rng)
+    swell = rng.uniform(-0.04, 0.04, NUM_INDEPENDENT_LEADS)
     breathing, phase = rng.uniform(0.18, 0.32), rng.uniform(0, 2 * np.pi)
     for waves, onsets in beats:
         scale = 1.0 + np.sin(2 * np.pi * breathing * onsets + phase)[:, None] * swell
@@ -283,8 +288,8 @@ def simulate_record(
     """Simulate one record with the given conditions.
 
     Args:
-        conditions: keys of `CONDITIONS`, `FURTHER_CONDITIONS`, or `ARRHYTHMIAS`. If none of them is a rhythm, it is
-            sinus rhythm.
+        conditions: keys of `CONDITIONS`, `FURTHER_CONDITIONS`, `ARRHYTHMIAS`, or `PATTERNS`. If none of them is a
+            rhythm, it is sinus rhythm.
         seed: the same seed gives the same record, and with or without noise the same heart.
         sampling_rate: Hz.
         duration: seconds.
@@ -304,7 +309,7 @@ def simulate_record(
         if name not in ALL_CONDITIONS:
             raise ConfigurationError(f"conditions names {name!r}, which is not one of: {', '.join(ALL_CONDITIONS)}.")
     chosen = set(conditions)
-    if not chosen & set(RHYTHMS):
+    if not chosen & {*RHYTHMS, *PATTERNS}:
         chosen.add("sinus_rhythm")
     if reason := conflict(chosen):
         raise ConfigurationError(f"conditions {sorted(chosen)} cannot be combined: {reason}. Leave one out.")
@@ -333,6 +338,7 @@ def simulate_patient(
     noise: bool = True,
     further: bool = False,
     arrhythmias: bool = False,
+    patterns: bool = False,
 ) -> list[ECGRecord]:
     """One to three records of a patient. They depend on (seed, patient_index) alone."""
     _check_sampling(sampling_rate, duration)
@@ -345,10 +351,10 @@ def simulate_patient(
     records = []
     for number in range(int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))):
         conditions = {"sinus_rhythm"} if healthy else draw_conditions(chronic, rng, further)
-        if arrhythmias:  # with its own generator, so that all other records are the same without
-            special = np.random.default_rng((seed, patient_index, number, 3))
-            if special.random() < _ARRHYTHMIC_SHARE:
-                conditions = {str(special.choice(list(ARRHYTHMIAS)))}
+        for wanted, (group, share, stream) in zip((arrhythmias, patterns), _ALONE, strict=True):
+            special = np.random.default_rng((seed, patient_index, number, stream))
+            if wanted and special.random() < share:
+                conditions = {str(special.choice(list(group)))}
         age += float(number and rng.integers(0, 4))
         records.append(
             _make_record(
@@ -377,6 +383,7 @@ def simulate_cohort(
     noise: bool = True,
     further: bool = False,
     arrhythmias: bool = False,
+    patterns: bool = False,
 ) -> Iterator[ECGRecord]:
     """The records of `num_patients` patients, patient by patient.
 
@@ -390,10 +397,13 @@ def simulate_cohort(
         noise: add baseline wander, mains hum, and muscle noise. Without it, the same records are clean.
         further: draw `FURTHER_CONDITIONS` too. This gives a different cohort, for pretraining.
         arrhythmias: a quarter of the records have one of `ARRHYTHMIAS` instead; the others stay as they are.
+        patterns: a quarter of the records have one of `PATTERNS` instead, also of those with arrhythmias.
 
     Example:
         >>> [record.patient_id for record in cgdmer.simulate_cohort(2, seed=1)]
         ['1-000000', '1-000000', '1-000001', '1-000001']
     """
     for patient_index in range(num_patients):
-        yield from simulate_patient(patient_index, seed, sampling_rate, duration, noise, further, arrhythmias)
+        yield from simulate_patient(
+            patient_index, seed, sampling_rate, duration, noise, further, arrhythmias, patterns
+        )

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from cgdmer.simulation.conditions import ALL_CONDITIONS, ARRHYTHMIAS
+from cgdmer.simulation.conditions import ARRHYTHMIAS, CONDITIONS, FURTHER_CONDITIONS, PATTERNS
 from cgdmer.simulation.ventricles import infarct_territories
 
 RHYTHMS = (
@@ -21,7 +21,7 @@ _WITHOUT_P = ("atrial_fibrillation", "atrial_flutter")
 _BUNDLES = ("left_bundle_branch_block", "right_bundle_branch_block")
 _ELEVATIONS = ("anterior_st_elevation", "inferior_st_elevation")
 _ST_AND_T = (*_ELEVATIONS, "st_depression", "t_wave_inversion")
-_INFARCTS = tuple(name for name in ALL_CONDITIONS if name.endswith("_infarction"))
+_INFARCTS = tuple(name for name in (*CONDITIONS, *FURTHER_CONDITIONS) if name.endswith("_infarction"))
 
 # What excludes what, and why. Any two rhythms exclude each other too.
 _EXCLUSIONS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
@@ -166,9 +166,9 @@ def conflict(conditions: Collection[str]) -> str | None:
     rhythms = [name for name in RHYTHMS if name in present]
     if len(rhythms) > 1:
         return f"{rhythms[0]} and {rhythms[1]} exclude one another: a record has one rhythm"
-    if (alone := present & set(ARRHYTHMIAS)) and len(present) > 1:
+    if (alone := present & {*ARRHYTHMIAS, *PATTERNS}) and len(present) > 1:
         one, other, *_ = sorted(present, key=lambda name: name not in alone)
-        return f"{one} and {other} exclude one another: the simulator has this rhythm only by itself"
+        return f"{one} and {other} exclude one another: the simulator has {one} only by itself"
     for some, others, reason in _EXCLUSIONS:
         first = [name for name in some if name in present]
         second = [name for name in others if name in present]

@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from cgdmer.simulation.conditions import ALL_CONDITIONS, ARRHYTHMIAS
+from cgdmer.simulation.conditions import ALL_CONDITIONS, ARRHYTHMIAS, CONDITIONS, FURTHER_CONDITIONS, PATTERNS
 
 _BUNDLE = ("left_bundle_branch_block", "right_bundle_branch_block", "incomplete_right_bundle_branch_block")
 # All but the first name a wall, and often have negative T waves.
-_INFARCTS = tuple(name for name in ALL_CONDITIONS if name.endswith("_infarction"))
+_INFARCTS = tuple(name for name in (*CONDITIONS, *FURTHER_CONDITIONS) if name.endswith("_infarction"))
 _STRAIN = "right_ventricular_hypertrophy"  # its T waves are negative in V1 to V3
 _ELEVATION = ("anterior_st_elevation", "inferior_st_elevation")
 # A negation is written only if all of its conditions are absent. Besides those that the sentence names, these are any
@@ -60,7 +60,7 @@ def write_report(labels: Collection[str], rate: float, rng: np.random.Generator)
     sentences = list(statements.values())
     if set(labels) == {"sinus_rhythm"} and rng.random() < 0.7:
         sentences.append(str(rng.choice(_NORMAL_WORDINGS)))
-    if rng.random() < 0.35 and not set(labels) & set(ARRHYTHMIAS):
+    if rng.random() < 0.35 and not set(labels) & {*ARRHYTHMIAS, *PATTERNS}:
         possible = [text for text, absent in NEGATIONS.items() if not set(absent) & set(labels)]
         count = min(len(possible), int(rng.integers(1, 3)))
         sentences += [str(text) for text in rng.choice(possible, count, replace=False)]
@@ -71,7 +71,9 @@ def write_report(labels: Collection[str], rate: float, rng: np.random.Generator)
     return _join(sentences, int(rng.integers(3))), tuple(statements[name] for name in labels)
 
 
-_CAPITALS = re.compile(r"\b(ecg|af|av|lbbb|rbbb|lafb|lvh|stemi|qrs|pr|st|st-t|p|q|t|ii|iii|rvh|ivcd|v[1-6])\b")
+_CAPITALS = re.compile(
+    r"\b(ecg|af|av|lbbb|rbbb|lafb|lvh|stemi|qrs|pr|st|st-t|p|q|t|ii|iii|rvh|ivcd|vt|svt|wpw|qtc?|avl|lad|rad|i|v[1-6])\b"
+)
 
 
 def _join(sentences: Sequence[str], style: int) -> str:

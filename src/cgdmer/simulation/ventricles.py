@@ -326,16 +326,22 @@ def ventricular_waves(
     Returns:
         The waves, and the end of the T wave in seconds from the onset of the QRS complex.
     """
-    wall = infarct_wall(conditions, anatomy)
-    duration = between(anatomy.qrs_duration, *_duration_limits(conditions, wall))
-    of_right = "right_ventricular_hypertrophy" in conditions
-    activation = _activation(conditions, anatomy, duration, wall, rng)
-    complex_waves = _scale_voltages(activation, *_voltages(conditions, anatomy), anatomy.local_gain, of_right)
+    complex_waves, duration = conducted_complex(conditions, anatomy, rng)
     # A wide complex lengthens the QT interval. At a fast rate, there must be room for the next P wave, but ST and T
     # together last at least 0.2 s.
     t_end = min(usual_qt(anatomy, rate) + max(0.0, duration - 0.1), 0.95 * 60.0 / rate - 0.16)
     t_end = max(t_end, duration + 0.2)
-    return complex_waves + _repolarization(conditions, anatomy, complex_waves, duration, t_end, rng), t_end
+    st_shift, t_wave = st_and_t(conditions, anatomy, complex_waves, duration, rng)
+    return complex_waves + repolarization(st_shift, t_wave, duration, t_end, rng), t_end
+
+
+def conducted_complex(conditions: Collection[str], anatomy: Anatomy, rng: np.random.Generator) -> tuple[Waves, float]:
+    """The QRS complex of a conducted beat, and its duration in seconds."""
+    wall = infarct_wall(conditions, anatomy)
+    duration = between(anatomy.qrs_duration, *_duration_limits(conditions, wall))
+    of_right = "right_ventricular_hypertrophy" in conditions
+    activation = _activation(conditions, anatomy, duration, wall, rng)
+    return _scale_voltages(activation, *_voltages(conditions, anatomy), anatomy.local_gain, of_right), duration
 
 
 def _duration_limits(conditions: Collection[str], wall: str) -> tuple[float, float]:
@@ -387,21 +393,31 @@ def _activation(
     return start + waves_of([((peak, peak - 0.36 * duration, 0.0, duration - peak), terminal)])
 
 
-def _repolarization(
-    conditions: Collection[str],
-    anatomy: Anatomy,
-    complex_waves: Waves,
-    duration: float,
-    t_end: float,
-    rng: np.random.Generator,
-) -> Waves:
-    """ST segment and T wave after the QRS complex."""
+def st_and_t(
+    conditions: Collection[str], anatomy: Anatomy, complex_waves: Waves, duration: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(8,) mV of the ST segment after a QRS complex of this duration, and (8,) of the T wave."""
     # Mean QRS deflection in each lead: with bundle branch block, ST and T point away from it.
     _, rise, plateau, fall = complex_waves.timing.T
     complex_ = (0.5 * (rise + fall) + plateau) @ complex_waves.amplitude / (0.5 * duration)
     st_shift = _st_shift(conditions, complex_, rng)
-    t_wave = _t_amplitude(conditions, anatomy, st_shift, complex_, rng)
-    t_rise, t_fall = 0.57 * (t_end - duration), 0.31 * (t_end - duration)
+    return st_shift, _t_amplitude(conditions, anatomy, st_shift, complex_, rng)
+
+
+def repolarization(
+    st_shift: np.ndarray,
+    t_wave: np.ndarray,
+    duration: float,
+    t_end: float,
+    rng: np.random.Generator,
+    t_shares: tuple[float, float] = (0.57, 0.31),
+) -> Waves:
+    """ST segment and T wave after a QRS complex of this duration.
+
+    Args:
+        t_shares: the rise and the fall of the T wave as shares of the time from the J point to its end.
+    """
+    t_rise, t_fall = (share * (t_end - duration) for share in t_shares)
     t_peak = t_end - t_fall
     j_rise = min(0.04, 0.35 * duration)
     st_hold = 0.2 * (t_end - duration)

@@ -95,6 +95,9 @@ class Waves:
         )
 
 
+Beats = list[tuple[Waves, np.ndarray]]  # waves, and the seconds at which they begin
+
+
 def waves_of(rows: Sequence[tuple[tuple[float, float, float, float], np.ndarray]]) -> Waves:
     """Waves from (timing, amplitude) of each."""
     return Waves(np.array([timing for timing, _ in rows]), np.array([amplitude for _, amplitude in rows]))
@@ -117,6 +120,13 @@ def direction(degrees: float) -> np.ndarray:
 def limb_amplitudes(frontal: np.ndarray) -> tuple[float, float]:
     """The projections of a vector (x, y) in the frontal plane on leads I and II."""
     return frontal[0], 0.5 * frontal[0] + np.sqrt(0.75) * frontal[1]
+
+
+def regular_times(interval: float, duration: float, rng: np.random.Generator, spread: float = 0.004) -> np.ndarray:
+    """(beats,) seconds of a regular rhythm, from before the start to after the end."""
+    count = int(duration / interval) + 4
+    times = np.cumsum(interval * (1 + rng.normal(0, spread, count)))
+    return times - times[0] - interval * (1 + rng.random())
 
 
 def draw_anatomy(rng: np.random.Generator, sex: str) -> Anatomy:
