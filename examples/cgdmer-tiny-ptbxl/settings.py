@@ -3,7 +3,7 @@
 
     python settings.py SOURCE START contrast_view=full ecg_reconstruction_loss_weight=0.02
 
-Values are JSON, or else text. A setting that the model does not have is refused.
+SOURCE is a run's folder or the name of a preset. Values are JSON, or else text. A setting that the model does not have is refused.
 """
 
 import json
@@ -11,12 +11,15 @@ import shutil
 import sys
 from pathlib import Path
 
+from cgdmer.presets import preset_folder
+
 
 def main(source: str, start: str, *changes: str) -> None:
     partial = Path(start + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    for file in Path(source).iterdir():
+    folder = Path(source) if Path(source).is_dir() else preset_folder(source)
+    for file in folder.iterdir():
         if file.is_file():  # no checkpoints, no pictures
             shutil.copy(file, partial)
     path = partial / "config.json"
