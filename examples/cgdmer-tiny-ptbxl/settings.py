@@ -3,7 +3,8 @@
 
     python settings.py SOURCE START contrast_view=full ecg_reconstruction_loss_weight=0.02
 
-SOURCE is a run's folder or the name of a preset. Values are JSON, or else text. A setting that the model does not have is refused.
+SOURCE is a run's folder or the name of a preset. Values are JSON, or else text. A setting that the model does not have
+is refused.
 """
 
 import json
