@@ -26,15 +26,15 @@ settings="--text_source statements --texts_per_record 4 --seed 0
 train() { # OUTPUT_DIR, then the options that differ; the file is the last that `pretrain` writes
     test -f "$1/training_records.safetensors" || python -m cgdmer.pretrain --output_dir "$@" $settings
 }
-weights() { # of contrast, reconstruction of signals and of texts, orthogonality, and the sigmoid loss
-    echo "contrastive_loss_weight=$1 ecg_reconstruction_loss_weight=$2 text_reconstruction_loss_weight=$3
-        orthogonality_loss_weight=$4 siglip_loss_weight=$5"
-}
-test -d signals || python "$here/settings.py" cgdmer-tiny signals $(weights 0 1 0 0 0)
+# Which losses a stage has. A loss with weight 0 has no heads, so the next stage cannot add one that needs them.
+off="text_reconstruction_loss_weight=0 orthogonality_loss_weight=0 siglip_loss_weight=0"
+signals="contrastive_loss_weight=0 ecg_reconstruction_loss_weight=1 $off"
+contrast="contrastive_loss_weight=1 ecg_reconstruction_loss_weight=0 $off"
+test -d signals || python "$here/settings.py" cgdmer-tiny signals $signals
 for folds in tuning final; do
     test -d $folds-mixed || python "$here/mixed.py" $folds simulated $folds-mixed
     train $folds-signals --config_name signals --dataset $folds --max_train_steps 1400 --learning_rate 3e-3
-    test -d $folds-texts || python "$here/settings.py" $folds-signals $folds-texts $(weights 1 0.02 0.02 0.1 0.005)
+    test -d $folds-texts || python "$here/settings.py" $folds-signals $folds-texts $contrast
     train $folds-masked --model $folds-texts --dataset $folds-mixed --wordings \
         --max_train_steps 2800 --learning_rate 1e-3
     test -d $folds-whole || python "$here/settings.py" $folds-masked $folds-whole contrast_view=full
