@@ -31,6 +31,7 @@ from cgdmer.commands import (
     plot,
     prepare,
     push,
+    report,
     score,
     search,
 )
@@ -46,6 +47,7 @@ COMMANDS = (
     push,
     compare,
     classify,
+    report,
     explain,
     app,
     score,
@@ -63,6 +65,7 @@ examples:
   cgdmer prepare folder RECORDINGS mine --table labels.csv
   cgdmer evaluate MODEL --dataset ptbxl --tasks ptbxl-super
   cgdmer classify RECORD --labels "atrial fibrillation" "normal ECG"
+  cgdmer report RECORD --plot reading.pdf
   cgdmer explain RECORD --label "atrial fibrillation" --plot relevance.png
   cgdmer score FOLDER scores.parquet --labels "atrial fibrillation" "normal ECG"
   cgdmer search ptbxl "atrial fibrillation with fast ventricular response"

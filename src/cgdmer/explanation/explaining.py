@@ -57,8 +57,9 @@ class Explanation:
             present.
         rest: the logit of the window minus that of a flat line, minus the sum of the relevance.
         occlusion: (12, patches) relevance measured in another way: the fall of the logit without two seconds of a
-            lead, shared equally among their patches.
-        agreement: Spearman's rank correlation of the two over these pieces; None if either is constant.
+            lead, shared equally among their patches; None if that was not asked for.
+        agreement: Spearman's rank correlation of the two over these pieces; None without occlusion, or if either is
+            constant.
         problem_type: what the score is, see `Scorer`.
         record_use: what was used of the recording.
     """
@@ -73,7 +74,7 @@ class Explanation:
     present: np.ndarray
     relevance: np.ndarray
     rest: float
-    occlusion: np.ndarray
+    occlusion: np.ndarray | None
     agreement: float | None
     problem_type: str = ZERO_SHOT_TYPE
     record_use: RecordUse | None = None
@@ -112,7 +113,7 @@ class Explanation:
             "present": self.present.tolist(),
             "relevance": self.relevance.tolist(),
             "rest": self.rest,
-            "occlusion": self.occlusion.tolist(),
+            "occlusion": None if self.occlusion is None else self.occlusion.tolist(),
             "rank_correlation": self.agreement,
             "share_by_lead": self.share_by_lead(),
             "record_use": None if self.record_use is None else self.record_use.as_json(),
@@ -120,7 +121,7 @@ class Explanation:
         }
 
 
-def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None) -> Explanation:
+def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None, occluded: bool = True) -> Explanation:
     """Find the leads and moments that the score of a label comes from.
 
     Everything is computed in single precision: half precision would round most falls by occlusion to a few values. In
@@ -131,6 +132,7 @@ def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None) 
         scorer: see `cgdmer.inference.scorers.load_scorer`.
         record: signal in millivolts with its rate and leads.
         label: a finding in free text; for a classifier, one of its labels, or None for the one with the highest score.
+        occluded: check the relevance against occlusion, which takes as long again.
 
     Raises:
         ECGInputError: the label is empty or missing, the classifier does not know it, or the recording cannot be used.
@@ -161,8 +163,12 @@ def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None) 
     inputs = windows(chosen, chosen + 1)
     present = present_in(inputs)
     relevance, rest = integrated_gradients(logit_of, inputs)
-    pieces = occluded_pieces(logit_of.encoder, inputs)
-    occlusion = occlusion_relevance(logit_of, inputs, pieces)
+    occlusion, agreement = None, None
+    if occluded:
+        pieces = occluded_pieces(logit_of.encoder, inputs)
+        fall = occlusion_relevance(logit_of, inputs, pieces)
+        agreement = _rank_correlation(*((one * pieces).sum(dim=(1, 2)) for one in (relevance, fall)))
+        occlusion = fall.cpu().numpy()
     window, start_seconds = _window_of(record, extractor, chosen)
     return Explanation(
         label=head.labels[column],
@@ -175,8 +181,8 @@ def explain_record(scorer: Scorer, record: ECGRecord, label: str | None = None) 
         present=present.cpu().numpy(),
         relevance=relevance.cpu().numpy(),
         rest=rest,
-        occlusion=occlusion.cpu().numpy(),
-        agreement=_rank_correlation(*((one * pieces).sum(dim=(1, 2)) for one in (relevance, occlusion))),
+        occlusion=occlusion,
+        agreement=agreement,
         problem_type=scorer.problem_type,
         record_use=batch.record_use[0],
     )

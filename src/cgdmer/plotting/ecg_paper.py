@@ -134,9 +134,7 @@ def ecg_page(
         panel: adds an empty one of `PANEL_WIDTH` on the right.
         fewest_rows: the page is as high as this many rows need, even if there are fewer.
     """
-    record = _with_limb_leads(record)
-    shown, offsets = _shown_leads(record)
-    page_bottom = _ROW_HEIGHT * (len(_MIDDLE_LINES) - max(fewest_rows, _num_rows(record)))
+    page_bottom = _ROW_HEIGHT * (len(_MIDDLE_LINES) - max(fewest_rows, _num_rows(_with_limb_leads(record))))
     page_width = PAGE_WIDTH + (PANEL_WIDTH if panel else 0.0)
     figure = Figure(
         figsize=(page_width / MILLIMETERS_PER_INCH, (_PAGE_TOP - page_bottom) / MILLIMETERS_PER_INCH),
@@ -149,14 +147,47 @@ def ecg_page(
     axes.set_axis_off()
     axes.set_xlim(0.0, page_width)
     axes.set_ylim(page_bottom, _PAGE_TOP)
+    _draw_page(axes, record, title)
+    return figure, axes
 
+
+def draw_paper_page(axes: Axes, record: ECGRecord, *, scale: float, title: str | None = None) -> float:
+    """Draw the page of `plot_ecg` smaller than it is, into axes of another page.
+
+    Args:
+        axes: have, or are given later, `scale` times the size of the page. Their data coordinates become its
+            millimeters.
+        scale: text and lines shrink by it too, and the footer states the scale of the paper as printed.
+
+    Returns:
+        The height of the page in its own millimeters.
+
+    Raises:
+        ECGInputError: see `plot_ecg`.
+    """
+    page_bottom = _ROW_HEIGHT * (len(_MIDDLE_LINES) - _num_rows(_with_limb_leads(record)))
+    axes.set_axis_off()
+    axes.set_xlim(0.0, PAGE_WIDTH)
+    axes.set_ylim(page_bottom, _PAGE_TOP)
+    _draw_page(axes, record, title, scale)
+    for text in axes.texts:
+        text.set_fontsize(scale * float(text.get_fontsize()))
+    for line in axes.lines:
+        line.set_linewidth(scale * line.get_linewidth())
+    for lines in axes.collections:
+        lines.set_linewidth((scale * np.atleast_1d(lines.get_linewidth())).tolist())
+    return _PAGE_TOP - page_bottom
+
+
+def _draw_page(axes: Axes, record: ECGRecord, title: str | None, scale: float = 1.0) -> None:
+    record = _with_limb_leads(record)
+    shown, offsets = _shown_leads(record)
     _draw_paper(axes)
     cut_off = _draw_leads(axes, record, shown)
     heading = one_line("Electrocardiogram" if title is None else title)
     heading = shorten(heading, _TEXT_WIDTH, 13.0, "bold")
     write(axes, _GRID_LEFT, 200.0, heading, 13.0, gid="title", weight="bold")
-    _draw_footer(axes, record, _notes(record, offsets, cut_off))
-    return figure, axes
+    _draw_footer(axes, record, _notes(record, offsets, cut_off), scale)
 
 
 def save_ecg_plot(
@@ -417,8 +448,9 @@ def _notes(record: ECGRecord, offsets: dict[str, float], cut_off: list[str]) -> 
     return notes
 
 
-def _draw_footer(axes: Axes, record: ECGRecord, notes: list[str]) -> None:
-    parts = [f"{MILLIMETERS_PER_SECOND:g} mm/s  {MILLIMETERS_PER_MILLIVOLT:g} mm/mV", f"{record.sampling_rate:g} Hz"]
+def _draw_footer(axes: Axes, record: ECGRecord, notes: list[str], scale: float) -> None:
+    speed, size = scale * MILLIMETERS_PER_SECOND, scale * MILLIMETERS_PER_MILLIVOLT
+    parts = [f"{speed:.3g} mm/s  {size:.3g} mm/mV", f"{record.sampling_rate:g} Hz"]
     if record.record_id:
         parts.append(f"record {one_line(record.record_id)}")
     edge = axes.get_ylim()[0]
