@@ -134,7 +134,9 @@ def ecg_page(
         panel: adds an empty one of `PANEL_WIDTH` on the right.
         fewest_rows: the page is as high as this many rows need, even if there are fewer.
     """
-    page_bottom = _ROW_HEIGHT * (len(_MIDDLE_LINES) - max(fewest_rows, _num_rows(_with_limb_leads(record))))
+    record = _with_limb_leads(record)
+    shown, offsets = _shown_leads(record)
+    page_bottom = _ROW_HEIGHT * (len(_MIDDLE_LINES) - max(fewest_rows, _num_rows(record)))
     page_width = PAGE_WIDTH + (PANEL_WIDTH if panel else 0.0)
     figure = Figure(
         figsize=(page_width / MILLIMETERS_PER_INCH, (_PAGE_TOP - page_bottom) / MILLIMETERS_PER_INCH),
@@ -147,7 +149,7 @@ def ecg_page(
     axes.set_axis_off()
     axes.set_xlim(0.0, page_width)
     axes.set_ylim(page_bottom, _PAGE_TOP)
-    _draw_page(axes, record, title)
+    _draw_page(axes, record, shown, offsets, title)
     return figure, axes
 
 
@@ -165,11 +167,13 @@ def draw_paper_page(axes: Axes, record: ECGRecord, *, scale: float, title: str |
     Raises:
         ECGInputError: see `plot_ecg`.
     """
-    page_bottom = _ROW_HEIGHT * (len(_MIDDLE_LINES) - _num_rows(_with_limb_leads(record)))
+    record = _with_limb_leads(record)
+    shown, offsets = _shown_leads(record)
+    page_bottom = _ROW_HEIGHT * (len(_MIDDLE_LINES) - _num_rows(record))
     axes.set_axis_off()
     axes.set_xlim(0.0, PAGE_WIDTH)
     axes.set_ylim(page_bottom, _PAGE_TOP)
-    _draw_page(axes, record, title, scale)
+    _draw_page(axes, record, shown, offsets, title, scale)
     for text in axes.texts:
         text.set_fontsize(scale * float(text.get_fontsize()))
     for line in axes.lines:
@@ -179,9 +183,15 @@ def draw_paper_page(axes: Axes, record: ECGRecord, *, scale: float, title: str |
     return _PAGE_TOP - page_bottom
 
 
-def _draw_page(axes: Axes, record: ECGRecord, title: str | None, scale: float = 1.0) -> None:
-    record = _with_limb_leads(record)
-    shown, offsets = _shown_leads(record)
+def _draw_page(
+    axes: Axes,
+    record: ECGRecord,
+    shown: dict[str, np.ndarray],
+    offsets: dict[str, float],
+    title: str | None,
+    scale: float = 1.0,
+) -> None:
+    """`shown` and `offsets` are of `_shown_leads`."""
     _draw_paper(axes)
     cut_off = _draw_leads(axes, record, shown)
     heading = one_line("Electrocardiogram" if title is None else title)
