@@ -185,15 +185,15 @@ def _at_threshold(positive: np.ndarray, scores: np.ndarray, threshold: float) ->
     }
 
 
-def mean_with_interval(values: np.ndarray, patients: Sequence[str]) -> tuple[float, list[float]]:
-    """The mean of (R,) values between 0 and 1, and its interval over patients."""
+def mean_with_interval(values: np.ndarray, patients: Sequence[str], highest: float = 1.0) -> tuple[float, list[float]]:
+    """The mean of (R,) values between 0 and `highest`, and its interval over patients."""
     names, patient_of_record = np.unique(np.asarray(patients), return_inverse=True)
     mean, count = float(values.mean()), len(names)
     if count < 2:
-        return mean, [0.0, 1.0]
+        return mean, [0.0, highest]
     contributions = np.bincount(patient_of_record, (values - mean) / len(values))
     half = stdtrit(count - 1, (1 + LEVEL) / 2) * np.sqrt((contributions**2).sum() * count / (count - 1))
-    return mean, [max(0.0, mean - float(half)), min(1.0, mean + float(half))]
+    return mean, [max(0.0, mean - float(half)), min(highest, mean + float(half))]
 
 
 def difference_of_means(first: Estimates, second: Estimates) -> tuple[float, list[float], float]:

@@ -118,9 +118,11 @@ class Findings:
 
     def __init__(self, findings: Iterable[Finding]):
         self.findings = tuple(findings)
-        # The more common finding has an ambiguous text, and a wording that was trained comes before a synonym.
+        # A finding's name is its own. The more common finding has any other ambiguous text, and a wording that was
+        # trained comes before a synonym.
         ordered = sorted(self.findings, key=lambda finding: -finding.count)
-        texts = [(finding, text) for finding in ordered for text in finding.wordings]
+        texts = [(finding, finding.name) for finding in ordered if finding.known]
+        texts += [(finding, text) for finding in ordered for text in finding.wordings]
         texts += [(finding, text) for finding in ordered for text in finding.synonyms]
         self._by_letters: dict[str, Finding] = {}
         self._by_words: dict[frozenset[str], Finding] = {}
