@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arrhythmias of the simulator, read from the clean trace, and what they change in a cohort: nothing else."""
+"""The arrhythmias of the simulator, read from the clean trace."""
 
 from functools import cache
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from cgdmer.measurement.heart_rate import find_beats
 from cgdmer.measurement.intervals import measure_intervals
-from cgdmer.models.errors import ConfigurationError
-from cgdmer.simulation.cohort import simulate_cohort, simulate_record
-from cgdmer.simulation.conditions import ARRHYTHMIAS
-from cgdmer.simulation.reports import NEGATIONS
+from cgdmer.simulation.cohort import simulate_record
 
 RATE, SEEDS = 500, range(15)
 INDEPENDENT = [0, 1, *range(6, 12)]
@@ -130,31 +127,3 @@ def test_bigeminy_alternates_and_pacing_begins_with_a_spike():
     for paced, other in zip(traces("ventricular_pacing"), traces("idioventricular_rhythm"), strict=True):
         sharpest = [np.abs(np.diff(one[INDEPENDENT], n=2, axis=1)).max() for one in (paced, other)]
         assert sharpest[0] > 3 * sharpest[1]
-
-
-def test_a_cohort_has_them_if_asked_and_keeps_its_other_records():
-    usual = {one.record_id: one for one in islice(simulate_cohort(60, seed=3, sampling_rate=100), 60)}
-    asked = list(islice(simulate_cohort(200, seed=3, sampling_rate=100, arrhythmias=True), 250))
-    special = [one for one in asked if set(one.labels) & set(ARRHYTHMIAS)]
-    assert 0.15 < len(special) / len(asked) < 0.35
-    assert {label for one in special for label in one.labels} == set(ARRHYTHMIAS)
-    assert all(len(one.labels) == 1 for one in special)
-    for one in asked:
-        if one.record_id in usual and one not in special:
-            assert np.array_equal(one.signal, usual[one.record_id].signal) and one.text == usual[one.record_id].text
-    assert not any(set(one.labels) & set(ARRHYTHMIAS) for one in usual.values())
-
-
-@pytest.mark.parametrize("name", list(ARRHYTHMIAS))
-def test_reports_name_them_and_deny_nothing(name):
-    for seed in range(20):
-        record = simulate_record([name], seed=seed, sampling_rate=100)
-        assert record.labels == (name,) and record.statements[0] in ARRHYTHMIAS[name].wordings
-        assert record.statements[0] in record.text.lower()
-        assert not any(denial in record.text.lower() for denial in NEGATIONS)
-
-
-@pytest.mark.parametrize("other", ["sinus_rhythm", "left_bundle_branch_block", "complete_av_block"])
-def test_they_are_alone(other):
-    with pytest.raises(ConfigurationError, match="exclude one another"):
-        simulate_record(["ventricular_tachycardia", other])

@@ -3,17 +3,14 @@
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 
 import ecg_measurements as calipers
 import numpy as np
 import pytest
 
-from cgdmer.models.errors import ConfigurationError
 from cgdmer.simulation import patterns
-from cgdmer.simulation.cohort import simulate_cohort, simulate_record
-from cgdmer.simulation.conditions import ARRHYTHMIAS, PATTERNS
-from cgdmer.simulation.reports import NEGATIONS
+from cgdmer.simulation.cohort import simulate_record
+from cgdmer.simulation.conditions import PATTERNS
 
 RATE, SEEDS = 500, range(15)
 BEFORE = round(0.3 * RATE)
@@ -204,33 +201,3 @@ def test_exchanged_arms_are_the_same_heart_in_other_leads(monkeypatch):
     places = {"I": -usual["I"], "II": usual["III"], "III": usual["II"], "aVR": usual["aVL"], "aVL": usual["aVR"]}
     for lead, expected in {**usual, **places}.items():
         assert np.allclose(exchanged[calipers.LEADS.index(lead)], expected, atol=breath), lead
-
-
-def test_a_cohort_has_them_if_asked_and_keeps_its_other_records():
-    usual = {one.record_id: one for one in islice(simulate_cohort(60, seed=3, sampling_rate=100), 60)}
-    asked = list(islice(simulate_cohort(300, seed=3, sampling_rate=100, patterns=True), 400))
-    special = [one for one in asked if set(one.labels) & set(PATTERNS)]
-    assert 0.15 < len(special) / len(asked) < 0.35
-    assert {label for one in special for label in one.labels} == set(PATTERNS)
-    assert all(len(one.labels) == 1 for one in special)
-    for one in asked:
-        if one.record_id in usual and one not in special:
-            assert np.array_equal(one.signal, usual[one.record_id].signal) and one.text == usual[one.record_id].text
-    both = islice(simulate_cohort(100, seed=3, sampling_rate=100, arrhythmias=True, patterns=True), 130)
-    labels = {label for one in both for label in one.labels}
-    assert labels & set(PATTERNS) and labels & set(ARRHYTHMIAS)
-
-
-@pytest.mark.parametrize("name", list(PATTERNS))
-def test_reports_name_them_and_deny_nothing(name):
-    for seed in range(20):
-        record = simulate_record([name], seed=seed, sampling_rate=100)
-        assert record.labels == (name,) and record.statements[0] in PATTERNS[name].wordings
-        assert record.statements[0] in record.text.lower()
-        assert not any(denial in record.text.lower() for denial in NEGATIONS)
-
-
-@pytest.mark.parametrize("other", ["sinus_rhythm", "left_bundle_branch_block", "complete_av_block", "long_qt"])
-def test_they_are_alone(other):
-    with pytest.raises(ConfigurationError, match="exclude one another"):
-        simulate_record(["pericarditis", other])
