@@ -13,7 +13,7 @@ from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.commands import main
 from cgdmer.inference.operating_points import OperatingPoint, OperatingPoints
 from cgdmer.inference.scorers import Scorer, load_scorer
-from cgdmer.models.errors import ConfigurationError
+from cgdmer.models.errors import ConfigurationError, ECGInputError
 from cgdmer.reading.fhir import bundle_of
 from cgdmer.reading.page import plot_reading
 from cgdmer.reading.reading import read_ecg, schema
@@ -195,6 +195,17 @@ def test_the_command_writes_all_forms_and_says_why_a_file_cannot_be_read(tmp_pat
     assert main(["report", str(damaged), "--plot", str(page)]) == 0
     said = capsys.readouterr().out
     assert "No findings are given." in said and "damaged.edf" in said and RESEARCH_USE_ONLY in said
+
+
+def test_labels_that_the_model_does_not_know_are_named_and_wrong_ones_refused(scorer, record):
+    reading = read_ecg(record, scorer, ["atrial fibrillation", "torsades de pointes"], relevance=False)
+    assert [one.finding for one in reading.findings] == ["atrial fibrillation"]
+    assert "Not known to the model, so not judged: torsades de pointes." in reading.lines()
+    nothing = read_ecg(record, scorer, ["torsades de pointes"])
+    assert not nothing.is_judged and "torsades" in nothing.statement()
+    check_schema(nothing)
+    with pytest.raises(ECGInputError, match="empty"):
+        read_ecg(record, scorer, [" "])
 
 
 def test_what_cannot_be_read_out_is_refused(scorer, record):

@@ -6,7 +6,7 @@ Its JSON form is described by `schema.json` in this folder.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -94,6 +94,7 @@ class Reading:
         remarks: what the measurements say, or why there are none, and scores that they do not fit.
         record_use: what was used of the recording; None if it cannot be used.
         familiarity: see `cgdmer.inference.familiarity`.
+        notes: further sentences: that the recording is unfamiliar, and which labels the model does not know.
     """
 
     record_id: str
@@ -105,7 +106,7 @@ class Reading:
     remarks: tuple[str, ...] = ()
     record_use: RecordUse | None = None
     familiarity: float | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def is_judged(self) -> bool:
@@ -178,6 +179,7 @@ def read_ecg(
     Raises:
         ConfigurationError: the model gives values and not scores, or does not say which findings it knows; see also
             `check_abstention`.
+        ECGInputError: a label is empty, or the classifier does not have it.
 
     Example:
         >>> reading = read_ecg(cgdmer.simulate_record(["atrial_fibrillation"]), load_scorer())
@@ -187,8 +189,7 @@ def read_ecg(
     if scorer.is_regression:
         raise ConfigurationError(f"{_name(scorer)} gives values. A reading needs a model that scores findings.")
     check_abstention(abstain, scorer)
-    if labels is None:
-        labels = _known_findings(scorer)
+    labels = scorer.check_labels(_known_findings(scorer) if labels is None else labels)
     empty = Reading(record.record_id, _name(scorer), scorer.digest())
     try:
         use = scorer.feature_extractor.use_of(record)
@@ -201,7 +202,12 @@ def read_ecg(
         reasons = tuple(use.doubts) or notes
         _, remarks = remarks_on(record)
         return replace(empty, not_judged=reasons, remarks=tuple(remarks), record_use=use, familiarity=familiar)
-    rows = [row for row in rows if row.get("known") is not False]
+    unknown = [row["label"] for row in rows if row.get("known") is False]
+    if unknown:
+        notes = (*notes, f"Not known to the model, so not judged: {', '.join(unknown)}.")
+    rows = [row for row in rows if row["label"] not in unknown]
+    if not rows:
+        return replace(empty, not_judged=notes, record_use=use, familiarity=familiar)
     findings = _decided(rows, scorer)
     if relevance:
         findings = _explained(findings, scorer, record)
