@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown tables of the results of run.py: each row, and its difference from the full model.
+"""Markdown tables of the results of run.py: each row, and its difference from the full model, or another row.
 
     python examples/comparison/summary.py --csv examples/comparison/six_minutes.csv > examples/comparison/summary.md
 
@@ -29,20 +29,22 @@ FULL = "full"
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", required=True, type=Path, help="the CSV file of run.py")
+    parser.add_argument("--reference", default=FULL, help="the row that all others are compared with")
     options = parser.parse_args(arguments)
+    reference_row = options.reference
     draws = read_draws(options.csv)
     for measure in sorted({measure for measure, _, _ in draws}, key=lambda name: (name != ZERO_SHOT, name)):
         figures, differences = {}, {}
         reference = LINEAR_PROBE if measure == SUPERVISED else measure
         for (_, row, task), of_seeds in ((key, found) for key, found in draws.items() if key[0] == measure):
             figures[f"{row}, {in_words(of_seeds)}", task] = with_interval(over_seeds(of_seeds), "")
-            full = draws.get((reference, FULL, task), {})
-            if row != FULL and (both := sorted(of_seeds.keys() & full.keys())):
+            full = draws.get((reference, reference_row, task), {})
+            if row != reference_row and (both := sorted(of_seeds.keys() & full.keys())):
                 by = over_seeds({seed: of_seeds[seed] - full[seed] for seed in both})
                 p = f", p {p_in_words(by.p_value())}" if by.seeds > 1 else ""
                 differences[f"{row}, {in_words(both)}", task] = with_interval(by, "+") + p
         print(_table(f"{measure}, macro AUROC", figures))
-        print(_table(f"{measure}, macro AUROC minus that of {FULL} ({reference})", differences))
+        print(_table(f"{measure}, macro AUROC minus that of {reference_row} ({reference})", differences))
     print(RESEARCH_USE_ONLY)
 
 
