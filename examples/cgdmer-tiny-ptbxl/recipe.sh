@@ -4,11 +4,10 @@
 #
 #   bash examples/cgdmer-tiny-ptbxl/recipe.sh PTB_XL_DIR WORK_DIR
 #
-# There are three stages: masked signals of PTB-XL alone, without texts (reconstruction); then PTB-XL together with
-# simulated patients, masked signals against texts; then a short stage with whole signals against texts, since a model
-# trained on masked signals first sees whole ones when it is used (as in FLIP, arXiv 2212.00794; whole signals from the
-# beginning would cost three times as much). All run once on folds 1-7, to evaluate and calibrate on fold 8, and once on
-# folds 1-8. After an interruption, run it again to resume. docs/journal.md lists what was tried before.
+# There are three stages: simulated patients; then PTB-XL together with simulated patients, masked signals against
+# texts; then a short stage with whole signals against texts. The last two run once on folds 1-7, to evaluate and
+# calibrate on fold 8, and once on folds 1-8. After an interruption, run it again to resume. docs/journal.md lists what
+# was tried before.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 raw=$(cd "$1" && pwd)
@@ -17,7 +16,7 @@ cd "$2"
 
 test -d ptbxl || cgdmer prepare ptb-xl "$raw" ptbxl
 test -d tuning -a -d final || python "$here/folds.py" ptbxl tuning final
-test -d simulated || python "$here/simulated.py" simulated 20000
+test -d simulated || python "$here/simulated.py" simulated 16000
 
 settings="--text_source statements --texts_per_record 4 --seed 0
     --lead_dropout 0.2 --noise 0.03 --gain 0.1
@@ -26,19 +25,13 @@ settings="--text_source statements --texts_per_record 4 --seed 0
 train() { # OUTPUT_DIR, then the options that differ; the file is the last that `pretrain` writes
     test -f "$1/training_records.safetensors" || python -m cgdmer.pretrain --output_dir "$@" $settings
 }
-# Which losses a stage has. A loss with weight 0 has no heads, so the next stage cannot add one that needs them.
-off="text_reconstruction_loss_weight=0 orthogonality_loss_weight=0 siglip_loss_weight=0"
-signals="contrastive_loss_weight=0 ecg_reconstruction_loss_weight=1 $off"
-contrast="contrastive_loss_weight=1 ecg_reconstruction_loss_weight=0 $off"
-test -d signals || python "$here/settings.py" cgdmer-tiny signals $signals
+train simulated-run --config_name cgdmer-tiny --dataset simulated --max_train_steps 2000 --learning_rate 1e-3
 for folds in tuning final; do
     test -d $folds-mixed || python "$here/mixed.py" $folds simulated $folds-mixed
-    train $folds-signals --config_name signals --dataset $folds --max_train_steps 1400 --learning_rate 3e-3
-    test -d $folds-texts || python "$here/settings.py" $folds-signals $folds-texts $contrast
-    train $folds-masked --model $folds-texts --dataset $folds-mixed --wordings \
-        --max_train_steps 2800 --learning_rate 1e-3
-    test -d $folds-whole || python "$here/settings.py" $folds-masked $folds-whole contrast_view=full
-    train $folds-run --model $folds-whole --dataset $folds-mixed --wordings \
+    train $folds-masked --model simulated-run --dataset $folds-mixed --wordings \
+        --max_train_steps 1400 --learning_rate 1e-3
+    test -d $folds-start || python "$here/unmask.py" $folds-masked $folds-start
+    train $folds-run --model $folds-start --dataset $folds-mixed --wordings \
         --max_train_steps 200 --learning_rate 3e-4
 done
 python "$here/ship.py" final-run tuning-run cgdmer-tiny-ptbxl

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""examples/cgdmer-tiny-ptbxl: real and simulated records side by side, and the start of a stage."""
+"""examples/cgdmer-tiny-ptbxl: how real and simulated records are put side by side."""
 
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from transformers import AutoConfig
 
 from cgdmer.data.storage import load_dataset_folder, split_of_fold
 from cgdmer.data.writing import write_dataset
-from cgdmer.presets import preset_folder
 from cgdmer.simulation.cohort import simulate_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples" / "cgdmer-tiny-ptbxl"))
 
 import mixed  # noqa: E402
-import settings  # noqa: E402
 import simulated  # noqa: E402
 
 
@@ -39,14 +36,3 @@ def test_two_real_records_stand_beside_each_simulated_one(place):
     (passes,) = {counts[name] for name in real["train"]["record_id"]}
     assert passes * len(real["train"]) == pytest.approx(2 * len(hearts["train"]), abs=len(real["train"]) / 2)
     assert both["validation"].to_dict() == real["validation"].to_dict()
-
-
-def test_a_stage_starts_with_other_settings_and_refuses_those_that_the_model_lacks(tmp_path):
-    start = tmp_path / "start"
-    settings.main("cgdmer-tiny", str(start), "contrast_view=full", "contrastive_loss_weight=0.5")
-    before, after = (AutoConfig.from_pretrained(folder) for folder in (preset_folder("cgdmer-tiny"), start))
-    changed = {"contrast_view": "full", "contrastive_loss_weight": 0.5}
-    assert after.to_dict() | {"_name_or_path": ""} == {**before.to_dict(), **changed, "_name_or_path": ""}
-    with pytest.raises(SystemExit, match="no setting 'contrastive_weight'"):
-        settings.main("cgdmer-tiny", str(tmp_path / "other"), "contrastive_weight=0.5")
-    assert not (tmp_path / "other").exists()
