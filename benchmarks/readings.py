@@ -10,6 +10,7 @@ those of the model's training and have no training records, so only the reading 
 """
 
 import argparse
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from cgdmer.reading.reading import read_ecg
 from cgdmer.simulation.cohort import simulate_cohort
 
 SEED = 20261203  # of simulated patients; the model was trained on others
+TIMED = 20
 MEASURES = ("recall", "precision", "invented", "missed", "contradictions", "unread")
 
 
@@ -67,8 +69,16 @@ def main(arguments: list[str] | None = None) -> None:
         lines.append([name, *cells, f"{overlap:.3f}"])
     print("\n".join(aligned(lines)))
     by_finding = compare_texts(texts["reading"], true, patients, findings)["by_finding"]
+    seconds = [_cpu_seconds(record, scorer) for record in records[:TIMED]]
+    print(f"CPU seconds of a reading with relevance: median {np.median(seconds):.2f}, largest {max(seconds):.2f}")
     print("stated by the reading, of records that have it:")
     print("\n".join(f"  {one['stated']:.0%} of {one['records']}  {name}" for name, one in by_finding.items()))
+
+
+def _cpu_seconds(record: Any, scorer: Any) -> float:
+    began = time.process_time()
+    read_ecg(record, scorer)
+    return time.process_time() - began
 
 
 def _text(statements: Sequence[str]) -> str:

@@ -31,20 +31,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--csv", required=True, type=Path, help="the CSV file of run.py")
     parser.add_argument("--reference", default=FULL, help="the row that all others are compared with")
     options = parser.parse_args(arguments)
-    reference_row = options.reference
     draws = read_draws(options.csv)
+    if options.reference not in (rows := sorted({row for _, row, _ in draws})):
+        parser.error(f"{options.csv} has no row {options.reference!r}. Rows: {', '.join(rows)}.")
     for measure in sorted({measure for measure, _, _ in draws}, key=lambda name: (name != ZERO_SHOT, name)):
         figures, differences = {}, {}
         reference = LINEAR_PROBE if measure == SUPERVISED else measure
         for (_, row, task), of_seeds in ((key, found) for key, found in draws.items() if key[0] == measure):
             figures[f"{row}, {in_words(of_seeds)}", task] = with_interval(over_seeds(of_seeds), "")
-            full = draws.get((reference, reference_row, task), {})
-            if row != reference_row and (both := sorted(of_seeds.keys() & full.keys())):
+            full = draws.get((reference, options.reference, task), {})
+            if row != options.reference and (both := sorted(of_seeds.keys() & full.keys())):
                 by = over_seeds({seed: of_seeds[seed] - full[seed] for seed in both})
                 p = f", p {p_in_words(by.p_value())}" if by.seeds > 1 else ""
                 differences[f"{row}, {in_words(both)}", task] = with_interval(by, "+") + p
         print(_table(f"{measure}, macro AUROC", figures))
-        print(_table(f"{measure}, macro AUROC minus that of {reference_row} ({reference})", differences))
+        print(_table(f"{measure}, macro AUROC minus that of {options.reference} ({reference})", differences))
     print(RESEARCH_USE_ONLY)
 
 

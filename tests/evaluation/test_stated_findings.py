@@ -4,7 +4,8 @@
 import pytest
 
 from cgdmer import model_path
-from cgdmer.evaluation.stated_findings import GeneralTerms, compare_texts, stated_in
+from cgdmer.data.general_terms import GeneralTerms
+from cgdmer.evaluation.stated_findings import compare_texts, stated_in
 from cgdmer.models.prompt_findings import Findings
 
 AF, LBBB, BLOCK = "atrial fibrillation", "complete left bundle branch block", "bundle branch block"
@@ -60,6 +61,15 @@ def test_general_terms_are_neither_invented_nor_enough(findings):
     assert found["contradictions"] == pytest.approx(1 / 5)
     low, high = found["invented_interval"]
     assert 0 <= low < found["invented"] < high
+
+
+def test_general_terms_follow_the_table_of_wordings(findings):
+    general, names = GeneralTerms(findings), [finding.name for finding in findings.findings if finding.known]
+    above = general.of("anteroseptal myocardial infarction")
+    assert {"myocardial infarction", "anterior myocardial infarction"} <= above
+    assert not general.of("normal ECG") and "abnormal ECG" in general.of("left ventricular hypertrophy")
+    for name in names:  # a term is above a finding or the other way around, never both
+        assert name not in general.of(name) and all(name not in general.of(term) for term in general.of(name))
 
 
 def test_each_finding_is_counted_on_its_own(findings):

@@ -17,7 +17,6 @@ from cgdmer.models.errors import ConfigurationError, ECGInputError
 from cgdmer.reading.fhir import bundle_of
 from cgdmer.reading.page import plot_reading
 from cgdmer.reading.reading import read_ecg, schema
-from cgdmer.reading.specific import general_terms_of
 from cgdmer.simulation.cohort import simulate_record
 
 
@@ -72,17 +71,6 @@ def test_a_reading_states_the_specific_findings_and_nothing_below_its_threshold(
     assert implied["atrial fibrillation or flutter"] == "atrial fibrillation"
 
 
-def test_general_terms_follow_the_table_of_wordings(scorer):
-    names = [finding.name for finding in scorer.pipeline.processor.findings.findings if finding.known]
-    general = general_terms_of(names, scorer)
-    assert {"myocardial infarction", "anterior myocardial infarction"} <= set(
-        general["anteroseptal myocardial infarction"]
-    )
-    assert general["normal ECG"] == () and "abnormal ECG" in general["left ventricular hypertrophy"]
-    for finding, terms in general.items():  # a term is above a finding or the other way around, never both
-        assert finding not in terms and all(finding not in general[term] for term in terms)
-
-
 def test_relevance_is_that_of_explain_and_only_of_the_highest_findings(reading):
     explained = [one for one in reading.findings if one.relevance is not None]
     assert explained == reading.present[:2]
@@ -105,7 +93,7 @@ def test_thresholds_of_a_calibrated_model_decide(scorer, record):
     assert fibrillation.threshold_from == "calibration"
     other = by_name["complete right bundle branch block"]
     assert not other.is_probability and other.present and other.threshold == 0.5
-    assert "No thresholds were chosen" in "\n".join(reading.lines())
+    assert "No thresholds were chosen for 1 of 2 findings" in "\n".join(reading.lines())
 
 
 def unusable(record):
@@ -175,6 +163,7 @@ def test_a_page_with_far_too_much_to_say_keeps_its_foot_free(reading, record):
     figure = plot_reading(wordy, record)
     lines = [text for text in figure.axes[0].texts if text.get_gid() in ("line", "section")]
     foot = [text for text in figure.axes[0].texts if text.get_gid() == "foot"]
+    assert "There is no room for more" in lines[-1].get_text()
     assert min(line.get_position()[1] for line in lines) > max(line.get_position()[1] for line in foot) + 3
 
 
@@ -206,6 +195,20 @@ def test_labels_that_the_model_does_not_know_are_named_and_wrong_ones_refused(sc
     check_schema(nothing)
     with pytest.raises(ECGInputError, match="empty"):
         read_ecg(record, scorer, [" "])
+
+
+def test_a_denied_finding_implies_nothing(scorer):
+    """It is present, since the finding is not, but its general term is present by itself."""
+    healthy, block = simulate_record(["sinus_rhythm"], seed=1), "complete left bundle branch block"
+    reading = read_ecg(healthy, scorer, [f"no {block}", "no bundle branch block", "rhythm of the sinus node"])
+    assert {one.finding for one in reading.present} == {one.finding for one in reading.findings if one.present}
+    assert f"no {block}" in {one.finding for one in reading.present}
+
+
+def test_a_wrong_path_is_no_reading(tmp_path, capsys):
+    assert main(["report", str(tmp_path / "nowhere"), "--json"]) == 1
+    said = capsys.readouterr()
+    assert not said.out and "does not exist" in said.err
 
 
 def test_what_cannot_be_read_out_is_refused(scorer, record):

@@ -98,6 +98,18 @@ def find_beats(eight: np.ndarray, rate: float) -> np.ndarray:
     return np.array(centers)
 
 
+def steepest(speed: np.ndarray, share: float, apart: float) -> list[int]:
+    """The samples at which a trace changes fastest, at least `apart` samples from each other and faster than this
+    share of the fastest one; in order of time."""
+    found: list[int] = []
+    for place in np.argsort(-speed):
+        if speed[place] < share * speed.max():
+            break
+        if all(abs(place - other) > apart for other in found):
+            found.append(int(place))
+    return sorted(found)
+
+
 def _quiet_edge(velocity: np.ndarray, start: int, step: int, level: float, hold: int) -> int:
     """The last sample above `level`, walking from `start` until the velocity is below it for `hold` samples."""
     position, quiet = start, 0

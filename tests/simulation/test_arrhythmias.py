@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from ecg_measurements import steepest
 
 from cgdmer.measurement.heart_rate import find_beats
 from cgdmer.measurement.intervals import measure_intervals
@@ -30,13 +31,7 @@ def large_beats(signal: np.ndarray) -> np.ndarray:
     """(beats,) seconds, of slow rhythms with complexes of one size: where the trace changes most."""
     speed = np.linalg.norm(np.gradient(signal[INDEPENDENT].astype(float), axis=1), axis=0)
     speed = np.convolve(speed, np.ones(50) / 50, "same")
-    found: list[int] = []
-    for place in np.argsort(-speed):
-        if speed[place] < 0.45 * speed.max():
-            break
-        if all(abs(place - other) > 0.4 * RATE for other in found):
-            found.append(int(place))
-    return np.sort(found) / RATE
+    return np.array(steepest(speed, 0.45, 0.4 * RATE)) / RATE
 
 
 def busy(signal: np.ndarray) -> float:

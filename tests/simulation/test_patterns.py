@@ -71,13 +71,8 @@ def average(name: str, seed: int) -> Beat:
     eight = signal[calipers.INDEPENDENT]
     speed = calipers._velocity(eight, RATE)
     # The steepest sample of each complex: the rates are below 90, so within 0.45 s there is one.
-    centers: list[int] = []
-    for place in np.argsort(-speed):
-        if speed[place] < 0.5 * speed.max():
-            break
-        if all(abs(place - other) > 0.45 * RATE for other in centers):
-            centers.append(int(place))
-    centers = sorted(c for c in centers if BEFORE + 50 < c < signal.shape[1] - 0.75 * RATE)
+    centers = calipers.steepest(speed, 0.5, 0.45 * RATE)
+    centers = [c for c in centers if BEFORE + 50 < c < signal.shape[1] - 0.75 * RATE]
     rr = float(np.median(np.diff(centers)) / RATE)
     length = round((min(rr, 0.9) - 0.2) * RATE)
     beats = np.median(np.stack([signal[:, c - BEFORE : c + length] for c in centers]), axis=0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a reading of one recording: measurements and findings, as text, JSON, FHIR, or a page to print."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     from cgdmer.files.writing import write_json
     from cgdmer.inference.scorers import load_scorer
     from cgdmer.models.errors import RecordFileError
+    from cgdmer.models.wfdb_header import header_path_of
     from cgdmer.plotting.ecg_paper import check_picture_path
     from cgdmer.reading.fhir import bundle_of
     from cgdmer.reading.page import save_reading
@@ -61,6 +63,8 @@ def run(arguments: Arguments, say: Callable[..., None]) -> dict[str, Any]:
     try:
         record = read_recording(arguments)
     except RecordFileError as error:
+        if not any(os.path.lexists(path) for path in (arguments.record, header_path_of(arguments.record))):
+            raise  # a wrong path is no recording that cannot be read
         reading = unreadable(arguments.record, error, scorer)
     else:
         reading = read_ecg(record, scorer, arguments.labels, arguments.abstain)

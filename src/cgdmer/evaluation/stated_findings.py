@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cgdmer.data.wordings import load_wordings
+from cgdmer.data.general_terms import GeneralTerms
 from cgdmer.evaluation.estimates import mean_with_interval
 from cgdmer.models.prompt_findings import Findings
 
@@ -52,25 +52,6 @@ def stated_in(text: str, findings: Findings) -> Stated:
         if not named:
             unread.append(sentence)
     return Stated(frozenset(present), frozenset(absent), tuple(unread))
-
-
-class GeneralTerms:
-    """The general terms of findings, by the names that a model gives them; see `cgdmer.data.wordings`."""
-
-    def __init__(self, findings: Findings):
-        wordings, names = load_wordings(), dict[str, str]()
-        for code, words in wordings.of_finding.items():
-            for text in (code, *words[:1]):
-                if (name := findings.meaning(text).finding) is not None:
-                    names.setdefault(code, name)
-        self._above: dict[str, set[str]] = {}
-        for code, name in names.items():
-            above = {names[term] for term in wordings.general_of.get(code, ()) if term in names}
-            self._above.setdefault(name, set()).update(above - {name})
-
-    def with_general(self, names: Collection[str]) -> set[str]:
-        """The findings and all that they imply."""
-        return {*names, *(term for name in names for term in self._above.get(name, ()))}
 
 
 def compare_texts(

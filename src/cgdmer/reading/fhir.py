@@ -34,7 +34,7 @@ def bundle_of(reading: Reading) -> dict[str, Any]:
         observations += [
             _measurement(name, value) for name, value in values.items() if name in _MEASURED and value is not None
         ]
-    observations += [_finding(one) for one in reading.findings if one.present and one.implied_by is None]
+    observations += [_finding(one) for one in reading.present]
     entries = [(_identifier(reading, f"observation {number}"), one) for number, one in enumerate(observations)]
     report = {
         "resourceType": "DiagnosticReport",

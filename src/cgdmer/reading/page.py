@@ -11,13 +11,19 @@ from cgdmer.about import RESEARCH_USE_ONLY
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ECGInputError
 from cgdmer.plotting.ecg_paper import PAGE_WIDTH, draw_paper_page, save_page
-from cgdmer.plotting.page_text import MILLIMETERS_PER_INCH, TEXT_COLOR, one_line, shorten, wrap, write
+from cgdmer.plotting.page_text import MILLIMETERS_PER_INCH, one_line, shorten, wrap, write
 from cgdmer.reading.reading import FindingRead, Reading
 
 _WIDTH, _HEIGHT, _MARGIN = 210.0, 297.0, 10.0
 _SCALE = (_WIDTH - 2 * _MARGIN) / PAGE_WIDTH  # of the ECG paper
 _PALE = "#555555"
-_LINE = 4.6
+_LINE, _LOWEST = 4.6, 20.0  # from line to line, and where the foot begins, in millimeters
+_TITLE_SIZE, _SIZE = 10.5, 9.0
+_NO_ROOM = "There is no room for more on this page: see `cgdmer report --json`."
+_ABOUT = (
+    "Written by software from scores of a model and from measurements. No person has checked it. It must not be used "
+    "to diagnose, to treat, or to tell anyone that an ECG is normal."
+)
 
 
 def plot_reading(reading: Reading, record: ECGRecord | None) -> Figure:
@@ -41,20 +47,12 @@ def plot_reading(reading: Reading, record: ECGRecord | None) -> Figure:
     heading = shorten(f"Reading of {one_line(reading.record_id) or 'an electrocardiogram'}", width, 14.0, "bold")
     write(axes, _MARGIN, top, heading, 14.0, gid="heading", weight="bold")
     write(axes, _MARGIN, top - 5.5, RESEARCH_USE_ONLY, 10.0, gid="research use only", weight="bold", color="#aa2222")
-    top = _draw_recording(figure, record, top - 8.0) - 6.0
-    for title, lines in _sections(reading):
-        top = _draw_section(axes, title, lines, top, width)
+    _draw_sections(axes, _sections(reading), _draw_recording(figure, record, top - 8.0), width)
     model = f"cgdmer, model {reading.model} ({reading.model_digest[:12]})."
     foot = wrap(f"{model} {_ABOUT}", width, 7.5, most_lines=3)
     for number, line in enumerate(foot):
         write(axes, _MARGIN, 6.0 + 3.4 * (len(foot) - 1 - number), line, 7.5, gid="foot", color=_PALE)
     return figure
-
-
-_ABOUT = (
-    "Written by software from scores of a model and from measurements. No person has checked it. It must not be used "
-    "to diagnose, to treat, or to tell anyone that an ECG is normal."
-)
 
 
 def save_reading(reading: Reading, record: ECGRecord | None, path: str | PathLike[str]) -> None:
@@ -105,16 +103,19 @@ def _row(finding: FindingRead) -> str:
     return text
 
 
-def _draw_section(axes: Axes, title: str, lines: list[str], top: float, width: float) -> float:
-    """Returns where the section ends. What has no room above the foot is cut off with an ellipsis."""
-    if not lines or top < 30.0:
-        return top
-    write(axes, _MARGIN, top, title, 10.5, gid="section", weight="bold")
-    top -= _LINE + 0.6
-    for line in lines:
-        for part in wrap(line, width, 9.0, most_lines=max(1, int((top - 20.0) / _LINE))):
-            if top < 20.0:
-                return top
-            write(axes, _MARGIN, top, part, 9.0, gid="line", color=TEXT_COLOR)
-            top -= _LINE
-    return top - 3.0
+def _draw_sections(axes: Axes, sections: list[tuple[str, list[str]]], top: float, width: float) -> None:
+    """Draw titles and lines below each other. If there is no room for all, the last line says so."""
+    drawn: list[tuple[str, float, float]] = []  # text, size, and how far below the one before
+    for title, lines in sections:
+        if lines:
+            drawn.append((title, _TITLE_SIZE, _LINE + 3.0))
+        parts = [part for line in lines for part in wrap(line, width, _SIZE)]
+        drawn += [(part, _SIZE, _LINE + 0.6 * (number == 0)) for number, part in enumerate(parts)]
+    for number, (text, size, below) in enumerate(drawn):
+        top -= below
+        is_title = size == _TITLE_SIZE
+        if top - _LINE < _LOWEST and number < len(drawn) - 1:
+            write(axes, _MARGIN, top, _NO_ROOM, _SIZE, gid="line", color=_PALE)
+            return
+        weight = "bold" if is_title else "normal"
+        write(axes, _MARGIN, top, text, size, gid="section" if is_title else "line", weight=weight)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cgdmer.about import RESEARCH_USE_ONLY, __version__
+from cgdmer.data.general_terms import GeneralTerms
 from cgdmer.explanation.explaining import explain_record
 from cgdmer.inference import familiarity
 from cgdmer.inference.scorers import Scorer, abstains, check_abstention
@@ -20,7 +21,6 @@ from cgdmer.measurement.remarks import Measured, remarks_on
 from cgdmer.models.ecg_record import ECGRecord
 from cgdmer.models.errors import ConfigurationError, ECGInputError
 from cgdmer.models.record_use import RecordUse
-from cgdmer.reading.specific import general_terms_of
 
 SCHEMA_VERSION = 1
 _HALF = 0.5  # the threshold of a score for which none was chosen
@@ -130,8 +130,10 @@ class Reading:
         lines = [self.statement(), *self.remarks]
         if self.is_judged and self.record_use is not None and not self.record_use.is_beyond_doubt:
             lines.append(str(self.record_use))
-        if self.is_judged and not all(one.is_probability for one in self.findings):
-            lines.append("No thresholds were chosen for this model; a finding is called present from a score of 50%.")
+        if unchosen := sum(not one.is_probability for one in self.findings):
+            whole = unchosen == len(self.findings)
+            which = "the model's findings" if whole else f"{unchosen} of {len(self.findings)} findings"
+            lines.append(f"No thresholds were chosen for {which}; one is called present from a score of 50%.")
         return [*lines, *self.notes, RESEARCH_USE_ONLY]
 
     def as_json(self) -> dict[str, Any]:
@@ -253,10 +255,17 @@ def _decided(rows: Sequence[Mapping[str, Any]], scorer: Scorer) -> list[FindingR
         present = bool(row["positive"]) if calibrated else row["score"] >= _HALF
         source = _CALIBRATED if calibrated else _NONE_CHOSEN
         found.append(FindingRead(row["label"], float(row["score"]), calibrated, threshold, source, present))
-    general = general_terms_of([one.finding for one in found], scorer)
-    held = [one.finding for one in found if one.present]
-    above = {term: finding for finding in reversed(held) for term in general.get(finding, ())}
-    return [replace(one, implied_by=above.get(one.finding)) if one.present else one for one in found]
+    known = None if scorer.own_labels is not None else scorer.pipeline.processor.findings
+    if known is None:
+        return found
+    general, above = GeneralTerms(known), dict[str, str]()
+    # A label may be another name of a finding, or deny one, which implies nothing.
+    names = {row["label"]: row["finding"] for row in rows if row["finding"] and not row["negated"]}
+    for one in reversed(found):
+        if one.present and one.finding in names:
+            above |= dict.fromkeys(general.of(names[one.finding]), one.finding)
+    implied = {label: above[name] for label, name in names.items() if name in above}
+    return [replace(one, implied_by=implied.get(one.finding)) if one.present else one for one in found]
 
 
 def _explained(findings: Sequence[FindingRead], scorer: Scorer, record: ECGRecord) -> list[FindingRead]:
